@@ -1,0 +1,222 @@
+/* The developer panel: what the prediction server says about the visitor of this page.
+   It uses the client that the server itself offers, /prospect.js. */
+
+import { appId, tracker } from "./tracking.js";
+import { showInvitation } from "./invitation.js";
+
+const EVERY = 10; // seconds between scores
+const KEPT = 60; // scores in the small chart
+const INVITATION = {
+  title: "Shall we run tomorrow's order for you?",
+  body: "You have seen how it works. In half an hour a planner shows you the same with the numbers of one of your shops.",
+  cta: "Pick a time",
+};
+const HOW_TO_START = "Start it with “make demo” or in notebook 04; this panel goes on by itself.";
+
+const panel = document.getElementById("panel");
+const slot = (name) => panel.querySelector(`[data-slot=${name}]`);
+const session = () => tracker.getDomainUserInfo()[6];
+
+const memory = {
+  read: () => JSON.parse(sessionStorage.getItem("scores") ?? "[]"),
+  add(response) {
+    const entry = { score: response.score, at: response.scored_at ?? new Date().toISOString() };
+    const scores = [...memory.read(), entry].slice(-KEPT);
+    sessionStorage.setItem("scores", JSON.stringify(scores));
+    sessionStorage.setItem("latest", JSON.stringify(response));
+  },
+  latest: () => JSON.parse(sessionStorage.getItem("latest") ?? "null"),
+};
+
+/* ---- what is shown ---- */
+
+/** `num_pricing_views_l7d` -> "Pricing views, 7 days". */
+function readable(name) {
+  if (name === "__sum_of_others") return "All other features";
+  const [, stem, days] = name.match(/^(.*?)(?:_l(\d+)d)?$/);
+  const words = stem
+    .replace(/^(num|had)_/, "")
+    .replace("refr_", "referrer_")
+    .replace("mkt_", "campaign_")
+    .replaceAll("_", " ");
+  return words[0].toUpperCase() + words.slice(1) + (days ? `, ${days} days` : "");
+}
+
+function plain(value) {
+  if (value === null || value === undefined) return "–";
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  return Array.isArray(value) ? `${value.length}` : `${value}`;
+}
+
+function element(tag, className, text = "") {
+  const node = document.createElement(tag);
+  node.className = className;
+  node.textContent = text;
+  return node;
+}
+
+function reason(name, amount, value, largest) {
+  const item = document.createElement("li");
+  const label = element("span", "", readable(name));
+  if (value !== undefined) label.append(element("span", "value", ` · ${plain(value)}`));
+  const bar = element("span", amount < 0 ? "bar down" : "bar");
+  bar.style.width = `${(50 * Math.abs(amount)) / largest}%`;
+  const track = element("span", "track");
+  track.append(bar);
+  const signed = (amount < 0 ? "−" : "+") + Math.abs(amount).toFixed(2);
+  item.append(label, element("span", "amount", signed), track);
+  return item;
+}
+
+/** The strongest reason first, the sum of the small ones last. */
+function byWeight([a, x], [b, y]) {
+  const rest = (name) => (name === "__sum_of_others" ? 1 : 0);
+  return rest(a) - rest(b) || Math.abs(y) - Math.abs(x);
+}
+
+function showReasons({ explanations, scoring_attributes: features = {} }) {
+  const entries = Object.entries(explanations ?? {}).sort(byWeight);
+  const largest = Math.max(...entries.map(([, amount]) => Math.abs(amount)), 1e-9);
+  const items = entries.map(([name, amount]) => reason(name, amount, features[name], largest));
+  if (!items.length) items.push(element("li", "empty", "This scorer gives no reasons."));
+  slot("reasons").replaceChildren(...items);
+  slot("legend").hidden = !entries.length;
+}
+
+function showSignals(signals = {}) {
+  const rows = Object.entries(signals).map(([name, value]) => {
+    const row = document.createElement("div");
+    const shown = element("dd", value === null ? "nothing" : "", plain(value));
+    if (Array.isArray(value)) shown.title = value.join("\n");
+    row.append(element("dt", "", readable(name)), shown);
+    return row;
+  });
+  slot("signals").replaceChildren(...rows);
+  slot("signal-count").textContent = rows.length ? `(${rows.length})` : "";
+}
+
+function showChart(scores, threshold) {
+  const x = (i) => (scores.length > 1 ? (200 * i) / (scores.length - 1) : 200);
+  const y = (score) => 53 - 50 * score;
+  const points = scores.map(({ score }, i) => `${x(i).toFixed(1)} ${y(score).toFixed(1)}`);
+  if (points.length === 1) points.unshift(`0 ${y(scores[0].score).toFixed(1)}`);
+  const path = points.join("L");
+  const last = points.at(-1);
+  const line = threshold == null ? "" : `<line x1="0" x2="200" y1="${y(threshold)}" y2="${y(threshold)}"/>`;
+  slot("spark").innerHTML =
+    `${line}<path class="under" d="M0 56L${path}L200 56Z"/><path d="M${path}"/><path class="end" d="M${last}h0"/>`;
+  const spoken = scores.slice(-5).map(({ score }) => score.toFixed(2));
+  slot("spark").setAttribute("aria-label", `Latest scores: ${spoken.join(", ")}`);
+}
+
+function showDecision({ decision }) {
+  const pill = slot("decision");
+  pill.classList.toggle("act", Boolean(decision?.act));
+  pill.textContent = decision ? (decision.act ? "Invite" : "Wait") : "";
+  pill.title = decision ? `${decision.name}: from ${decision.threshold}` : "";
+}
+
+function showScore(response) {
+  const score = response.score.toFixed(2);
+  slot("score").textContent = score;
+  slot("mini").textContent = score;
+  slot("model").textContent = response.model_version ?? "–";
+  slot("scored").dateTime = response.scored_at ?? "";
+  showDecision(response);
+  showChart(memory.read(), response.decision?.threshold);
+  showReasons(response);
+  showSignals(response.signals);
+  showAge();
+}
+
+function showAge() {
+  const at = memory.read().at(-1)?.at;
+  if (!at) return;
+  const seconds = Math.max(0, Math.round((Date.now() - Date.parse(at)) / 1000));
+  slot("scored").textContent = seconds < 90 ? `${seconds} s ago` : new Date(at).toLocaleTimeString();
+}
+
+function showState(state, message = "") {
+  panel.dataset.state = state;
+  if (slot("status").textContent !== message) slot("status").textContent = message;
+}
+
+/* ---- where it comes from ---- */
+
+function onScore(response) {
+  memory.add(response);
+  showScore(response);
+  const note = response.stale
+    ? "Signals does not answer: scored on this visitor's last known attributes."
+    : response.cold_start
+      ? "A new visitor: Signals has no attributes yet."
+      : "";
+  showState(response.stale ? "stale" : "live", note);
+  if (response.decision?.act) showInvitation(INVITATION, session());
+}
+
+function onError(error) {
+  const reason = error?.status ? error.message : "The prediction server does not answer.";
+  showState("offline", `${reason} ${error?.status ? "" : HOW_TO_START}`.trim());
+}
+
+function loadScript(src) {
+  return new Promise((resolve, reject) => {
+    const script = Object.assign(document.createElement("script"), { src, onload: resolve });
+    script.onerror = () => (script.remove(), reject(new Error(`cannot load ${src}`)));
+    document.head.append(script);
+  });
+}
+
+/** Ask the site where predictions come from, and start; again later while there is no answer. */
+async function connect() {
+  try {
+    const { predict_url: url, predict_token: token, problem } = await (await fetch("/config.json")).json();
+    if (!url) return later(`${problem ?? "No prediction server has been started yet."} ${HOW_TO_START}`);
+    await loadScript(`${url}/prospect.js`);
+    window.prospect.start({ url, token, every: EVERY, on: ["interval", "page_view"], tracker, onScore, onError });
+    document.getElementById("panel-score-now").disabled = false;
+  } catch {
+    later(`The prediction server is not running. ${HOW_TO_START}`);
+  }
+}
+
+function later(message) {
+  showState("offline", message);
+  setTimeout(connect, EVERY * 1000);
+}
+
+/* ---- the panel's own controls ---- */
+
+function setOpen(open) {
+  document.documentElement.dataset.panel = open ? "open" : "closed";
+  document.getElementById("panel-toggle").setAttribute("aria-expanded", open);
+}
+
+function newVisitor() {
+  tracker.clearUserData({ preserveSession: false, preserveUser: false });
+  sessionStorage.clear();
+  localStorage.removeItem("invited");
+  location.assign("/");
+}
+
+function wire() {
+  const isOpen = () => document.documentElement.dataset.panel === "open";
+  const choose = (open) => (setOpen(open), localStorage.setItem("panel", open ? "open" : "closed"));
+  document.getElementById("panel-toggle").addEventListener("click", () => choose(!isOpen()));
+  panel.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !isOpen()) return;
+    choose(false);
+    document.getElementById("panel-toggle").focus();
+  });
+  document.getElementById("panel-new-visitor").addEventListener("click", newVisitor);
+  document.getElementById("panel-score-now").addEventListener("click", () => window.prospect?.score());
+  setOpen(isOpen());
+  setInterval(showAge, 1000);
+}
+
+slot("visitor").textContent = tracker.getDomainUserId();
+slot("app").textContent = appId;
+wire();
+if (memory.latest()) showScore(memory.latest());
+connect();

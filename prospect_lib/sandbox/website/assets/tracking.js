@@ -1,0 +1,69 @@
+/* The Snowplow tracker of this site: page views, page pings, forms with masked values, and
+   the video. Exports the tracker; `snowplow(…)` works on the page as with Snowplow's tag. */
+
+const { newTracker, enableActivityTracking, trackPageView } = window.snowplowBrowserTracking;
+const { FormTrackingPlugin, enableFormTracking } = window.snowplowFormTracking;
+const media = window.snowplowMedia;
+
+export const appId = document.body.dataset.appId;
+
+export const tracker = newTracker("sp", location.origin, {
+  appId,
+  cookieSecure: location.protocol === "https:", // a Secure cookie is dropped on http
+  cookieSameSite: "Lax",
+  contexts: { webPage: true },
+  keepalive: true, // the last event of a page outlives the page
+  plugins: [FormTrackingPlugin(), media.SnowplowMediaPlugin()],
+});
+
+answerQueue();
+enableActivityTracking({ minimumVisitLength: 5, heartbeatDelay: 10 });
+enableFormTracking({ options: { fields: { transform: masked } } });
+trackPageView();
+document.querySelectorAll("video").forEach(trackVideo);
+
+/** What is tracked in place of anything typed or chosen; nothing stays nothing. */
+function masked(value) {
+  return value ? "***" : value;
+}
+
+/** Turn the queue of calls into a function that runs them: `snowplow(function () { this.sp })`
+    or `snowplow("trackPageView", …)`. */
+function answerQueue() {
+  const waiting = window.snowplow?.q ?? [];
+  window.snowplow = (call, ...rest) =>
+    typeof call === "function"
+      ? call.apply({ sp: tracker }, rest)
+      : window.snowplowBrowserTracking[call.split(":")[0]](...rest);
+  waiting.forEach((call) => window.snowplow(...call));
+}
+
+/** Follow one media element; `id` is a new one each time, as for each playback session. */
+function trackVideo(video) {
+  const id = crypto.randomUUID?.() ?? `${Date.now()}-${video.id}`;
+  const player = () => ({
+    currentTime: video.currentTime,
+    duration: Number.isFinite(video.duration) ? video.duration : undefined,
+    ended: video.ended,
+    fullscreen: document.fullscreenElement === video,
+    muted: video.muted,
+    paused: video.paused,
+    playbackRate: video.playbackRate,
+    volume: Math.round(video.volume * 100),
+  });
+  media.startMediaTracking({
+    id,
+    player: { ...player(), label: video.title, mediaType: "video", playerType: "org.whatwg-media_element" },
+    boundaries: [25, 50, 75],
+  });
+  const on = (event, track) => video.addEventListener(event, () => track({ id, player: player() }));
+  on("loadedmetadata", media.trackMediaReady);
+  on("play", media.trackMediaPlay);
+  on("pause", media.trackMediaPause);
+  on("ended", media.trackMediaEnd);
+  on("seeking", media.trackMediaSeekStart);
+  on("seeked", media.trackMediaSeekEnd);
+  on("timeupdate", media.updateMediaTracking);
+  on("volumechange", ({ player: { volume, ...state } }) =>
+    media.trackMediaVolumeChange({ id, player: state, newVolume: volume }));
+}
