@@ -1,10 +1,11 @@
 /* The developer panel: what the prediction server says about the visitor of this page.
    It uses the client that the server itself offers, /prospect.js. */
 
-import { appId, tracker } from "./tracking.js";
+import { appId, confirmed, tracker } from "./tracking.js";
 import { showInvitation } from "./invitation.js";
 
 const EVERY = 10; // seconds between scores
+const PATIENCE = 2; // seconds to wait for the collector
 const KEPT = 60; // scores in the small chart
 const INVITATION = {
   title: "Shall we run tomorrow's order for you?",
@@ -168,12 +169,15 @@ function loadScript(src) {
   });
 }
 
+const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+
 /** Ask the site where predictions come from, and start; again later while there is no answer. */
 async function connect() {
   try {
     const { predict_url: url, predict_token: token, problem } = await (await fetch("/config.json")).json();
     if (!url) return later(`${problem ?? "No prediction server has been started yet."} ${HOW_TO_START}`);
     await loadScript(`${url}/prospect.js`);
+    await Promise.race([confirmed, pause(PATIENCE)]); // so that the first score knows this page
     window.prospect.start({ url, token, every: EVERY, on: ["interval", "page_view"], tracker, onScore, onError });
     document.getElementById("panel-score-now").disabled = false;
   } catch {
@@ -181,9 +185,10 @@ async function connect() {
   }
 }
 
-function later(message) {
+async function later(message) {
   showState("offline", message);
-  setTimeout(connect, EVERY * 1000);
+  await pause(EVERY);
+  connect();
 }
 
 /* ---- the panel's own controls ---- */

@@ -1,5 +1,5 @@
 /* The Snowplow tracker of this site: page views, page pings, forms with masked values, and
-   the video. Exports the tracker; `snowplow(…)` works on the page as with Snowplow's tag. */
+   the video. `snowplow(…)` works on the page as it does with Snowplow's tag. */
 
 const { newTracker, enableActivityTracking, trackPageView } = window.snowplowBrowserTracking;
 const { FormTrackingPlugin, enableFormTracking } = window.snowplowFormTracking;
@@ -7,12 +7,17 @@ const media = window.snowplowMedia;
 
 export const appId = document.body.dataset.appId;
 
+let confirm;
+/** Settles when the collector has confirmed this page's first event. */
+export const confirmed = new Promise((resolve) => (confirm = resolve));
+
 export const tracker = newTracker("sp", location.origin, {
   appId,
   cookieSecure: location.protocol === "https:", // a Secure cookie is dropped on http
   cookieSameSite: "Lax",
   contexts: { webPage: true },
   keepalive: true, // the last event of a page outlives the page
+  onRequestSuccess: confirm,
   plugins: [FormTrackingPlugin(), media.SnowplowMediaPlugin()],
 });
 
