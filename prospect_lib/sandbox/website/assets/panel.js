@@ -119,6 +119,7 @@ function showDecision({ decision }) {
 
 function showScore(response) {
   const score = response.score.toFixed(2);
+  panel.dataset.scored = "";
   slot("score").textContent = score;
   slot("mini").textContent = score;
   slot("model").textContent = response.model_version ?? "–";
