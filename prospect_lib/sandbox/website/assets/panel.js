@@ -75,17 +75,18 @@ function byWeight([a, x], [b, y]) {
   return rest(a) - rest(b) || Math.abs(y) - Math.abs(x);
 }
 
-function showReasons({ explanations, scoring_attributes: features = {} }) {
+function showReasons({ explanations, scoring_attributes: features }) {
   const entries = Object.entries(explanations ?? {}).sort(byWeight);
   const largest = Math.max(...entries.map(([, amount]) => Math.abs(amount)), 1e-9);
-  const items = entries.map(([name, amount]) => reason(name, amount, features[name], largest));
-  if (!items.length) items.push(element("li", "empty", "This scorer gives no reasons."));
+  const items = entries.map(([name, amount]) => reason(name, amount, features?.[name], largest));
+  const none = explanations ? "This scorer gives no reasons." : "Reasons are shown to callers with the token.";
+  if (!items.length) items.push(element("li", "empty", none));
   slot("reasons").replaceChildren(...items);
   slot("legend").hidden = !entries.length;
 }
 
-function showSignals(signals = {}) {
-  const rows = Object.entries(signals).map(([name, value]) => {
+function showSignals(signals) {
+  const rows = Object.entries(signals ?? {}).map(([name, value]) => {
     const row = document.createElement("div");
     const shown = element("dd", value === null ? "nothing" : "", plain(value));
     if (Array.isArray(value)) shown.title = value.join("\n");
@@ -96,9 +97,11 @@ function showSignals(signals = {}) {
   slot("signal-count").textContent = rows.length ? `(${rows.length})` : "";
 }
 
+/** Good scores are often small, so the chart's height is that of what it shows. */
 function showChart(scores, threshold) {
+  const top = Math.max(0.02, threshold ?? 0, ...scores.map(({ score }) => score));
   const x = (i) => (scores.length > 1 ? (200 * i) / (scores.length - 1) : 200);
-  const y = (score) => 53 - 50 * score;
+  const y = (score) => 53 - (50 * score) / top;
   const points = scores.map(({ score }, i) => `${x(i).toFixed(1)} ${y(score).toFixed(1)}`);
   if (points.length === 1) points.unshift(`0 ${y(scores[0].score).toFixed(1)}`);
   const path = points.join("L");
@@ -106,7 +109,7 @@ function showChart(scores, threshold) {
   const line = threshold == null ? "" : `<line x1="0" x2="200" y1="${y(threshold)}" y2="${y(threshold)}"/>`;
   slot("spark").innerHTML =
     `${line}<path class="under" d="M0 56L${path}L200 56Z"/><path d="M${path}"/><path class="end" d="M${last}h0"/>`;
-  const spoken = scores.slice(-5).map(({ score }) => score.toFixed(2));
+  const spoken = scores.slice(-5).map(({ score }) => score.toFixed(3));
   slot("spark").setAttribute("aria-label", `Latest scores: ${spoken.join(", ")}`);
 }
 
@@ -114,17 +117,25 @@ function showDecision({ decision }) {
   const pill = slot("decision");
   pill.classList.toggle("act", Boolean(decision?.act));
   pill.textContent = decision ? (decision.act ? "Invite" : "Wait") : "";
-  pill.title = decision ? `${decision.name}: from ${decision.threshold}` : "";
+  pill.title = decision?.threshold == null ? "" : `${decision.name} from ${decision.threshold.toFixed(3)}`;
+}
+
+function showChange(scores) {
+  const change = scores.length > 1 ? scores.at(-1).score - scores.at(-2).score : 0;
+  const shown = Math.abs(change) >= 0.0005;
+  slot("change").className = change < 0 ? "change down" : "change";
+  slot("change").textContent = shown ? `${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(3)}` : "";
 }
 
 function showScore(response) {
-  const score = response.score.toFixed(2);
+  const score = response.score.toFixed(3);
   panel.dataset.scored = "";
   slot("score").textContent = score;
   slot("mini").textContent = score;
   slot("model").textContent = response.model_version ?? "–";
   slot("scored").dateTime = response.scored_at ?? "";
   showDecision(response);
+  showChange(memory.read());
   showChart(memory.read(), response.decision?.threshold);
   showReasons(response);
   showSignals(response.signals);
