@@ -1,0 +1,183 @@
+"""What callers of the prediction server send and get: the models that validate, and the
+OpenAPI document made from them.
+
+Example: ``PredictRequest.model_validate_json(b'{"domain_userid": "…"}')``
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from prospect_lib import __version__
+
+MAX_BODY = 4096  # bytes
+UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+#: An identifier that no visitor has: what readiness is tested with.
+NOBODY = "00000000-0000-0000-0000-000000000000"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class PredictRequest(_Strict):
+    """Whose score is wanted."""
+
+    domain_userid: Annotated[
+        str,
+        Field(
+            pattern=UUID,
+            description="the id that the Snowplow tracker gave the visitor",
+            examples=["6f1c1f0e-5b1f-4a0e-9a55-7d5f3f6f9d10"],
+        ),
+    ]
+
+
+class Decision(_Strict):
+    """What to do about the score."""
+
+    name: str = Field(description="what is decided, such as 'invite'")
+    threshold: float | None = Field(description="score from which to act; null: never")
+    act: bool
+
+
+class PredictResponse(_Strict):
+    """A score and how it came about. The first three are null for callers who may only
+    see the score."""
+
+    signals: dict[str, Any] | None = Field(description="attributes as Signals gave them")
+    scoring_attributes: dict[str, Any] | None = Field(description="the features scored")
+    explanations: dict[str, float] | None = Field(
+        description="the features that moved the score most, in log-odds, and __sum_of_others"
+    )
+    score: float = Field(ge=0, le=1, description="probability of the goal")
+    model_version: str
+    scored_at: datetime
+    decision: Decision
+    cold_start: bool = Field(description="nothing is known of this visitor yet")
+    stale: bool = Field(description="Signals failed; scored on the last known attributes")
+
+
+class Problem(_Strict):
+    """An error, as problem details (RFC 9457)."""
+
+    type: str = Field(description="a urn that names the kind of problem")
+    title: str
+    status: int
+    detail: str = Field(description="what was wrong, what was expected, what to do")
+
+
+class ModelHealth(_Strict):
+    """The model that is loaded."""
+
+    version: str
+    refused: str | None = Field(description="why a newer bundle is not in use, if one is not")
+
+
+class Health(_Strict):
+    """``live``: the process answers. ``ready``: it can score right now."""
+
+    live: Literal[True] = True
+    ready: bool
+    model: ModelHealth
+    signals: str = Field(description="'ok', or what is wrong")
+
+
+class BadBodyError(ValueError):
+    """A body that is not what the contract says; ``status`` is 400 or 422."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def parse_request(body: bytes) -> PredictRequest:
+    """Validate the body of a request.
+
+    Raises:
+        BadBodyError: it is not; the message says where and what was expected, and never
+            repeats the value, which may be personal.
+    """
+    try:
+        return PredictRequest.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the body"
+        what = "expected a UUID" if "pattern" in first["type"] else first["msg"]
+        known = where if where in (*PredictRequest.model_fields, "the body") else "an unknown key"
+        raise BadBodyError(
+            f'{known}: {what}. Send {{"domain_userid": "<uuid>"}} and nothing else.',
+            400 if first["type"] == "json_invalid" else 422,
+        ) from None
+
+
+_ERRORS = {
+    400: "the request cannot be understood",
+    401: "a caller from outside this machine without the right token",
+    403: "a page of an origin that is not allowed",
+    413: f"a body over {MAX_BODY} bytes",
+    415: "a body that is not declared as application/json",
+    422: "a body that is not as described",
+    429: "too many requests; Retry-After says when to come back",
+    503: "no score can be given now: Signals or the model fails; Retry-After says when to retry",
+}
+
+
+def openapi() -> dict[str, Any]:
+    """The OpenAPI 3.1 document of the server."""
+    ref = "#/components/schemas/{model}"
+    schemas: dict[str, Any] = {}
+    for model in (PredictRequest, PredictResponse, Problem, Health):
+        schema = model.model_json_schema(ref_template=ref, mode="serialization")
+        schemas |= schema.pop("$defs", {})
+        schemas[model.__name__] = schema
+    health = _json("Health")
+    text = {"description": "text", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Prospect scores", "version": __version__},
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"token": []}],
+        "paths": {
+            "/predict": {"post": _predict_operation()},
+            "/health": {
+                "get": _operation("Can it score?", _json("Health"), {503: _json("Health")})
+            },
+            "/metrics": {"get": _operation("Prometheus metrics", text, _problems(401))},
+            "/prospect.js": {"get": _operation("The browser client", _script(), {})},
+            "/openapi.json": {"get": _operation("This document", _any_json(), {})},
+        },
+    }
+
+
+def _predict_operation() -> dict[str, Any]:
+    body = {"required": True, "content": _json("PredictRequest")["content"]}
+    answers = _operation("Score a visitor", _json("PredictResponse"), _problems(*_ERRORS))
+    return {**answers, "requestBody": body}
+
+
+def _operation(summary: str, ok: dict[str, Any], other: dict[int, Any]) -> dict[str, Any]:
+    answers = {"200": ok, **{str(status): answer for status, answer in other.items()}}
+    return {"summary": summary, "responses": answers}
+
+
+def _problems(*statuses: int) -> dict[int, Any]:
+    return {s: _json("Problem", _ERRORS[s], "application/problem+json") for s in statuses}
+
+
+def _json(model: str, description: str = "", mime: str = "application/json") -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{model}"}
+    return {"description": description or model, "content": {mime: {"schema": schema}}}
+
+
+def _any_json() -> dict[str, Any]:
+    return {"description": "OpenAPI", "content": {"application/json": {"schema": {}}}}
+
+
+def _script() -> dict[str, Any]:
+    schema = {"schema": {"type": "string"}}
+    return {"description": "JavaScript", "content": {"text/javascript": schema}}

@@ -1,0 +1,171 @@
+"""One score, from attributes to answer; nothing here knows of HTTP.
+
+``Predictor`` puts a scorer and a source of attributes together. A scorer is anything
+with ``score(attributes, at)``: a ``ProspectModel``, a rule, a client of another service.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from snowplow_signals import Service
+
+from prospect_lib.contract import NOBODY, Decision, Health, ModelHealth, PredictResponse
+from prospect_lib.errors import DataError, ModelError, ServiceError
+from prospect_lib.features import FEATURES, from_attributes
+from prospect_lib.profiles import LiveProfiles, Reading
+
+Scorer = Any  # has score(attributes, at), and perhaps version, threshold, features, manifest
+
+
+class Scored(Protocol):
+    """What a scorer returns; ``features`` is computed where it has none."""
+
+    @property
+    def score(self) -> float:
+        """Probability of the goal, 0 to 1."""
+        ...
+
+    @property
+    def explanations(self) -> Mapping[str, float]:
+        """What moved the score, in log-odds."""
+        ...
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A scorer in use, with what is asked of it once and not at every score."""
+
+    scorer: Scorer
+    version: str
+    threshold: float | None
+    attributes: frozenset[str]
+
+    @classmethod
+    def of(cls, scorer: Scorer, threshold: float | None = None) -> "Loaded":
+        """Look a scorer over; ``threshold`` overrides its own."""
+        if not callable(getattr(scorer, "score", None)):
+            raise ModelError(
+                f"{scorer!r} cannot score: expected an object with score(attributes, at), "
+                "such as ProspectModel.load(path)."
+            )
+        own = threshold if threshold is not None else getattr(scorer, "threshold", None)
+        needed = (feature.attribute for feature in getattr(scorer, "features", ()))
+        return cls(
+            scorer,
+            version=str(getattr(scorer, "version", type(scorer).__name__)),
+            threshold=None if own is None else float(own),
+            attributes=frozenset(name for name in needed if name is not None),
+        )
+
+
+def check_fits(loaded: Loaded, service: Service) -> None:
+    """Refuse a model that needs what the service does not serve.
+
+    Raises:
+        ModelError: naming the attributes, the service and its groups.
+    """
+    groups = service.attribute_groups or []
+    served = {a.name for group in groups for a in getattr(group, "attributes", None) or []}
+    missing = sorted(loaded.attributes - served)
+    if missing:
+        raise ModelError(
+            f"model {loaded.version} needs {', '.join(missing)}, which service "
+            f"{service.name!r} does not serve. Train a model on the groups of that service "
+            f"({', '.join(group.name for group in groups)}), or give create_app its service."
+        )
+
+
+class Predictor:
+    """Scores visitors; safe to share by threads.
+
+    Args:
+        current: gives the scorer in use, asked once for each score.
+        profiles: where attributes come from.
+        decision: name of what is decided.
+    """
+
+    def __init__(
+        self, current: Callable[[], Loaded], profiles: LiveProfiles, *, decision: str = "invite"
+    ) -> None:
+        self._current, self._profiles, self._decision = current, profiles, decision
+
+    def predict(self, visitor: str, at: datetime) -> PredictResponse:
+        """Score one visitor at a moment.
+
+        Raises:
+            ServiceError: no attributes, or one is missing; the message names it.
+            ModelError: the scorer failed or gave what is no score.
+        """
+        loaded, reading = self._current(), self._profiles.read(visitor)
+        missing = sorted(loaded.attributes - reading.attributes.keys())
+        if missing:
+            raise ServiceError(
+                f"the service's answer lacks {', '.join(missing)}, which the model needs. "
+                "Publish the attribute group and the service again, as notebook 01 does."
+            )
+        scored = _score(loaded, reading.attributes, at)
+        return self._answer(loaded, reading, scored, at)
+
+    def ready(self, at: datetime) -> str:
+        """``"ok"`` if a score could be given now, else what is wrong."""
+        try:
+            stale = self.predict(NOBODY, at).stale
+        except (ServiceError, ModelError) as error:
+            return str(error)
+        return "Signals does not answer; known visitors get stale scores." if stale else "ok"
+
+    def health(self, problem: str) -> Health:
+        """What ``/health`` says; ``problem`` as ``ready`` gave it."""
+        model = ModelHealth(version=self._current().version, refused=None)
+        return Health(ready=problem == "ok", model=model, signals=problem)
+
+    def _answer(
+        self, loaded: Loaded, reading: Reading, scored: Any, at: datetime
+    ) -> PredictResponse:
+        score, threshold = float(scored.score), loaded.threshold
+        if not (math.isfinite(score) and 0 <= score <= 1):
+            raise ModelError(f"{loaded.version} gave {score}, expected a number from 0 to 1.")
+        known = reading.attributes
+        features = getattr(scored, "features", None)
+        return PredictResponse.model_construct(
+            signals=dict(known),
+            scoring_attributes=_features(known, at) if features is None else dict(features),
+            explanations={name: float(x) for name, x in scored.explanations.items()},
+            score=score,
+            model_version=loaded.version,
+            scored_at=at,
+            decision=Decision.model_construct(
+                name=self._decision,
+                threshold=threshold,
+                act=threshold is not None and score >= threshold,
+            ),
+            cold_start=is_cold(known),
+            stale=reading.stale,
+        )
+
+
+def is_cold(attributes: Mapping[str, Any]) -> bool:
+    """Whether nothing is known of a visitor: every attribute but the key is null."""
+    return all(v is None for name, v in attributes.items() if name != "domain_userid")
+
+
+def _score(loaded: Loaded, attributes: Mapping[str, Any], at: datetime) -> Scored:
+    try:
+        scored: Scored = loaded.scorer.score(attributes, at)
+    except (ServiceError, ModelError):
+        raise
+    except DataError as error:
+        raise ServiceError(f"the service's answer cannot be scored: {error}") from error
+    except Exception as error:  # any scorer may be plugged in
+        raise ModelError(f"{loaded.version} failed: {type(error).__name__}.") from error
+    return scored
+
+
+def _features(attributes: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+    """The catalogue's features of a scorer that does not say what it scored, as far as
+    the attributes at hand go."""
+    at_hand: Iterable[Any] = (f for f in FEATURES if f.attribute in (None, *attributes))
+    return dict(from_attributes(attributes, at, tuple(at_hand)))
