@@ -144,9 +144,7 @@ def openapi() -> dict[str, Any]:
         "security": [{}, {"token": []}],
         "paths": {
             "/predict": {"post": _predict_operation()},
-            "/health": {
-                "get": _operation("Can it score?", _json("Health"), {503: _json("Health")})
-            },
+            "/health": {"get": _operation("Can it score?", health, {503: health})},
             "/metrics": {"get": _operation("Prometheus metrics", text, _problems(401))},
             "/prospect.js": {"get": _operation("The browser client", _script(), {})},
             "/openapi.json": {"get": _operation("This document", _any_json(), {})},
