@@ -1,0 +1,330 @@
+"""From rows to a booster, whether the rows are a table, a folder of Parquet or a stream.
+
+Rows pass in batches into XGBoost's quantile matrix, which keeps about one byte a value,
+so the table itself never has to fit in memory as floats; with ``cache`` even the
+quantile matrix lives on disk.
+
+The same data, recipe and seed give the same bytes, whatever the number of threads.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import xgboost as xgb
+
+from prospect_lib.calibration import Calibration, row_loss
+from prospect_lib.encoding import NEVER_LOWER, Encoder
+from prospect_lib.errors import DataError
+from prospect_lib.features import Feature
+from prospect_lib.splits import (
+    HORIZON,
+    Floats,
+    Mask,
+    TimeRule,
+    honest_split,
+    row_weights,
+    visitor_folds,
+    visitor_fractions,
+)
+
+#: A training set: a table, Parquet (a file or a folder), or a function that starts a
+#: fresh pass over its record batches (XGBoost makes several).
+Source = pa.Table | Path | Callable[[], Iterable[pa.RecordBatch]]
+Keep = Callable[[pa.RecordBatch], Mask]
+
+BATCH_ROWS = 131_072
+MIN_POSITIVES = 20
+MAX_ROUNDS, PATIENCE, FALLBACK_ROUNDS = 800, 40, 100
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train.
+
+    Attributes:
+        params: XGBoost's parameters beyond the fixed ones.
+        rounds: number of trees; ``None`` finds it by early stopping on a later slice.
+        never_lower: numeric features that never lower the score as they grow.
+        seed: for the rows and columns each tree samples.
+    """
+
+    params: Mapping[str, float] = field(
+        default_factory=lambda: {
+            "max_depth": 4,
+            "eta": 0.05,
+            "min_child_weight": 5,
+            "lambda": 2.0,
+            "subsample": 0.8,
+            "colsample_bytree": 0.8,
+        }
+    )
+    rounds: int | None = None
+    never_lower: Collection[str] = NEVER_LOWER
+    seed: int = 0
+
+    def booster_params(self, encoder: Encoder) -> dict[str, Any]:
+        """What ``xgboost.train`` is given."""
+        return {
+            "objective": "binary:logistic",
+            "eval_metric": "logloss",
+            "tree_method": "hist",
+            "seed": self.seed,
+            "monotone_constraints": encoder.constraints,
+            **self.params,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as plain JSON values."""
+        return {**asdict(self), "never_lower": sorted(self.never_lower)}
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one pass over the rows found; times are aware, UTC."""
+
+    rows: int
+    positives: int
+    visitors: int
+    since: datetime
+    until: datetime
+    categories: Mapping[str, frozenset[str]]
+    constant: tuple[str, ...]
+
+
+def batches(source: Source) -> Iterator[pa.RecordBatch]:
+    """One pass over a source, in order, at most ``BATCH_ROWS`` rows at a time."""
+    if isinstance(source, pa.Table):
+        yield from source.to_batches(max_chunksize=BATCH_ROWS)
+    elif isinstance(source, Path):
+        yield from ds.dataset(source, format="parquet").to_batches(batch_size=BATCH_ROWS)
+    else:
+        yield from source()
+
+
+def survey(source: Source, features: Sequence[Feature]) -> Survey:
+    """Look once over the rows and refuse what no model can be trained on.
+
+    Raises:
+        DataError: no rows, a column missing, one class only, or too few positives.
+    """
+    counts = {"rows": 0, "positives": 0}
+    visitors: set[str] = set()
+    times: set[datetime] = set()
+    seen: dict[str, set[Any]] = {feature.name: set() for feature in features}
+    for batch in batches(source):
+        if batch.num_rows == 0:
+            continue
+        _require(batch, ["domain_userid", "anchor_ts", "label", *seen])
+        counts["rows"] += batch.num_rows
+        counts["positives"] += int(np.count_nonzero(labels(batch)))
+        visitors.update(pc.unique(batch.column("domain_userid")).to_pylist())
+        times.update(_extremes(batch.column("anchor_ts").cast(pa.timestamp("us", "UTC"))))
+        for feature in features:
+            seen[feature.name].update(_sample_of_values(batch.column(feature.name), feature.kind))
+    _check_classes(**counts)
+    return Survey(
+        **counts,
+        visitors=len(visitors),
+        since=min(times),
+        until=max(times),
+        categories={
+            f.name: frozenset(seen[f.name] - {None}) for f in features if f.kind == "category"
+        },
+        constant=tuple(name for name, values in seen.items() if len(values) == 1),
+    )
+
+
+def refuse_constant(found: Survey) -> None:
+    """Raise DataError where a feature has one value in every row."""
+    if found.constant:
+        raise DataError(
+            f"constant in all {found.rows} rows: {', '.join(found.constant)}. A model cannot "
+            "learn from them: widen --since .. --until, check that the events are tracked, "
+            "leave the features out, or accept them with allow_constant=True."
+        )
+
+
+class _Rows(xgb.DataIter):  # type: ignore[misc]
+    """Feeds the batches of a source to XGBoost, as many times as it asks."""
+
+    def __init__(self, source: Source, encoder: Encoder, keep: Keep | None, cache: Path | None):
+        self._source, self._encoder, self._keep = source, encoder, keep
+        self._left = batches(source)
+        super().__init__(cache_prefix=str(cache) if cache else None)
+
+    def next(self, input_data: Callable[..., None]) -> bool:
+        for batch in self._left:
+            kept = batch.filter(pa.array(self._keep(batch))) if self._keep else batch
+            if kept.num_rows:
+                input_data(
+                    data=self._encoder.matrix(kept),
+                    label=labels(kept),
+                    weight=row_weights(kept) if "weight" in kept.schema.names else None,
+                    feature_names=self._encoder.names,
+                    feature_types=self._encoder.types,
+                )
+                return True
+        return False
+
+    def reset(self) -> None:
+        self._left = batches(self._source)
+
+
+def quantile_matrix(
+    source: Source,
+    encoder: Encoder,
+    *,
+    keep: Keep | None = None,
+    cache: Path | None = None,
+    ref: xgb.DMatrix | None = None,
+) -> xgb.DMatrix:
+    """XGBoost's compressed matrix of the rows for which ``keep`` is true.
+
+    Args:
+        cache: a prefix for files; the matrix then stays on disk (external memory).
+        ref: the training matrix, where this one is for validation.
+    """
+    rows = _Rows(source, encoder, keep, cache)
+    kind = xgb.ExtMemQuantileDMatrix if cache else xgb.QuantileDMatrix
+    return kind(rows, ref=ref)
+
+
+def train_booster(
+    matrix: xgb.DMatrix, encoder: Encoder, recipe: Recipe, rounds: int
+) -> xgb.Booster:
+    """A booster of exactly ``rounds`` trees."""
+    return xgb.train(recipe.booster_params(encoder), matrix, rounds)
+
+
+def best_rounds(source: Source, encoder: Encoder, recipe: Recipe, found: Survey) -> int:
+    """How many trees to grow: early stopping on later rows of other visitors.
+
+    The last fifth of the period judges; where it holds no positives yet,
+    ``FALLBACK_ROUNDS`` is taken.
+    """
+    cut = found.since + 0.8 * (found.until - found.since)
+    train, later = _inner_split(source, encoder, TimeRule(cut, HORIZON, salt="early stopping"))
+    if train is None or later is None or not 0 < later.get_label().sum() < later.num_row():
+        return FALLBACK_ROUNDS
+    booster = xgb.train(
+        recipe.booster_params(encoder),
+        train,
+        MAX_ROUNDS,
+        evals=[(later, "later")],
+        early_stopping_rounds=PATIENCE,
+        verbose_eval=False,
+    )
+    return int(booster.best_iteration) + 1
+
+
+def _inner_split(
+    source: Source, encoder: Encoder, rule: TimeRule
+) -> tuple[xgb.DMatrix | None, xgb.DMatrix | None]:
+    try:
+        if isinstance(source, pa.Table):  # visitors first seen after the cut can judge, too
+            split = honest_split(source, cut=rule.cut, horizon=rule.horizon, salt=rule.salt)
+            train = quantile_matrix(split.train, encoder)
+            return train, quantile_matrix(split.test, encoder, ref=train)
+        train = quantile_matrix(source, encoder, keep=rule.train_mask)
+        return train, quantile_matrix(source, encoder, keep=rule.test_mask, ref=train)
+    except DataError:
+        return None, None
+
+
+def out_of_fold(
+    table: pa.Table, encoder: Encoder, recipe: Recipe, rounds: int, folds: int = 5
+) -> Floats:
+    """Raw probability of every row by a booster that never saw the row's visitor."""
+    fold = visitor_folds(table["domain_userid"], folds)
+    found = np.empty(table.num_rows)
+    for number in np.unique(fold):
+        mine = fold == number
+        booster = train_booster(
+            quantile_matrix(table.filter(~mine), encoder), encoder, recipe, rounds
+        )
+        found[mine] = booster.inplace_predict(encoder.matrix(table.filter(mine)))
+    return found
+
+
+def choose_calibration(
+    table: pa.Table, encoder: Encoder, recipe: Recipe, rounds: int
+) -> Calibration:
+    """The calibration that lowers log loss on visitors left out, or none.
+
+    Scores are cross-fitted by visitor, and so is each curve. A curve is kept only where
+    its gain is larger than its standard error over visitors.
+    """
+    raw = out_of_fold(table, encoder, recipe, rounds)
+    label, weight = labels(table), row_weights(table)
+    half = visitor_fractions(table["domain_userid"], "calibration") < 0.5
+    _, visitor = np.unique(table["domain_userid"].to_numpy(), return_inverse=True)
+    best, best_gain = "identity", 0.0
+    for method in ("sigmoid", "isotonic"):
+        tuned = np.empty_like(raw)
+        for mine in (half, ~half):
+            curve = Calibration.fit(method, raw[~mine], label[~mine], weight[~mine])
+            tuned[mine] = curve.apply(raw[mine])
+        gains = np.bincount(visitor, weight * (row_loss(label, raw) - row_loss(label, tuned)))
+        gain, noise = gains.sum(), np.sqrt(len(gains)) * gains.std()
+        if gain > max(noise, best_gain):
+            best, best_gain = method, gain
+    return Calibration.fit(best, raw, label, weight)
+
+
+def labels(rows: pa.Table | pa.RecordBatch) -> Floats:
+    """The label column as 0.0 and 1.0.
+
+    Raises:
+        DataError: it is not boolean, or has nulls (an outcome not yet known).
+    """
+    column = rows.column("label")
+    if not pa.types.is_boolean(column.type) or column.null_count:
+        raise DataError(
+            f"label is {column.type} with {column.null_count} nulls; expected bool without nulls. "
+            "Leave out anchors whose horizon is not fully observed."
+        )
+    found: Floats = column.cast(pa.uint8()).to_numpy().astype(np.float64)
+    return found
+
+
+def _require(batch: pa.RecordBatch, names: Sequence[str]) -> None:
+    missing = [name for name in names if name not in batch.schema.names]
+    if missing:
+        raise DataError(
+            f"the training set lacks {', '.join(missing)}; it has "
+            f"{', '.join(batch.schema.names)}. Build it with training_set.features_sql."
+        )
+
+
+def _extremes(values: pa.Array) -> list[Any]:
+    ends = pc.min_max(values)
+    return [ends["min"].as_py(), ends["max"].as_py()]
+
+
+def _sample_of_values(values: pa.Array, kind: str) -> list[Any]:
+    """All values of a category; of another column enough to see that it varies."""
+    if kind == "category":
+        return list(pc.unique(values).to_pylist())
+    return [*_extremes(values), *([None] if values.null_count else [])]
+
+
+def _check_classes(rows: int, positives: int) -> None:
+    if rows == 0:
+        raise DataError("the training set is empty. Widen --since .. --until, or check app ids.")
+    if positives in (0, rows):
+        raise DataError(
+            f"all {rows} rows have label {positives > 0}: one class only, nothing to tell apart. "
+            "Widen --since .. --until, or check the goal event and the horizon."
+        )
+    if min(positives, rows - positives) < MIN_POSITIVES:
+        raise DataError(
+            f"only {positives} of {rows} rows are positive; at least {MIN_POSITIVES} of either "
+            "class are needed. Widen --since .. --until, or lengthen the horizon."
+        )
