@@ -83,6 +83,13 @@ class Health(_Strict):
     model: ModelHealth
     signals: str = Field(description="'ok', or what is wrong")
 
+    def for_the_public(self) -> "Health":
+        """The same without reasons."""
+        refused = None if self.model.refused is None else "yes"
+        model = self.model.model_copy(update={"refused": refused})
+        signals = "ok" if self.ready else "failing"
+        return self.model_copy(update={"model": model, "signals": signals})
+
 
 class BadBodyError(ValueError):
     """A body that is not what the contract says; ``status`` is 400 or 422."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from flask import Flask, Request, Response, request
+from flask import Flask, Request, Response, g, request
 from flask_cors import CORS
 from flask_limiter import Limiter
 from werkzeug.exceptions import Forbidden, Unauthorized
@@ -65,7 +65,7 @@ class Guard:
 
     def caller(self, asked: Request) -> Caller:
         """Who is asking."""
-        if is_local(asked):
+        if _is_local(asked):
             return Caller(local=True, trusted=True, key="local")
         given = asked.headers.get("Authorization", "").removeprefix("Bearer ").encode()
         trusted = self._token is not None and hmac.compare_digest(given, self._token)
@@ -73,7 +73,7 @@ class Guard:
         forwarded = asked.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
         return Caller(local=False, trusted=trusted, key=forwarded or str(asked.remote_addr))
 
-    def admit(self, asked: Request, *, score_only: bool = False) -> Caller:
+    def admit(self, asked: Request, *, score_only: bool = False) -> None:
         """Let a request in, or say why not.
 
         Args:
@@ -87,12 +87,10 @@ class Guard:
                 "Pages of this origin may not call. The server's owner can add it: "
                 "Options(origins=[...])."
             )
-        caller = self.caller(asked)
-        if not (caller.trusted or (score_only and self.public_scores)):
+        if not (g.caller.trusted or (score_only and self.public_scores)):
             raise Unauthorized(
                 "Send the token of the tunnel's snippet as 'Authorization: Bearer <token>'."
             )
-        return caller
 
     def protect(self, app: Flask, caller_limit: str) -> Limiter:
         """Add CORS, rate limits per caller and security headers to every route."""
@@ -106,17 +104,19 @@ class Guard:
             always_send=False,
         )
         app.after_request(_add_headers)
-        app.before_request(self._count)
-        return Limiter(
-            lambda: self.caller(request).key,
+        app.before_request(self._identify)
+        limiter = Limiter(
+            lambda: str(g.caller.key),
             app=app,
             default_limits=[caller_limit],
-            default_limits_exempt_when=lambda: is_local(request),
             storage_uri="memory://",
         )
+        limiter.request_filter(lambda: bool(g.caller.local))
+        return limiter
 
-    def _count(self) -> None:
-        if not is_local(request):
+    def _identify(self) -> None:
+        g.caller = self.caller(request)
+        if not g.caller.local:
             self.public_requests += 1
 
 
@@ -130,8 +130,7 @@ def is_loopback(host: str | None) -> bool:
         return False
 
 
-def is_local(asked: Request) -> bool:
-    """Whether a request comes from this machine and was not forwarded to it."""
+def _is_local(asked: Request) -> bool:
     if not is_loopback(asked.remote_addr) or any(name in asked.headers for name in _FORWARDED):
         return False
     try:  # a page may make a browser ask us under any name that it lets point here

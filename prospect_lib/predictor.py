@@ -5,6 +5,8 @@ with ``score(attributes, at)``: a ``ProspectModel``, a rule, a client of another
 """
 
 import math
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -117,11 +119,6 @@ class Predictor:
             return str(error)
         return "Signals does not answer; known visitors get stale scores." if stale else "ok"
 
-    def health(self, problem: str) -> Health:
-        """What ``/health`` says; ``problem`` as ``ready`` gave it."""
-        model = ModelHealth(version=self._current().version, refused=None)
-        return Health(ready=problem == "ok", model=model, signals=problem)
-
     def _answer(
         self, loaded: Loaded, reading: Reading, scored: Any, at: datetime
     ) -> PredictResponse:
@@ -145,6 +142,33 @@ class Predictor:
             cold_start=is_cold(known),
             stale=reading.stale,
         )
+
+
+class Readiness:
+    """Whether a score could be given now; Signals is asked at most every few seconds."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        current: Callable[[], Loaded],
+        clock: Callable[[], datetime],
+        *,
+        every: float = 5.0,
+    ) -> None:
+        self._predictor, self._current, self._clock = predictor, current, clock
+        self._every, self._until = every, 0.0
+        self._lock = threading.Lock()
+        self._problem = ""
+
+    def check(self) -> Health:
+        """What ``/health`` says."""
+        with self._lock:
+            if time.monotonic() >= self._until:
+                self._problem = self._predictor.ready(self._clock())
+                self._until = time.monotonic() + self._every
+        refused = getattr(self._current, "refused", None)
+        model = ModelHealth(version=self._current().version, refused=refused)
+        return Health(ready=self._problem == "ok", model=model, signals=self._problem)
 
 
 def is_cold(attributes: Mapping[str, Any]) -> bool:

@@ -1,0 +1,100 @@
+"""What the server tells about itself: Prometheus metrics and one log line a request.
+
+Neither holds personal data: no address, no visitor, no attribute.
+"""
+
+import json
+import logging
+import time
+
+from flask import Flask, Response, g, request
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+
+from prospect_lib.contract import PredictResponse
+
+log = logging.getLogger(__name__)
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+_SCORES = tuple(step / 10 for step in range(1, 11))
+
+
+class Monitor:
+    """The metrics of one application, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "prospect_requests", "Requests", ["route", "status", "caller"], registry=self.registry
+        )
+        self.latency = Histogram(
+            "prospect_request_seconds", "Latency", ["route"],
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.scores = Histogram(
+            "prospect_score", "Scores given", ["model_version"],
+            buckets=_SCORES, registry=self.registry,
+        )  # fmt: skip
+        self.answers = Counter(
+            "prospect_answers", "Scores by kind", ["kind"], registry=self.registry
+        )
+        self.calls = Histogram(
+            "prospect_attribute_call_seconds", "Calls to Signals", ["outcome"],
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+
+    def watch(self, app: Flask) -> None:
+        """Count and log every request of an application."""
+        app.before_request(self._start)
+        app.after_request(self._finish)
+
+    def called(self, seconds: float, outcome: str) -> None:
+        """Note a call to Signals."""
+        self.calls.labels(outcome).observe(seconds)
+
+    def scored(self, _visitor: str, answer: PredictResponse, _record: bytes) -> None:
+        """Note a score."""
+        g.answer = answer
+        self.scores.labels(answer.model_version).observe(answer.score)
+        for kind in ("cold_start", "stale"):
+            if getattr(answer, kind):
+                self.answers.labels(kind).inc()
+        if answer.decision.act:
+            self.answers.labels("act").inc()
+
+    def exposition(self) -> bytes:
+        """The metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def _start(self) -> None:
+        g.started = time.perf_counter()
+
+    def _finish(self, response: Response) -> Response:
+        seconds = time.perf_counter() - g.get("started", time.perf_counter())
+        route = request.url_rule.rule if request.url_rule else "unknown"
+        caller = "local" if "caller" in g and g.caller.local else "public"
+        self.requests.labels(route, response.status_code, caller).inc()
+        self.latency.labels(route).observe(seconds)
+        if log.isEnabledFor(logging.INFO):
+            log.info(json.dumps(self._line(route, response.status_code, caller, seconds)))
+        return response
+
+    def _line(self, route: str, status: int, caller: str, seconds: float) -> dict[str, object]:
+        line: dict[str, object] = {
+            "event": "request",
+            "route": route,
+            "method": request.method if request.method in _METHODS else "other",
+            "status": status,
+            "caller": caller,
+            "ms": round(seconds * 1000, 2),
+        }
+        answer: PredictResponse | None = g.get("answer")
+        if answer is not None:
+            line |= {
+                "model_version": answer.model_version,
+                "act": answer.decision.act,
+                "cold_start": answer.cold_start,
+                "stale": answer.stale,
+            }
+        return line
+
+
+_METHODS = ("GET", "POST", "OPTIONS", "HEAD", "PUT", "DELETE", "PATCH")

@@ -1,0 +1,63 @@
+"""Every error as problem details (RFC 9457): never a 500, never a trace, nothing personal."""
+
+import json
+import logging
+import math
+import time
+import traceback
+from pathlib import Path
+
+from flask import Flask, Response, g
+from flask_limiter import Limiter
+from werkzeug.exceptions import HTTPException
+
+from prospect_lib.contract import BadBodyError
+from prospect_lib.errors import ProspectError, ServiceError
+
+log = logging.getLogger(__name__)
+RETRY_LATER = "Try again shortly; the server's owner finds the reason in /health and the log."
+
+
+def answer_errors(app: Flask, limiter: Limiter) -> None:
+    """Register the handlers; ``limiter`` knows when a caller may come back."""
+
+    @app.errorhandler(HTTPException)
+    def refused(error: HTTPException) -> Response:
+        answer = problem(error.code or 400, error.name, error.description or "")
+        if error.code == 429 and limiter.current_limit is not None:
+            wait = math.ceil(limiter.current_limit.reset_at - time.time())
+            answer.headers["Retry-After"] = str(max(1, wait))
+        for name, value in error.get_headers():
+            if name in ("Allow", "Retry-After"):
+                answer.headers[name] = value
+        return answer
+
+    @app.errorhandler(BadBodyError)
+    def bad(error: BadBodyError) -> Response:
+        return problem(error.status, "Bad request", str(error))
+
+    @app.errorhandler(ProspectError)
+    def failed(error: ProspectError) -> Response:
+        log.warning("%s", type(error).__name__)
+        title = "Signals fails" if isinstance(error, ServiceError) else "The model fails"
+        # the reason may name a value of the visitor's, and is no business of the public
+        return problem(503, title, str(error) if g.caller.trusted else RETRY_LATER)
+
+    @app.errorhandler(Exception)
+    def broken(error: Exception) -> Response:
+        # the kind and the place only: the message may hold a visitor's data
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        log.error("%s in %s, line %s", type(error).__name__, Path(at.filename).name, at.lineno)
+        return problem(503, "The server failed", RETRY_LATER)
+
+
+def problem(status: int, title: str, detail: str) -> Response:
+    """A response that says what was wrong."""
+    kind = title.lower().replace(" ", "-")
+    body = {"type": f"urn:prospect:{kind}", "title": title, "status": status, "detail": detail}
+    answer = Response(json.dumps(body), status, mimetype="application/problem+json")
+    if status == 401:
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    if status == 503:
+        answer.headers["Retry-After"] = "1"
+    return answer

@@ -1,0 +1,114 @@
+"""Serve an application from a background thread, and stop again: waitress, made stoppable."""
+
+import errno
+import os
+import threading
+import time
+from typing import Any
+
+import waitress
+from flask import Flask
+from waitress import wasyncore
+from waitress.server import TcpWSGIServer
+
+from prospect_lib.errors import SettingsError
+from prospect_lib.settings import PREDICT_PORT
+
+
+class Server:
+    """Serves an application from a background thread.
+
+    Args:
+        app: from ``create_app``.
+        host: loopback unless other machines shall reach it; they need the token then.
+        port: 0 takes any free one.
+        threads: by default 8 for each processor, at most 64: they mostly wait for Signals.
+    """
+
+    def __init__(
+        self,
+        app: Flask,
+        host: str = "127.0.0.1",
+        port: int = PREDICT_PORT,
+        *,
+        threads: int | None = None,
+    ) -> None:
+        self.app, self.host, self.port = app, host, port
+        self._threads = threads or min(64, 8 * (os.cpu_count() or 1))
+        self._sockets: dict[int, Any] = {}
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """Address on this machine, such as ``http://127.0.0.1:9091``."""
+        host = "127.0.0.1" if self.host == "0.0.0.0" else self.host
+        return f"http://{host}:{self.port}"
+
+    def start(self) -> "Server":
+        """Start to serve, and return; a server that runs is left running.
+
+        Raises:
+            SettingsError: the port is in use, or may not be opened.
+        """
+        if self._thread is None:
+            server = self._listen()
+            self.port = int(server.effective_port)
+            self._stopping.clear()
+            self._thread = threading.Thread(
+                target=self._serve, args=(server,), name="prospect-server", daemon=True
+            )
+            self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Answer the requests in flight, close, and wait for it; harmless if not running."""
+        if self._thread is not None:
+            self._stopping.set()
+            self._thread.join()
+            self._thread = None
+
+    def __enter__(self) -> "Server":
+        return self.start()
+
+    def __exit__(self, *_error: object) -> None:
+        self.stop()
+
+    def _listen(self) -> TcpWSGIServer:
+        try:
+            return waitress.create_server(
+                self.app,
+                map=self._sockets,
+                host=self.host,
+                port=self.port,
+                threads=self._threads,
+                ident=None,
+                max_request_body_size=1 << 20,
+                asyncore_use_poll=True,
+                channel_timeout=30,
+                # the guard has to see them: they tell a tunnel's callers from local ones
+                clear_untrusted_proxy_headers=False,
+            )
+        except OSError as error:
+            busy = error.errno == errno.EADDRINUSE
+            raise SettingsError(
+                f"cannot serve on {self.host}:{self.port}: "
+                f"{'the port is in use' if busy else error.strerror}. Stop what uses it, or "
+                "choose another port: set PREDICT_PORT (0 < port < 65536) or pass port=0."
+            ) from error
+
+    def _serve(self, server: TcpWSGIServer) -> None:
+        """waitress' loop, but one that can be ended: stop listening, finish, close."""
+        while not self._stopping.is_set():
+            wasyncore.loop(0.2, use_poll=True, map=self._sockets, count=1)
+        wasyncore.dispatcher.close(server)
+        patience = time.monotonic() + 5
+        while _busy(server) and time.monotonic() < patience:
+            wasyncore.loop(0.05, use_poll=True, map=self._sockets, count=1)
+        server.task_dispatcher.shutdown()
+        wasyncore.close_all(self._sockets, ignore_all=True)
+
+
+def _busy(server: TcpWSGIServer) -> bool:
+    channels = list(server.active_channels.values())
+    return any(channel.requests or channel.total_outbufs_len for channel in channels)

@@ -1,0 +1,217 @@
+"""A public address for the prediction server: ngrok, or the proxy of Colab.
+
+Example::
+
+    with open_tunnel(server, settings) as tunnel:
+        print(tunnel)          # its address, the snippet for a website, the requests used
+
+The tunnel has a token, which the snippet carries; callers without it get 401. It is
+closed at the end of the ``with``, when Python ends, and when a notebook's kernel restarts
+(the agent is a child of the kernel and ends with it).
+"""
+
+import atexit
+import json
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from pyngrok import ngrok
+from pyngrok.conf import PyngrokConfig
+from pyngrok.exception import PyngrokError
+
+from prospect_lib.errors import ServiceError, SettingsError
+from prospect_lib.guard import Guard
+from prospect_lib.server import Server
+from prospect_lib.settings import SECRETS, Settings
+
+FREE_REQUESTS = 20_000  # a month, on ngrok's free plan (https://ngrok.com/docs/pricing-limits)
+
+
+class Tunnel:
+    """An open way from the internet to the server.
+
+    Attributes:
+        url: the public address.
+        token: what callers send as ``Authorization: Bearer <token>``.
+    """
+
+    def __init__(self, url: str, guard: Guard, count: "MonthlyCount", shut: Callable[[], None]):
+        self.url, self.token = url.rstrip("/"), guard.issue_token()
+        self._guard, self._count, self._shut = guard, count, shut
+        self._open = True
+        atexit.register(self.close)
+
+    @property
+    def requests_this_month(self) -> int:
+        """Requests that came from outside this month, this tunnel and earlier ones."""
+        return self._count.with_new(self._guard.public_requests)
+
+    def snippet(self, tracker: str = "sp", every: int = 10) -> str:
+        """JavaScript for a page's console, a tag manager, or the site itself.
+
+        The page's origin has to be among ``Options.origins``.
+
+        Args:
+            tracker: namespace of the page's Snowplow tracker.
+            every: seconds between scores.
+        """
+        given = {"url": self.url, "token": self.token, "tracker": tracker, "every": every}
+        # fetched, not linked: a script tag cannot send the header that skips ngrok's warning
+        return (
+            f'fetch("{self.url}/prospect.js", {{headers: {{"ngrok-skip-browser-warning": "1"}}}})\n'
+            "  .then((answer) => answer.text())\n"
+            "  .then((code) => { (0, eval)(code); prospect.start("
+            f"{json.dumps(given)}); }});"
+        )
+
+    def bookmarklet(self, tracker: str = "sp", every: int = 10) -> str:
+        """The snippet as the address of a bookmark, for sites one does not own."""
+        code = self.snippet(tracker, every).replace("\n", "").replace("%", "%25")
+        return f"javascript:void({code.rstrip(';')})"
+
+    def close(self) -> None:
+        """Close the tunnel and make its token worthless; harmless if it is closed."""
+        if self._open:
+            self._open = False
+            self._guard.revoke_token()
+            self._count.keep(self._guard.public_requests)
+            self._shut()
+            atexit.unregister(self.close)
+
+    def __enter__(self) -> "Tunnel":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def __str__(self) -> str:
+        used = self.requests_this_month
+        return (
+            f"{self.url}\n{used:,} of ngrok's {FREE_REQUESTS:,} free requests used this month: "
+            f"enough for {max(0, FREE_REQUESTS - used) // 360} hours of one visitor, asked every "
+            f"10 seconds.\n\n{self.snippet()}"
+        )
+
+
+class MonthlyCount:
+    """Requests of the calendar month (UTC), kept in a file between runs."""
+
+    def __init__(self, path: Path, today: Callable[[], date]) -> None:
+        self._path, self._today = path, today
+        self._counted = 0  # of the guard's counter, which starts anew with each server
+
+    def start(self, public_requests: int) -> None:
+        """Count what comes after the guard's counter stands at this."""
+        self._counted = public_requests
+
+    def with_new(self, public_requests: int) -> int:
+        """The month's requests, those since the last ``keep`` included."""
+        return self._kept() + public_requests - self._counted
+
+    def keep(self, public_requests: int) -> None:
+        """Write the count; a disk that refuses costs the count, nothing else."""
+        used, self._counted = self.with_new(public_requests), public_requests
+        with suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.write_text(json.dumps({"month": self._month(), "requests": used}))
+
+    def _kept(self) -> int:
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            saved = json.loads(self._path.read_text())
+            if saved["month"] == self._month():
+                return int(saved["requests"])
+        return 0
+
+    def _month(self) -> str:
+        return f"{self._today():%Y-%m}"
+
+
+def open_tunnel(
+    server: Server,
+    settings: Settings,
+    *,
+    ngrok_path: Path | None = None,
+    today: Callable[[], date] = lambda: datetime.now(UTC).date(),
+) -> Tunnel:
+    """Give a running server a public address.
+
+    With ``NGROK_TOKEN`` that is ngrok; without it, in Colab, the proxy that Colab offers
+    to the person signed in.
+
+    Args:
+        ngrok_path: the agent, if it is installed; otherwise pyngrok downloads it.
+    Raises:
+        SettingsError: no token, and not in Colab; the message says how to get one.
+        ServiceError: the agent cannot be had or started, or ngrok refuses the tunnel.
+    """
+    guard: Guard = server.app.extensions["prospect_guard"]
+    count = MonthlyCount(settings.home / "tunnel.json", today)
+    count.start(guard.public_requests)
+    if "NGROK_TOKEN" in settings.values:
+        return _ngrok(server, settings, guard, count, ngrok_path)
+    if "google.colab" in sys.modules:
+        return Tunnel(_colab_proxy(server.port), guard, count, lambda: None)
+    raise SettingsError(
+        f"a public address needs NGROK_TOKEN, which is free: {SECRETS['NGROK_TOKEN']}. Set it "
+        "in Colab's secrets panel, in the environment or in .env. Without it everything on "
+        f"this machine works: the demo website and {server.url}."
+    )
+
+
+def _ngrok(
+    server: Server, settings: Settings, guard: Guard, count: MonthlyCount, path: Path | None
+) -> Tunnel:
+    config_file = settings.home / "ngrok.yml"
+    try:
+        _write_config(config_file, settings.secret("NGROK_TOKEN"))
+        config = PyngrokConfig(config_path=str(config_file), start_new_session=False)
+        if path is not None:
+            config.ngrok_path = str(path)
+        config.auth_token = None  # it would be seen in the list of processes
+        public = str(ngrok.connect(str(server.port), pyngrok_config=config).public_url)
+    except (PyngrokError, OSError) as error:
+        _shut(config_file, None)
+        raise ServiceError(_explain(error)) from None
+    return Tunnel(public, guard, count, lambda: _shut(config_file, config))
+
+
+def _write_config(path: Path, token: str) -> None:
+    """ngrok's settings, for its owner's eyes only. JSON is YAML."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    path.write_text(json.dumps({"version": "3", "agent": {"authtoken": token}}))
+
+
+def _shut(config_file: Path, config: PyngrokConfig | None) -> None:
+    if config is not None:
+        with suppress(PyngrokError, OSError):
+            ngrok.kill(config)
+    config_file.unlink(missing_ok=True)
+
+
+def _explain(error: Exception) -> str:
+    """What went wrong, by ngrok's error code where there is one; its text may hold the token."""
+    text = str(getattr(error, "ngrok_error", None) or error)
+    if "ERR_NGROK_105" in text or "ERR_NGROK_107" in text:
+        return f"ngrok refuses NGROK_TOKEN. Copy it again: {SECRETS['NGROK_TOKEN']}."
+    if "ERR_NGROK_108" in text:
+        return "ngrok allows one agent at a time, and another one runs. Stop it, then try again."
+    if type(error).__name__ == "PyngrokNgrokInstallError":
+        return (
+            "the ngrok agent cannot be downloaded. Install it (https://ngrok.com/download) and "
+            "pass open_tunnel(ngrok_path=...), or work on this machine without a tunnel."
+        )
+    return f"the ngrok agent did not open the tunnel ({type(error).__name__}). Try again."
+
+
+def _colab_proxy(port: int) -> str:
+    """The address under which Colab shows a port to the person signed in, and to no one else."""
+    from google.colab import output  # only importable inside Colab
+
+    address: Any = output.eval_js(f"google.colab.kernel.proxyPort({port})")
+    return str(address)
