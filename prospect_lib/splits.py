@@ -35,6 +35,7 @@ def visitor_fractions(visitors: pa.ChunkedArray | pa.Array, salt: str = "held-ou
 
     Example: the same visitor gets the same number on every machine and in every year.
     """
+    _refuse_nulls("domain_userid", visitors)
     codes = (
         visitors.combine_chunks() if isinstance(visitors, pa.ChunkedArray) else visitors
     ).dictionary_encode()
@@ -43,7 +44,7 @@ def visitor_fractions(visitors: pa.ChunkedArray | pa.Array, salt: str = "held-ou
         for visitor in codes.dictionary.to_pylist()
     )
     fractions = np.array([int.from_bytes(h, "big") / 2**64 for h in hashes], dtype=np.float64)
-    return fractions[codes.indices.to_numpy(zero_copy_only=False)]
+    return fractions[codes.indices.to_numpy()]
 
 
 def visitor_folds(visitors: pa.ChunkedArray | pa.Array, folds: int) -> npt.NDArray[np.int64]:
@@ -171,25 +172,32 @@ def quantile_time(table: pa.Table, share: float) -> datetime:
 
 
 def row_weights(table: pa.Table | pa.RecordBatch) -> Floats:
-    """The ``weight`` column, or ones."""
+    """The ``weight`` column, or ones.
+
+    Raises:
+        DataError: a weight is null, negative or not finite.
+    """
     if "weight" not in table.schema.names:
         return np.ones(table.num_rows)
-    weights: Floats = (
-        table.column("weight").to_numpy(zero_copy_only=False).astype(np.float64)
-        if isinstance(table, pa.RecordBatch)
-        else table["weight"].to_numpy().astype(np.float64)
-    )
+    weights: Floats = np.asarray(table.column("weight"), dtype=np.float64)
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise DataError("weight: expected numbers from 0 on, without nulls. Correct the column.")
     return weights
 
 
 def _microseconds(times: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.int64]:
+    _refuse_nulls("anchor_ts", times)
     values = times.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
-    found: npt.NDArray[np.int64] = (
-        values.to_numpy() if isinstance(values, pa.ChunkedArray) else values.to_numpy(False)
-    )
+    found: npt.NDArray[np.int64] = values.to_numpy()
     return found
+
+
+def _refuse_nulls(name: str, values: pa.ChunkedArray | pa.Array) -> None:
+    if values.null_count:
+        raise DataError(
+            f"{name} is null in {values.null_count} rows; every row needs a visitor and a moment. "
+            "Leave them out in the query of the anchors."
+        )
 
 
 def _before(rows: pa.Table | pa.RecordBatch, moment: datetime) -> Mask:
