@@ -83,7 +83,7 @@ class Column:
                 f"{self.name}={value!r}: expected a {self.kind} or None, got "
                 f"{type(value).__name__}. Check the attribute {self.attribute!r} of the service."
             )
-        return self.codes.get(value, math.nan) if self.kind == "category" else float(value)
+        return float(self.codes.get(str(value), math.nan) if self.kind == "category" else value)
 
 
 @dataclass(frozen=True)

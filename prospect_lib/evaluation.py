@@ -24,8 +24,8 @@ from prospect_lib.calibration import Calibration
 from prospect_lib.encoding import Encoder, Matrix
 from prospect_lib.metrics import Interval, Scored, gain_share, score_rows, visitor_draws
 from prospect_lib.model import ProspectModel
+from prospect_lib.sources import labels
 from prospect_lib.splits import Floats, Split, row_weights
-from prospect_lib.training import labels
 
 TRUTH = "p_true"
 MODEL, PRIOR, RULE, LOGISTIC, CEILING = (

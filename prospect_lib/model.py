@@ -38,16 +38,13 @@ from prospect_lib.calibration import Calibration, sigmoid
 from prospect_lib.encoding import Encoder, Matrix
 from prospect_lib.errors import ModelError
 from prospect_lib.features import Feature, features_of, from_attributes
+from prospect_lib.sources import Source, Survey, refuse_constant, survey
 from prospect_lib.splits import Floats
 from prospect_lib.training import (
     Recipe,
-    Source,
-    Survey,
     best_rounds,
     choose_calibration,
     quantile_matrix,
-    refuse_constant,
-    survey,
     train_booster,
 )
 

@@ -44,7 +44,8 @@ def visitor_fractions(visitors: pa.ChunkedArray | pa.Array, salt: str = "held-ou
         for visitor in codes.dictionary.to_pylist()
     )
     fractions = np.array([int.from_bytes(h, "big") / 2**64 for h in hashes], dtype=np.float64)
-    return fractions[codes.indices.to_numpy()]
+    found: Floats = fractions[codes.indices.to_numpy()]
+    return found
 
 
 def visitor_folds(visitors: pa.ChunkedArray | pa.Array, folds: int) -> npt.NDArray[np.int64]:

@@ -11,14 +11,13 @@ from synthetic import START, training_table
 from prospect_lib.encoding import Encoder
 from prospect_lib.errors import DataError
 from prospect_lib.features import FEATURES
+from prospect_lib.sources import refuse_constant, survey
 from prospect_lib.training import (
     Recipe,
     best_rounds,
     choose_calibration,
     out_of_fold,
     quantile_matrix,
-    refuse_constant,
-    survey,
     train_booster,
 )
 
