@@ -16,6 +16,7 @@ from prospect_lib.sandbox.site import (
     NODE_MODULES,
     TRACKER_FILES,
     WEBSITE,
+    announce,
     site,
     site_config,
     tracker_scripts,
@@ -105,6 +106,14 @@ def test_config_follows_the_file(client: FlaskClient, tmp_path: Path) -> None:
         "problem": None,
     }
     assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_announced_addresses_are_found_until_they_end(tmp_path: Path) -> None:
+    announce(tmp_path, "http://127.0.0.1:9091", "t")
+    assert (tmp_path / "site.json").stat().st_mode & 0o777 == 0o600
+    assert site_config(tmp_path)["predict_url"] == "http://127.0.0.1:9091"
+    announce(tmp_path, None)
+    assert site_config(tmp_path) == {"predict_url": None, "predict_token": None, "problem": None}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b"\xff\xfe"])

@@ -88,6 +88,19 @@ def site_config(home: Path) -> dict[str, Any]:
     return config
 
 
+def announce(home: Path, predict_url: str | None, predict_token: str | None = None) -> None:
+    """Tell the website where predictions come from; ``None`` when they end.
+
+    The token is written only for its owner to read, and never half.
+    """
+    told = {"predict_url": predict_url, "predict_token": predict_token}
+    path = home / "site.json"
+    draft = path.with_suffix(".draft")
+    draft.touch(mode=0o600)
+    draft.write_text(json.dumps(told), encoding="utf-8")
+    draft.replace(path)
+
+
 @site.get("/", defaults={"page": "home"})
 @site.get("/<any(product, pricing, customers, blog, videos, demo, landing, 'thank-you'):page>")
 @site.get("/blog/<any('last-loaf', 'three-kinds-of-rain'):post>", defaults={"page": "blog"})

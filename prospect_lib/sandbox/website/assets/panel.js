@@ -5,6 +5,7 @@ import { appId, confirmed, tracker } from "./tracking.js";
 import { showInvitation } from "./invitation.js";
 
 const EVERY = 10; // seconds between scores
+const MOMENTS = ["interval", "page_view", "change", "play"]; // the last two are DOM events
 const PATIENCE = 2; // seconds to wait for the collector
 const KEPT = 60; // scores in the small chart
 const INVITATION = {
@@ -15,6 +16,7 @@ const INVITATION = {
 const HOW_TO_START = "Start it with “make demo” or in notebook 04; this panel goes on by itself.";
 
 const panel = document.getElementById("panel");
+const scoreNow = document.getElementById("panel-score-now");
 const slot = (name) => panel.querySelector(`[data-slot=${name}]`);
 const session = () => tracker.getDomainUserInfo()[6];
 
@@ -86,7 +88,8 @@ function showReasons({ explanations, scoring_attributes: features }) {
 }
 
 function showSignals(signals) {
-  const rows = Object.entries(signals ?? {}).map(([name, value]) => {
+  const { domain_userid: _, ...attributes } = signals ?? {};
+  const rows = Object.entries(attributes).map(([name, value]) => {
     const row = document.createElement("div");
     const shown = element("dd", value === null ? "nothing" : "", plain(value));
     if (Array.isArray(value)) shown.title = value.join("\n");
@@ -168,9 +171,12 @@ function onScore(response) {
   if (response.decision?.act) showInvitation(INVITATION, session());
 }
 
+/** An answer that says what is wrong is shown, and the client tries again; without an answer,
+    or when the token is no longer right, we ask the site anew where predictions come from. */
 function onError(error) {
-  const reason = error?.status ? error.message : "The prediction server does not answer.";
-  showState("offline", `${reason} ${error?.status ? "" : HOW_TO_START}`.trim());
+  if (error.status && error.status !== 401) return showState("offline", error.message);
+  window.prospect.stop();
+  later(error.status ? error.message : `The prediction server does not answer. ${HOW_TO_START}`);
 }
 
 function loadScript(src) {
@@ -190,14 +196,15 @@ async function connect() {
     if (!url) return later(`${problem ?? "No prediction server has been started yet."} ${HOW_TO_START}`);
     await loadScript(`${url}/prospect.js`);
     await Promise.race([confirmed, pause(PATIENCE)]); // so that the first score knows this page
-    window.prospect.start({ url, token, every: EVERY, on: ["interval", "page_view"], tracker, onScore, onError });
-    document.getElementById("panel-score-now").disabled = false;
+    window.prospect.start({ url, token, every: EVERY, on: MOMENTS, tracker, onScore, onError });
+    scoreNow.disabled = false;
   } catch {
     later(`The prediction server is not running. ${HOW_TO_START}`);
   }
 }
 
 async function later(message) {
+  scoreNow.disabled = true;
   showState("offline", message);
   await pause(EVERY);
   connect();
@@ -227,7 +234,7 @@ function wire() {
     document.getElementById("panel-toggle").focus();
   });
   document.getElementById("panel-new-visitor").addEventListener("click", newVisitor);
-  document.getElementById("panel-score-now").addEventListener("click", () => window.prospect?.score());
+  scoreNow.addEventListener("click", () => window.prospect.score());
   setOpen(isOpen());
   setInterval(showAge, 1000);
 }

@@ -1,0 +1,336 @@
+"""A real visit in a real browser: website, sandbox and prediction server together.
+
+One visitor walks through the site once; the tests look at what came of it.
+"""
+
+import json
+import math
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+
+from prospect_lib import sandbox, signals
+from prospect_lib.attributes import prospect_group, prospect_service
+from prospect_lib.running import Server
+from prospect_lib.sandbox.site import announce
+from prospect_lib.server import create_app
+from prospect_lib.settings import Settings
+
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+SNOWPLOW, MEDIA = "com_snowplowanalytics_snowplow", "com_snowplowanalytics_snowplow_media"
+TYPED = {"name": "Ada Lovelace", "email": "ada@example.com", "company": "Analytical", "wish": "Tea"}
+
+pytestmark = pytest.mark.skipif(
+    not Path(CHROMIUM).exists() and "CI" not in os.environ,
+    reason=f"no Chromium at {CHROMIUM}: apt-get install chromium",
+)
+
+
+class Eager:
+    """Stands in for a model: likes pages, films and, most of all, forms."""
+
+    version, threshold = "eager", 0.5
+
+    def score(self, attributes: Mapping[str, Any], _at: datetime) -> SimpleNamespace:
+        """Log-odds that add up what the visitor did."""
+        weights = {
+            "num_page_views_l7d": 0.4,
+            "num_media_events_l30d": 0.1,
+            "num_form_engagements_l7d": 0.8,
+        }
+        moved = {name: w * (attributes[name] or 0) for name, w in weights.items()}
+        moved["__sum_of_others"] = -0.2
+        score = 1 / (1 + math.exp(3 - sum(moved.values())))
+        return SimpleNamespace(score=score, features=dict(attributes), explanations=moved)
+
+
+@dataclass
+class Watched:
+    """A page and everything it complained about or printed."""
+
+    page: Page
+    console: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", self._hear)
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("requestfailed", self._failed)
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        kept = self.problems if message.type in ("error", "warning") else self.console
+        kept.append(message.text)
+
+    def _failed(self, request: Request) -> None:
+        # a browser stops loading a film, and its own questions, when one leaves the page
+        if request.failure != "net::ERR_ABORTED":
+            self.problems.append(f"{request.url}: {request.failure}")
+
+    def score(self) -> float:
+        """The number in the panel, once there is one."""
+        shown = self.page.locator("#panel-score")
+        expect(shown).to_have_text(_number())
+        return float(shown.inner_text())
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What one walk through the site left behind."""
+
+    visitor: str
+    scores: list[float]
+    invitations: list[str]
+    reasons: str
+    watched: Watched
+    events: list[dict[str, Any]]
+
+    def named(self, name: str) -> list[dict[str, Any]]:
+        """Events of one name, oldest first."""
+        return [event for event in self.events if event["event_name"] == name]
+
+
+def _number() -> Any:
+    import re
+
+    return re.compile(r"^[01]\.\d{3}$")
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A sandbox of its own, with the attributes published."""
+    found = Settings(home=tmp_path_factory.mktemp("home"), sandbox_port=_free_port())
+    sandbox.ensure_running(found)
+    signals.connect(found).publish([prospect_group, prospect_service])
+    yield found
+    sandbox.stop(found)
+
+
+@contextmanager
+def predictions(settings: Settings) -> Iterator[Server]:
+    """A prediction server that the website knows of."""
+    app = create_app(Eager(), signals.reader(settings), settings)
+    with Server(app, port=0) as server:
+        announce(settings.home, server.url)
+        yield server
+    announce(settings.home, None)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def watched(browser: Browser) -> Iterator[Watched]:
+    with browser.new_context(viewport={"width": 1440, "height": 900}) as context:
+        yield Watched(context.new_page())
+
+
+@pytest.fixture(scope="module")
+def visit(settings: Settings, browser: Browser) -> Iterator[Visit]:
+    """Three pages, the film, the form, then two pages more."""
+    with predictions(settings), browser.new_context(viewport={"width": 1440, "height": 900}) as c:
+        watched = Watched(c.new_page())
+        page, scores = watched.page, list[float]()
+        page.goto(f"{settings.sandbox_url}/?utm_medium=email&utm_campaign=spring")
+        scores.append(watched.score())
+        page.get_by_role("link", name="Pricing", exact=True).first.click()
+        scores.append(watched.score())
+        page.get_by_role("link", name="Videos", exact=True).first.click()
+        watch_film(page)
+        scores.append(watched.score())
+        page.get_by_role("link", name="Request a demo").first.click()
+        fill_in(page)
+        page.wait_for_url("**/thank-you")
+        expect(page.locator(".decision")).to_have_text("Invite")
+        scores.append(watched.score())
+        reasons = page.locator(".reasons").inner_text()
+        invitations = [invited(page, f"{settings.sandbox_url}/{p}") for p in ("pricing", "product")]
+        visitor = page.locator("[data-slot=visitor]").inner_text()
+        yield Visit(visitor, scores, invitations, reasons, watched, stored(settings, visitor))
+
+
+def watch_film(page: Page) -> None:
+    """Play some seconds: long enough for a first page ping, which comes after five."""
+    page.locator("video").evaluate("film => film.play()")
+    with page.expect_request(lambda r: '"e":"pp"' in (r.post_data or ""), timeout=20_000):
+        page.mouse.wheel(0, 200)
+    page.locator("video").evaluate("film => film.pause()")
+    page.wait_for_function("document.querySelector('video').paused")
+
+
+def fill_in(page: Page) -> None:
+    """Fill in and send the demo form."""
+    for name, text in TYPED.items():
+        page.locator(f"#{name}").fill(text)
+    page.get_by_label("How many shops?").select_option("6 to 20")
+    page.locator("#news").check()
+    page.get_by_role("button", name="Request a demo").click()
+
+
+def invited(page: Page, url: str) -> str:
+    """The invitation on a page after its first score there, or nothing."""
+    with page.expect_console_message(lambda m: m.text.startswith("Prediction")):
+        page.goto(url)
+    page.wait_for_timeout(200)
+    cards = page.locator(".invitation h2")
+    return cards.inner_text() if cards.count() else ""
+
+
+def stored(settings: Settings, visitor: str) -> list[dict[str, Any]]:
+    """The visitor's events as the sandbox keeps them, oldest first."""
+    lines = (settings.home / "live" / "events.ndjson").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    mine = [event for event in events if event["domain_userid"] == visitor]
+    return sorted(mine, key=lambda event: str(event["derived_tstamp"]))
+
+
+def test_nothing_fails_in_the_browser(visit: Visit) -> None:
+    assert visit.watched.problems == []
+
+
+def test_the_score_follows_the_visit(visit: Visit) -> None:
+    assert visit.scores == sorted(visit.scores)
+    assert len(set(visit.scores)) == 4
+    assert visit.scores[-1] > 0.9
+
+
+def test_the_console_line(visit: Visit) -> None:
+    lines = [line for line in visit.watched.console if line.startswith("Prediction")]
+    assert len(lines) >= 5
+    assert lines[0].startswith(f"Prediction:  {visit.visitor}  -  0.")
+
+
+def test_reasons_are_readable_and_strongest_first(visit: Visit) -> None:
+    assert visit.reasons.startswith("Form engagements, 7 days")
+    assert visit.reasons.index("Page views, 7 days") < visit.reasons.index("All other features")
+
+
+def test_the_invitation_comes_once_a_session(visit: Visit) -> None:
+    first, second = visit.invitations
+    assert "order" in first
+    assert second == ""
+
+
+def test_page_views(visit: Visit) -> None:
+    views = visit.named("page_view")
+    assert [view["page_urlpath"] for view in views] == [
+        "/",
+        "/pricing",
+        "/videos",
+        "/demo",
+        "/thank-you",
+        "/pricing",
+        "/product",
+    ]
+    assert {view["app_id"] for view in views} == {"website"}
+    assert views[0]["mkt_medium"] == "email"
+    assert len({view["domain_sessionid"] for view in views}) == 1
+    assert len({event["event_id"] for event in visit.events}) == len(visit.events)
+
+
+def test_page_pings(visit: Visit) -> None:
+    assert "/videos" in {ping["page_urlpath"] for ping in visit.named("page_ping")}
+
+
+def test_media_events_of_the_real_element(visit: Visit) -> None:
+    (play,) = visit.named("play_event")
+    assert play["event_vendor"] == "com.snowplowanalytics.snowplow.media"
+    assert f"unstruct_event_{MEDIA}_play_event_1" in play
+    (player,) = play[f"contexts_{SNOWPLOW}_media_player_2"]
+    assert (player["label"], player["mediaType"]) == ("One morning with Samphire", "video")
+    (pause,) = visit.named("pause_event")
+    (paused,) = pause[f"contexts_{SNOWPLOW}_media_player_2"]
+    assert 1 < paused["currentTime"] < paused["duration"] == 20
+
+
+def test_form_events_have_their_schema_and_no_values(visit: Visit) -> None:
+    assert len(visit.named("focus_form")) >= 4
+    changes = [e[f"unstruct_event_{SNOWPLOW}_change_form_1"] for e in visit.named("change_form")]
+    assert {change["elementId"] for change in changes} == {*TYPED, "shops", "news"}
+    assert {change["value"] for change in changes} == {"***"}
+    (submit,) = visit.named("submit_form")
+    sent = submit[f"unstruct_event_{SNOWPLOW}_submit_form_1"]
+    assert sent["formId"] == "request-demo"
+    assert {element["value"] for element in sent["elements"]} == {"***"}
+
+
+def test_nothing_typed_is_kept_anywhere(visit: Visit, settings: Settings) -> None:
+    assert visit.visitor
+    kept = b"".join(path.read_bytes() for path in settings.home.rglob("*") if path.is_file())
+    assert visit.visitor.encode() in kept
+    for text in (*TYPED.values(), "6 to 20"):
+        assert text.encode() not in kept
+
+
+def test_the_landing_page_is_another_app(settings: Settings, watched: Watched) -> None:
+    with watched.page.expect_response("**/tp2"):
+        watched.page.goto(f"{settings.sandbox_url}/landing")
+    visitor = watched.page.locator("[data-slot=visitor]").inner_text()
+    assert [event["app_id"] for event in stored(settings, visitor)] == ["hs-landing"]
+
+
+def test_the_visitor_is_found_in_both_tracker_apis(settings: Settings, watched: Watched) -> None:
+    watched.page.goto(settings.sandbox_url)
+    shown = watched.page.locator("[data-slot=visitor]").inner_text()
+    asked = "new Promise(r => snowplow(function () { r(this.sp.getDomainUserId()) }))"
+    assert watched.page.evaluate(asked) == shown
+
+
+def test_a_new_visitor_has_another_id(settings: Settings, watched: Watched) -> None:
+    watched.page.goto(f"{settings.sandbox_url}/pricing")
+    visitor = watched.page.locator("[data-slot=visitor]")
+    before = visitor.inner_text()
+    watched.page.get_by_role("button", name="New visitor").click()
+    watched.page.wait_for_url(f"{settings.sandbox_url}/")
+    expect(visitor).not_to_have_text(before)
+
+
+def test_the_panel_says_when_there_is_no_server_and_goes_on_by_itself(
+    settings: Settings, watched: Watched
+) -> None:
+    watched.page.goto(settings.sandbox_url)
+    status = watched.page.get_by_role("status")
+    expect(status).to_contain_text("No prediction server has been started yet.")
+    with predictions(settings):
+        assert 0 < watched.score() < 1
+    expect(status).to_contain_text("does not answer", timeout=20_000)
+
+
+def test_the_panel_closes_and_opens_with_the_keyboard(settings: Settings, watched: Watched) -> None:
+    watched.page.goto(settings.sandbox_url)
+    toggle = watched.page.get_by_role("button", name="Live score")
+    expect(toggle).to_have_attribute("aria-expanded", "true")
+    toggle.focus()
+    watched.page.keyboard.press("Escape")
+    expect(toggle).to_have_attribute("aria-expanded", "false")
+    expect(toggle).to_be_focused()
+    watched.page.keyboard.press("Enter")
+    expect(watched.page.get_by_role("button", name="New visitor")).to_be_visible()
