@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from sklearn.compose import ColumnTransformer
@@ -27,6 +28,7 @@ from prospect_lib.model import ProspectModel
 from prospect_lib.sources import labels
 from prospect_lib.splits import Floats, Split, row_weights
 
+Texts = npt.NDArray[np.str_]
 TRUTH = "p_true"
 MODEL, PRIOR, RULE, LOGISTIC, CEILING = (
     "model",
@@ -46,11 +48,18 @@ class Evaluation:
         rows: outcome, score and weight of every test row, by model name.
         metrics: by model name, then metric name.
         about: sizes and dates of the split, plain JSON values.
+        visitor_days: the visitor and the UTC day of every test row, as one text.
     """
 
     rows: Mapping[str, Scored]
     metrics: Mapping[str, Mapping[str, Interval]]
     about: Mapping[str, Any]
+    visitor_days: Texts
+
+    @property
+    def days(self) -> float:
+        """Length of the test period in days."""
+        return float(self.about["test_days"])
 
     @property
     def auc(self) -> float:
@@ -117,7 +126,8 @@ def judge(model: ProspectModel, split: Split, *, resamples: int = 300) -> Evalua
     scores = {MODEL: model.predict(split.test), **baselines(split, model.encoder)}
     rows = {name: score_rows(label, score, split.test_weight) for name, score in scores.items()}
     draws = visitor_draws(split.test["domain_userid"], resamples=resamples)
-    return Evaluation(rows, {n: draws.intervals(r) for n, r in rows.items()}, _about(split))
+    metrics = {name: draws.intervals(scored) for name, scored in rows.items()}
+    return Evaluation(rows, metrics, _about(split), _visitor_days(split.test))
 
 
 def baselines(split: Split, encoder: Encoder) -> dict[str, Floats]:
@@ -164,8 +174,15 @@ def _count(table: pa.Table, name: str) -> Floats:
     return found
 
 
+def _visitor_days(table: pa.Table) -> Texts:
+    days = table["anchor_ts"].cast(pa.date32()).cast(pa.string())
+    found: Texts = pc.binary_join_element_wise(table["domain_userid"], days, " ").to_numpy()
+    return found
+
+
 def _about(split: Split) -> dict[str, Any]:
     sides = {"train": split.train, "test": split.test}
+    first, last = pc.min_max(split.test["anchor_ts"]).as_py().values()
     visitors = {f"{n}_visitors": len(pc.unique(t["domain_userid"])) for n, t in sides.items()}
     return {
         "name": split.name,
@@ -173,6 +190,7 @@ def _about(split: Split) -> dict[str, Any]:
         "horizon_seconds": int(split.horizon.total_seconds()),
         **{f"{name}_rows": table.num_rows for name, table in sides.items()},
         **visitors,
+        "test_days": max((last - first).total_seconds() / 86400, 1.0),
         "shared_visitors": split.shared_visitors(),
         "test_positive_rate": float(np.average(labels(split.test), weights=split.test_weight)),
     }
