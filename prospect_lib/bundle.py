@@ -26,8 +26,8 @@ def write_bundle(folder: Path, raw: bytes, manifest: Mapping[str, Any], version:
     """Write both files; each appears whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     about = dict(zip(_ABOUT_FILES, (version, hashlib.sha256(raw).hexdigest()), strict=True))
-    _replace(folder / MODEL, raw)
-    _replace(folder / MANIFEST, (json.dumps({**about, **manifest}, indent=2) + "\n").encode())
+    replace_file(folder / MODEL, raw)
+    replace_file(folder / MANIFEST, (json.dumps({**about, **manifest}, indent=2) + "\n").encode())
 
 
 def read_bundle(folder: Path) -> tuple[dict[str, Any], bytes]:
@@ -117,7 +117,8 @@ def _difference(one: Column, other: Column) -> str:
     return f"{name} differ: {MODEL} has {inside!r}, {MANIFEST} has {beside!r}"
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part."""
     new = path.with_suffix(path.suffix + ".new")
     new.write_bytes(content)
     os.replace(new, path)  # noqa: PTH105 - the atomic one

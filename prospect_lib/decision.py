@@ -4,7 +4,7 @@ Example: ``choose(found, value=50, cost=2)`` -> act from a score of 0.038 on, be
 there 50 x 0.038 = 2 x (1 - 0.038); with the precision, recall and volume to expect.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ class Threshold:
         recall: share of the moments before a goal that are acted on.
         share: share of all moments that are acted on.
         per_day: visitors a day who reach the score at least once.
+        value: gain of acting on a prospect who converts.
+        cost: loss of acting on one who does not.
     """
 
     score: float
@@ -36,6 +38,8 @@ class Threshold:
     recall: float
     share: float
     per_day: float
+    value: float = VALUE
+    cost: float = COST
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, for the manifest."""
@@ -68,7 +72,7 @@ def choose(
     _positive(value=value, cost=cost)
     # a calibrated score p gains p * value and loses (1 - p) * cost: it pays from here on
     because = f"a prospect is worth {value:g}, a wasted action costs {cost:g}"
-    return expect(found, cost / (value + cost), because)
+    return replace(expect(found, cost / (value + cost), because), value=value, cost=cost)
 
 
 def expect(found: Evaluation, score: float, because: str) -> Threshold:

@@ -6,8 +6,9 @@ the parts are merged). Needs ``dask`` and ``distributed`` (see requirements.txt)
 this package on the workers.
 """
 
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,9 +24,6 @@ from prospect_lib.model import ProspectModel
 from prospect_lib.sources import labels, refuse_constant, survey
 from prospect_lib.splits import row_weights
 from prospect_lib.training import FALLBACK_ROUNDS, Recipe
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 
 def fit_on_cluster(
@@ -55,19 +53,25 @@ def fit_on_cluster(
     return ProspectModel.assemble(booster, encoder, Calibration(), features, group, recipe, found)
 
 
-def _client(address: str) -> "Client":
+def _client(address: str) -> Any:
+    """A client of the cluster; it is a context manager that closes itself."""
+    client = _optional("distributed").Client
     try:
-        from distributed import Client
-    except ImportError as error:
-        raise ServiceError(
-            "training on a cluster needs dask: pip install dask distributed."
-        ) from error
-    try:
-        return Client(address, timeout="10s", set_as_default=False)
+        return client(address, timeout="10s", set_as_default=False)
     except (OSError, ValueError) as error:
         raise ServiceError(
             f"no cluster answers at {address!r}: {error}. Start one with `dask scheduler` and "
             "`dask worker`, and give its tcp:// address."
+        ) from error
+
+
+def _optional(name: str) -> Any:
+    """A module of dask, which only this way of training needs."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ServiceError(
+            f"training on a cluster needs {name}: pip install dask distributed."
         ) from error
 
 
@@ -78,12 +82,9 @@ def _files(rows: Path) -> list[str]:
     return sorted(files)
 
 
-def _train(client: "Client", files: list[str], encoder: Encoder, recipe: Recipe) -> Any:
-    import dask.array as da
-    from dask import delayed
-    from xgboost import dask as dxgb
-
-    parts = [delayed(_part)(file, encoder, pure=True) for file in files]
+def _train(client: Any, files: list[str], encoder: Encoder, recipe: Recipe) -> Any:
+    da, dxgb = _optional("dask.array"), _optional("xgboost.dask")
+    parts = [_optional("dask").delayed(_part)(file, encoder, pure=True) for file in files]
     width = len(encoder.names) + 2
     blocks = [da.from_delayed(part, (np.nan, width), np.float32) for part in parts]
     values = da.concatenate(blocks, allow_unknown_chunksizes=True)

@@ -158,7 +158,8 @@ def _spread(shares: Floats) -> Floats:
         heights[mine] = (np.arange(len(mine)) - (len(mine) - 1) / 2) * (-1.0) ** np.arange(
             len(mine)
         )
-    return heights / max(np.abs(heights).max(), 1.0) * 0.36
+    spread: Floats = heights / max(np.abs(heights).max(), 1.0) * 0.36
+    return spread
 
 
 def _shades(values: Any, column: Column) -> Any:

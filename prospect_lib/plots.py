@@ -6,7 +6,7 @@ colour-blind people can tell apart. Every picture brings its own light paper, so
 reads the same in a light and in a dark notebook.
 
 Each function gives a ``Picture``: the last line of a notebook cell shows it,
-``savefig`` writes it, and ``svg()`` is its text for a page.
+``savefig`` writes it, and ``png()`` is the file's content.
 """
 
 import io
@@ -16,11 +16,10 @@ from datetime import datetime
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.dates as mdates
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
@@ -38,14 +37,14 @@ BLUE, ORANGE, GREEN, RED, SKY, PURPLE = (
     "#CC79A7",
 )
 INK, GREY, PALE, PAPER = "#22262B", "#7A828C", "#DDE1E5", "#FCFBF8"
-_LOOK = {
+_LOOK: dict[str, Any] = {
     MODEL: {"color": BLUE, "lw": 2.4},
     RULE: {"color": ORANGE, "lw": 1.6},
     LOGISTIC: {"color": GREEN, "lw": 1.6},
     CEILING: {"color": INK, "lw": 1.4, "ls": "--"},
     PRIOR: {"color": GREY, "lw": 1.4, "ls": ":"},
 }
-_STYLE = {
+_STYLE: Any = {
     "axes.edgecolor": GREY,
     "axes.facecolor": PAPER,
     "axes.grid": True,
@@ -64,7 +63,6 @@ _STYLE = {
     "legend.frameon": False,
     "legend.labelcolor": INK,
     "savefig.facecolor": PAPER,
-    "svg.hashsalt": "prospect",
     "text.color": INK,
     "xtick.color": INK,
     "ytick.color": INK,
@@ -74,21 +72,14 @@ _STYLE = {
 class Picture(Figure):
     """A figure that shows itself in a notebook, without pyplot's global state."""
 
+    def png(self, dpi: int = 120) -> bytes:
+        """The picture as a PNG file."""
+        with mpl.rc_context(_STYLE):
+            self.savefig(out := io.BytesIO(), format="png", dpi=dpi)
+        return out.getvalue()
+
     def _repr_png_(self) -> bytes:
         return self.png()
-
-    def png(self) -> bytes:
-        """The picture as a PNG file."""
-        return self._saved("png", dpi=120)
-
-    def svg(self) -> str:
-        """The picture as SVG text, without a date in it."""
-        return self._saved("svg", metadata={"Date": None}).decode()
-
-    def _saved(self, kind: str, **options: Any) -> bytes:
-        with mpl.rc_context(_STYLE):
-            self.savefig(out := io.BytesIO(), format=kind, **options)
-        return out.getvalue()
 
 
 @contextmanager
@@ -117,7 +108,7 @@ def split_bands(splits: Sequence[Split]) -> Picture:
     return figure
 
 
-def _bands(axes: Axes, split: Split, y: float) -> None:
+def _bands(axes: Any, split: Split, y: float) -> None:
     assert split.cut is not None, "a split of rows at random has no bands"
     (first, known), (_, last) = _period(split.train), _period(split.test)
     gap = split.cut - split.horizon
@@ -128,7 +119,12 @@ def _bands(axes: Axes, split: Split, y: float) -> None:
         (y - 1, split.cut, last, ORANGE),
     ):
         axes.barh(lane, end - start, left=start, height=0.8, color=colour)
-    near_cut = {"xytext": (-6, 0), "textcoords": "offset points", "ha": "right", "va": "center"}
+    near_cut: Any = {
+        "xytext": (-6, 0),
+        "textcoords": "offset points",
+        "ha": "right",
+        "va": "center",
+    }
     axes.annotate(f"train: {split.train.num_rows:,} rows", (gap, y), color="white", **near_cut)
     axes.annotate(f"test: {split.test.num_rows:,} rows →", (gap, y - 1), **near_cut)
     axes.plot([split.cut, split.cut], [y - 1.5, y + 0.5], color=RED, lw=2)
@@ -219,14 +215,17 @@ def lift(found: Evaluation) -> Picture:
     return figure
 
 
-def threshold(found: Evaluation, chosen: Threshold, *, value: float, cost: float) -> Picture:
+def threshold(found: Evaluation, chosen: Threshold) -> Picture:
     """Gain, precision and recall of acting from each score on, and the chosen score."""
-    scores, gain = gains(found.rows[MODEL], value, cost)
+    scores, gain = gains(found.rows[MODEL], chosen.value, chosen.cost)
     hits, misses = found.rows[MODEL].caught()
     with picture(ncols=2) as (figure, (left, right)):
         left.plot(scores, gain, **_LOOK[MODEL])
         left.axhline(0, color=GREY, lw=0.8)
-        left.set(title="Gain per 1,000 moments", ylabel=f"a hit {value:g}, a miss −{cost:g}")
+        left.set(
+            title="Gain per 1,000 moments",
+            ylabel=f"a hit {chosen.value:g}, a miss −{chosen.cost:g}",
+        )
         shown = _enough(hits + misses)
         right.plot(
             scores[shown], (hits / (hits + misses))[shown], color=BLUE, lw=2, label="precision"
@@ -315,11 +314,11 @@ def challenge(differences: Mapping[str, Interval]) -> Picture:
     return figure
 
 
-def dates(axes: Axes) -> None:
+def dates(axes: Any) -> None:
     """Short dates on the x axis."""
-    locator = AutoDateLocator()
+    locator: Any = mdates.AutoDateLocator()  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
 
 
 def percent(*sides: Any) -> None:
@@ -334,7 +333,7 @@ def _enough(caught: Floats) -> Mask:
     return found
 
 
-def _dot(axes: Axes, row: int, interval: Interval, colour: str) -> None:
+def _dot(axes: Any, row: int, interval: Interval, colour: str) -> None:
     axes.plot([interval.low, interval.high], [row, row], color=colour, lw=2.4, alpha=0.45)
     axes.plot(interval.value, row, "o", color=colour, ms=7)
     axes.annotate(

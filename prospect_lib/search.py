@@ -56,7 +56,8 @@ def search(
     _, visitor = np.unique(table["domain_userid"].to_numpy(), return_inverse=True)
     label, weight = labels(table), row_weights(table)
     draws = ParameterSampler(dict(SPACE), tries - 1, random_state=start.seed) if tries > 1 else []
-    log, best, best_loss = [], start, np.empty(0)
+    log: list[dict[str, Any]] = []
+    best, best_loss = start, np.empty(0)
     deadline = time.monotonic() + seconds
     bar = tqdm([start, *(replace(start, params=draw) for draw in draws)], disable=not progress)
     for candidate in bar:
@@ -64,7 +65,7 @@ def search(
             break
         rounds = best_rounds(table, encoder, candidate, found)
         raw = out_of_fold(table, encoder, candidate, rounds)
-        loss = np.bincount(visitor, weight * row_loss(label, raw))
+        loss = np.bincount(visitor, weight * row_loss(label, raw)).astype(np.float64)
         log.append({**candidate.params, "rounds": rounds, "log_loss": loss.sum() / weight.sum()})
         if len(best_loss) == 0 or _beats(best_loss - loss):
             best, best_loss = replace(candidate, rounds=rounds), loss

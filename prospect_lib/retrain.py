@@ -1,0 +1,207 @@
+"""The weekly job: train a challenger, let it meet the champion, promote it or not.
+
+A folder of models has one folder a version and a file ``current`` that names the
+promoted one. Versions come from content, so running the job twice changes nothing.
+
+Exit codes for a scheduler: 0 promoted, or already the promoted one; 10 the champion
+stays, as the challenger is not better beyond noise; 11 the challenger is worse than the
+champion, or than no model at all, beyond noise. Errors have the codes of ``errors``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+from snowplow_signals import StreamAttributeGroup
+
+from prospect_lib.attributes import prospect_group
+from prospect_lib.bundle import replace_file
+from prospect_lib.decision import Threshold, choose
+from prospect_lib.errors import DataError, ModelError
+from prospect_lib.evaluation import MODEL, PRIOR, Evaluation, evaluate
+from prospect_lib.features import features_of
+from prospect_lib.metrics import Interval, Scored, score_rows, visitor_draws
+from prospect_lib.model import ProspectModel
+from prospect_lib.report import comparison_html, report_html
+from prospect_lib.search import search
+from prospect_lib.sources import labels
+from prospect_lib.splits import HORIZON, Split, after, honest_split
+from prospect_lib.training import Recipe
+
+Promote = Literal["if better", "always", "never"]
+PROMOTED, KEPT, WORSE = 0, 10, 11
+CURRENT = "current"
+_COMPARED = ("log_loss", "pr_auc", "roc_auc", "brier", "calibration_error", "lift_top_10")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model fresh from training, and what is known of it."""
+
+    model: ProspectModel
+    found: Evaluation
+    chosen: Threshold
+    split: Split
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a retraining came to.
+
+    Attributes:
+        version: of the challenger; its bundle is in ``folder``.
+        promoted: whether ``current`` names it now.
+        because: the reason in words.
+        exit_code: for a scheduler, see the module.
+        differences: challenger minus champion, by metric; empty where there was none.
+    """
+
+    version: str
+    folder: Path
+    promoted: bool
+    because: str
+    exit_code: int
+    differences: Mapping[str, Interval]
+    found: Evaluation
+
+
+def retrain(
+    table: pa.Table,
+    models: Path,
+    *,
+    promote: Promote = "if better",
+    group: StreamAttributeGroup = prospect_group,
+    **options: Any,
+) -> Outcome:
+    """Train on a table, write the bundle with its report, and decide on promotion.
+
+    Args:
+        table: a training set, training and test period together.
+        models: the folder of models, made if need be.
+        promote: ``always`` and ``never`` decide whatever the comparison says.
+        options: for ``train``.
+    Raises:
+        DataError: the rows cannot train or judge a model.
+    """
+    new = train(table, group=group, **options)
+    folder = new.model.save(models / new.model.version)
+    page = report_html(new.model, new.found, new.split, new.chosen)
+    replace_file(folder / "report.html", page.encode())
+    differences, code, because = _decide(new, models, folder, group)
+    if promote == "always" and code != PROMOTED:
+        code, because = PROMOTED, f"promoted because it was asked for, though {because}"
+    if promote == "never" and code == PROMOTED and _current(models) != new.model.version:
+        code, because = KEPT, f"not promoted because it was asked for, though {because}"
+    if code == PROMOTED:
+        replace_file(models / CURRENT, f"{new.model.version}\n".encode())
+    promoted = code == PROMOTED
+    return Outcome(new.model.version, folder, promoted, because, code, differences, new.found)
+
+
+def train(
+    table: pa.Table,
+    *,
+    group: StreamAttributeGroup = prospect_group,
+    cut: datetime | None = None,
+    horizon: timedelta = HORIZON,
+    tries: int = 0,
+    seconds: float = 120.0,
+    value: float | None = None,
+    cost: float | None = None,
+    capacity: float | None = None,
+    seed: int = 0,
+    resamples: int = 300,
+    **fit_options: Any,
+) -> Candidate:
+    """Split honestly, search if asked, fit, judge, choose the threshold.
+
+    Args:
+        cut: start of the test period; by default the last quarter of the rows.
+        tries: recipes to try (0: the default recipe), for at most ``seconds``.
+        value: and ``cost`` or ``capacity``: for the threshold, see ``decision.choose``.
+    """
+    split = honest_split(table, cut=cut, horizon=horizon)
+    recipe = fit_options.pop("recipe", None) or Recipe(seed=seed)
+    if tries:
+        features = fit_options.get("features") or features_of(group)
+        recipe, _ = search(split.train, features, recipe=recipe, tries=tries, seconds=seconds)
+    model, found = evaluate(split, group=group, recipe=recipe, resamples=resamples, **fit_options)
+    chosen = choose(found, value=value, cost=cost, capacity=capacity)
+    model.manifest["threshold"] = chosen.to_json()
+    return Candidate(model, found, chosen, split)
+
+
+def compare(
+    champion: ProspectModel, challenger: ProspectModel, split: Split
+) -> tuple[dict[str, Interval], dict[str, dict[str, float]]]:
+    """Both on the same rows, later than anything either was trained on.
+
+    Raises:
+        DataError: no such rows with both outcomes are left.
+    """
+    known = datetime.fromisoformat(champion.manifest["data"]["until"]) + split.horizon
+    unseen = after(split.test, known)
+    test, weight = split.test.filter(unseen), split.test_weight[unseen]
+    if test.num_rows == 0:
+        raise DataError(
+            f"the champion was trained on rows until {known}: nothing newer to compare on."
+        )
+    sides: dict[str, Scored] = {
+        role: score_rows(labels(test), model.predict(test), weight)
+        for role, model in (("champion", champion), ("challenger", challenger))
+    }
+    draws = visitor_draws(test["domain_userid"])
+    differences = {
+        metric: draws.difference(metric, sides["challenger"], sides["champion"])
+        for metric in _COMPARED
+    }
+    return differences, {role: rows.metrics() for role, rows in sides.items()}
+
+
+def _decide(
+    new: Candidate, models: Path, folder: Path, group: StreamAttributeGroup
+) -> tuple[Mapping[str, Interval], int, str]:
+    """Differences, exit code and reason, before what the caller wants is heard."""
+    current = _current(models)
+    if current == new.model.version:
+        return {}, PROMOTED, "it is the promoted model already: same data, same recipe"
+    if not _beats_prior(new):
+        return {}, WORSE, "it does not beat the base rate beyond noise: check the data"
+    if current is None:
+        return {}, PROMOTED, "there is no champion yet"
+    try:
+        champion = ProspectModel.load(models / current, group=group)
+    except ModelError as error:
+        return {}, PROMOTED, f"the champion cannot be used any more: {error}"
+    try:
+        differences, metrics = compare(champion, new.model, new.split)
+    except DataError as error:
+        return {}, KEPT, f"no comparison is possible: {error}"
+    code, because = verdict(differences["log_loss"])
+    names = {"champion": champion.version, "challenger": new.model.version}
+    page = comparison_html(names, differences, metrics, because)
+    replace_file(folder / "comparison.html", page.encode())
+    return differences, code, because
+
+
+def verdict(log_loss: Interval) -> tuple[int, str]:
+    """Exit code and reason from the difference in log loss, challenger minus champion."""
+    figures = f"log loss differs by {log_loss}"
+    if log_loss.high < 0:
+        return PROMOTED, f"it is better than the champion beyond noise: {figures}"
+    if log_loss.low > 0:
+        return WORSE, f"it is worse than the champion beyond noise: {figures}"
+    return KEPT, f"it is not better than the champion beyond noise: {figures}"
+
+
+def _beats_prior(new: Candidate) -> bool:
+    draws = visitor_draws(new.split.test["domain_userid"])
+    return draws.difference("log_loss", new.found.rows[MODEL], new.found.rows[PRIOR]).high < 0
+
+
+def _current(models: Path) -> str | None:
+    pointer = models / CURRENT
+    return pointer.read_text(encoding="utf-8").strip() if pointer.exists() else None
