@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
 import requests
-from snowplow_signals import AttributeKeyIdentifiers, InterventionInstance, Service
+from snowplow_signals import AttributeGroup, AttributeKeyIdentifiers, InterventionInstance
 
 from prospect_lib.contract import PredictResponse
 from prospect_lib.settings import Settings
@@ -37,10 +37,7 @@ class Background:
 
     def submit(self, job: Callable[[], object]) -> None:
         """Run a job soon."""
-        with self._start:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="acting", daemon=True)
-                self._thread.start()
+        self._ensure_thread()
         try:
             self._jobs.put_nowait(job)
         except queue.Full:
@@ -48,9 +45,16 @@ class Background:
 
     def wait(self) -> None:
         """Return when every job submitted so far is done."""
+        self._ensure_thread()
         done = threading.Event()
-        self.submit(done.set)
+        self._jobs.put(done.set)
         done.wait()
+
+    def _ensure_thread(self) -> None:
+        with self._start:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="acting", daemon=True)
+                self._thread.start()
 
     def _run(self) -> None:
         while True:
@@ -66,12 +70,12 @@ class Inviter:
     """Pushes an intervention to a visitor when the decision is to act, once a session.
 
     A session is known by the newest ``domain_sessionid`` among the attributes, where the
-    service has one; otherwise by half an hour without a score.
+    group has one; otherwise by half an hour without a score.
 
     Args:
         push: delivers; called in the background. Anything but "success" (nobody listens
             yet, Signals fails) is tried again at the visitor's next score.
-        service: where to find the session among the attributes.
+        group: where to find the session among the attributes.
         clock: seconds, monotonic.
     """
 
@@ -79,12 +83,12 @@ class Inviter:
         self,
         push: Push,
         background: Background,
-        service: Service,
+        group: AttributeGroup,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._push, self._background, self._clock = push, background, clock
-        self._session = _session_attribute(service)
+        self._session = _session_attribute(group)
         self._lock = threading.Lock()
         self._invited: OrderedDict[tuple[str, str], float] = OrderedDict()
 
@@ -156,11 +160,10 @@ class Board:
         )
 
 
-def _session_attribute(service: Service) -> str | None:
+def _session_attribute(group: AttributeGroup) -> str | None:
     """Name of the attribute whose value is, or ends with, the current session's id."""
-    for group in service.attribute_groups or []:
-        for attribute in getattr(group, "attributes", None) or []:
-            of = getattr(getattr(attribute.property, "root", attribute.property), "name", None)
-            if of == "domain_sessionid" and attribute.aggregation in ("unique_list", "last"):
-                return str(attribute.name)
+    for attribute in group.attributes or []:
+        of = getattr(attribute.property, "name", None)
+        if of == "domain_sessionid" and attribute.aggregation in ("unique_list", "last"):
+            return str(attribute.name)
     return None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from snowplow_signals import Service
+from snowplow_signals import AttributeGroup
 
 from prospect_lib.contract import NOBODY, Decision, Health, ModelHealth, PredictResponse
 from prospect_lib.errors import DataError, ModelError, ServiceError
@@ -63,20 +63,18 @@ class Loaded:
         )
 
 
-def check_fits(loaded: Loaded, service: Service) -> None:
+def check_fits(loaded: Loaded, group: AttributeGroup) -> None:
     """Refuse a model that needs what the service does not serve.
 
     Raises:
-        ModelError: naming the attributes, the service and its groups.
+        ModelError: naming the attributes and the group.
     """
-    groups = service.attribute_groups or []
-    served = {a.name for group in groups for a in getattr(group, "attributes", None) or []}
-    missing = sorted(loaded.attributes - served)
+    missing = sorted(loaded.attributes - {a.name for a in group.attributes or []})
     if missing:
         raise ModelError(
-            f"model {loaded.version} needs {', '.join(missing)}, which service "
-            f"{service.name!r} does not serve. Train a model on the groups of that service "
-            f"({', '.join(group.name for group in groups)}), or give create_app its service."
+            f"model {loaded.version} needs {', '.join(missing)}, which attribute group "
+            f"{group.name!r} of the service does not have. Train the model on this group, or "
+            "give create_app the group that the model was trained on."
         )
 
 

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from prospect_lib.errors import ServiceError
+from prospect_lib.errors import ProspectError, ServiceError
 
 KEPT = 10_000  # visitors whose last attributes are remembered, about 2 KB each
 FAILURES = 5  # in a row, after which Signals is left alone
@@ -103,8 +103,8 @@ class LiveProfiles:
             attributes = self._call(identifier)
             self._keep(identifier, attributes)
             promise.set_result(attributes)
-        except ServiceError as error:
-            promise.set_exception(error)
+        except ProspectError as error:
+            promise.set_exception(ServiceError(str(error)))
         except Exception as error:  # noqa: BLE001 - any source may be plugged in
             kind = type(error).__name__
             promise.set_exception(ServiceError(f"the source of attributes failed ({kind})."))

@@ -17,11 +17,11 @@ from typing import Any
 from flask import Flask, Response, g, request
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
-from snowplow_signals import Service
+from snowplow_signals import AttributeGroup
 from werkzeug.exceptions import UnsupportedMediaType
 
 from prospect_lib.acting import Background, Board, Inviter, Push, pusher
-from prospect_lib.attributes import prospect_service
+from prospect_lib.attributes import prospect_group
 from prospect_lib.contract import MAX_BODY, PredictResponse, openapi, parse_request
 from prospect_lib.guard import Guard
 from prospect_lib.monitoring import Monitor
@@ -75,7 +75,7 @@ def create_app(
     settings: Settings | None = None,
     *,
     options: Options | None = None,
-    service: Service = prospect_service,
+    group: AttributeGroup = prospect_group,
     push: Push | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Flask:
@@ -87,7 +87,7 @@ def create_app(
         profiles: any object with ``read(identifier) -> dict``.
         settings: where the demo website is, and where served scores are kept. Without
             them nothing is written to disk and nothing is pushed.
-        service: the service that ``profiles`` reads, to check the model against.
+        group: the attributes that ``profiles`` reads, to check the model against.
         push: delivers interventions; by default through the Signals in ``settings``.
         clock: gives the scoring moment, an aware datetime.
     Raises:
@@ -96,7 +96,7 @@ def create_app(
     """
     options = options or Options()
     monitor = Monitor()
-    current = _current(model, options.threshold, service)
+    current = _current(model, options.threshold, group)
     live = LiveProfiles(
         profiles,
         fresh_seconds=options.fresh_seconds,
@@ -105,7 +105,7 @@ def create_app(
     )
     predictor = Predictor(current, live, decision=options.decision)
     guard = Guard((*_site(settings), *options.origins), public_scores=options.public_scores)
-    followers = [monitor.scored, *_followers(settings, options, service, push)]
+    followers = [monitor.scored, *_followers(settings, options, group, push)]
 
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
@@ -179,13 +179,13 @@ def _json(body: bytes | BaseModel, status: int = 200) -> Response:
 
 
 def _current(
-    model: Scorer | Path, threshold: float | None, service: Service
+    model: Scorer | Path, threshold: float | None, group: AttributeGroup
 ) -> Callable[[], Loaded]:
     """What gives the scorer in use: always the same one, or the promoted one."""
 
     def accept(scorer: Scorer) -> Loaded:
         loaded = Loaded.of(scorer, threshold)
-        check_fits(loaded, service)
+        check_fits(loaded, group)
         return loaded
 
     if isinstance(model, Path):
@@ -195,7 +195,7 @@ def _current(
 
 
 def _followers(
-    settings: Settings | None, options: Options, service: Service, push: Push | None
+    settings: Settings | None, options: Options, group: AttributeGroup, push: Push | None
 ) -> list[Follower]:
     """What is done with each answer, beside sending it."""
     background, found = Background(), list[Follower]()
@@ -205,7 +205,7 @@ def _followers(
     if push is None and settings is not None:
         push = pusher(settings, options.decision)
     if push is not None and options.interventions:
-        inviter = Inviter(push, background, service)
+        inviter = Inviter(push, background, group)
         found.append(lambda visitor, answer, _record: inviter.consider(visitor, answer))
     if settings is not None and settings.signals_backend == "local":
         board = Board(settings, background)

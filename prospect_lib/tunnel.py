@@ -47,8 +47,8 @@ class Tunnel:
 
     @property
     def requests_this_month(self) -> int:
-        """Requests that came from outside this month, this tunnel and earlier ones."""
-        return self._count.with_new(self._guard.public_requests)
+        """Requests that came from outside this month, through this tunnel and earlier ones."""
+        return self._count.keep(self._guard.public_requests)
 
     def snippet(self, tracker: str = "sp", every: int = 10) -> str:
         """JavaScript for a page's console, a tag manager, or the site itself.
@@ -98,36 +98,32 @@ class Tunnel:
 
 
 class MonthlyCount:
-    """Requests of the calendar month (UTC), kept in a file between runs."""
+    """Requests of the calendar month (UTC), kept in a file between runs.
 
-    def __init__(self, path: Path, today: Callable[[], date]) -> None:
-        self._path, self._today = path, today
-        self._counted = 0  # of the guard's counter, which starts anew with each server
+    Args:
+        counted: where the guard's own counter stands now; what comes after is counted.
+    """
 
-    def start(self, public_requests: int) -> None:
-        """Count what comes after the guard's counter stands at this."""
-        self._counted = public_requests
+    def __init__(self, path: Path, today: Callable[[], date], counted: int) -> None:
+        self._path, self._today, self._counted = path, today, counted
 
-    def with_new(self, public_requests: int) -> int:
-        """The month's requests, those since the last ``keep`` included."""
-        return self._kept() + public_requests - self._counted
-
-    def keep(self, public_requests: int) -> None:
-        """Write the count; a disk that refuses costs the count, nothing else."""
-        used, self._counted = self.with_new(public_requests), public_requests
+    def keep(self, public_requests: int) -> int:
+        """Add what came since the last time, write it down, and return the month's sum.
+        A disk that refuses costs the count, nothing else."""
+        month = f"{self._today():%Y-%m}"
+        used = self._kept(month) + public_requests - self._counted
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_text(json.dumps({"month": self._month(), "requests": used}))
+            self._path.write_text(json.dumps({"month": month, "requests": used}))
+            self._counted = public_requests
+        return used
 
-    def _kept(self) -> int:
+    def _kept(self, month: str) -> int:
         with suppress(OSError, ValueError, LookupError, TypeError):
             saved = json.loads(self._path.read_text())
-            if saved["month"] == self._month():
+            if saved["month"] == month:
                 return int(saved["requests"])
         return 0
-
-    def _month(self) -> str:
-        return f"{self._today():%Y-%m}"
 
 
 def open_tunnel(
@@ -149,8 +145,7 @@ def open_tunnel(
         ServiceError: the agent cannot be had or started, or ngrok refuses the tunnel.
     """
     guard: Guard = server.app.extensions["prospect_guard"]
-    count = MonthlyCount(settings.home / "tunnel.json", today)
-    count.start(guard.public_requests)
+    count = MonthlyCount(settings.home / "tunnel.json", today, guard.public_requests)
     if "NGROK_TOKEN" in settings.values:
         return _ngrok(server, settings, guard, count, ngrok_path)
     if "google.colab" in sys.modules:
@@ -172,7 +167,7 @@ def _ngrok(
         if path is not None:
             config.ngrok_path = str(path)
         config.auth_token = None  # it would be seen in the list of processes
-        public = str(ngrok.connect(str(server.port), pyngrok_config=config).public_url)
+        public = str(ngrok.connect(server.url, pyngrok_config=config).public_url)
     except (PyngrokError, OSError) as error:
         _shut(config_file, None)
         raise ServiceError(_explain(error)) from None
