@@ -48,7 +48,7 @@ def fit_on_cluster(
     found = survey(rows, features)
     refuse_constant(found)
     encoder = Encoder.fit(found.categories, features, recipe.never_lower)
-    with _client(address) as client:
+    with _client(address) as client, client.as_current():
         booster = _train(client, _files(rows), encoder, recipe)
     return ProspectModel.assemble(booster, encoder, Calibration(), features, group, recipe, found)
 
