@@ -5,6 +5,7 @@ import { appId, confirmed, tracker } from "./tracking.js";
 import { showInvitation } from "./invitation.js";
 
 const EVERY = 10; // seconds between scores
+const AGAIN = 5; // seconds between looks for a server, while there is none
 const MOMENTS = ["interval", "page_view", "change", "play"]; // the last two are DOM events
 const PATIENCE = 2; // seconds to wait for the collector
 const KEPT = 60; // scores in the small chart
@@ -206,7 +207,7 @@ async function connect() {
 async function later(message) {
   scoreNow.disabled = true;
   showState("offline", message);
-  await pause(EVERY);
+  await pause(AGAIN);
   connect();
 }
 
