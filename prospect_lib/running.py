@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 import threading
 import time
 from typing import Any
@@ -76,19 +77,7 @@ class Server:
 
     def _listen(self) -> TcpWSGIServer:
         try:
-            return waitress.create_server(
-                self.app,
-                map=self._sockets,
-                host=self.host,
-                port=self.port,
-                threads=self._threads,
-                ident=None,
-                max_request_body_size=1 << 20,
-                asyncore_use_poll=True,
-                channel_timeout=30,
-                # the guard has to see them: they tell a tunnel's callers from local ones
-                clear_untrusted_proxy_headers=False,
-            )
+            listening = socket.create_server((self.host, self.port))
         except OSError as error:
             busy = error.errno == errno.EADDRINUSE
             raise SettingsError(
@@ -96,6 +85,18 @@ class Server:
                 f"{'the port is in use' if busy else error.strerror}. Stop what uses it, or "
                 "choose another port: set PREDICT_PORT (0 < port < 65536) or pass port=0."
             ) from error
+        return waitress.create_server(
+            self.app,
+            map=self._sockets,
+            sockets=[listening],
+            threads=self._threads,
+            ident=None,
+            max_request_body_size=1 << 20,
+            asyncore_use_poll=True,
+            channel_timeout=30,
+            # the guard has to see them: they tell a tunnel's callers from local ones
+            clear_untrusted_proxy_headers=False,
+        )
 
     def _serve(self, server: TcpWSGIServer) -> None:
         """waitress' loop, but one that can be ended: stop listening, finish, close."""

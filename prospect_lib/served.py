@@ -9,7 +9,6 @@ import logging
 import os
 import threading
 from datetime import date, datetime, timedelta
-from io import BufferedWriter
 from pathlib import Path
 
 from prospect_lib.errors import SettingsError
@@ -31,7 +30,6 @@ class ServedLog:
         self._folder, self._keep = folder, timedelta(days=keep_days)
         self._lock = threading.Lock()
         self._day: date | None = None
-        self._file: BufferedWriter | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -43,30 +41,21 @@ class ServedLog:
     def append(self, record: bytes, at: datetime) -> None:
         """Add one record, a JSON object without line breaks. A full or broken disk is
         logged and costs the record, not the answer."""
+        path = self._folder / f"{at.date()}.ndjson"
         with self._lock:
             try:
-                if at.date() != self._day or self._file is None:
-                    self._open(at.date())
-                assert self._file is not None
-                self._file.write(record + b"\n")
-                self._file.flush()
+                if at.date() != self._day:
+                    self._day = at.date()
+                    self._forget(str(at.date() - self._keep))
+                handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+                try:
+                    os.write(handle, record + b"\n")
+                finally:
+                    os.close(handle)
             except OSError as error:
-                self._file = None
                 log.error("a served score was not logged: %s", error.strerror)
 
-    def close(self) -> None:
-        """Close the day's file; the next record opens it again."""
-        with self._lock:
-            if self._file is not None:
-                self._file.close()
-                self._file = None
-
-    def _open(self, day: date) -> None:
-        if self._file is not None:
-            self._file.close()
-        path = self._folder / f"{day}.ndjson"
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        self._file, self._day = os.fdopen(handle, "ab"), day
+    def _forget(self, before: str) -> None:
         for old in self._folder.glob("????-??-??.ndjson"):
-            if old.stem < str(day - self._keep):
+            if old.stem < before:
                 old.unlink(missing_ok=True)

@@ -113,7 +113,9 @@ def create_app(
     monitor.watch(app)
     limiter = guard.protect(app, options.caller_limit)
     answer_errors(app, limiter)
-    limited = limiter.limit(options.visitor_limit, key_func=lambda: str(g.visitor))
+    limited = limiter.limit(
+        options.visitor_limit, key_func=lambda: str(g.visitor), override_defaults=False
+    )
     _add_predict(app, guard, limited, predictor, followers, clock)
     _add_pages(app, guard, monitor, Readiness(predictor, current, clock))
     return app

@@ -18,7 +18,6 @@ def test_records_go_to_their_day(tmp_path: Path):
     served = ServedLog(tmp_path / "served")
     for days in (0, 0, 1):
         served.append(b'{"n":1}', NOON + timedelta(days=days))
-    served.close()
     lines = {path.name: path.read_text().splitlines() for path in (tmp_path / "served").iterdir()}
     assert lines == {"2026-03-01.ndjson": ['{"n":1}'] * 2, "2026-03-02.ndjson": ['{"n":1}']}
 
@@ -26,7 +25,6 @@ def test_records_go_to_their_day(tmp_path: Path):
 def test_only_the_owner_may_read(tmp_path: Path):
     served = ServedLog(tmp_path / "served")
     served.append(b"{}", NOON)
-    served.close()
     file = tmp_path / "served" / "2026-03-01.ndjson"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
@@ -37,7 +35,6 @@ def test_old_days_are_deleted_and_nothing_else(tmp_path: Path):
         (tmp_path / name).write_text("{}\n")
     served = ServedLog(tmp_path, keep_days=30)
     served.append(b"{}", NOON)
-    served.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "2026-01-30.ndjson", "2026-02-28.ndjson", "2026-03-01.ndjson", "notes.txt",
     ]  # fmt: skip
@@ -56,7 +53,6 @@ def test_threads_do_not_mix_their_lines(tmp_path: Path):
         thread.start()
     for thread in threads:
         thread.join()
-    served.close()
     lines = (tmp_path / "2026-03-01.ndjson").read_bytes().splitlines()
     assert lines == [record] * 800
 
@@ -68,7 +64,6 @@ def test_a_broken_disk_costs_the_record_only(tmp_path: Path, caplog):
     assert "not logged: Is a directory" in caplog.text
     (tmp_path / "2026-03-01.ndjson").rmdir()
     served.append(b"{}", NOON)
-    served.close()
     assert (tmp_path / "2026-03-01.ndjson").read_text() == "{}\n"
 
 
