@@ -19,7 +19,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from pyngrok import ngrok
+from pyngrok import ngrok, process
 from pyngrok.conf import PyngrokConfig
 from pyngrok.exception import PyngrokError
 
@@ -39,11 +39,19 @@ class Tunnel:
         token: what callers send as ``Authorization: Bearer <token>``.
     """
 
-    def __init__(self, url: str, guard: Guard, count: "MonthlyCount", shut: Callable[[], None]):
+    def __init__(
+        self, url: str, guard: Guard, count: "MonthlyCount", config: PyngrokConfig | None = None
+    ) -> None:
         self.url, self.token = url.rstrip("/"), guard.issue_token()
-        self._guard, self._count, self._shut = guard, count, shut
+        self._guard, self._count, self._config = guard, count, config
         self._open = True
         atexit.register(self.close)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is open and, with ngrok, its agent still runs."""
+        agent = self._config is None or process.is_process_running(self._config.ngrok_path)
+        return self._open and agent
 
     @property
     def requests_this_month(self) -> int:
@@ -79,7 +87,7 @@ class Tunnel:
             self._open = False
             self._guard.revoke_token()
             self._count.keep(self._guard.public_requests)
-            self._shut()
+            _shut(self._config)
             atexit.unregister(self.close)
 
     def __enter__(self) -> "Tunnel":
@@ -89,6 +97,8 @@ class Tunnel:
         self.close()
 
     def __str__(self) -> str:
+        if not self.alive:
+            return f"{self.url} is closed. Open another: open_tunnel(server, settings)."
         used = self.requests_this_month
         return (
             f"{self.url}\n{used:,} of ngrok's {FREE_REQUESTS:,} free requests used this month: "
@@ -149,7 +159,7 @@ def open_tunnel(
     if "NGROK_TOKEN" in settings.values:
         return _ngrok(server, settings, guard, count, ngrok_path)
     if "google.colab" in sys.modules:
-        return Tunnel(_colab_proxy(server.port), guard, count, lambda: None)
+        return Tunnel(_colab_proxy(server.port), guard, count)
     raise SettingsError(
         f"a public address needs NGROK_TOKEN, which is free: {SECRETS['NGROK_TOKEN']}. Set it "
         "in Colab's secrets panel, in the environment or in .env. Without it everything on "
@@ -160,18 +170,18 @@ def open_tunnel(
 def _ngrok(
     server: Server, settings: Settings, guard: Guard, count: MonthlyCount, path: Path | None
 ) -> Tunnel:
-    config_file = settings.home / "ngrok.yml"
+    file = settings.home / "ngrok.yml"
+    config = PyngrokConfig(config_path=str(file))
+    config.auth_token = None  # as an argument of the agent, every process could see it
+    if path is not None:
+        config.ngrok_path = str(path)
     try:
-        _write_config(config_file, settings.secret("NGROK_TOKEN"))
-        config = PyngrokConfig(config_path=str(config_file), start_new_session=False)
-        if path is not None:
-            config.ngrok_path = str(path)
-        config.auth_token = None  # it would be seen in the list of processes
+        _write_config(file, settings.secret("NGROK_TOKEN"))
         public = str(ngrok.connect(server.url, pyngrok_config=config).public_url)
     except (PyngrokError, OSError) as error:
-        _shut(config_file, None)
+        _shut(config)
         raise ServiceError(_explain(error)) from None
-    return Tunnel(public, guard, count, lambda: _shut(config_file, config))
+    return Tunnel(public, guard, count, config)
 
 
 def _write_config(path: Path, token: str) -> None:
@@ -182,11 +192,11 @@ def _write_config(path: Path, token: str) -> None:
     path.write_text(json.dumps({"version": "3", "agent": {"authtoken": token}}))
 
 
-def _shut(config_file: Path, config: PyngrokConfig | None) -> None:
+def _shut(config: PyngrokConfig | None) -> None:
     if config is not None:
         with suppress(PyngrokError, OSError):
             ngrok.kill(config)
-    config_file.unlink(missing_ok=True)
+        Path(str(config.config_path)).unlink(missing_ok=True)
 
 
 def _explain(error: Exception) -> str:

@@ -1,0 +1,78 @@
+"""A stand-in for the ngrok agent: an executable that pyngrok starts instead of the real one.
+
+It speaks the agent's log lines and local API, and forwards its "public" address, a free
+port of this machine, to the upstream as ngrok does: with the public host name and
+``X-Forwarded-For``. Token "refused" fails as ngrok fails.
+"""
+
+import stat
+import sys
+import textwrap
+from pathlib import Path
+
+AGENT = """
+import http.client, http.server, json, pathlib, sys, threading, urllib.parse
+
+here = pathlib.Path(__file__).parent
+(here / "arguments").write_text(" ".join(sys.argv))
+config = json.loads(pathlib.Path(sys.argv[sys.argv.index("--config") + 1]).read_text())
+if config["agent"]["authtoken"] == "refused":
+    print('lvl=eror msg="failed to auth" err="ERR_NGROK_105: refused"', flush=True)
+    sys.exit(1)
+endpoints = {}
+
+class Quiet(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+    def log_message(self, *args): pass
+    def reply(self, status, body, headers=()):
+        self.send_response(status)
+        for name, value in headers: self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def body(self):
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+class Public(Quiet):
+    def forward(self):
+        upstream = next(iter(endpoints.values()))["upstream"]["url"]
+        link = http.client.HTTPConnection(urllib.parse.urlsplit(upstream).netloc, timeout=5)
+        headers = dict(self.headers) | {"Host": "abc.ngrok.app", "X-Forwarded-Proto": "https"}
+        headers["X-Forwarded-For"] = "203.0.113.9"
+        link.request(self.command, self.path, self.body(), headers)
+        answer = link.getresponse()
+        kept = [h for h in answer.getheaders() if h[0] != "Content-Length"]
+        self.reply(answer.status, answer.read(), kept)
+    do_GET = do_POST = do_OPTIONS = forward
+
+public = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Public)
+threading.Thread(target=public.serve_forever, daemon=True).start()
+
+class Api(Quiet):
+    def do_POST(self):
+        asked = json.loads(self.body())
+        made = asked | {"url": f"http://127.0.0.1:{public.server_port}"}
+        endpoints[asked["name"]] = made
+        self.reply(201, json.dumps(made).encode())
+    def do_GET(self):
+        self.reply(200, json.dumps({"endpoints": list(endpoints.values())}).encode())
+    def do_DELETE(self):
+        endpoints.pop(self.path.rpartition("/")[2], None)
+        self.reply(204, b"")
+
+api = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api)
+(here / "pid").write_text(str(__import__("os").getpid()))
+print(f'lvl=info msg="starting web service" obj=web addr=127.0.0.1:{api.server_port}', flush=True)
+print('lvl=info msg="client session established"', flush=True)
+print('lvl=info msg="tunnel session started"', flush=True)
+api.serve_forever()
+"""
+
+
+def write_agent(folder: Path) -> Path:
+    """Put the executable into a folder; beside it, it leaves its ``pid`` and ``arguments``."""
+    agent = folder / "ngrok"
+    agent.write_text(f"#!{sys.executable}\n{textwrap.dedent(AGENT)}")
+    agent.chmod(agent.stat().st_mode | stat.S_IXUSR)
+    return agent
