@@ -20,7 +20,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from snowplow_signals import Attribute, AttributeGroup, Event
+from snowplow_signals import AttributeGroup, Event, LinkAttributeKey
+from snowplow_signals.models.model import Attribute
 
 from prospect_lib.errors import DataError, DefinitionError
 
@@ -93,7 +94,12 @@ def ttl_of(group: AttributeGroup, attribute: Attribute) -> timedelta | None:
     """How long a lifetime attribute lives: its own ttl, else the group's, else the key's."""
     if attribute.period is not None:
         return None
-    return attribute.ttl or group.ttl or group.attribute_key.ttl
+    return attribute.ttl or group.ttl or _key_ttl(group)
+
+
+def _key_ttl(group: AttributeGroup) -> timedelta | None:
+    key = group.attribute_key
+    return None if isinstance(key, LinkAttributeKey) else key.ttl
 
 
 def group_hash(group: AttributeGroup) -> str:
@@ -105,7 +111,7 @@ def group_hash(group: AttributeGroup) -> str:
         exclude_none=True,
     )
     content["key"] = group.attribute_key.name
-    content["key_ttl"] = str(group.attribute_key.ttl)
+    content["key_ttl"] = str(_key_ttl(group))
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -150,7 +156,7 @@ def _selects(pattern: Event, event: Mapping[str, Any]) -> bool:
     return all(value is None or event.get(f"event_{part}") == value for part, value in wanted)
 
 
-_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "=": lambda a, b: a == b,
     "!=": lambda a, b: a != b,
     "<": lambda a, b: a < b,
@@ -165,7 +171,7 @@ def meets(criterion: Any, event: Mapping[str, Any]) -> bool:
     """Whether one criterion holds; comparing with null never does, as in SQL."""
     operator, wanted = criterion.operator, criterion.value
     if operator in ("is null", "is not null"):
-        return (property_text(criterion.property, event) is None) == (operator == "is null")
+        return bool((property_text(criterion.property, event) is None) == (operator == "is null"))
     options = wanted if isinstance(wanted, list) else [wanted]
     if operator == "in":
         return any(_compare("=", criterion.property, event, option) for option in options)
@@ -178,7 +184,7 @@ def _compare(operator: str, prop: Any, event: Mapping[str, Any], wanted: Any) ->
     value: Any = to_number(text) if as_number and operator != "like" else text
     if value is None:
         return False
-    return _COMPARE[operator](value, wanted if as_number else to_text(wanted))
+    return bool(_COMPARE[operator](value, wanted if as_number else to_text(wanted)))
 
 
 def like(pattern: str, text: str) -> bool:
@@ -266,6 +272,14 @@ def _date_part(part: str, value: Any) -> str | None:
     }[part]
 
 
+_ARITHMETIC: dict[str, Callable[[list[float]], float]] = {
+    "sum": lambda numbers: sum(numbers),
+    "product": lambda numbers: math.prod(numbers),
+    "min": lambda numbers: min(numbers),
+    "max": lambda numbers: max(numbers),
+}
+
+
 def _calculated(prop: Any, event: Mapping[str, Any]) -> str | None:
     texts = [property_text(getattr(leaf, "root", leaf), event) for leaf in prop.properties]
     present = [text for text in texts if text is not None]
@@ -276,10 +290,7 @@ def _calculated(prop: Any, event: Mapping[str, Any]) -> str | None:
     numbers = [number for text in texts if (number := to_number(text)) is not None]
     if len(numbers) < len(texts):
         return None
-    operation: Callable[[list[float]], float] = {
-        "sum": sum, "product": math.prod, "min": min, "max": max
-    }[prop.operation]  # fmt: skip
-    return to_text(operation(numbers))
+    return to_text(_ARITHMETIC[prop.operation](numbers))
 
 
 def to_text(value: Any) -> str | None:

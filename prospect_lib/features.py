@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from snowplow_signals import Attribute, AttributeGroup
+from snowplow_signals import AttributeGroup
+from snowplow_signals.models.model import Attribute
 
 from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import DataError

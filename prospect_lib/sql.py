@@ -1,0 +1,161 @@
+"""How DuckDB and Snowflake spell what the compiled statements need, and how to quote.
+
+Every name and value of a definition passes through :func:`identifier` or
+:func:`literal`, so that a quote, ``%`` or semicolon in it is data, never SQL.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from prospect_lib.errors import DefinitionError
+
+DialectName = Literal["duckdb", "snowflake"]
+
+
+def literal(value: object) -> str:
+    """A value as an SQL literal: ``O'Hara`` -> ``'O''Hara'``, ``True`` -> ``TRUE``."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return str(value).upper()
+    if isinstance(value, int | float):
+        return repr(value)
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The spellings of one warehouse."""
+
+    name: DialectName
+
+    def identifier(self, name: str) -> str:
+        """A quoted column name; Snowflake stores unquoted names in upper case."""
+        stored = name.upper() if self.name == "snowflake" else name
+        return '"' + stored.replace('"', '""') + '"'
+
+    def text(self, value: object) -> str:
+        """A text literal; Snowflake also reads backslashes, so they are doubled there."""
+        quoted = literal(str(value))
+        return quoted.replace("\\", "\\\\") if self.name == "snowflake" else quoted
+
+    def inside(self, column: str, path: Sequence[str | int]) -> str:
+        """The text at ``path`` in a nested column, NULL where there is none."""
+        if self.name == "snowflake":
+            return column + "".join(f"[{self._step(step)}]" for step in path) + "::VARCHAR"
+        steps = "".join(f"[{s}]" if isinstance(s, int) else f'."{s}"' for s in path)
+        return f"(CAST({column} AS JSON) ->> {literal('$' + steps)})"
+
+    def _step(self, step: str | int) -> str:
+        return str(step) if isinstance(step, int) else self.text(step)
+
+    @property
+    def timestamp_type(self) -> str:
+        """The type of a UTC timestamp without a zone."""
+        return "TIMESTAMP_NTZ" if self.name == "snowflake" else "TIMESTAMP"
+
+    @property
+    def materialized(self) -> str:
+        """The hint that a step is used several times (Snowflake sees that by itself)."""
+        return "MATERIALIZED " if self.name == "duckdb" else ""
+
+    def number(self, expression: str) -> str:
+        """Text as a floating-point number, NULL where it is none (or is not finite)."""
+        number = f"TRY_CAST({expression} AS DOUBLE)"
+        if self.name == "snowflake":
+            return number
+        return f"CASE WHEN ISFINITE({number}) THEN {number} END"
+
+    def whole(self, number: str) -> str:
+        """The nearest integer, halves upwards."""
+        return f"CAST(FLOOR({number} + 0.5) AS BIGINT)"
+
+    def number_text(self, number: str) -> str:
+        """A number as text, whole numbers without a decimal point."""
+        return (
+            f"CASE WHEN {number} = FLOOR({number}) AND ABS({number}) < 1e15 "
+            f"THEN CAST(CAST({number} AS BIGINT) AS VARCHAR) ELSE CAST({number} AS VARCHAR) END"
+        )
+
+    def concat(self, texts: Sequence[str], separator: str) -> str:
+        """Texts joined, nulls left out; NULL where all are null."""
+        some = " OR ".join(f"{text} IS NOT NULL" for text in texts)
+        if self.name == "duckdb":
+            joined = f"CONCAT_WS({self.text(separator)}, {', '.join(texts)})"
+        else:
+            parts = "ARRAY_CONSTRUCT_COMPACT(" + ", ".join(texts) + ")"
+            joined = f"ARRAY_TO_STRING({parts}, {self.text(separator)})"
+        return f"CASE WHEN {some} THEN {joined} END"
+
+    def constant(self, value: object) -> str:
+        """A value, or a list of values, of a definition as SQL."""
+        if isinstance(value, list):
+            items = ", ".join(self.constant(item) for item in value)
+            return f"ARRAY_CONSTRUCT({items})" if self.name == "snowflake" else f"[{items}]"
+        return self.text(value) if isinstance(value, str) else literal(value)
+
+    def timestamp(self, expression: str) -> str:
+        """Text as a UTC timestamp, NULL where it is none."""
+        if self.name == "snowflake":
+            return f"CONVERT_TIMEZONE('UTC', TRY_TO_TIMESTAMP_TZ({expression}))::TIMESTAMP_NTZ"
+        return f"TRY_CAST({expression} AS TIMESTAMP)"
+
+    def interval(self, length: timedelta) -> str:
+        """A literal interval, exact to the microsecond: ``INTERVAL '604800 seconds'``."""
+        seconds, rest = divmod(length // timedelta(microseconds=1), 1_000_000)
+        tail = f", {rest} microseconds" if rest and self.name == "snowflake" else ""
+        tail = f" {rest} microseconds" if rest and self.name == "duckdb" else tail
+        return f"INTERVAL '{seconds} seconds{tail}'"
+
+    def seconds_between(self, start: str, end: str) -> str:
+        """Elapsed seconds with fractions (``datediff('second')`` counts boundaries instead)."""
+        if self.name == "snowflake":
+            return f"DATEDIFF('microsecond', {start}, {end}) / 1e6"
+        return f"(epoch_us({end}) - epoch_us({start})) / 1e6"
+
+    def date_part(self, part: str, timestamp: str) -> str:
+        """A date part as text: numbers without padding, dates as YYYY-MM-DD."""
+        numbers = {"hour_of_day": "hour", "month_of_year": "month", "day_of_week": "dayofweekiso"}
+        if part in numbers:
+            unit = "isodow" if (part, self.name) == ("day_of_week", "duckdb") else numbers[part]
+            return f"CAST(DATE_PART('{unit}', {timestamp}) AS VARCHAR)"
+        unit = part.removeprefix("active_")
+        return f"CAST(CAST(DATE_TRUNC('{unit}', {timestamp}) AS DATE) AS VARCHAR)"
+
+    def array(self, value: str, order: str) -> str:
+        """An aggregate that collects values into an array."""
+        if self.name == "snowflake":
+            return f"ARRAY_AGG({value}) WITHIN GROUP (ORDER BY {order})"
+        return f"LIST({value} ORDER BY {order})"
+
+    def counts_object(self, value: str, count: str, order: str) -> str:
+        """An aggregate that collects values and counts into one JSON object."""
+        if self.name == "snowflake":
+            return f"OBJECT_AGG({value}, {count})"
+        return f"CAST(MAP(LIST({value} ORDER BY {order}), LIST({count} ORDER BY {order})) AS JSON)"
+
+    def size(self, value: str, *, is_array: bool) -> str:
+        """How many elements an array, or keys an object, has; NULL for none."""
+        if self.name == "snowflake":
+            return f"ARRAY_SIZE({value if is_array else f'OBJECT_KEYS({value})'})"
+        return f"LEN({value if is_array else f'JSON_KEYS({value})'})"
+
+    def newest(self, array: str, count: int) -> str:
+        """The last ``count`` elements of an array."""
+        if self.name == "snowflake":
+            size = f"ARRAY_SIZE({array})"
+            return f"ARRAY_SLICE({array}, GREATEST({size} - {count}, 0), {size})"
+        return f"{array}[-{count}:]"
+
+
+def dialect_of(name: str) -> Dialect:
+    """The dialect by name.
+
+    Raises:
+        DefinitionError: another name than ``duckdb`` or ``snowflake``.
+    """
+    if name in ("duckdb", "snowflake"):
+        return Dialect("duckdb" if name == "duckdb" else "snowflake")
+    raise DefinitionError(f"dialect {name!r} is not known; choose 'duckdb' or 'snowflake'.")

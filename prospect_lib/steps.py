@@ -1,0 +1,131 @@
+"""The longer steps of the compiled statement, as templates that an analyst can read.
+
+Placeholders are quoted identifiers, or expressions made by :mod:`prospect_lib.compiler`.
+"""
+
+LIVES = """\
+-- when each lifetime attribute was last updated before an instant
+updates AS (
+  SELECT *,
+{previous}
+  FROM moments
+),
+-- a pause longer than its ttl begins a new life, in which counting starts afresh
+births AS (
+  SELECT *,
+{births}
+  FROM updates
+),
+lives AS (
+  SELECT *,
+{lives}
+  FROM births
+)"""
+
+PREVIOUS = """\
+    MAX(CASE WHEN {x}_n > 0 THEN ts END) OVER (
+      PARTITION BY visitor ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    ) AS {before}"""
+
+BIRTH = """\
+    CASE WHEN {x}_n > 0 AND ({before} IS NULL OR ts > {before} + {ttl}) THEN 1 ELSE 0 END
+      AS {birth}"""
+
+LIFE = """\
+    SUM({birth}) OVER (
+      PARTITION BY visitor ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    ) AS {life}"""
+
+LIST = """\
+-- {title}: where another value is seen, or one after too long a pause
+{seen} AS (
+  SELECT
+    visitor,
+    ts,
+    value,
+    CASE WHEN value = LAG(value) OVER so_far THEN 0 ELSE 1 END AS changed,
+    CASE WHEN {pause} THEN 1 ELSE 0 END AS paused
+  FROM (SELECT DISTINCT visitor, ts, {x} AS value FROM matched WHERE {x} IS NOT NULL) AS d
+  WINDOW so_far AS (PARTITION BY visitor ORDER BY ts, value)
+),
+{numbered} AS (
+  SELECT
+    visitor,
+    ts,
+    value,
+    SUM(paused) OVER so_far AS life,
+    SUM(CASE WHEN changed + paused > 0 THEN 1 ELSE 0 END) OVER so_far AS run
+  FROM {seen}
+  WINDOW so_far AS (
+    PARTITION BY visitor ORDER BY ts, value ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+  )
+),
+-- {title}: a run of one value stands until the value's next run, or until it is too old
+{runs} AS (
+  SELECT
+    visitor,
+    value,
+    run,
+    MIN(ts) AS since,
+    {until} AS until,
+    LEAD(MIN(ts)) OVER (PARTITION BY visitor, value ORDER BY run) AS again
+  FROM {numbered}
+  GROUP BY visitor, value, run, life
+),
+{result} AS (
+  SELECT m.visitor, m.ts, {collected} AS {result}
+  FROM moments AS m
+  JOIN {runs} AS r
+    ON r.visitor = m.visitor
+    AND r.since <= m.ts
+    AND (r.again IS NULL OR r.again > m.ts)
+    AND (r.until IS NULL OR r.until >= m.ts)
+  WHERE m.anchor = 1
+  GROUP BY m.visitor, m.ts
+)"""
+
+TALLY = """\
+-- {title}: a time line of its own for each value of a visitor
+{line} AS (
+  SELECT d.visitor, d.value, m.ts, m.anchor{life}, COALESCE(c.n, 0) AS n
+  FROM (SELECT DISTINCT visitor, {x} AS value FROM matched WHERE {x} IS NOT NULL) AS d
+  JOIN {source} AS m
+    ON m.visitor = d.visitor AND (m.anchor = 1 OR m.{x}_n > 0)
+  LEFT JOIN (
+    SELECT visitor, ts, {x} AS value, COUNT(*) AS n
+    FROM matched
+    WHERE {x} IS NOT NULL
+    GROUP BY visitor, ts, {x}
+  ) AS c
+    ON c.visitor = d.visitor AND c.ts = m.ts AND c.value = d.value
+),
+{counted} AS (
+  SELECT
+    visitor,
+    value,
+    ts,
+    anchor,
+    CAST(SUM(n) OVER w AS BIGINT) AS n,
+    MIN(CASE WHEN n > 0 THEN ts END) OVER w AS first_seen,
+    MAX(CASE WHEN n > 0 THEN ts END) OVER w AS last_seen
+  FROM {line}
+  WINDOW w AS {frame}
+),
+-- {title}: the values by how often they occurred; of equals the earliest seen first
+{ranked} AS (
+  SELECT
+    visitor,
+    ts,
+    value,
+    n,
+    MAX(last_seen) OVER (PARTITION BY visitor, ts) AS updated,
+    ROW_NUMBER() OVER (PARTITION BY visitor, ts ORDER BY {order}, first_seen, value) AS place
+  FROM {counted}
+  WHERE anchor = 1 AND n > 0
+),
+{result} AS (
+  SELECT visitor, ts, {collected} AS {result}
+  FROM {ranked}
+  WHERE place <= {keep}{alive}
+  GROUP BY visitor, ts
+)"""

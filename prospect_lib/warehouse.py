@@ -1,0 +1,257 @@
+"""Run SQL on embedded DuckDB or inside Snowflake; Arrow and pandas out, lower-case names.
+
+DuckDB reads the sandbox's files where they lie: history as Parquet, live events as
+newline-JSON, or one Parquet or CSV file of atomic events. Snowflake runs the same
+statements on ``ATOMIC_TABLE`` through the real connector.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+from snowplow_signals import AttributeGroup
+
+from prospect_lib.aggregation import column_of
+from prospect_lib.errors import DataError, ServiceError
+from prospect_lib.settings import SNOWFLAKE_KEYS, Settings
+from prospect_lib.sql import DialectName
+
+#: Scalar columns of Snowplow's atomic events table that are stored, with DuckDB's types
+#: (https://docs.snowplow.io/docs/fundamentals/canonical-event/).
+ATOMIC_COLUMNS: dict[str, str] = {
+    **dict.fromkeys(["app_id", "platform"], "VARCHAR"),
+    **dict.fromkeys(["collector_tstamp", "derived_tstamp", "dvce_created_tstamp"], "TIMESTAMP"),
+    **dict.fromkeys(["dvce_sent_tstamp", "true_tstamp"], "TIMESTAMP"),
+    **dict.fromkeys(["event", "event_id", "event_vendor", "event_name"], "VARCHAR"),
+    **dict.fromkeys(["event_format", "event_version", "name_tracker", "v_tracker"], "VARCHAR"),
+    **dict.fromkeys(["user_id", "user_ipaddress", "network_userid", "domain_userid"], "VARCHAR"),
+    **dict.fromkeys(["domain_sessionid"], "VARCHAR"),
+    "domain_sessionidx": "INTEGER",
+    **dict.fromkeys(["page_url", "page_title", "page_referrer", "page_urlscheme"], "VARCHAR"),
+    "page_urlhost": "VARCHAR",
+    "page_urlport": "INTEGER",
+    **dict.fromkeys(["page_urlpath", "page_urlquery", "page_urlfragment"], "VARCHAR"),
+    **dict.fromkeys(["refr_urlhost", "refr_urlpath", "refr_medium", "refr_source"], "VARCHAR"),
+    **dict.fromkeys(["refr_term", "mkt_medium", "mkt_source", "mkt_term"], "VARCHAR"),
+    **dict.fromkeys(["mkt_content", "mkt_campaign", "mkt_clickid", "mkt_network"], "VARCHAR"),
+    **dict.fromkeys(["se_category", "se_action", "se_label", "se_property"], "VARCHAR"),
+    "se_value": "DOUBLE",
+    **dict.fromkeys(["pp_xoffset_min", "pp_xoffset_max"], "INTEGER"),
+    **dict.fromkeys(["pp_yoffset_min", "pp_yoffset_max"], "INTEGER"),
+    **dict.fromkeys(["useragent", "br_lang", "os_timezone", "doc_charset"], "VARCHAR"),
+    **dict.fromkeys(["dvce_screenwidth", "dvce_screenheight"], "INTEGER"),
+    **dict.fromkeys(["br_viewwidth", "br_viewheight", "doc_width", "doc_height"], "INTEGER"),
+}
+_NESTED = re.compile(r"(unstruct_event|contexts|derived_contexts)(_|$)")
+
+
+class Warehouse(Protocol):
+    """What a training set needs of a warehouse."""
+
+    @property
+    def dialect(self) -> DialectName:
+        """``duckdb`` or ``snowflake``."""
+
+    @property
+    def events(self) -> str:
+        """The name of the relation of atomic events."""
+
+    def query(self, sql: str) -> pa.Table:
+        """Run one statement; the rows as Arrow, with lower-case column names."""
+
+    def columns(self) -> list[str]:
+        """The columns of the events relation, in lower case."""
+
+    def close(self) -> None:
+        """Give the connection back."""
+
+
+def open_warehouse(settings: Settings, data: Path | str | None = None) -> Warehouse:
+    """The warehouse in use: one file if ``data`` names it, else Snowflake or the sandbox's.
+
+    Raises:
+        SettingsError: Snowflake is chosen and secrets are missing.
+        DataError: the file cannot be read, or there are no events yet.
+    """
+    if data is not None:
+        return DuckDBWarehouse.over_file(Path(data))
+    if settings.warehouse_backend == "snowflake":
+        return SnowflakeWarehouse.connect(settings)
+    return DuckDBWarehouse.over_home(settings.home)
+
+
+def missing_columns(group: AttributeGroup, columns: Sequence[str]) -> dict[str, list[str]]:
+    """Columns that attributes need and ``columns`` lacks: attribute name -> column names."""
+    lacking: dict[str, list[str]] = {}
+    for attribute in group.attributes or []:
+        criteria = attribute.criteria
+        criterions = [*(criteria.all or []), *(criteria.any or [])] if criteria else []
+        props = [c.property for c in criterions] + [attribute.property] * bool(attribute.property)
+        leaves = [leaf for prop in props for leaf in getattr(prop, "properties", [prop])]
+        needed = {column_of(getattr(leaf, "root", leaf)) for leaf in leaves}
+        if absent := sorted(needed - set(columns)):
+            lacking[attribute.name] = absent
+    return lacking
+
+
+@dataclass(frozen=True)
+class DuckDBWarehouse:
+    """Embedded DuckDB over files; ``events`` is a view or table of atomic events."""
+
+    connection: duckdb.DuckDBPyConnection
+    dialect: DialectName = "duckdb"
+    events: str = "events"
+
+    @classmethod
+    def over(cls, relation: str) -> "DuckDBWarehouse":
+        """A warehouse whose events are the given SELECT, read once into memory."""
+        connection = duckdb.connect()
+        connection.execute("SET TimeZone = 'UTC'")
+        warehouse = cls(connection)
+        warehouse.query(f"CREATE TABLE events AS {relation}")
+        if warehouse.query("SELECT 1 FROM events LIMIT 1").num_rows == 0:
+            raise DataError("there are no events yet: run `python -m prospect_lib demo` first.")
+        return warehouse
+
+    @classmethod
+    def over_home(cls, home: Path) -> "DuckDBWarehouse":
+        """All events of the sandbox whose state is in ``home``: history and live."""
+        relation = events_of(home)
+        if relation is None:
+            raise DataError(f"no events in {home}: run `python -m prospect_lib demo` first.")
+        return cls.over(relation)
+
+    @classmethod
+    def over_file(cls, path: Path) -> "DuckDBWarehouse":
+        """A Parquet or CSV file of atomic events, upper- or lower-case columns."""
+        if not path.is_file():
+            raise DataError(f"{path}: there is no such file; give a Parquet or CSV of events.")
+        name = path.name.removesuffix(".gz")
+        reader = "read_parquet" if name.endswith(".parquet") else "read_csv"
+        try:
+            warehouse = cls.over(f"SELECT * FROM {reader}({_quoted(path)})")
+        except (duckdb.Error, ServiceError) as error:
+            raise DataError(f"{path} cannot be read as atomic events: {error}") from error
+        if absent := {"derived_tstamp", "event_name"} - set(warehouse.columns()):
+            raise DataError(f"{path} lacks the columns {sorted(absent)} of atomic events.")
+        return warehouse
+
+    def query(self, sql: str) -> pa.Table:
+        try:
+            relation = self.connection.sql(sql)
+            table: pa.Table = relation.to_arrow_table() if relation else pa.table({})
+        except duckdb.Error as error:
+            raise ServiceError(f"DuckDB refused the statement: {error}") from error
+        return table.rename_columns([name.lower() for name in table.column_names])
+
+    def frame(self, sql: str) -> pd.DataFrame:
+        """The rows as a pandas frame."""
+        return self.query(sql).to_pandas()
+
+    def columns(self) -> list[str]:
+        return list(self.query(f"SELECT * FROM {self.events} LIMIT 0").column_names)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+def events_of(home: Path) -> str | None:
+    """The SELECT over all events that a sandbox stored in ``home``; ``None`` without any."""
+    parts = []
+    if list((home / "history").glob("*.parquet")):
+        pattern = _quoted(home / "history" / "*.parquet")
+        parts.append(f"SELECT * FROM read_parquet({pattern}, union_by_name = true)")
+    live = home / "live" / "events.ndjson"
+    if live.is_file() and live.stat().st_size:
+        parts.append(_live_events(live))
+    return " UNION ALL BY NAME ".join(parts) or None
+
+
+def _live_events(log: Path) -> str:
+    """The log may grow, and end in half a line, while it is read: such a line is left out."""
+    nested = duckdb.execute(
+        f"SELECT DISTINCT unnest(json_keys(line)) FROM read_csv({_quoted(log)}, sep = '\x1f', "
+        "quote = '', escape = '', header = false, columns = {'line': 'VARCHAR'}, "
+        "max_line_size = 20000000) WHERE json_valid(line) ORDER BY 1"
+    ).fetchall()
+    types = {**ATOMIC_COLUMNS, **{name: "JSON" for (name,) in nested if _NESTED.match(name)}}
+    columns = ", ".join(f"{_quoted(name)}: {_quoted(kind)}" for name, kind in types.items())
+    return (
+        f"SELECT * FROM read_json({_quoted(log)}, format = 'newline_delimited', "
+        f"ignore_errors = true, maximum_object_size = 20000000, columns = {{{columns}}})"
+    )
+
+
+def _quoted(value: Path | str) -> str:
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+@dataclass(frozen=True)
+class SnowflakeWarehouse:
+    """Statements run inside Snowflake, on the table that ``ATOMIC_TABLE`` names."""
+
+    connection: Any
+    events: str
+    dialect: DialectName = "snowflake"
+
+    @classmethod
+    def connect(cls, settings: Settings) -> "SnowflakeWarehouse":
+        """Sign in with a key pair, a programmatic access token or a password.
+
+        Raises:
+            SettingsError: a secret is missing; the message names it and where to get it.
+            ServiceError: Snowflake refused; the message holds no secret.
+        """
+        import snowflake.connector  # takes half a second, which DuckDB's users need not wait
+
+        account, user, warehouse, table = settings.secrets(*SNOWFLAKE_KEYS)
+        try:
+            connection = snowflake.connector.connect(
+                account=account,
+                user=user,
+                warehouse=warehouse,
+                session_parameters={"QUERY_TAG": "prospect_lib", "TIMEZONE": "UTC"},
+                **_sign_in(settings),
+            )
+        except snowflake.connector.errors.Error as error:
+            raise ServiceError(f"Snowflake refused {user!r} at {account!r}: {error.msg}") from None
+        return cls(connection, table)
+
+    def query(self, sql: str) -> pa.Table:
+        import snowflake.connector
+
+        try:
+            cursor = self.connection.cursor().execute(sql)
+            frame = cursor.fetch_pandas_all()
+        except snowflake.connector.errors.Error as error:
+            raise ServiceError(f"Snowflake refused the statement: {error.msg}") from error
+        frame.columns = [name.lower() for name in frame.columns]
+        return pa.Table.from_pandas(frame, preserve_index=False)
+
+    def frame(self, sql: str) -> pd.DataFrame:
+        """The rows as a pandas frame."""
+        return self.query(sql).to_pandas()
+
+    def columns(self) -> list[str]:
+        return list(self.query(f"SELECT * FROM {self.events} LIMIT 0").column_names)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+def _sign_in(settings: Settings) -> dict[str, str]:
+    """Key pair before token before password: Snowflake retires password-only sign-in."""
+    values = settings.values
+    if "SF_PRIVATE_KEY_PATH" in values:
+        phrase = values.get("SF_PRIVATE_KEY_PWD")
+        key = {"private_key_file": values["SF_PRIVATE_KEY_PATH"]}
+        return {**key, "private_key_file_pwd": phrase} if phrase else key
+    if "SF_TOKEN" in values:
+        return {"authenticator": "PROGRAMMATIC_ACCESS_TOKEN", "token": values["SF_TOKEN"]}
+    role = {"role": values["SF_ROLE"]} if "SF_ROLE" in values else {}
+    return {"password": settings.secret("SF_PWD"), **role}
