@@ -53,6 +53,7 @@ class Options:
         fresh_seconds: attributes this young are used again; 0 asks Signals every time.
         stale_seconds: last known attributes this young serve while Signals fails.
         caller_limit, visitor_limit: for callers from outside this machine.
+        explain: give reasons with each score; without them a model takes half the time.
         interventions: push one through Signals when the decision is to act.
         served_days: served scores are logged and kept this long; 0 logs none.
     """
@@ -65,6 +66,7 @@ class Options:
     stale_seconds: float = 60.0
     caller_limit: str = "120 per minute"
     visitor_limit: str = "30 per minute"
+    explain: bool = True
     interventions: bool = True
     served_days: int = 30
 
@@ -103,7 +105,7 @@ def create_app(
         stale_seconds=options.stale_seconds,
         observe=monitor.called,
     )
-    predictor = Predictor(current, live, decision=options.decision)
+    predictor = Predictor(current, live, decision=options.decision, explain=options.explain)
     guard = Guard((*_site(settings), *options.origins), public_scores=options.public_scores)
     followers = [monitor.scored, *_followers(settings, options, group, push)]
 

@@ -93,6 +93,12 @@ def test_the_models_own_threshold_decides(model):
     assert decision == {"name": "invite", "threshold": 0.0, "act": True}
 
 
+def test_explanations_can_be_left_out(model):
+    answer = post(app_of(model, options=Options(explain=False))).get_json()
+    assert answer["explanations"] == {}
+    assert answer["score"] == model.score(WARM, AT).score
+
+
 def test_a_rule_in_the_models_place():
     answer = post(app_of(Rule())).get_json()
     assert (answer["score"], answer["model_version"]) == (0.6, "rule-1")

@@ -1,0 +1,339 @@
+"""What a score costs: ours against the public handler's way, in one run.
+
+The public way, as in Snowplow's tutorial: a Flask handler that calls the SDK, makes a
+pandas frame of one row, and runs a scikit-learn pipeline (one-hot, scaler, XGBoost).
+Its explanations come from the shap package, which no longer reads XGBoost's models;
+here XGBoost's own TreeSHAP stands in for it on the pipeline's output, which flatters
+the public way. Both serve with waitress and as many threads, both read the same stand-in
+for Signals (a process of its own), both have 100 trees on the same rows.
+
+Prints and writes to ``benchmarks/results/serving.json``:
+
+* the attribute call: the SDK's ``get_service_attributes`` against ``AttributeReader``;
+* the handler beyond that call, with attributes from memory, with and without reasons;
+* the whole over HTTP: latency (p50, p95, p99) and throughput at 1, 16 and 64 clients.
+
+Usage: ``python benchmarks/serving.py [seconds]`` (default 2 for each of the 12 loads).
+Read the figures as ratios within a run.
+"""
+
+import contextlib
+import http.client
+import json
+import multiprocessing
+import os
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from flask import Flask, request
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from snowplow_signals import SignalsSandbox
+from xgboost import DMatrix, XGBClassifier
+
+from prospect_lib.attributes import prospect_group, prospect_service
+from prospect_lib.features import FEATURES, from_attributes
+from prospect_lib.model import ProspectModel
+from prospect_lib.server import Options, Server, create_app
+from prospect_lib.signals import AttributeReader, Token
+from prospect_lib.training import Recipe
+
+RESULTS = Path(__file__).parent / "results" / "serving.json"
+VISITOR = "6f1c1f0e-5b1f-4a0e-9a55-7d5f3f6f9d10"
+AT = datetime(2026, 11, 23, tzinfo=UTC)
+ROWS, ROUNDS, CLIENTS = 20_000, 100, (1, 16, 64)
+CATEGORIES = [f.name for f in FEATURES if f.kind == "category"]
+NUMBERS = [f.name for f in FEATURES if f.kind != "category"]
+
+
+def attributes() -> dict[str, Any]:
+    """One visitor's attributes."""
+    values: dict[str, Any] = {}
+    for position, attribute in enumerate(prospect_group.attributes):
+        of_kind = {"int64": position % 7, "string": "website", "string_list": ["a", "b"]}
+        values[attribute.name] = of_kind[attribute.type]
+    return values
+
+
+def training_rows() -> pa.Table:
+    """Rows with a planted signal; what is in them matters little for the time."""
+    rng = np.random.default_rng(0)
+    columns: dict[str, Any] = {
+        "domain_userid": [f"v{i // 10}" for i in range(ROWS)],
+        "anchor_ts": pa.array([AT] * ROWS, pa.timestamp("us", "UTC")),
+    }
+    for feature in FEATURES:
+        drawn = {
+            "number": lambda: rng.poisson(2.0, ROWS),
+            "flag": lambda: rng.random(ROWS) < 0.2,
+            "category": lambda: rng.choice(["website", "hs-landing", "other"], ROWS),
+        }
+        columns[feature.name] = drawn[feature.kind]()
+    margin = columns["num_pricing_views_l7d"] - 4 + columns["had_conversions_l7d"]
+    columns["label"] = rng.random(ROWS) < 1 / (1 + np.exp(-margin))
+    return pa.table(columns)
+
+
+# ---- the two ways ----
+
+
+def our_model() -> ProspectModel:
+    """Ours, trained."""
+    return ProspectModel.fit(training_rows(), recipe=Recipe(rounds=ROUNDS), calibrate=False)
+
+
+def our_app(profiles: Any, *, explain: bool) -> Flask:
+    """Ours, as served."""
+    return create_app(our_model(), profiles, options=Options(explain=explain))
+
+
+def public_handler(*, explain: bool) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """The public way from attributes to answer."""
+    frame = training_rows().to_pandas()
+    encoders = ColumnTransformer(
+        [
+            ("categories", OneHotEncoder(handle_unknown="ignore"), CATEGORIES),
+            ("numbers", StandardScaler(), NUMBERS),
+        ]
+    )
+    pipeline = Pipeline(
+        [("encode", encoders), ("model", XGBClassifier(n_estimators=ROUNDS, n_jobs=1))]
+    )
+    pipeline.fit(frame[CATEGORIES + NUMBERS], frame["label"])
+    booster = pipeline["model"].get_booster()
+    names = pipeline["encode"].get_feature_names_out()
+
+    def handle(signals: dict[str, Any]) -> dict[str, Any]:
+        features = from_attributes(signals, AT)
+        row = pd.DataFrame([features])[CATEGORIES + NUMBERS]
+        answer = {"signals": signals, "scoring_attributes": features}
+        answer["score"] = float(pipeline.predict_proba(row)[0, 1])
+        if explain:
+            encoded = pipeline["encode"].transform(row)
+            shares = booster.predict(DMatrix(encoded), pred_contribs=True)[0][:-1]
+            found = pd.Series(shares, index=names).sort_values(key=np.abs, ascending=False)
+            reasons = {name: float(share) for name, share in found.head(5).items()}
+            answer["explanations"] = reasons | {"__sum_of_others": float(found[5:].sum())}
+        return answer
+
+    return handle
+
+
+def public_app(read: Callable[[str], dict[str, Any]], *, explain: bool) -> Flask:
+    """The public way, as served."""
+    handle, app = public_handler(explain=explain), Flask("public")
+
+    @app.post("/predict")
+    def predict() -> dict[str, Any]:
+        return handle(read(request.get_json()["domain_userid"]))
+
+    return app
+
+
+# ---- processes ----
+
+
+def serve_signals(port: "multiprocessing.Queue[int]") -> None:
+    """A stand-in for Signals that answers as fast as it can."""
+    body = json.dumps({n: [v] for n, v in {"domain_userid": VISITOR, **attributes()}.items()})
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        wbufsize = -1
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_args: object) -> None:
+            pass
+
+    class Large(ThreadingHTTPServer):
+        request_queue_size = 128
+
+    server = Large(("127.0.0.1", 0), Handler)
+    port.put(server.server_port)
+    server.serve_forever()
+
+
+def serve(way: str, explain: bool, signals: str, port: "multiprocessing.Queue[int]") -> None:
+    """One of the two ways behind waitress."""
+    if way == "ours":
+        app = our_app(AttributeReader(signals, Token(lambda: "t"), "service"), explain=explain)
+    else:
+        sdk = SignalsSandbox(api_url=signals, sandbox_token="t")
+        app = public_app(
+            lambda visitor: sdk.get_service_attributes(
+                prospect_service.name, "domain_userid", visitor
+            ),
+            explain=explain,
+        )
+    server = Server(app, port=0).start()
+    port.put(server.port)
+    threading.Event().wait()
+
+
+@contextlib.contextmanager
+def process(target: Callable[..., None], *args: Any) -> Iterator[str]:
+    """Run a server in a process of its own; gives its address."""
+    context = multiprocessing.get_context("spawn")
+    port: multiprocessing.Queue[int] = context.Queue()
+    child = context.Process(target=target, args=(*args, port), daemon=True)
+    child.start()
+    try:
+        yield f"http://127.0.0.1:{port.get(timeout=120)}"
+    finally:
+        child.kill()
+        child.join()
+
+
+# ---- measuring ----
+
+
+def per_call(call: Callable[[], object], seconds: float) -> float:
+    """Median milliseconds of a call."""
+    call()
+    times, end = [], time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times) < 20:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times) * 1000
+
+
+def load(url: str, clients: int, seconds: float) -> dict[str, float]:
+    """Latency in milliseconds and requests a second of so many clients with kept connections."""
+    host, port = url.removeprefix("http://").split(":")
+    body = json.dumps({"domain_userid": VISITOR})
+    headers = {"Content-Type": "application/json"}
+    times: list[float] = []
+    begin = threading.Barrier(clients + 1)
+
+    def client() -> None:
+        link = http.client.HTTPConnection(host, int(port), timeout=30)
+        begin.wait()
+        while time.perf_counter() < end:
+            start = time.perf_counter()
+            link.request("POST", "/predict", body, headers)
+            answer = link.getresponse()
+            answer.read()
+            assert answer.status == 200, answer.status
+            times.append((time.perf_counter() - start) * 1000)
+        link.close()
+
+    end = time.perf_counter() + seconds + 0.2
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    begin.wait()
+    start = time.perf_counter()
+    for thread in threads:
+        thread.join()
+    p50, p95, p99 = np.percentile(times, [50, 95, 99])
+    rate = len(times) / (time.perf_counter() - start)
+    return {"p50": p50, "p95": p95, "p99": p99, "per_second": rate}
+
+
+class FromMemory:
+    """Attributes without a call."""
+
+    def read(self, identifier: str) -> dict[str, Any]:
+        """The same for everyone."""
+        return {"domain_userid": identifier, **attributes()}
+
+
+def handlers(seconds: float) -> dict[str, Any]:
+    """Milliseconds from request to answer without the attribute call, in this process."""
+    found: dict[str, Any] = {}
+    for explain in (True, False):
+        sources = {
+            "ours": our_app(FromMemory(), explain=explain),
+            "public": public_app(FromMemory().read, explain=explain),
+        }
+        times = {}
+        for way, app in sources.items():
+            client = app.test_client()
+            times[way] = per_call(
+                lambda client=client: client.post("/predict", json={"domain_userid": VISITOR}),
+                seconds,
+            )
+        found["with explanations" if explain else "without"] = with_ratio(times)
+    return found
+
+
+def calls(signals: str, seconds: float) -> dict[str, float]:
+    """Milliseconds of an attribute call."""
+    sdk = SignalsSandbox(api_url=signals, sandbox_token="t")
+    reader = AttributeReader(signals, Token(lambda: "t"), prospect_service.name)
+    name = prospect_service.name
+    return with_ratio(
+        {
+            "ours": per_call(lambda: reader.read(VISITOR), seconds),
+            "public": per_call(
+                lambda: sdk.get_service_attributes(name, "domain_userid", VISITOR), seconds
+            ),
+        }
+    )
+
+
+def with_ratio(times: dict[str, float]) -> dict[str, float]:
+    """The two times and how many times faster ours is."""
+    return {**times, "ratio": times["public"] / times["ours"]}
+
+
+def over_http(signals: str, seconds: float) -> list[dict[str, Any]]:
+    """Every load on both ways, with and without explanations."""
+    found = []
+    for explain in (True, False):
+        for way in ("ours", "public"):
+            with process(serve, way, explain, signals) as url:
+                load(url, 4, 0.3)
+                for clients in CLIENTS:
+                    figures = load(url, clients, seconds)
+                    found.append({"way": way, "explain": explain, "clients": clients, **figures})
+                    print(found[-1], flush=True)
+    return found
+
+
+def rounded(value: Any) -> Any:
+    """The same with figures of a sensible length."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {key: rounded(inner) for key, inner in value.items()}
+    return [rounded(inner) for inner in value] if isinstance(value, list) else value
+
+
+def main() -> None:
+    """Measure, print, write."""
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 2.0
+    with process(serve_signals) as signals:
+        found = {
+            "processors": os.cpu_count(),
+            "load_before": os.getloadavg()[0],
+            "attribute_call_ms": calls(signals, seconds),
+            "handler_ms": handlers(seconds),
+            "over_http_ms": over_http(signals, seconds),
+        }
+    found = rounded(found)
+    print(json.dumps(found, indent=2))
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
