@@ -144,7 +144,7 @@ class DuckDBWarehouse:
     def query(self, sql: str) -> pa.Table:
         try:
             relation = self.connection.sql(sql)
-            table: pa.Table = relation.to_arrow_table() if relation else pa.table({})
+            table: pa.Table = pa.table({}) if relation is None else relation.to_arrow_table()
         except duckdb.Error as error:
             raise ServiceError(f"DuckDB refused the statement: {error}") from error
         return table.rename_columns([name.lower() for name in table.column_names])

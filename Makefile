@@ -1,0 +1,52 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SITE := prospect_lib/sandbox/website
+
+.PHONY: demo once test lab bench clean
+
+demo: $(VENV)/installed $(SITE)/node_modules/.package-lock.json
+	@$(BIN)/python -m prospect_lib demo
+
+once: $(VENV)/installed
+	@$(BIN)/python -m prospect_lib demo --once
+
+test: $(VENV)/installed-test $(SITE)/node_modules/.package-lock.json chromium
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+lab: $(VENV)/installed $(SITE)/node_modules/.package-lock.json
+	$(BIN)/jupyter lab notebooks
+
+bench: $(VENV)/installed-test
+	$(BIN)/pip install -q -e ".[bench]"
+	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+$(VENV)/installed: requirements.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/pip install -q --disable-pip-version-check -r requirements.txt -e ".[test]"
+	touch $@
+
+# Without npm the pages of the demo website load the same pinned tracker from a public CDN.
+$(SITE)/node_modules/.package-lock.json: $(SITE)/package-lock.json
+	@if command -v npm >/dev/null; then \
+	  cd $(SITE) && npm ci --legacy-peer-deps --no-audit --no-fund --silent && touch node_modules/.package-lock.json; \
+	else echo "npm is not installed: the demo website will load Snowplow's tracker from a CDN."; fi
+
+.PHONY: chromium
+chromium:
+	@if ! command -v chromium >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq chromium >/dev/null; \
+	  else echo "Chromium is not installed: the browser tests will be skipped (apt-get install chromium)."; fi; fi
+
+clean:
+	rm -rf $(VENV) $(SITE)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

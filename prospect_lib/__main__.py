@@ -1,0 +1,131 @@
+"""The command line: ``python -m prospect_lib demo | sandbox | simulate | train | serve``."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from prospect_lib.errors import ProspectError
+from prospect_lib.settings import Settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; an error the user can put right is one message and its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(Settings.load(), options) or 0)
+    except ProspectError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m prospect_lib", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    demo = commands.add_parser("demo", help="the whole job, from events to a live score")
+    demo.add_argument("--once", action="store_true", help="one scripted visitor, then exit")
+    demo.add_argument("--data", metavar="sample|FILE", help="train on a file of events instead")
+    demo.add_argument("--visitors", type=int, default=3000, help="how many are simulated")
+    demo.set_defaults(run=_demo)
+
+    sandbox = commands.add_parser("sandbox", help="the local Snowplow, in the foreground")
+    sandbox.add_argument("--stop", action="store_true", help="stop the one that runs")
+    sandbox.add_argument("--reset", action="store_true", help="stop it and forget its state")
+    sandbox.set_defaults(run=_sandbox)
+
+    simulate = commands.add_parser("simulate", help="visitors, through the real collector")
+    simulate.add_argument("--live", action="store_true", required=True, help="as they come")
+    simulate.add_argument("--per-minute", type=float, default=12, help="visitors a minute")
+    simulate.add_argument("--seconds", type=float, default=600, help="for how long")
+    simulate.set_defaults(run=_simulate)
+
+    train = commands.add_parser("train", help="train a challenger; promote it if it is better")
+    train.add_argument("--data", metavar="sample|FILE", help="a file of events")
+    train.add_argument("--out", type=Path, help="the folder of models")
+    train.add_argument("--promote", choices=["if better", "always", "never"], default="if better")
+    train.add_argument("--tries", type=int, default=0, help="recipes to try in a small search")
+    train.set_defaults(run=_train)
+
+    serve = commands.add_parser("serve", help="the prediction server, in the foreground")
+    serve.set_defaults(run=_serve)
+    return parser
+
+
+def _demo(settings: Settings, options: argparse.Namespace) -> None:
+    from prospect_lib import demo
+
+    if options.data:
+        print(demo.as_line(demo.on_file(settings, options.data)))
+        return
+    run = demo.Demo(settings, visitors=options.visitors)
+    if not options.once:
+        from prospect_lib import sandbox
+
+        try:
+            demo.watch(run)
+        finally:
+            sandbox.stop(settings)
+        return
+    print(demo.as_line(demo.once(run)))
+
+
+def _sandbox(settings: Settings, options: argparse.Namespace) -> None:
+    from prospect_lib import sandbox
+
+    if options.reset:
+        sandbox.reset(settings)
+    elif options.stop:
+        sandbox.stop(settings)
+    else:
+        sandbox.serve(settings)
+
+
+def _simulate(settings: Settings, options: argparse.Namespace) -> None:
+    from prospect_lib import sandbox
+    from prospect_lib.sandbox import traffic
+
+    sandbox.ensure_running(settings)
+    traffic.live(settings, visitors_per_minute=options.per_minute, duration=options.seconds, seed=0)
+
+
+def _train(settings: Settings, options: argparse.Namespace) -> int:
+    from prospect_lib.attributes import prospect_group, sample_group
+    from prospect_lib.extract import extract
+    from prospect_lib.retrain import retrain
+    from prospect_lib.sample import sample_events
+    from prospect_lib.warehouse import open_warehouse
+
+    sample = options.data == "sample"
+    data = sample_events(settings.home) if sample else options.data
+    group = sample_group if sample else prospect_group
+    rows = extract(open_warehouse(settings, data), group)
+    outcome = retrain(
+        rows.table,
+        options.out or settings.home / ("models-sample" if sample else "models"),
+        promote=options.promote,
+        group=group,
+        tries=options.tries,
+    )
+    print(outcome.found.summary())
+    print(f"{outcome.version}: {outcome.because}")
+    return outcome.exit_code
+
+
+def _serve(settings: Settings, _options: argparse.Namespace) -> None:
+    from prospect_lib import signals
+    from prospect_lib.server import Server, create_app
+
+    app = create_app(settings.home / "models", signals.reader(settings), settings)
+    with Server(app, port=settings.predict_port) as server:
+        print(f"Scores at {server.url}/predict. Ctrl-C stops.")
+        while True:
+            time.sleep(3600)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
