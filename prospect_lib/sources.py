@@ -36,12 +36,12 @@ class Survey:
     constant: tuple[str, ...]
 
 
-def batches(source: Source) -> Iterator[pa.RecordBatch]:
-    """One pass over a source, in order, at most ``BATCH_ROWS`` rows at a time."""
+def batches(source: Source, size: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+    """One pass over a source, in order, at most ``size`` rows at a time (a stream's own)."""
     if isinstance(source, pa.Table):
-        yield from source.to_batches(max_chunksize=BATCH_ROWS)
+        yield from source.to_batches(max_chunksize=size)
     elif isinstance(source, Path):
-        yield from ds.dataset(source, format="parquet").to_batches(batch_size=BATCH_ROWS)
+        yield from ds.dataset(source, format="parquet").to_batches(batch_size=size)
     else:
         yield from source()
 

@@ -19,7 +19,7 @@ import xgboost as xgb
 from prospect_lib.calibration import Calibration, row_loss
 from prospect_lib.encoding import NEVER_LOWER, Encoder
 from prospect_lib.errors import DataError
-from prospect_lib.sources import Source, Survey, batches, labels
+from prospect_lib.sources import BATCH_ROWS, Source, Survey, batches, labels
 from prospect_lib.splits import (
     HORIZON,
     Floats,
@@ -33,6 +33,7 @@ from prospect_lib.splits import (
 
 Keep = Callable[[pa.RecordBatch], Mask]
 
+PAGE_ROWS = 8 * BATCH_ROWS
 MAX_ROUNDS, PATIENCE, FALLBACK_ROUNDS = 800, 40, 100
 
 
@@ -49,9 +50,9 @@ class Recipe:
 
     params: Mapping[str, float] = field(
         default_factory=lambda: {
-            "max_depth": 4,
+            "max_depth": 3,
             "eta": 0.05,
-            "min_child_weight": 5,
+            "min_child_weight": 20,
             "lambda": 2.0,
             "subsample": 0.8,
             "colsample_bytree": 0.8,
@@ -82,7 +83,9 @@ class _Rows(xgb.DataIter):
 
     def __init__(self, source: Source, encoder: Encoder, keep: Keep | None, cache: Path | None):
         self._source, self._encoder, self._keep = source, encoder, keep
-        self._left = batches(source)
+        # on disk each batch becomes a page that every level of every tree reads again
+        self._size = PAGE_ROWS if cache else BATCH_ROWS
+        self._left = batches(source, self._size)
         super().__init__(cache_prefix=str(cache) if cache else None)
 
     def next(self, input_data: Callable[..., None]) -> bool:
@@ -100,7 +103,7 @@ class _Rows(xgb.DataIter):
         return False
 
     def reset(self) -> None:
-        self._left = batches(self._source)
+        self._left = batches(self._source, self._size)
 
 
 def quantile_matrix(

@@ -40,7 +40,8 @@ def test_a_capacity_is_used_but_not_exceeded(found, capacity):
 
 def test_a_capacity_beyond_everyone_acts_on_everyone(found):
     chosen = choose(found, capacity=10**6)
-    assert (chosen.share, chosen.recall) == (1.0, 1.0)
+    assert chosen.per_day == expect(found, 0.0, "").per_day
+    assert chosen.recall > 0.99  # a visitor's lesser moments of a day need no second action
 
 
 def test_a_capacity_too_small_for_anyone_acts_on_none(found):

@@ -1,0 +1,198 @@
+"""Time and memory of training on many rows, beside the public version's pipeline.
+
+Each contender is a process of its own that reads the same Parquet files, trains about
+100 trees (or a logistic regression) and scores the same later rows:
+
+* ours: ``ProspectModel.fit(folder)``, streamed into XGBoost's quantile matrix;
+* ours on disk: the same with ``cache=``, external memory;
+* public: pandas, OneHotEncoder + StandardScaler, XGBClassifier (the tutorial's);
+* forest: the same encoders before HistGradientBoostingClassifier;
+* logistic: the same encoders before LogisticRegression (today's tutorial).
+
+Usage: ``python benchmarks/training.py [rows ...]`` (default 1000000 10000000). A
+contender is stopped after ``LID`` seconds and then noted as such; one whose time at a
+tenth of the rows says that it would need more is not started. Figures go to
+``benchmarks/results/training.json``; read them as ratios within a run.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from prospect_lib.features import FEATURES
+
+CONTENDERS = ("ours", "ours on disk", "public", "forest", "logistic")
+PART, TEST, ROUNDS, LID = 500_000, 100_000, 100, 300
+START = datetime(2026, 1, 1, tzinfo=UTC)
+RESULTS = Path(__file__).parent / "results" / "training.json"
+CATEGORIES = {"latest_app_id": 2, "latest_device_class": 5, "first_refr_medium_l30d": 5}
+
+
+def rows(count: int, seed: int) -> pa.Table:
+    """Page views with a planted signal: pricing views, form engagements and the medium."""
+    rng = np.random.default_rng(seed)
+    columns = {
+        "domain_userid": pa.array(
+            np.char.add("v", (np.arange(count) // 25 + seed * count).astype(str))
+        ),
+        "anchor_ts": pa.array(
+            np.datetime64(START.replace(tzinfo=None), "us")
+            + rng.integers(0, 60 * 86_400_000_000, count).astype("timedelta64[us]"),
+            pa.timestamp("us", "UTC"),
+        ),
+    }
+    pricing, forms = rng.poisson(0.5, count), rng.poisson(0.2, count)
+    medium = rng.integers(0, 6, count)
+    margin = -4.5 + 0.9 * np.minimum(pricing, 3) + 1.4 * (forms > 0) + 0.5 * (medium == 2)
+    columns["label"] = pa.array(rng.random(count) < 1 / (1 + np.exp(-margin)))
+    for feature in FEATURES:
+        if feature.kind == "category":
+            codes = (
+                medium
+                if feature.name.startswith("first_mkt")
+                else rng.integers(0, CATEGORIES.get(feature.name, 6), count)
+            )
+            names = np.array([f"value {i}" for i in range(6)])
+            columns[feature.name] = pa.array(names[codes], mask=rng.random(count) < 0.1)
+        elif feature.kind == "flag":
+            columns[feature.name] = pa.array(rng.random(count) < 0.05)
+        else:
+            values = rng.poisson(3, count)
+            if "pricing" in feature.name:
+                values = pricing
+            elif "form" in feature.name:
+                values = forms
+            columns[feature.name] = pa.array(values.astype(np.int64), mask=values == 0)
+    columns["day_of_week"] = pa.array(rng.integers(1, 8, count))
+    return pa.table(columns)
+
+
+def write(folder: Path, count: int) -> None:
+    """Training rows in parts, and one part for testing."""
+    (folder / "train").mkdir()
+    for part in range(-(-count // PART)):
+        size = min(PART, count - part * PART)
+        pq.write_table(rows(size, part), folder / "train" / f"{part:04}.parquet")
+    pq.write_table(rows(TEST, 10_000), folder / "test.parquet")
+
+
+def ours(folder: Path, cache: Path | None) -> tuple[float, np.ndarray]:
+    """Seconds to train, and the scores of the test rows."""
+    from prospect_lib.model import ProspectModel
+    from prospect_lib.training import Recipe
+
+    start = time.perf_counter()
+    model = ProspectModel.fit(folder / "train", recipe=Recipe(rounds=ROUNDS), cache=cache)
+    seconds = time.perf_counter() - start
+    return seconds, model.predict(pq.read_table(folder / "test.parquet"))
+
+
+def pipeline(folder: Path, name: str) -> tuple[float, np.ndarray]:
+    """The same for a pipeline of scikit-learn's."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+    from xgboost import XGBClassifier
+
+    last = {
+        "public": XGBClassifier(n_estimators=ROUNDS, eval_metric="logloss", random_state=0),
+        "forest": HistGradientBoostingClassifier(max_iter=ROUNDS, early_stopping=False),
+        "logistic": LogisticRegression(max_iter=1000),
+    }[name]
+    categories = [f.name for f in FEATURES if f.kind == "category"]
+    numbers = [f.name for f in FEATURES if f.kind == "number"]
+    one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=name == "logistic")
+    encode = ColumnTransformer([("num", StandardScaler(), numbers), ("cat", one_hot, categories)])
+    start = time.perf_counter()
+    frame = prepared(ds.dataset(folder / "train", format="parquet").to_table().to_pandas())
+    model = make_pipeline(encode, last).fit(frame[[*numbers, *categories]], frame["label"])
+    seconds = time.perf_counter() - start
+    test = prepared(pq.read_table(folder / "test.parquet").to_pandas())
+    return seconds, model.predict_proba(test[[*numbers, *categories]])[:, 1]
+
+
+def prepared(frame):
+    """Missing counts become 0 and missing categories '', as in the public version."""
+    for feature in FEATURES:
+        frame[feature.name] = frame[feature.name].fillna("" if feature.kind == "category" else 0)
+    return frame
+
+
+def contend(name: str, folder: Path) -> None:
+    """Run one contender and print its figures as one line of JSON."""
+    from sklearn.metrics import log_loss, roc_auc_score
+
+    if name.startswith("ours"):
+        cache = folder / "cache" if name == "ours on disk" else None
+        seconds, scores = ours(folder, cache)
+    else:
+        seconds, scores = pipeline(folder, name)
+    label = pq.read_table(folder / "test.parquet", columns=["label"])["label"].to_numpy()
+    figures = {
+        "seconds": round(seconds, 1),
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "roc_auc": round(roc_auc_score(label, scores), 4),
+        "log_loss": round(log_loss(label, scores), 5),
+    }
+    print(json.dumps(figures))
+
+
+def measure(count: int, before: dict[str, dict[str, float]]) -> dict[str, object]:
+    """All contenders on the same rows, one after the other; ``before``: at a tenth of them."""
+    found: dict[str, object] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write(folder, count)
+        for contender in CONTENDERS:
+            likely = 10 * before.get(contender, {}).get("seconds", 0)
+            if likely > LID:
+                found[contender] = {"not_started_would_need_seconds": round(likely)}
+            else:
+                found[contender] = run(contender, folder)
+            print(f"{contender:14} {found[contender]}", flush=True)
+    return found
+
+
+def run(contender: str, folder: Path) -> dict[str, object]:
+    """One contender in a process of its own, for at most ``LID`` seconds."""
+    command = [sys.executable, __file__, "--contender", contender, str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LID, check=True)
+        found = json.loads(done.stdout.splitlines()[-1])
+    except subprocess.TimeoutExpired:
+        found = {"stopped_after_seconds": LID}
+    except subprocess.CalledProcessError as error:
+        found = {"failed": (error.stderr or "killed").strip().splitlines()[-1:]}
+    return found
+
+
+def main() -> None:
+    """Measure at each size and keep the figures."""
+    if sys.argv[1:2] == ["--contender"]:
+        contend(sys.argv[2], Path(sys.argv[3]))
+        return
+    sizes = [int(text) for text in sys.argv[1:]] or [1_000_000, 10_000_000]
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    kept["cpus"] = os.cpu_count()
+    for size in sizes:
+        print(f"{size:,} rows", flush=True)
+        kept[str(size)] = measure(size, kept.get(str(size // 10), {}))
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(kept, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
