@@ -226,21 +226,16 @@ class Compiler:
 
     def _known(self) -> str:
         direct = [a for a in self.attributes if a.aggregation in _OVER_A_WINDOW]
-        frames: dict[str, str] = {}
-        for attribute in direct:
-            frames.setdefault(self._frame(attribute), f"w{len(frames) + 1}")
-        columns = "".join(f",\n    {self._windowed(a, frames)} AS {self.name(a)}" for a in direct)
-        windows = ",\n    ".join(f"{name} AS {frame}" for frame, name in frames.items())
-        clause = f"\n  WINDOW\n    {windows}" if windows else ""
+        columns = "".join(f",\n    {self._windowed(a)} AS {self.name(a)}" for a in direct)
         source = "lives" if self.mortal else "moments"
         return (
             "-- the value of each attribute at each anchor\nknown AS (\n  SELECT * FROM (\n"
-            f"  SELECT\n    visitor,\n    ts,\n    anchor{columns}\n  FROM {source}{clause}\n"
+            f"  SELECT\n    visitor,\n    ts,\n    anchor{columns}\n  FROM {source}\n"
             "  ) AS everywhere\n  WHERE anchor = 1\n)"
         )
 
-    def _windowed(self, attribute: Attribute, frames: dict[str, str]) -> str:
-        w, x = frames[self._frame(attribute)], self.x(attribute)
+    def _windowed(self, attribute: Attribute) -> str:
+        w, x = self._frame(attribute), self.x(attribute)
         columns = {fold: f"{x}_{fold}" for fold in _AT_ONE_INSTANT}
         value = _OVER_A_WINDOW[attribute.aggregation].format(w=w, **columns)
         ttl = self.ttl(attribute)
@@ -254,7 +249,8 @@ class Compiler:
 
     def _list_step(self, attribute: Attribute) -> str:
         length = attribute.period or self.ttl(attribute)
-        pause = f"ts > LAG(ts) OVER so_far + {self.sql.interval(length)}" if length else "FALSE"
+        earlier = "LAG(ts) OVER (PARTITION BY visitor ORDER BY ts, value)"
+        pause = f"ts > {earlier} + {self.sql.interval(length)}" if length else "FALSE"
         listed = self.sql.newest(self.sql.array("r.value", "r.run"), MAX_VALUES)
         return LIST.format(
             title=attribute.name,

@@ -104,10 +104,11 @@ class Dialect:
 
     def interval(self, length: timedelta) -> str:
         """A literal interval, exact to the microsecond: ``INTERVAL '604800 seconds'``."""
-        seconds, rest = divmod(length // timedelta(microseconds=1), 1_000_000)
-        tail = f", {rest} microseconds" if rest and self.name == "snowflake" else ""
-        tail = f" {rest} microseconds" if rest and self.name == "duckdb" else tail
-        return f"INTERVAL '{seconds} seconds{tail}'"
+        microseconds = length // timedelta(microseconds=1)
+        seconds, rest = divmod(microseconds, 1_000_000)
+        return (
+            f"INTERVAL '{microseconds} microseconds'" if rest else f"INTERVAL '{seconds} seconds'"
+        )
 
     def seconds_between(self, start: str, end: str) -> str:
         """Elapsed seconds with fractions (``datediff('second')`` counts boundaries instead)."""
@@ -145,7 +146,7 @@ class Dialect:
     def newest(self, array: str, count: int) -> str:
         """The last ``count`` elements of an array."""
         if self.name == "snowflake":
-            size = f"ARRAY_SIZE({array})"
+            size = f"CAST(ARRAY_SIZE({array}) AS BIGINT)"
             return f"ARRAY_SLICE({array}, GREATEST({size} - {count}, 0), {size})"
         return f"{array}[-{count}:]"
 

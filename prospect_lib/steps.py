@@ -43,22 +43,23 @@ LIST = """\
     visitor,
     ts,
     value,
-    CASE WHEN value = LAG(value) OVER so_far THEN 0 ELSE 1 END AS changed,
+    CASE WHEN value = LAG(value) OVER (PARTITION BY visitor ORDER BY ts, value)
+      THEN 0 ELSE 1 END AS changed,
     CASE WHEN {pause} THEN 1 ELSE 0 END AS paused
   FROM (SELECT DISTINCT visitor, ts, {x} AS value FROM matched WHERE {x} IS NOT NULL) AS d
-  WINDOW so_far AS (PARTITION BY visitor ORDER BY ts, value)
 ),
 {numbered} AS (
   SELECT
     visitor,
     ts,
     value,
-    SUM(paused) OVER so_far AS life,
-    SUM(CASE WHEN changed + paused > 0 THEN 1 ELSE 0 END) OVER so_far AS run
+    SUM(paused) OVER (
+      PARTITION BY visitor ORDER BY ts, value ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    ) AS life,
+    SUM(CASE WHEN changed + paused > 0 THEN 1 ELSE 0 END) OVER (
+      PARTITION BY visitor ORDER BY ts, value ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    ) AS run
   FROM {seen}
-  WINDOW so_far AS (
-    PARTITION BY visitor ORDER BY ts, value ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
-  )
 ),
 -- {title}: a run of one value stands until the value's next run, or until it is too old
 {runs} AS (
@@ -105,11 +106,10 @@ TALLY = """\
     value,
     ts,
     anchor,
-    CAST(SUM(n) OVER w AS BIGINT) AS n,
-    MIN(CASE WHEN n > 0 THEN ts END) OVER w AS first_seen,
-    MAX(CASE WHEN n > 0 THEN ts END) OVER w AS last_seen
+    CAST(SUM(n) OVER {frame} AS BIGINT) AS n,
+    MIN(CASE WHEN n > 0 THEN ts END) OVER {frame} AS first_seen,
+    MAX(CASE WHEN n > 0 THEN ts END) OVER {frame} AS last_seen
   FROM {line}
-  WINDOW w AS {frame}
 ),
 -- {title}: the values by how often they occurred; of equals the earliest seen first
 {ranked} AS (

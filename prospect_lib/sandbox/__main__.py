@@ -1,0 +1,13 @@
+"""``python -m prospect_lib.sandbox``: the process that ``ensure_running`` starts."""
+
+import sys
+
+from prospect_lib import sandbox
+from prospect_lib.errors import ProspectError
+from prospect_lib.settings import Settings
+
+try:
+    sandbox.serve(Settings.load())
+except ProspectError as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)

@@ -1,0 +1,41 @@
+"""The sandbox as one Flask application: collector, Signals API and website."""
+
+from flask import Flask, Response, jsonify, request
+
+from prospect_lib.sandbox import token
+from prospect_lib.sandbox.collector import MAX_BODY, collector
+from prospect_lib.sandbox.profiles import Profiles
+from prospect_lib.sandbox.registry import Registry
+from prospect_lib.sandbox.signals_api import Subscribers, api
+from prospect_lib.sandbox.site import site
+from prospect_lib.sandbox.storage import Storage
+from prospect_lib.settings import Settings
+
+
+def create_app(settings: Settings) -> Flask:
+    """The application over the state in ``settings.home``.
+
+    Raises:
+        SettingsError: the folder cannot be written.
+    """
+    app = Flask("prospect_lib.sandbox", static_folder=None)
+    storage = Storage(settings.home)
+    app.config.update(
+        PROSPECT_HOME=str(settings.home), TOKEN=token(settings.home), MAX_CONTENT_LENGTH=MAX_BODY
+    )
+    app.extensions["storage"] = storage
+    app.extensions["registry"] = Registry(settings.home)
+    app.extensions["profiles"] = Profiles(settings.home, storage)
+    app.extensions["subscribers"] = Subscribers()
+    app.register_blueprint(collector)
+    app.register_blueprint(api, url_prefix="/api/v1")
+    app.register_blueprint(site)
+
+    @app.post("/sandbox/scores")
+    def scores() -> Response:
+        if request.headers.get("Authorization") != f"Bearer {app.config['TOKEN']}":
+            return Response(status=401)
+        app.extensions["subscribers"].scores.append(request.get_json(silent=True))
+        return jsonify(status="ok")
+
+    return app

@@ -1,0 +1,86 @@
+"""Live attribute values: one visitor's events, folded as the definition says."""
+
+import threading
+from collections import OrderedDict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from snowplow_signals import AttributeGroup
+
+from prospect_lib.aggregation import attribute_values, moment
+from prospect_lib.sandbox.storage import Storage
+
+REMEMBERED = 2000  # visitors whose history is kept in memory
+
+
+class Profiles:
+    """Attributes of visitors at a moment, from stored history and live events."""
+
+    def __init__(self, home: Path, storage: Storage) -> None:
+        self._files = home / "history"
+        self._storage = storage
+        self._known: OrderedDict[str, list[dict[str, Any]]] = OrderedDict()
+        self._stamp: tuple[tuple[str, int], ...] = ()
+        self._lock = threading.Lock()
+        self._connection = duckdb.connect(config={"threads": 1, "TimeZone": "UTC"})
+
+    def values(
+        self, group: AttributeGroup, identifier: str, at: datetime, since: datetime
+    ) -> dict[str, Any]:
+        """The group's attributes of one visitor, from events since ``since`` (aware)."""
+        events = [e for e in self.events(identifier) if moment(e) >= since]
+        return attribute_values(group, events, at)
+
+    def events(self, identifier: str) -> list[dict[str, Any]]:
+        """All events of one visitor, history and live."""
+        with self._lock:
+            history = self._history(identifier)
+        return [*history, *self._storage.of_visitor(identifier)]
+
+    def visitors(self, at: datetime, window: timedelta, count: int = 10) -> list[str]:
+        """Visitors with an event in the last ``window``, the busiest first."""
+        recent = {
+            visitor: sum(at - window <= moment(event) <= at for event in events)
+            for visitor, events in list(self._storage.by_visitor.items())
+        }
+        if files := self._current_files():
+            with self._lock:
+                rows = self._connection.execute(
+                    "SELECT domain_userid, COUNT(*) FROM read_parquet(?, union_by_name = true) "
+                    "WHERE derived_tstamp BETWEEN ? AND ? GROUP BY ALL ORDER BY 2 DESC, 1 LIMIT 50",
+                    [files, (at - window).replace(tzinfo=None), at.replace(tzinfo=None)],
+                ).fetchall()
+            recent.update({visitor: n + recent.get(visitor, 0) for visitor, n in rows})
+        busiest = sorted((v for v, n in recent.items() if n), key=lambda v: (-recent[v], v))
+        return busiest[:count]
+
+    def _history(self, identifier: str) -> list[dict[str, Any]]:
+        files = self._current_files()
+        if identifier not in self._known and files:
+            cursor = self._connection.execute(
+                "SELECT * FROM read_parquet(?, union_by_name = true) WHERE domain_userid = ?",
+                [files, identifier],
+            )
+            names = [column[0] for column in cursor.description or []]
+            rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            self._known[identifier] = rows
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        return self._known.get(identifier, [])
+
+    def _current_files(self) -> list[str]:
+        files = sorted(self._files.glob("*.parquet"))
+        stamp = tuple((str(path), path.stat().st_mtime_ns) for path in files)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._known.clear()
+        return [str(path) for path in files]
+
+
+def beginning(group: dict[str, Any], published_at: str) -> datetime:
+    """From when on a group's values count: its backfill date, else its publishing."""
+    since = group.get("backfill_since_tstamp") or published_at
+    found = datetime.fromisoformat(since)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -1,0 +1,307 @@
+"""The part of the Signals API that the SDK 0.4.10 calls, answered locally."""
+
+import hmac
+import json
+import queue
+import threading
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flask import Blueprint, Response, current_app, jsonify, request
+from pydantic import BaseModel, ValidationError
+from snowplow_signals import AttributeGroup, AttributeKey, RuleIntervention, Service
+from snowplow_signals.models import TestAttributeGroupRequest
+
+from prospect_lib.aggregation import attribute_values
+from prospect_lib.errors import DefinitionError
+from prospect_lib.sandbox.profiles import Profiles, beginning
+from prospect_lib.sandbox.registry import KINDS, InUseError, Registry, Stored
+
+api = Blueprint("signals_api", __name__)
+MODELS: dict[str, type[BaseModel]] = {
+    "attribute_keys": AttributeKey,
+    "attribute_groups": AttributeGroup,
+    "services": Service,
+    "interventions": RuleIntervention,
+}
+MAX_IDENTIFIERS = 100
+KEEP_ALIVE = 15.0
+
+
+class Refusal(Exception):  # noqa: N818 - it is an answer
+    """An answer other than success: status and ``detail``."""
+
+    def __init__(self, status: int, detail: Any) -> None:
+        super().__init__(detail)
+        self.status, self.detail = status, detail
+
+
+class Subscribers:
+    """Who waits for interventions, by attribute key and identifier; and reported scores."""
+
+    def __init__(self) -> None:
+        self._queues: dict[str, set[queue.Queue[str]]] = defaultdict(set)
+        self._lock = threading.Lock()
+        self.scores: deque[dict[str, Any]] = deque(maxlen=2000)
+
+    def push(self, target: str, message: str) -> int:
+        """Deliver to all who listen; returns how many did."""
+        with self._lock:
+            queues = list(self._queues[target])
+        for waiting in queues:
+            waiting.put(message)
+        return len(queues)
+
+    def listen(self, targets: list[str]) -> Iterator[str]:
+        """Server-sent events for the targets, with keep-alives, until the caller leaves."""
+        waiting: queue.Queue[str] = queue.Queue()
+        with self._lock:
+            for target in targets:
+                self._queues[target].add(waiting)
+        try:
+            yield ": connected\n\n"
+            while True:
+                try:
+                    yield f"data: {waiting.get(timeout=KEEP_ALIVE)}\n\n"
+                except queue.Empty:
+                    yield ": keep-alive\n\n"
+        finally:
+            with self._lock:
+                for target in targets:
+                    self._queues[target].discard(waiting)
+
+
+def _registry() -> Registry:
+    found: Registry = current_app.extensions["registry"]
+    return found
+
+
+def _profiles() -> Profiles:
+    found: Profiles = current_app.extensions["profiles"]
+    return found
+
+
+def _subscribers() -> Subscribers:
+    found: Subscribers = current_app.extensions["subscribers"]
+    return found
+
+
+@api.before_request
+def _authorise() -> Response | None:
+    listening = request.method == "GET" and request.path.endswith("/interventions")
+    sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    if listening or hmac.compare_digest(sent.encode(), current_app.config["TOKEN"].encode()):
+        return None
+    return _detail(401, "The bearer token is missing or wrong: it is in PROSPECT_HOME/token.")
+
+
+@api.errorhandler(Refusal)
+def _refuse(error: Refusal) -> Response:
+    return _detail(error.status, error.detail)
+
+
+def _detail(status: int, detail: Any) -> Response:
+    response = jsonify(detail=detail)
+    response.status_code = status
+    return response
+
+
+def _body() -> dict[str, Any]:
+    found = request.get_json(silent=True)
+    if not isinstance(found, dict):
+        raise Refusal(422, [{"loc": ["body"], "msg": "a JSON object is required"}])
+    return found
+
+
+def _valid(kind: str) -> Stored:
+    try:
+        model = MODELS[kind].model_validate(_body())
+    except ValidationError as error:
+        raise Refusal(422, json.loads(error.json(include_url=False, include_input=False))) from None
+    return model.model_dump(mode="json", exclude_none=True, by_alias=True)
+
+
+def _kind(kind: str) -> str:
+    if kind not in KINDS:
+        raise Refusal(404, f"{kind} are not kept by the local sandbox")
+    return kind
+
+
+def _found(kind: str, name: str, version: int | None = None) -> Stored:
+    found = _registry().get(_kind(kind), name, version)
+    if found is None:
+        raise Refusal(
+            404, f"{kind}: {name!r} is not known" + (f" in version {version}" if version else "")
+        )
+    return found
+
+
+# --- registry ----------------------------------------------------------------------------------
+
+
+@api.get("/registry/<kind>/")
+def listing(kind: str) -> Response:
+    """All objects of a kind."""
+    return jsonify([_shown(kind, found) for found in _registry().every(_kind(kind))])
+
+
+@api.post("/registry/<kind>/")
+def create(kind: str) -> Response:
+    """Store a new object; 400 where it exists, upon which the SDK sends PUT."""
+    found = _valid(_kind(kind))
+    if _registry().get(kind, found["name"], found.get("version")):
+        raise Refusal(400, f"{kind}: {found['name']} exists already")
+    return _put(kind, found)
+
+
+@api.put("/registry/<kind>/<name>")
+@api.put("/registry/<kind>/<name>/versions/<int:version>")
+def update(kind: str, name: str, version: int | None = None) -> Response:
+    """Replace an object."""
+    _found(kind, name, version)
+    return _put(kind, _valid(kind))
+
+
+def _put(kind: str, found: Stored) -> Response:
+    for link in found.get("attribute_groups") or []:
+        _found("attribute_groups", link["name"], link["version"])
+    return jsonify(_shown(kind, _registry().put(kind, found)))
+
+
+@api.get("/registry/<kind>/<name>")
+@api.get("/registry/<kind>/<name>/versions/<int:version>")
+def get(kind: str, name: str, version: int | None = None) -> Response:
+    """One object, the latest version where none is named."""
+    return jsonify(_shown(kind, _found(kind, name, version)))
+
+
+@api.delete("/registry/<kind>/<name>")
+@api.delete("/registry/<kind>/<name>/versions/<int:version>")
+def delete(kind: str, name: str, version: int | None = None) -> Response:
+    """Remove an object that nothing else needs."""
+    try:
+        _registry().delete(kind, _found(kind, name, version))
+    except InUseError as error:
+        raise Refusal(400, str(error)) from None
+    return jsonify(status="success")
+
+
+def _shown(kind: str, found: Stored) -> Stored:
+    shown = {name: value for name, value in found.items() if name != "published_at"}
+    if kind != "attribute_groups":
+        return shown
+    full = f"{found['name']}_v{found['version']}"
+    key = found["attribute_key"]
+    return {
+        **shown,
+        "attribute_key": {**key, "blobl_path": f"this.{key['name']}"},
+        "attribute_key_or_name": key["name"],
+        "full_name": full,
+        "feast_name": full,
+        "stream_source_name": f"{full}_stream",
+    }
+
+
+# --- values ------------------------------------------------------------------------------------
+
+
+@api.post("/get-online-attributes")
+def online_attributes() -> Response:
+    """Live values of a service or of named attributes, one entry per identifier."""
+    body = _body()
+    keys = body.get("attribute_keys")
+    if (
+        not isinstance(keys, dict)
+        or len(keys) != 1
+        or not isinstance(next(iter(keys.values())), list)
+    ):
+        raise Refusal(
+            422, [{"loc": ["attribute_keys"], "msg": "one key with a list of identifiers"}]
+        )
+    key, identifiers = next(iter(keys.items()))
+    if len(identifiers) > MAX_IDENTIFIERS or not all(isinstance(i, str) for i in identifiers):
+        raise Refusal(422, [{"loc": ["attribute_keys", key], "msg": "at most 100 texts"}])
+    wanted = _of_service(body) if "service" in body else _of_attributes(body)
+    found: dict[str, list[Any]] = {key: identifiers}
+    now = datetime.now(UTC)
+    for identifier in identifiers:
+        for stored, names in wanted:
+            values = _values(stored, identifier, now)
+            for name in names:
+                found.setdefault(name, []).append(values[name])
+    return jsonify(found)
+
+
+def _of_service(body: Stored) -> list[tuple[Stored, list[str]]]:
+    service = _found("services", str(body["service"]))
+    links = service.get("attribute_groups") or []
+    groups = [_found("attribute_groups", link["name"], link["version"]) for link in links]
+    return [(group, [a["name"] for a in group["attributes"]]) for group in groups]
+
+
+def _of_attributes(body: Stored) -> list[tuple[Stored, list[str]]]:
+    wanted: dict[str, list[str]] = defaultdict(list)
+    for qualified in body.get("attributes") or []:
+        full, _, name = str(qualified).partition(":")
+        wanted[full].append(name)
+    found = []
+    for full, names in wanted.items():
+        name, _, version = full.rpartition("_v")
+        group = _found("attribute_groups", name, int(version) if version.isdigit() else -1)
+        absent = set(names) - {a["name"] for a in group["attributes"]}
+        if absent:
+            raise Refusal(404, f"{full} has no attribute {', '.join(sorted(absent))}")
+        found.append((group, names))
+    return found
+
+
+def _values(stored: Stored, identifier: str, at: datetime) -> dict[str, Any]:
+    group = AttributeGroup.model_validate(stored)
+    since = beginning(stored, stored.get("published_at") or at.isoformat())
+    return _profiles().values(group, identifier, at, since)
+
+
+@api.post("/testing/attribute_groups/")
+def test() -> Response:
+    """A group's values for some visitors over the latest window of events, unpublished or not."""
+    try:
+        wanted = TestAttributeGroupRequest.model_validate(_body())
+    except ValidationError as error:
+        raise Refusal(422, json.loads(error.json(include_url=False, include_input=False))) from None
+    now, group = datetime.now(UTC), AttributeGroup.model_validate(_body()["attribute_group"])
+    window = wanted.window or timedelta(hours=1)
+    apps = {app.root for app in wanted.app_ids or []}
+    named = [identifier.root for identifier in wanted.attribute_key_ids or []]
+    rows = []
+    for identifier in named or _profiles().visitors(now, window):
+        events = _profiles().events(identifier)
+        kept = [e for e in events if not apps or e.get("app_id") in apps]
+        try:
+            values = attribute_values(group, kept, now)
+        except DefinitionError as error:
+            raise Refusal(422, [{"loc": ["attribute_group"], "msg": str(error)}]) from None
+        rows.append({str(group.attribute_key.name): identifier, **values})
+    return jsonify(rows)
+
+
+# --- interventions -----------------------------------------------------------------------------
+
+
+@api.post("/interventions")
+def push() -> Response:
+    """Deliver an intervention to whoever listens for these visitors now."""
+    message = json.dumps(_body())
+    targets = [f"{key}={value}" for key in request.args for value in request.args.getlist(key)]
+    reached = sum(_subscribers().push(target, message) for target in targets)
+    return jsonify(status="success" if reached else "undelivered")
+
+
+@api.get("/interventions")
+def pull() -> Response:
+    """Interventions for these visitors, as server-sent events."""
+    targets = [f"{key}={value}" for key in request.args for value in request.args.getlist(key)]
+    response = Response(_subscribers().listen(targets), mimetype="text/event-stream")
+    response.headers["Cache-Control"] = "no-store"
+    return response
