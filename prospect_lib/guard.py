@@ -25,7 +25,6 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "cross-origin",  # CORS decides who may read
-    "Cache-Control": "no-store",
 }
 
 
@@ -140,6 +139,6 @@ def _is_local(asked: Request) -> bool:
 
 
 def _add_headers(response: Response) -> Response:
-    for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
+    response.headers.extend(_HEADERS)
+    response.headers.setdefault("Cache-Control", "no-store")
     return response

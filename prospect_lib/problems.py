@@ -15,7 +15,7 @@ from prospect_lib.contract import BadBodyError
 from prospect_lib.errors import ProspectError, ServiceError
 
 log = logging.getLogger(__name__)
-RETRY_LATER = "Try again shortly; the server's owner finds the reason in /health and the log."
+RETRY_LATER = "Try again shortly; the server's owner finds the reason in /health."
 
 
 def answer_errors(app: Flask, limiter: Limiter) -> None:
@@ -38,8 +38,9 @@ def answer_errors(app: Flask, limiter: Limiter) -> None:
 
     @app.errorhandler(ProspectError)
     def failed(error: ProspectError) -> Response:
-        log.warning("%s", type(error).__name__)
         title = "Signals fails" if isinstance(error, ServiceError) else "The model fails"
+        if not isinstance(error, ServiceError):
+            log.error("%s: %s", title, type(error.__cause__ or error).__name__)
         # the reason may name a value of the visitor's, and is no business of the public
         return problem(503, title, str(error) if g.caller.trusted else RETRY_LATER)
 

@@ -5,6 +5,7 @@ visitor that are in flight together share one call; an answer may be reused for 
 when the call fails, the last known attributes serve for a while, marked stale.
 """
 
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 
 from prospect_lib.errors import ProspectError, ServiceError
 
+log = logging.getLogger(__name__)
 KEPT = 10_000  # visitors whose last attributes are remembered, about 2 KB each
 FAILURES = 5  # in a row, after which Signals is left alone
 PAUSE = 1.0  # for this many seconds at a time
@@ -129,8 +131,16 @@ class LiveProfiles:
             outcome = "ok"
             return attributes
         finally:
-            self._failures = 0 if outcome == "ok" else self._failures + 1
+            self._note(outcome)
             self._observe(self._clock() - start, outcome)
+
+    def _note(self, outcome: str) -> None:
+        """Count failures in a row; say in the log when they begin and when they end."""
+        if outcome == "ok" and self._failures:
+            log.warning("attributes can be read again, after %d failures", self._failures)
+        if outcome == "error" and not self._failures:
+            log.warning("attributes cannot be read; /health says why")
+        self._failures = 0 if outcome == "ok" else self._failures + 1
 
     def _keep(self, identifier: str, attributes: dict[str, Any]) -> None:
         if max(self._fresh, self._stale) <= 0:

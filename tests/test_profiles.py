@@ -125,13 +125,18 @@ def test_the_last_known_answer_serves_for_a_while(source, clock, age, served):
         live.read("somebody new")
 
 
-def test_it_recovers(source, clock):
+def test_it_recovers_and_says_so_once(source, clock, caplog):
     live = LiveProfiles(source, clock=clock)
     live.read("a")
     source.error = ServiceError("down")
     assert live.read("a").stale
+    assert live.read("a").stale
     source.error = None
     assert not live.read("a").stale
+    assert caplog.messages == [
+        "attributes cannot be read; /health says why",
+        "attributes can be read again, after 2 failures",
+    ]
 
 
 def test_stale_can_be_left_off(source, clock):

@@ -1,0 +1,155 @@
+"""The prediction server under load for minutes while Signals comes and goes.
+
+A server in a process of its own is asked by 8 clients: known and new visitors, random
+bodies, random paths. Every few seconds the stand-in for Signals changes: well, slow,
+dropping connections, malformed, refusing. Looked for: an answer other than the
+documented ones, an answer that takes more than 5 s, and memory that grows.
+
+Usage: ``python benchmarks/soak.py [seconds]`` (default 300). Writes
+``benchmarks/results/soak.json`` and exits 1 if anything of the above was seen.
+"""
+
+import http.client
+import json
+import multiprocessing
+import random
+import resource
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from fake_signals import TOKEN, FakeSignals
+
+RESULTS = Path(__file__).parent / "results" / "soak.json"
+ALLOWED = {200, 400, 401, 403, 404, 405, 413, 415, 422, 503}
+MODES = ("ok", "ok", "slow", "ok", "drop", "ok", "body", "ok", "503", "401")
+PAGE = resource.getpagesize()
+
+
+def serve(signals: str, port: "multiprocessing.Queue[int]") -> None:
+    """The server, with a model, behind waitress."""
+    from serving import COLD
+    from synthetic import training_table
+
+    from prospect_lib.model import ProspectModel
+    from prospect_lib.server import Server, create_app
+    from prospect_lib.signals import AttributeReader, Token
+    from prospect_lib.training import Recipe
+
+    assert COLD
+    model = ProspectModel.fit(training_table(300), recipe=Recipe(rounds=50), calibrate=False)
+    reader = AttributeReader(signals, Token(lambda: TOKEN), "service", timeout=0.5)
+    port.put(Server(create_app(model, reader), port=0).start().port)
+    threading.Event().wait()
+
+
+def memory_mb(pid: int) -> float:
+    """Resident memory of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * PAGE / 1e6
+
+
+def question(rng: random.Random, visitors: list[str]) -> tuple[str, str, bytes, dict[str, str]]:
+    """Something to ask: mostly sensible, sometimes anything."""
+    headers = {"Content-Type": "application/json"}
+    kind = rng.random()
+    if kind < 0.7:
+        visitor = rng.choice(visitors) if kind < 0.6 else str(uuid.UUID(int=rng.getrandbits(128)))
+        return "POST", "/predict", json.dumps({"domain_userid": visitor}).encode(), headers
+    if kind < 0.9:
+        return "POST", "/predict", rng.randbytes(rng.randrange(5000)), headers
+    path = "/" + "".join(rng.choices("abcdefghijklmnop/.%~?=&-_0123456789", k=rng.randrange(40)))
+    return rng.choice(["GET", "POST", "PUT"]), path, b"", headers
+
+
+def client(port: int, seed: int, until: float, seen: Counter[int], slow: list[float]) -> None:
+    """Ask without a pause until the time is up."""
+    rng = random.Random(seed)
+    visitors = [str(uuid.UUID(int=number)) for number in range(50)]
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    while time.monotonic() < until:
+        start = time.monotonic()
+        try:
+            link.request(*question(rng, visitors))
+            answer = link.getresponse()
+            answer.read()
+            seen[answer.status] += 1
+        except (http.client.HTTPException, OSError):
+            seen[0] += 1
+            link.close()
+        took = time.monotonic() - start
+        if took > 5:
+            slow.append(took)
+
+
+def change(fake: FakeSignals, until: float) -> None:
+    """Signals has good and bad moments."""
+    fake.delay, fake.body = 2.0, b"<html>"
+    for mode in MODES * 1000:
+        if time.monotonic() >= until:
+            return
+        fake.mode = mode
+        fake.calls.clear()
+        time.sleep(2 if mode == "ok" else 1)
+
+
+def main() -> int:
+    """Run, print, write; 1 if something was wrong."""
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 300.0
+    from serving import WARM
+
+    context = multiprocessing.get_context("spawn")
+    queue: multiprocessing.Queue[int] = context.Queue()
+    with FakeSignals(WARM) as fake:
+        server = context.Process(target=serve, args=(fake.url, queue), daemon=True)
+        server.start()
+        port = queue.get(timeout=120)
+        seen: Counter[int] = Counter()
+        slow: list[float] = []
+        until = time.monotonic() + seconds
+        threads = [
+            threading.Thread(target=client, args=(port, seed, until, seen, slow))
+            for seed in range(8)
+        ]
+        threads.append(threading.Thread(target=change, args=(fake, until)))
+        for thread in threads:
+            thread.start()
+        memory = []
+        while time.monotonic() < until:
+            time.sleep(seconds / 30)
+            memory.append(memory_mb(server.pid or 0))
+        for thread in threads:
+            thread.join()
+        server.kill()
+    found = report(seconds, seen, slow, memory)
+    print(json.dumps(found, indent=2))
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    return 0 if found["passed"] else 1
+
+
+def report(
+    seconds: float, seen: Counter[int], slow: list[float], memory: list[float]
+) -> dict[str, Any]:
+    """What was seen, and whether it was right."""
+    third = len(memory) // 3
+    early, late = max(memory[third : 2 * third]), max(memory[2 * third :])
+    wrong = {status: count for status, count in seen.items() if status not in ALLOWED}
+    return {
+        "seconds": seconds,
+        "requests": sum(seen.values()),
+        "statuses": {str(status): seen[status] for status in sorted(seen)},
+        "slower_than_5_s": len(slow),
+        "memory_mb": [round(memory[0], 1), round(early, 1), round(late, 1)],
+        "passed": not wrong and not slow and late < 1.05 * early,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
