@@ -26,7 +26,7 @@ from prospect_lib.encoding import Encoder, Matrix
 from prospect_lib.metrics import Interval, Scored, gain_share, score_rows, visitor_draws
 from prospect_lib.model import ProspectModel
 from prospect_lib.sources import labels
-from prospect_lib.splits import Floats, Split, row_weights
+from prospect_lib.splits import Floats, Split, forward_splits, row_weights
 
 Texts = npt.NDArray[np.str_]
 TRUTH = "p_true"
@@ -128,6 +128,14 @@ def judge(model: ProspectModel, split: Split, *, resamples: int = 300) -> Evalua
     draws = visitor_draws(split.test["domain_userid"], resamples=resamples)
     metrics = {name: draws.intervals(scored) for name, scored in rows.items()}
     return Evaluation(rows, metrics, _about(split), _visitor_days(split.test))
+
+
+def evaluate_forward(
+    table: pa.Table, *, splits: int = 4, resamples: int = 100, **fit_options: Any
+) -> list[Evaluation]:
+    """The same recipe on several forward splits: how much the figures move by themselves."""
+    steps = forward_splits(table, splits=splits)
+    return [evaluate(step, resamples=resamples, **fit_options)[1] for step in steps]
 
 
 def baselines(split: Split, encoder: Encoder) -> dict[str, Floats]:

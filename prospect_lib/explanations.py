@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from prospect_lib.calibration import sigmoid
+from prospect_lib.canvas import BLUE, GREY, INK, ORANGE, RED, SKY, Picture, dates, picture
 from prospect_lib.encoding import Column
 from prospect_lib.model import OTHERS, ProspectModel, Score
-from prospect_lib.plots import BLUE, GREY, INK, ORANGE, RED, SKY, Picture, dates, picture
 from prospect_lib.splits import Floats
 
 _ROWS = 1500  # more dots than this hide one another

@@ -106,6 +106,7 @@ class ProspectModel:
         allow_constant: bool = False,
         cache: Path | None = None,
         goal: Mapping[str, Any] = GOAL,
+        about: Mapping[str, Any] | None = None,
     ) -> "ProspectModel":
         """Train on every row given; keep test rows out of ``source``.
 
@@ -118,6 +119,7 @@ class ProspectModel:
             allow_constant: train though a feature has one value in every row.
             cache: prefix of files for external memory, where the data exceeds memory.
             goal: what the label means, for the manifest.
+            about: the training set's own manifest, kept in the model's.
         Raises:
             DataError: the rows cannot train a model; the message says what to change.
         """
@@ -133,7 +135,9 @@ class ProspectModel:
         calibration = Calibration()
         if calibrate and isinstance(source, pa.Table):
             calibration = choose_calibration(source, encoder, recipe, rounds)
-        return cls.assemble(booster, encoder, calibration, features, group, recipe, found, goal)
+        model = cls.assemble(booster, encoder, calibration, features, group, recipe, found, goal)
+        model.manifest["training_set"] = None if about is None else dict(about)
+        return model
 
     @classmethod
     def assemble(
@@ -163,6 +167,7 @@ class ProspectModel:
             },
             "recipe": {**recipe.to_json(), "rounds": booster.num_boosted_rounds()},
             "calibration": calibration.to_json(),
+            "training_set": None,
             "threshold": None,
             "metrics": {},
             "packages": package_versions(),

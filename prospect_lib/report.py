@@ -6,6 +6,7 @@ from html import escape
 from typing import Any
 
 from prospect_lib import plots
+from prospect_lib.canvas import Picture
 from prospect_lib.decision import Threshold
 from prospect_lib.evaluation import Evaluation
 from prospect_lib.explanations import importance
@@ -125,7 +126,7 @@ def _row(tag: str, cells: Sequence[str]) -> str:
     return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
-def _image(picture: plots.Picture) -> str:
+def _image(picture: Picture) -> str:
     content = base64.b64encode(picture.png()).decode()
     titles = " / ".join(title for axes in picture.axes if (title := axes.get_title(loc="left")))
     return f'<img alt="{escape(titles)}" src="data:image/png;base64,{content}">'

@@ -24,11 +24,11 @@ from prospect_lib.errors import DataError, ModelError
 from prospect_lib.evaluation import MODEL, PRIOR, Evaluation, evaluate
 from prospect_lib.features import features_of
 from prospect_lib.metrics import Interval, Scored, score_rows, visitor_draws
-from prospect_lib.model import ProspectModel
+from prospect_lib.model import GOAL, ProspectModel
 from prospect_lib.report import comparison_html, report_html
 from prospect_lib.search import search
 from prospect_lib.sources import labels
-from prospect_lib.splits import HORIZON, Split, after, honest_split
+from prospect_lib.splits import HORIZON, Split, honest_split
 from prospect_lib.training import Recipe
 
 Promote = Literal["if better", "always", "never"]
@@ -90,7 +90,7 @@ def retrain(
     folder = new.model.save(models / new.model.version)
     page = report_html(new.model, new.found, new.split, new.chosen)
     replace_file(folder / "report.html", page.encode())
-    differences, code, because = _decide(new, models, folder, group)
+    differences, code, because = _decide(new, table, models, folder, group)
     if promote == "always" and code != PROMOTED:
         code, because = PROMOTED, f"promoted because it was asked for, though {because}"
     if promote == "never" and code == PROMOTED and _current(models) != new.model.version:
@@ -128,6 +128,7 @@ def train(
     if tries:
         features = fit_options.get("features") or features_of(group)
         recipe, _ = search(split.train, features, recipe=recipe, tries=tries, seconds=seconds)
+    fit_options.setdefault("goal", {**GOAL, "horizon_seconds": int(horizon.total_seconds())})
     model, found = evaluate(split, group=group, recipe=recipe, resamples=resamples, **fit_options)
     chosen = choose(found, value=value, cost=cost, capacity=capacity)
     model.manifest["threshold"] = chosen.to_json()
@@ -135,25 +136,25 @@ def train(
 
 
 def compare(
-    champion: ProspectModel, challenger: ProspectModel, split: Split
+    champion: ProspectModel,
+    challenger: ProspectModel,
+    table: pa.Table,
+    horizon: timedelta = HORIZON,
 ) -> tuple[dict[str, Interval], dict[str, dict[str, float]]]:
-    """Both on the same rows, later than anything either was trained on.
+    """Both on the rows later than anything either was trained on, of visitors new to both.
 
     Raises:
         DataError: no such rows with both outcomes are left.
     """
-    known = datetime.fromisoformat(champion.manifest["data"]["until"]) + split.horizon
-    unseen = after(split.test, known)
-    test, weight = split.test.filter(unseen), split.test_weight[unseen]
-    if test.num_rows == 0:
-        raise DataError(
-            f"the champion was trained on rows until {known}: nothing newer to compare on."
-        )
+    models = {"champion": champion, "challenger": challenger}
+    ends = [datetime.fromisoformat(m.manifest["data"]["until"]) for m in models.values()]
+    split = honest_split(table, cut=max(ends) + horizon, horizon=horizon)
+    label = labels(split.test)
     sides: dict[str, Scored] = {
-        role: score_rows(labels(test), model.predict(test), weight)
-        for role, model in (("champion", champion), ("challenger", challenger))
+        role: score_rows(label, model.predict(split.test), split.test_weight)
+        for role, model in models.items()
     }
-    draws = visitor_draws(test["domain_userid"])
+    draws = visitor_draws(split.test["domain_userid"])
     differences = {
         metric: draws.difference(metric, sides["challenger"], sides["champion"])
         for metric in _COMPARED
@@ -162,7 +163,7 @@ def compare(
 
 
 def _decide(
-    new: Candidate, models: Path, folder: Path, group: StreamAttributeGroup
+    new: Candidate, table: pa.Table, models: Path, folder: Path, group: StreamAttributeGroup
 ) -> tuple[Mapping[str, Interval], int, str]:
     """Differences, exit code and reason, before what the caller wants is heard."""
     current = _current(models)
@@ -177,7 +178,7 @@ def _decide(
     except ModelError as error:
         return {}, PROMOTED, f"the champion cannot be used any more: {error}"
     try:
-        differences, metrics = compare(champion, new.model, new.split)
+        differences, metrics = compare(champion, new.model, table, new.split.horizon)
     except DataError as error:
         return {}, KEPT, f"no comparison is possible: {error}"
     code, because = verdict(differences["log_loss"])

@@ -172,11 +172,6 @@ def quantile_time(table: pa.Table, share: float) -> datetime:
     return found
 
 
-def after(table: pa.Table, moment: datetime) -> Mask:
-    """Which rows are at or after a moment (aware)."""
-    return ~_before(table, moment)
-
-
 def row_weights(table: pa.Table | pa.RecordBatch) -> Floats:
     """The ``weight`` column, or ones.
 

@@ -8,7 +8,7 @@ from synthetic import training_table
 
 from prospect_lib import explanations, plots
 from prospect_lib.decision import choose
-from prospect_lib.evaluation import evaluate
+from prospect_lib.evaluation import evaluate, evaluate_forward
 from prospect_lib.metrics import Interval
 from prospect_lib.model import Score
 from prospect_lib.splits import forward_splits, honest_split, random_split
@@ -28,7 +28,7 @@ def table():
 def pictures(table):
     split, splits = honest_split(table), list(forward_splits(table, splits=2))
     model, found = evaluate(split, **QUICK)
-    steps = [evaluate(step, **QUICK)[1] for step in splits]
+    steps = evaluate_forward(table, splits=2, **QUICK)
     rows = evaluate(random_split(table), **QUICK)[1]
     return {
         "split_bands": plots.split_bands(splits),
