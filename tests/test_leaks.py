@@ -1,0 +1,69 @@
+"""Ways the future could leak into training; each test fails when its guard is removed.
+
+The other two guards have theirs in ``test_evaluation`` (a shuffled label, a visitor on
+both sides) and in ``test_splits`` (the gap of one horizon).
+"""
+
+from datetime import datetime, timedelta
+
+import duckdb
+import numpy as np
+import pytest
+
+from prospect_lib.attributes import sample_group
+from prospect_lib.training_set import Anchors, features_sql
+
+START, DAYS, VISITORS = datetime(2026, 3, 1), 10, 40
+MIDDLE = START + timedelta(days=DAYS / 2)
+
+
+@pytest.fixture
+def events():
+    """Page views and forms of some visitors over ten days, as the relation ``events``."""
+    rng = np.random.default_rng(0)
+    connection = duckdb.connect()
+    connection.execute(
+        "CREATE TABLE events (domain_userid VARCHAR, derived_tstamp TIMESTAMP, app_id VARCHAR, "
+        "event_id VARCHAR, event_name VARCHAR, event_vendor VARCHAR, event_version VARCHAR, "
+        "page_url VARCHAR)"
+    )
+    rows = [
+        (
+            f"v{rng.integers(VISITORS)}",
+            START + timedelta(seconds=int(rng.integers(DAYS * 86400))),
+            "website",
+            f"e{number}",
+            "submit_form" if rng.random() < 0.2 else "page_view",
+            "com.snowplowanalytics.snowplow",
+            "1-0-0",
+            f"https://example.com/{rng.choice(['', 'pricing', 'customers'])}",
+        )
+        for number in range(1500)
+    ]
+    connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    yield connection
+    connection.close()
+
+
+def training_rows(connection, until: datetime):
+    """Features and labels at the anchors before ``until``."""
+    anchors = Anchors().sql(events="events")
+    sql = features_sql(sample_group, events="events", anchors=f"({anchors})")
+    table = f"SELECT * FROM ({sql}) WHERE anchor_ts < ? ORDER BY domain_userid, anchor_ts"
+    return connection.execute(table, [until]).fetchall()
+
+
+def test_features_do_not_change_when_the_future_is_erased(events):
+    known = MIDDLE - timedelta(hours=3)  # outcomes up to here are in the earlier half
+    before = training_rows(events, known)
+    events.execute("DELETE FROM events WHERE derived_tstamp > ?", [MIDDLE])
+    assert before == training_rows(events, known)
+    assert len(before) > 300
+
+
+def test_an_outcome_that_is_not_known_yet_is_no_negative(events):
+    last = events.execute("SELECT max(derived_tstamp) FROM events").fetchone()[0]
+    rows = training_rows(events, last + timedelta(days=1))
+    latest = max(row[1] for row in rows)
+    assert latest <= last - timedelta(hours=1)
+    assert latest > last - timedelta(hours=3)  # and not more is left out than need be
