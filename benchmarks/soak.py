@@ -69,7 +69,7 @@ def question(rng: random.Random, visitors: list[str]) -> tuple[str, str, bytes, 
 
 
 def client(port: int, seed: int, until: float, seen: Counter[int], slow: list[float]) -> None:
-    """Ask without a pause until the time is up."""
+    """Ask, with a short pause, until the time is up."""
     rng = random.Random(seed)
     visitors = [str(uuid.UUID(int=number)) for number in range(50)]
     link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
@@ -80,6 +80,7 @@ def client(port: int, seed: int, until: float, seen: Counter[int], slow: list[fl
             answer = link.getresponse()
             answer.read()
             seen[answer.status] += 1
+            time.sleep(0.01)
         except (http.client.HTTPException, OSError):
             seen[0] += 1
             link.close()

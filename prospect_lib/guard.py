@@ -66,8 +66,12 @@ class Guard:
         """Who is asking."""
         if _is_local(asked):
             return Caller(local=True, trusted=True, key="local")
-        given = asked.headers.get("Authorization", "").removeprefix("Bearer ").encode()
-        trusted = self._token is not None and hmac.compare_digest(given, self._token)
+        scheme, _, given = asked.headers.get("Authorization", "").partition(" ")
+        trusted = (
+            self._token is not None
+            and scheme.lower() == "bearer"
+            and hmac.compare_digest(given.encode(), self._token)
+        )
         # the last entry is the tunnel's own, those before it are whatever the caller sent
         forwarded = asked.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
         return Caller(local=False, trusted=trusted, key=forwarded or str(asked.remote_addr))

@@ -92,7 +92,8 @@
   function schedule() {
     clearTimeout(timer);
     if (!options.on.includes("interval") && !failures) return;
-    const pause = Math.min(options.every * 2 ** failures, Math.max(SLOWEST, options.every)) * 1000;
+    const every = Math.max(options.every, 0.1);
+    const pause = Math.min(every * 2 ** failures, Math.max(SLOWEST, every)) * 1000;
     timer = setTimeout(tick, Math.max(pause, notBefore - Date.now()));
   }
 

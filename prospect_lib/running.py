@@ -1,6 +1,7 @@
 """Serve an application from a background thread, and stop again: waitress, made stoppable."""
 
 import errno
+import logging
 import os
 import socket
 import threading
@@ -23,6 +24,7 @@ class Server:
         app: from ``create_app``.
         host: loopback unless other machines shall reach it; they need the token then.
         port: 0 takes any free one.
+        patience: seconds that stopping leaves to the requests in flight.
         threads: by default 8 for each processor, at most 64: they mostly wait for Signals.
     """
 
@@ -33,8 +35,10 @@ class Server:
         port: int = PREDICT_PORT,
         *,
         threads: int | None = None,
+        patience: float = 5.0,
     ) -> None:
         self.app, self.host, self.port = app, host, port
+        self._patience = patience
         self._threads = threads or min(64, 8 * (os.cpu_count() or 1))
         self._sockets: dict[int, Any] = {}
         self._stopping = threading.Event()
@@ -85,6 +89,8 @@ class Server:
                 f"{'the port is in use' if busy else error.strerror}. Stop what uses it, or "
                 "choose another port: set PREDICT_PORT (0 < port < 65536) or pass port=0."
             ) from error
+        # one line for each request that waits for a thread would be a log of its own
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         return waitress.create_server(
             self.app,
             map=self._sockets,
@@ -94,6 +100,7 @@ class Server:
             max_request_body_size=1 << 20,
             asyncore_use_poll=True,
             channel_timeout=30,
+            connection_limit=1000,
             # the guard has to see them: they tell a tunnel's callers from local ones
             clear_untrusted_proxy_headers=False,
         )
@@ -103,10 +110,10 @@ class Server:
         while not self._stopping.is_set():
             wasyncore.loop(0.2, use_poll=True, map=self._sockets, count=1)
         wasyncore.dispatcher.close(server)
-        patience = time.monotonic() + 5
-        while _busy(server) and time.monotonic() < patience:
+        until = time.monotonic() + self._patience
+        while _busy(server) and time.monotonic() < until:
             wasyncore.loop(0.05, use_poll=True, map=self._sockets, count=1)
-        server.task_dispatcher.shutdown()
+        server.task_dispatcher.shutdown(timeout=max(0.0, until - time.monotonic()))
         wasyncore.close_all(self._sockets, ignore_all=True)
 
 

@@ -286,7 +286,7 @@ def test_public_callers_need_the_token():
     token = guard.issue_token()
     bearer = {"Authorization": f"Bearer {token}"}
     assert post(app, headers=PUBLIC | bearer).get_json()["signals"]
-    for wrong in ("", "Bearer ", "Bearer x", f"Basic {token}x", "Bearer \xff"):
+    for wrong in ("", "Bearer ", "Bearer x", f"Basic {token}", token, "Bearer \xff"):
         response = post(app, headers=PUBLIC | {"Authorization": wrong})
         assert response.status_code == 401
         assert response.headers["WWW-Authenticate"] == "Bearer"
