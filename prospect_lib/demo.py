@@ -23,6 +23,7 @@ from prospect_lib.sandbox import history, traffic
 from prospect_lib.sandbox.site import announce
 from prospect_lib.server import Server, create_app
 from prospect_lib.settings import Settings
+from prospect_lib.training_set import SITE_ANCHORS
 from prospect_lib.warehouse import DuckDBWarehouse, open_warehouse
 
 VISITORS, DAYS, SEED = 3000, 60, 0
@@ -85,12 +86,12 @@ class Demo:
     def _train(self) -> Outcome:
         warehouse = open_warehouse(self.settings)
         try:
-            rows = extract(warehouse, truth=self.settings.home / "truth")
+            rows = extract(warehouse, anchors=SITE_ANCHORS, truth=self.settings.home / "truth")
         finally:
             warehouse.close()
         found = rows.manifest
         self.say(
-            f"Training set: {found['rows']:,} page views of visitors, {found['positives']:,} "
+            f"Training set: {found['rows']:,} moments on the site, {found['positives']:,} "
             "followed by a form within the hour."
         )
         outcome = retrain(rows.table, self.models, promote="always", seed=self.seed)

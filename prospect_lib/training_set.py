@@ -12,7 +12,13 @@ from datetime import timedelta
 from snowplow_signals import AttributeGroup, Event
 from snowplow_signals.models.model import Attribute
 
-from prospect_lib.attributes import PAGE_VIEW, SUBMIT_FORM
+from prospect_lib.attributes import (
+    ANY_MEDIA_EVENT,
+    CHANGE_FORM,
+    FOCUS_FORM,
+    PAGE_VIEW,
+    SUBMIT_FORM,
+)
 from prospect_lib.compiler import Compiler
 from prospect_lib.conditions import matches
 from prospect_lib.errors import DataError
@@ -134,6 +140,9 @@ TUTORIAL_ANCHORS = Anchors(
     first_seen=(timedelta(days=60), timedelta(days=30)),
     excluded=("application_error", "web_vitals", "link_click"),
 )
+
+#: The moments at which the demo website asks for a score, beside its regular interval.
+SITE_ANCHORS = Anchors(at=(PAGE_VIEW, FOCUS_FORM, CHANGE_FORM, ANY_MEDIA_EVENT))
 
 _ANCHORS = """\
 WITH

@@ -17,6 +17,7 @@ from prospect_lib.settings import Settings
 MARKER = "prospect-sandbox"
 THREADS = 48  # each open intervention stream holds one
 PATIENCE = 30.0
+_started: dict[int, subprocess.Popen[bytes]] = {}  # by port; so that they can be waited for
 
 
 def token(home: Path) -> str:
@@ -63,6 +64,7 @@ def ensure_running(settings: Settings) -> str:
             stderr=output,
             start_new_session=True,
         )
+    _started[settings.sandbox_port] = process
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
         if _answers(settings):
@@ -80,11 +82,11 @@ def stop(settings: Settings) -> None:
     except (FileNotFoundError, ValueError, ProcessLookupError):
         path.unlink(missing_ok=True)
         return
+    if process := _started.pop(settings.sandbox_port, None):
+        process.wait(PATIENCE)
     deadline = time.monotonic() + PATIENCE
     while path.exists() and time.monotonic() < deadline:
-        _reap(pid)
         time.sleep(0.05)
-    _reap(pid)
 
 
 def reset(settings: Settings) -> None:
@@ -141,14 +143,6 @@ def _occupied(settings: Settings) -> str:
         f"port {settings.sandbox_port} is in use by something that is not this sandbox. Stop it, "
         "or choose another port: PROSPECT_PORT=9190."
     )
-
-
-def _reap(pid: int) -> None:
-    """Collect the process if it was our own child, so that it leaves no zombie."""
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return
 
 
 def _tail(log: Path) -> str:

@@ -24,7 +24,7 @@ class Profiles:
         self._known: OrderedDict[str, list[dict[str, Any]]] = OrderedDict()
         self._stamp: tuple[tuple[str, int], ...] = ()
         self._lock = threading.Lock()
-        self._connection = duckdb.connect(config={"threads": 1, "TimeZone": "UTC"})
+        self._connection = duckdb.connect(config={"threads": 1})
 
     def values(
         self, group: AttributeGroup, identifier: str, at: datetime, since: datetime
