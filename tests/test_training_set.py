@@ -178,7 +178,8 @@ CRITERIONS = [
 ]
 AGGREGATIONS = (
     "counter", "sum", "min", "max", "mean", "first", "last", "unique_list", "most_frequent",
-    "least_frequent", "category_count", "approx_count_distinct", "time_since_last", "time_since_first",
+    "least_frequent", "category_count", "approx_count_distinct", "time_since_last",
+    "time_since_first",
 )  # fmt: skip
 LENGTHS = [timedelta(seconds=2), timedelta(minutes=1), HOUR, timedelta(days=1), WEEK]
 
@@ -389,7 +390,7 @@ def test_what_cannot_be_compiled_is_refused_by_name(attribute: Attribute, said: 
 
 
 def test_other_refusals_name_the_value() -> None:
-    with pytest.raises(DefinitionError, match="'oracle'.*'duckdb' or 'snowflake'"):
+    with pytest.raises(DefinitionError, match=r"'oracle'.*'duckdb' or 'snowflake'"):
         attributes_sql(prospect_group, events="e", anchors="a", dialect="oracle")
     with pytest.raises(DataError, match="no time zone"):
         attribute_values(prospect_group, [], datetime(2026, 1, 1))

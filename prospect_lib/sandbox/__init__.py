@@ -1,5 +1,6 @@
 """A local stand-in for Snowplow: collector, Signals API and demo website in one process."""
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -17,7 +18,6 @@ from prospect_lib.settings import Settings
 MARKER = "prospect-sandbox"
 THREADS = 48  # each open intervention stream holds one
 PATIENCE = 30.0
-_started: dict[int, subprocess.Popen[bytes]] = {}  # by port; so that they can be waited for
 
 
 def token(home: Path) -> str:
@@ -64,10 +64,10 @@ def ensure_running(settings: Settings) -> str:
             stderr=output,
             start_new_session=True,
         )
-    _started[settings.sandbox_port] = process
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
         if _answers(settings):
+            process.returncode = 0  # it outlives this process on purpose: nobody waits for it
             return settings.sandbox_url
         time.sleep(0.05)
     raise ServiceError(f"the sandbox did not start; its log says:\n{_tail(log)}")
@@ -82,11 +82,11 @@ def stop(settings: Settings) -> None:
     except (FileNotFoundError, ValueError, ProcessLookupError):
         path.unlink(missing_ok=True)
         return
-    if process := _started.pop(settings.sandbox_port, None):
-        process.wait(PATIENCE)
     deadline = time.monotonic() + PATIENCE
     while path.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
+    with contextlib.suppress(ChildProcessError):  # if it was our own child, it leaves no zombie
+        os.waitpid(pid, 0)
 
 
 def reset(settings: Settings) -> None:
@@ -114,6 +114,7 @@ def serve(settings: Settings) -> None:
             app, host="127.0.0.1", port=settings.sandbox_port, threads=THREADS, ident=None
         )
     except OSError as error:
+        app.extensions["storage"].close()
         raise SettingsError(_occupied(settings)) from error
     pid = settings.home / "sandbox.pid"
     pid.write_text(str(os.getpid()), encoding="utf-8")

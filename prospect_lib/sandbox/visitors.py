@@ -217,7 +217,7 @@ def _rhythm(rng: np.random.Generator, start: Floats) -> Floats:
 
 
 def _apart(start: Floats, visitor: Ints, index: Ints) -> Floats:
-    """Sessions of a visitor begin three hours apart at least: none is in another's hour."""
+    """Sessions of a visitor begin three hours apart: none is in another's hour."""
     floor = visitor * 1e9 - index * 10800.0
     result: Floats = np.maximum.accumulate(start + floor) - floor
     return result
@@ -240,7 +240,9 @@ def _views(rng: np.random.Generator, sessions: dict[str, Any]) -> dict[str, Any]
         after = np.minimum(after, LEAVE)
         parts.append(
             {
-                "session": alive, "page": page, "step": np.full(len(alive), step),
+                "session": alive,
+                "page": page,
+                "step": np.full(len(alive), step),
                 "at": clock[alive], "dwell": dwell, "next": after, "p_true": chance[level, MAX_VIEWS - 1 - step, page],
             }
         )  # fmt: skip

@@ -1,0 +1,33 @@
+"""One little world for the tests: a sandbox with history, on free ports."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from prospect_lib import sandbox
+from prospect_lib.settings import Settings
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def home_settings(tmp_path: Path) -> Settings:
+    """Settings of a machine without secrets, with a home and ports of its own."""
+    return Settings(home=tmp_path / "home", sandbox_port=free_port(), predict_port=free_port())
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A sandbox in a process of its own."""
+    settings = Settings(
+        home=tmp_path_factory.mktemp("home"), sandbox_port=free_port(), predict_port=free_port()
+    )
+    sandbox.ensure_running(settings)
+    yield settings
+    sandbox.stop(settings)
