@@ -5,6 +5,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -108,14 +109,12 @@ def serve(settings: Settings) -> None:
 
     from prospect_lib.sandbox.app import create_app
 
-    app = create_app(settings)
     try:
-        server = waitress.create_server(
-            app, host="127.0.0.1", port=settings.sandbox_port, threads=THREADS, ident=None
-        )
+        listening = socket.create_server(("127.0.0.1", settings.sandbox_port))
     except OSError as error:
-        app.extensions["storage"].close()
         raise SettingsError(_occupied(settings)) from error
+    app = create_app(settings)
+    server = waitress.create_server(app, sockets=[listening], threads=THREADS, ident=None)
     pid = settings.home / "sandbox.pid"
     pid.write_text(str(os.getpid()), encoding="utf-8")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

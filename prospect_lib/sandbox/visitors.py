@@ -243,9 +243,12 @@ def _views(rng: np.random.Generator, sessions: dict[str, Any]) -> dict[str, Any]
                 "session": alive,
                 "page": page,
                 "step": np.full(len(alive), step),
-                "at": clock[alive], "dwell": dwell, "next": after, "p_true": chance[level, MAX_VIEWS - 1 - step, page],
+                "at": clock[alive],
+                "dwell": dwell,
+                "next": after,
+                "p_true": chance[level, MAX_VIEWS - 1 - step, page],
             }
-        )  # fmt: skip
+        )
         clock[alive] += dwell + 0.5
         on = after < SUBMIT
         alive, page = alive[on], after[on]
