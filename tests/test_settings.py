@@ -1,0 +1,98 @@
+"""Where secrets come from, and what is said when one is missing or broken."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from prospect_lib.errors import SettingsError
+from prospect_lib.settings import SECRETS, Settings
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*SECRETS, "PROSPECT_HOME", "PROSPECT_PORT", "PREDICT_PORT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_without_secrets_everything_is_local(tmp_path: Path) -> None:
+    settings = Settings.load(tmp_path / ".env")
+    assert (settings.signals_backend, settings.warehouse_backend) == ("local", "duckdb")
+    assert settings.sandbox_url == "http://127.0.0.1:9090"
+    assert "none of SF_ACNT" in settings.describe()
+
+
+def test_the_environment_comes_before_dotenv(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text(
+        "# mine\nexport SF_USR='file'\nSF_WH=\"w\"\nPROSPECT_PORT=9999\n\n"
+    )
+    monkeypatch.setenv("SF_USR", "environment")
+    settings = Settings.load(tmp_path / ".env")
+    assert settings.secrets("SF_USR", "SF_WH") == ("environment", "w")
+    assert settings.sandbox_port == 9999 and settings.warehouse_backend == "snowflake"
+    assert "SF_USR, SF_WH set" in settings.describe()
+
+
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [("SP_API_KEY", "signals"), ("SP_SANDBOX_TOKEN", "signals-sandbox"), ("NGROK_TOKEN", "local")],
+)
+def test_a_secret_chooses_its_backend(
+    monkeypatch: pytest.MonkeyPatch, name: str, backend: str
+) -> None:
+    monkeypatch.setenv(name, "x")
+    assert Settings.load("nowhere").signals_backend == backend
+
+
+def test_missing_secrets_are_named_with_where_to_get_them() -> None:
+    with pytest.raises(SettingsError, match=r"SP_ORG_ID.*Snowplow Console") as caught:
+        Settings(Path(), values={"SP_API_KEY": "hush"}).secrets("SP_API_KEY", "SP_ORG_ID")
+    assert "hush" not in str(caught.value)
+
+
+def test_secrets_are_not_shown() -> None:
+    settings = Settings(Path(), values={"SF_PWD": "hush"})
+    assert "hush" not in repr(settings) + settings.describe()
+
+
+@pytest.mark.parametrize("line", ["hush", "=hush", "not a name=hush"])
+def test_a_broken_dotenv_names_the_line_but_not_its_content(tmp_path: Path, line: str) -> None:
+    (tmp_path / ".env").write_text(f"SF_WH=w\n{line}\n")
+    with pytest.raises(SettingsError, match=r"line 2: expected NAME=value") as caught:
+        Settings.load(tmp_path / ".env")
+    assert "hush" not in str(caught.value)
+
+
+def test_a_dotenv_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingsError, match="UTF-8"):
+        Settings.load(tmp_path / ".env")
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "http", "-1"])
+def test_a_port_must_be_one(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+    monkeypatch.setenv("PROSPECT_PORT", port)
+    with pytest.raises(SettingsError, match=rf"PROSPECT_PORT='{port}'"):
+        Settings.load("nowhere")
+
+
+class _Userdata:
+    """Raises what Colab's own raises: absent, refused, timed out."""
+
+    def get(self, name: str) -> str:
+        if name == "SF_USR":
+            return "from colab"
+        raise {"SF_WH": ValueError, "SF_PWD": TimeoutError}.get(name, Exception)(name)
+
+
+def test_colabs_secrets_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    colab = ModuleType("google.colab")
+    colab.userdata = _Userdata()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    monkeypatch.setenv("SF_USR", "environment")
+    monkeypatch.setenv("SF_WH", "environment")
+    settings = Settings.load("nowhere")
+    assert settings.secrets("SF_USR", "SF_WH") == ("from colab", "environment")
