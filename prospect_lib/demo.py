@@ -26,7 +26,7 @@ from prospect_lib.settings import Settings
 from prospect_lib.training_set import SITE_ANCHORS
 from prospect_lib.warehouse import DuckDBWarehouse, open_warehouse
 
-VISITORS, DAYS, SEED = 3000, 60, 0
+VISITORS, DAYS, SEED = 6000, 60, 0
 Say = Callable[[str], None]
 
 
@@ -96,7 +96,10 @@ class Demo:
         )
         outcome = retrain(rows.table, self.models, promote="always", seed=self.seed)
         self.say(outcome.found.summary())
-        self.say(f"Model {outcome.version} is promoted; report: {outcome.folder / 'report.html'}")
+        self.say(
+            f"Model {outcome.version} is promoted; its report.html is beside it in the "
+            "models folder of PROSPECT_HOME."
+        )
         return outcome
 
     @contextmanager

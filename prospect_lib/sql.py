@@ -44,12 +44,11 @@ class Dialect:
     def inside(self, column: str, path: Sequence[str | int]) -> str:
         """The text at ``path`` in a nested column, NULL where there is none."""
         if self.name == "snowflake":
-            return column + "".join(f"[{self._step(step)}]" for step in path) + "::VARCHAR"
-        steps = "".join(f"[{s}]" if isinstance(s, int) else f'."{s}"' for s in path)
-        return f"(CAST({column} AS JSON) ->> {literal('$' + steps)})"
-
-    def _step(self, step: str | int) -> str:
-        return str(step) if isinstance(step, int) else self.text(step)
+            quoted = [s if isinstance(s, int) else '"' + s.replace('"', '""') + '"' for s in path]
+            steps = [f"[{s}]" if isinstance(s, int) else f".{s}" for s in quoted]
+            return (column + "".join(steps)).replace(".", ":", 1) + "::VARCHAR"
+        steps = [f"[{s}]" if isinstance(s, int) else f'."{s}"' for s in path]
+        return f"(CAST({column} AS JSON) ->> {literal('$' + ''.join(steps))})"
 
     @property
     def timestamp_type(self) -> str:

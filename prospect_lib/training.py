@@ -1,6 +1,6 @@
 """From rows to a booster, whether the rows are a table, a folder of Parquet or a stream.
 
-Rows pass in batches into XGBoost's quantile matrix, which keeps about one byte a value,
+Rows pass in batches into XGBoost's quantile matrix, which keeps bins in place of floats,
 so the table itself never has to fit in memory as floats; with ``cache`` even the
 quantile matrix lives on disk.
 

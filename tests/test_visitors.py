@@ -29,12 +29,19 @@ def outcomes(world: Simulation) -> tuple[np.ndarray, np.ndarray]:
         connection.register("events", world.events)
         connection.register("truth", world.truth)
         rows = connection.execute(
-            "SELECT p_true, coalesce(max(goal) OVER (PARTITION BY domain_userid ORDER BY ts "
-            "RANGE BETWEEN INTERVAL 1 MICROSECOND FOLLOWING AND INTERVAL 1 HOUR FOLLOWING), 0) AS y, "
-            "known FROM (SELECT domain_userid, anchor_ts AS ts, p_true, 0 AS goal, true AS known "
-            "FROM truth "
-            "UNION ALL SELECT domain_userid, derived_tstamp, NULL, 1, false FROM events "
-            "WHERE event_name = 'submit_form') QUALIFY known"
+            """
+            SELECT p_true, known, COALESCE(MAX(goal) OVER (
+              PARTITION BY domain_userid ORDER BY ts
+              RANGE BETWEEN INTERVAL 1 MICROSECOND FOLLOWING AND INTERVAL 1 HOUR FOLLOWING
+            ), 0) AS y
+            FROM (
+              SELECT domain_userid, anchor_ts AS ts, p_true, 0 AS goal, TRUE AS known FROM truth
+              UNION ALL
+              SELECT domain_userid, derived_tstamp, NULL, 1, FALSE FROM events
+              WHERE event_name = 'submit_form'
+            )
+            QUALIFY known
+            """
         ).fetchnumpy()
     return np.asarray(rows["p_true"], dtype=float), np.asarray(rows["y"], dtype=float)
 

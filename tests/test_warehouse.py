@@ -196,8 +196,13 @@ def _load(connection: Any, home: Path) -> None:
     with duckdb.connect() as reader:
         picked = ", ".join(columns)
         rows = reader.execute(
-            f"SELECT {picked} FROM read_parquet(?) WHERE domain_userid IN (SELECT domain_userid FROM "
-            "read_parquet(?) GROUP BY ALL ORDER BY count(*) DESC, 1 LIMIT 12)", [files, files]
+            f"""
+            SELECT {picked} FROM read_parquet(?) WHERE domain_userid IN (
+              SELECT domain_userid FROM read_parquet(?) GROUP BY ALL ORDER BY count(*) DESC, 1
+              LIMIT 12
+            )
+            """,
+            [files, files],
         ).fetchall()  # fmt: skip
     cursor = connection.cursor()
     types = ["timestamp_ntz" if c.endswith("tstamp") else "varchar" for c in columns[:-1]]

@@ -50,7 +50,7 @@ def _write(home: Path, visitors: int, days: int, end: datetime, seed: int) -> in
     events: list[pa.Table] = []
     truth: list[pa.Table] = []
     sizes = [min(CHUNK, visitors - first) for first in range(0, visitors, CHUNK)]
-    for chunk, size in enumerate(tqdm(sizes, desc="history", unit="k visitors", leave=False)):
+    for chunk, size in enumerate(tqdm(sizes, desc="history", unit="k visitors", disable=None)):
         world = simulate(size, days, end=end, seed=seed, chunk=chunk)
         events.append(world.events)
         truth.append(world.truth)
