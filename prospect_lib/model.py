@@ -198,7 +198,7 @@ class ProspectModel:
 
     def contributions(self, table: pa.Table) -> Floats:
         """TreeSHAP log-odds of each feature and, last, the bias: shape (rows, features + 1)."""
-        return self._contributions(self.encoder.matrix(table))
+        return self._contributions(self._rows(self.encoder.matrix(table)))
 
     def score(self, attributes: Mapping[str, Any], at: datetime, *, explain: bool = True) -> Score:
         """Score one prospect's attributes, as Signals gave them, at a moment.
@@ -208,17 +208,19 @@ class ProspectModel:
         """
         values = from_attributes(attributes, at, self.features)
         row = self.encoder.row(values)
-        margin = float(self._margins(row)[0])
-        score = float(self.calibration.apply(sigmoid([margin]))[0])
         if not explain:
-            return Score(score, values, {}, 0.0, margin)
-        *shares, bias = self._contributions(row)[0].tolist()
+            margin = float(self._margins(row)[0])
+            return Score(self._calibrated(margin), values, {}, 0.0, margin)
+        rows = self._rows(row)  # one for both questions: making it costs as much as either
+        margin = float(self.booster.predict(rows, output_margin=True, validate_features=False)[0])
+        *shares, bias = self._contributions(rows)[0].tolist()
         if not np.isclose(sum(shares) + bias, margin, rtol=1e-4, atol=1e-4):
             raise ModelError(
                 f"explanations add up to {sum(shares) + bias}, the margin is {margin}. "
                 "The bundle is damaged or needs another xgboost; train it again."
             )
-        return Score(score, values, top_reasons(self.encoder.names, shares), bias, margin)
+        reasons = top_reasons(self.encoder.names, shares)
+        return Score(self._calibrated(margin), values, reasons, bias, margin)
 
     def save(self, path: Path | str) -> Path:
         """Write the bundle into a folder, made if need be; returns the folder."""
@@ -260,12 +262,14 @@ class ProspectModel:
         found = self.booster.inplace_predict(matrix, predict_type="margin", validate_features=False)
         return np.asarray(found, dtype=np.float64)
 
-    def _contributions(self, matrix: Matrix) -> Floats:
-        rows = xgb.DMatrix(
-            matrix,
-            feature_types=self.encoder.types,
-            nthread=1 if len(matrix) == 1 else None,
-        )
+    def _calibrated(self, margin: float) -> float:
+        return float(self.calibration.apply(sigmoid([margin]))[0])
+
+    def _rows(self, matrix: Matrix) -> xgb.DMatrix:
+        threads = 1 if len(matrix) == 1 else None
+        return xgb.DMatrix(matrix, feature_types=self.encoder.types, nthread=threads)
+
+    def _contributions(self, rows: xgb.DMatrix) -> Floats:
         # the encoder has put the columns in order; for one row, XGBoost's look at their
         # names would take twice as long as the explanation itself
         found = self.booster.predict(rows, pred_contribs=True, validate_features=False)
