@@ -26,7 +26,7 @@ from prospect_lib.settings import Settings
 from prospect_lib.training_set import SITE_ANCHORS
 from prospect_lib.warehouse import DuckDBWarehouse, open_warehouse
 
-VISITORS, DAYS, SEED = 6000, 60, 0
+VISITORS, DAYS, SEED = 4000, 60, 0
 Say = Callable[[str], None]
 
 
@@ -94,7 +94,7 @@ class Demo:
             f"Training set: {found['rows']:,} moments on the site, {found['positives']:,} "
             "followed by a form within the hour."
         )
-        outcome = retrain(rows.table, self.models, promote="always", seed=self.seed)
+        outcome = retrain(rows.table, self.models, promote="always", seed=self.seed, resamples=100)
         self.say(outcome.found.summary())
         self.say(
             f"Model {outcome.version} is promoted; its report.html is beside it in the "
