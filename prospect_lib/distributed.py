@@ -45,11 +45,13 @@ def fit_on_cluster(
     """
     features = features_of(group)
     recipe = recipe or Recipe(rounds=FALLBACK_ROUNDS)
+    rounds = recipe.rounds or FALLBACK_ROUNDS
     found = survey(rows, features)
     refuse_constant(found)
     encoder = Encoder.fit(found.categories, features, recipe.never_lower)
     with _client(address) as client, client.as_current():
-        booster = _train(client, _files(rows), encoder, recipe)
+        params = recipe.booster_params(encoder, found.rows)
+        booster = _train(client, _files(rows), encoder, params, rounds)
     return ProspectModel.assemble(booster, encoder, Calibration(), features, group, recipe, found)
 
 
@@ -82,7 +84,9 @@ def _files(rows: Path) -> list[str]:
     return sorted(files)
 
 
-def _train(client: Any, files: list[str], encoder: Encoder, recipe: Recipe) -> Any:
+def _train(
+    client: Any, files: list[str], encoder: Encoder, params: dict[str, Any], rounds: int
+) -> Any:
     da, dxgb = _optional("dask.array"), _optional("xgboost.dask")
     parts = [_optional("dask").delayed(_part)(file, encoder, pure=True) for file in files]
     width = len(encoder.names) + 2
@@ -96,8 +100,7 @@ def _train(client: Any, files: list[str], encoder: Encoder, recipe: Recipe) -> A
         feature_names=encoder.names,
         feature_types=encoder.types,
     )
-    rounds = recipe.rounds or FALLBACK_ROUNDS
-    return dxgb.train(client, recipe.booster_params(encoder), matrix, rounds)["booster"]
+    return dxgb.train(client, params, matrix, rounds)["booster"]
 
 
 def _part(file: str, encoder: Encoder) -> Any:

@@ -34,6 +34,7 @@ from prospect_lib.splits import (
 Keep = Callable[[pa.RecordBatch], Mask]
 
 PAGE_ROWS = 8 * BATCH_ROWS
+ONE_THREAD_BELOW = 200_000
 MAX_ROUNDS, PATIENCE, FALLBACK_ROUNDS = 800, 40, 100
 
 
@@ -62,13 +63,16 @@ class Recipe:
     never_lower: Collection[str] = NEVER_LOWER
     seed: int = 0
 
-    def booster_params(self, encoder: Encoder) -> dict[str, Any]:
-        """What ``xgboost.train`` is given."""
+    def booster_params(self, encoder: Encoder, rows: int) -> dict[str, Any]:
+        """What ``xgboost.train`` is given; threads do not change the result."""
         return {
             "objective": "binary:logistic",
             "eval_metric": "logloss",
             "tree_method": "hist",
             "seed": self.seed,
+            # threads wait for one another after every level: with few rows, or on a busy
+            # machine, that costs many times what it saves
+            "nthread": 1 if rows < ONE_THREAD_BELOW else 0,
             "monotone_constraints": encoder.constraints,
             **self.params,
         }
@@ -129,7 +133,8 @@ def train_booster(
     matrix: xgb.DMatrix, encoder: Encoder, recipe: Recipe, rounds: int
 ) -> xgb.Booster:
     """A booster of exactly ``rounds`` trees."""
-    return xgb.train(recipe.booster_params(encoder), matrix, rounds)
+    params = recipe.booster_params(encoder, matrix.num_row())
+    return xgb.train(params, matrix, rounds)
 
 
 def best_rounds(source: Source, encoder: Encoder, recipe: Recipe, found: Survey) -> int:
@@ -143,7 +148,7 @@ def best_rounds(source: Source, encoder: Encoder, recipe: Recipe, found: Survey)
     if train is None or later is None or not 0 < later.get_label().sum() < later.num_row():
         return FALLBACK_ROUNDS
     booster = xgb.train(
-        recipe.booster_params(encoder),
+        recipe.booster_params(encoder, train.num_row()),
         train,
         MAX_ROUNDS,
         evals=[(later, "later")],
