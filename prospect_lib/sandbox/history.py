@@ -31,19 +31,32 @@ def write(home: Path, *, visitors: int, days: int, end: datetime, seed: int = 0)
     arguments = {"visitors": visitors, "days": days, "end": end.isoformat(), "seed": seed}
     manifest = home / "history" / "manifest.json"
     try:
-        if manifest.is_file():
-            found: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
-            if {name: found.get(name) for name in arguments} == arguments:
-                return found
+        found = _finished(home)
+        if {name: found.get(name) for name in arguments} == arguments:
+            return found
         for folder in ("history", "truth"):
             (home / folder).mkdir(parents=True, exist_ok=True)
+        manifest.unlink(missing_ok=True)  # it vouches for both files, so it goes first, comes last
         written = {**arguments, "events": _write(home, visitors, days, end, seed)}
-        manifest.write_text(json.dumps(written, indent=1), encoding="utf-8")
+        draft = manifest.with_suffix(".draft")
+        draft.write_text(json.dumps(written, indent=1), encoding="utf-8")
+        draft.replace(manifest)
     except OSError as error:
         raise SettingsError(
             f"{home} cannot be written ({error.strerror}). Set PROSPECT_HOME to a folder of yours."
         ) from error
     return written
+
+
+def _finished(home: Path) -> dict[str, Any]:
+    """The manifest of a finished run; empty where a file is missing or cannot be read."""
+    if not all((home / folder / NAME).is_file() for folder in ("history", "truth")):
+        return {}
+    try:
+        found = json.loads((home / "history" / "manifest.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _write(home: Path, visitors: int, days: int, end: datetime, seed: int) -> int:
