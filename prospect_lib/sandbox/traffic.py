@@ -69,7 +69,8 @@ def _visit(base: str) -> list[tuple[str, str, Payload]]:
     form = f"{base}/demo"
     focus = _event(f"{SNOWPLOW}/focus_form/jsonschema/1-0-0", {**field, "elementType": "email"})
     change = _event(f"{SNOWPLOW}/change_form/jsonschema/1-0-0", {**field, "type": "email"})
-    play = _event(f"{SNOWPLOW}.media/play_event/jsonschema/1-0-0", {})
+    player = {"currentTime": 0, "paused": False, "ended": False, "label": "one morning"}
+    play = _event(f"{SNOWPLOW}.media/play_event/jsonschema/1-0-0", {}) | _player([player])
     return [
         ("sees the home page", "pv", _page(f"{base}/?utm_medium=cpc&utm_campaign=brand", "Home")),
         ("looks at the product", "pv", _page(f"{base}/product", "Product")),
@@ -100,6 +101,16 @@ def _event(schema: str, data: dict[str, Any]) -> Payload:
         "data": {"schema": schema, "data": data},
     }
     return {"ue_pr": json.dumps(outer)}
+
+
+def _player(players: list[dict[str, Any]]) -> Payload:
+    """The state of the media element, which trackers attach to each of its events."""
+    schema = f"{SNOWPLOW}/media_player/jsonschema/2-0-0"
+    outer = {
+        "schema": f"{SNOWPLOW}/contexts/jsonschema/1-0-1",
+        "data": [{"schema": schema, "data": player} for player in players],
+    }
+    return {"co": json.dumps(outer)}
 
 
 def _payload(visitor: str, session: str, at: datetime, kind: str, fields: Payload) -> Payload:
@@ -170,4 +181,6 @@ def _replayed(row: dict[str, Any], salt: str) -> Payload:
         column = f"unstruct_event_com_snowplowanalytics_snowplow_{row['event_name']}_1"
         schema = f"iglu:{row['event_vendor']}/{row['event_name']}/jsonschema/{row['event_version']}"
         payload |= _event(schema, json.loads(row.get(column) or "{}"))
+    if players := row["contexts_com_snowplowanalytics_snowplow_media_player_2"]:
+        payload |= _player(json.loads(players))
     return payload

@@ -370,6 +370,9 @@ def _web(channel: Ints, page: Ints, app: Ints) -> dict[str, pa.Array]:
         "page_url": _take(urls, code),
         "page_title": _take([name.capitalize() for name in PAGES], page),
         "page_referrer": _take(referrers, channel),
+        "refr_source": _take(
+            [None if o[3] in ("internal", "unknown") else o[4] for o in origins], channel
+        ),
         "page_urlhost": _take(["samphire.example"], np.zeros_like(page)),
         "page_urlpath": _take([url.removeprefix(SITE).split("?")[0] for url in urls], code),
         **found,
