@@ -30,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="the whole job, from events to a live score")
     demo.add_argument("--once", action="store_true", help="one scripted visitor, then exit")
     demo.add_argument("--data", metavar="sample|FILE", help="train on a file of events instead")
-    demo.add_argument("--visitors", type=int, default=4000, help="how many are simulated")
+    demo.add_argument("--visitors", type=int, default=8000, help="how many are simulated")
     demo.set_defaults(run=_demo)
 
     sandbox = commands.add_parser("sandbox", help="the local Snowplow, in the foreground")

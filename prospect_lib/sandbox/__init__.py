@@ -1,6 +1,7 @@
 """A local stand-in for Snowplow: collector, Signals API and demo website in one process."""
 
 import contextlib
+import fcntl
 import os
 import secrets
 import shutil
@@ -19,6 +20,7 @@ from prospect_lib.settings import Settings
 MARKER = "prospect-sandbox"
 THREADS = 48  # each open intervention stream holds one
 PATIENCE = 30.0
+LOST_RACE = SettingsError.exit_code  # another one may have been quicker: wait for it
 
 
 def token(home: Path) -> str:
@@ -66,10 +68,13 @@ def ensure_running(settings: Settings) -> str:
             start_new_session=True,
         )
     deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and process.poll() is None:
-        if _answers(settings):
+    while time.monotonic() < deadline:
+        gone = process.poll() is not None
+        if _answers(settings, opening=not gone):
             process.returncode = 0  # it outlives this process on purpose: nobody waits for it
             return settings.sandbox_url
+        if gone and process.returncode != LOST_RACE:
+            break
         time.sleep(0.05)
     raise ServiceError(f"the sandbox did not start; its log says:\n{_tail(log)}")
 

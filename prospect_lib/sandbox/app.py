@@ -6,9 +6,10 @@ from prospect_lib.sandbox import token
 from prospect_lib.sandbox.collector import MAX_BODY, collector
 from prospect_lib.sandbox.profiles import Profiles
 from prospect_lib.sandbox.registry import Registry
-from prospect_lib.sandbox.signals_api import Subscribers, api
+from prospect_lib.sandbox.signals_api import api
 from prospect_lib.sandbox.site import site
 from prospect_lib.sandbox.storage import Storage
+from prospect_lib.sandbox.subscribers import Subscribers
 from prospect_lib.settings import Settings
 
 
@@ -35,7 +36,10 @@ def create_app(settings: Settings) -> Flask:
     def scores() -> Response:
         if request.headers.get("Authorization") != f"Bearer {app.config['TOKEN']}":
             return Response(status=401)
-        app.extensions["subscribers"].scores.append(request.get_json(silent=True))
+        score = request.get_json(silent=True)
+        if not isinstance(score, dict):
+            return Response(status=422)
+        app.extensions["subscribers"].scores.append(score)
         return jsonify(status="ok")
 
     return app

@@ -8,11 +8,13 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify, request
 
+from prospect_lib import __version__
+from prospect_lib.errors import ServiceError
+from prospect_lib.sandbox import MARKER
 from prospect_lib.sandbox.enrichment import BadPayloadError, enrich
 from prospect_lib.sandbox.storage import Storage
 
 collector = Blueprint("collector", __name__)
-MARKER = "prospect-sandbox"
 MAX_BODY = 10 << 20
 PIXEL = bytes.fromhex(
     "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
@@ -27,8 +29,11 @@ def storage() -> Storage:
 
 @collector.get("/health")
 def health() -> Response:
-    """Says that this is a sandbox, and how many events it has."""
-    return jsonify(service=MARKER, status="ok", events=storage().counts)
+    """Says that this is a sandbox, of which home, and how many events it has."""
+    home = current_app.config["PROSPECT_HOME"]
+    return jsonify(
+        service=MARKER, version=__version__, home=home, status="ok", events=storage().counts
+    )
 
 
 @collector.route("/<path:vendor>/tp2", methods=["POST", "OPTIONS"])
@@ -37,40 +42,34 @@ def post(vendor: str) -> Response:
     del vendor  # any path of the form vendor/version is a collector's
     if request.method == "OPTIONS":
         return _cors(Response(status=200))
-    for payload in _payloads():
-        _receive(payload)
-    storage().accept(_accepted())
+    _receive(_payloads())
     return _cors(Response("ok", mimetype="text/plain"))
 
 
 @collector.get("/i")
 def pixel() -> Response:
     """A tracker's single event in the query."""
-    _receive(request.args.to_dict())
-    storage().accept(_accepted())
+    _receive([request.args.to_dict()])
     return _cors(Response(PIXEL, mimetype="image/gif"))
 
 
-def _accepted() -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = getattr(request, "accepted_rows", [])
-    return rows
+@collector.errorhandler(ServiceError)
+def _not_kept(error: ServiceError) -> Response:
+    """The disk failed, not the payload: trackers keep the events and send them again."""
+    return _cors(Response(str(error), status=503, mimetype="text/plain"))
 
 
-def _receive(payload: Any) -> None:
-    """A good event joins the batch; a bad one goes to the bad log and harms no neighbour."""
-    now = datetime.now(UTC)
-    try:
-        if not isinstance(payload, dict):
-            raise BadPayloadError(
-                f"expected an object of tracker fields, got {type(payload).__name__}"
-            )
-        row = enrich(payload, at=now, user_agent=request.headers.get("User-Agent", ""))
-    except BadPayloadError as error:
-        storage().reject(str(error), payload, now)
-        return
-    rows = _accepted()
-    rows.append(row)
-    request.accepted_rows = rows  # type: ignore[attr-defined]
+def _receive(payloads: list[Any]) -> None:
+    """Good events are kept; bad ones go to the bad log and harm no neighbour."""
+    now, agent = datetime.now(UTC), request.headers.get("User-Agent", "")
+    rows, bad = [], []
+    for payload in payloads:
+        try:
+            rows.append(enrich(payload, at=now, user_agent=agent))
+        except BadPayloadError as error:
+            bad.append((str(error), payload))
+    storage().reject(bad, now)
+    storage().accept(rows)
 
 
 def _payloads() -> list[Any]:
@@ -84,7 +83,8 @@ def _payloads() -> list[Any]:
             raise TypeError("'data' is not a list")
     except (ValueError, KeyError, TypeError, RecursionError, zlib.error, gzip.BadGzipFile) as error:
         reason = f"body is not a payload_data object: {type(error).__name__}: {error}"[:300]
-        storage().reject(reason, body[:2000].decode("utf-8", "replace"), datetime.now(UTC))
+        payload = body[:2000].decode("utf-8", "replace")
+        storage().reject([(reason, payload)], datetime.now(UTC))
         return []
     return data
 

@@ -8,8 +8,9 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
@@ -46,14 +47,14 @@ SEARCH = re.compile(r"(^|\.)(google|bing|duckduckgo|yahoo|ecosia|baidu|yandex|qw
 SOCIAL = re.compile(r"(^|\.)(linkedin|facebook|twitter|x|reddit|instagram|youtube|t)\.(com|co)$")
 EMAIL = re.compile(r"(^|\.)(mail|outlook|gmail)\.")
 SCHEMA = re.compile(r"iglu:([a-zA-Z0-9._-]+)/([a-zA-Z0-9_-]+)/jsonschema/(\d+)-(\d+)-(\d+)")
-MAX_SKEW = timedelta(days=400)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class BadPayloadError(ValueError):
     """Why a payload cannot become an event; the text goes to the bad-events log."""
 
 
-def enrich(payload: Mapping[str, Any], *, at: datetime, user_agent: str = "") -> Row:
+def enrich(payload: Any, *, at: datetime, user_agent: str = "") -> Row:
     """One event of a tracker as an atomic events row, timestamps as UTC text.
 
     Args:
@@ -63,6 +64,8 @@ def enrich(payload: Mapping[str, Any], *, at: datetime, user_agent: str = "") ->
     Raises:
         BadPayloadError: naming the field, its value and what was expected.
     """
+    if not isinstance(payload, Mapping):
+        raise BadPayloadError(f"expected an object of tracker fields, got {payload!r:.40}")
     wrong = [name for name, value in payload.items() if not isinstance(value, str)]
     if wrong:
         raise BadPayloadError(f"field {wrong[0]!r}: expected text, as trackers send it")
@@ -107,7 +110,15 @@ def _event_id(fields: Mapping[str, str]) -> str:
 def _times(fields: Mapping[str, str], at: datetime) -> Row:
     """``derived_tstamp`` is the true time if sent, else corrected for the device's clock."""
     created, sent, true = (_moment(name, fields) for name in ("dtm", "stm", "ttm"))
-    derived = true or (at - (sent - created) if created and sent else at)
+    try:
+        derived = true or (at - (sent - created) if created and sent else at)
+        if derived < EPOCH:
+            raise OverflowError
+    except OverflowError:
+        raise BadPayloadError(
+            f"fields 'dtm' {fields.get('dtm')!r} and 'stm' {fields.get('stm')!r}: "
+            "expected clocks that put the event after 1970"
+        ) from None
     moments = {
         "collector_tstamp": at,
         "derived_tstamp": derived,
@@ -122,7 +133,10 @@ def _moment(name: str, fields: Mapping[str, str]) -> datetime | None:
     if name not in fields:
         return None
     try:
-        return datetime.fromtimestamp(int(fields[name]) / 1000, UTC)
+        found = datetime.fromtimestamp(int(fields[name]) / 1000, UTC)
+        if found < EPOCH:
+            raise OverflowError
+        return found
     except (ValueError, OverflowError, OSError):
         raise BadPayloadError(
             f"field {name!r} is {fields[name][:40]!r}, expected milliseconds since 1970"
@@ -131,7 +145,10 @@ def _moment(name: str, fields: Mapping[str, str]) -> datetime | None:
 
 def _number(name: str, text: str) -> float:
     try:
-        return float(text)
+        found = float(text)
+        if not isfinite(found):  # JSON has no NaN: a reader of the log would choke on it
+            raise ValueError
+        return found
     except ValueError:
         raise BadPayloadError(f"field {name!r} is {text[:40]!r}, expected a number") from None
 
@@ -218,7 +235,7 @@ def _nested(fields: Mapping[str, str]) -> Row:
 def _json(plain: str, encoded: str, fields: Mapping[str, str]) -> dict[str, Any]:
     try:
         text = fields.get(plain) or base64.urlsafe_b64decode(fields[encoded] + "==").decode()
-        found = json.loads(text)
+        found = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except KeyError:
         raise BadPayloadError(f"neither {plain!r} nor {encoded!r} is there") from None
     except (ValueError, RecursionError) as error:
@@ -227,6 +244,17 @@ def _json(plain: str, encoded: str, fields: Mapping[str, str]) -> dict[str, Any]
         ) from None
     if not isinstance(found, dict):
         raise BadPayloadError(f"field {plain!r}: expected a JSON object with schema and data")
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    found = float(text)
+    if not isfinite(found):
+        raise ValueError(f"{text[:40]} is too large for a number")
     return found
 
 

@@ -45,14 +45,14 @@ class Profiles:
             visitor: sum(at - window <= moment(event) <= at for event in events)
             for visitor, events in list(self._storage.by_visitor.items())
         }
-        if files := self._current_files():
-            with self._lock:
+        with self._lock:
+            if files := self._current_files():
                 rows = self._connection.execute(
                     "SELECT domain_userid, COUNT(*) FROM read_parquet(?, union_by_name = true) "
                     "WHERE derived_tstamp BETWEEN ? AND ? GROUP BY ALL ORDER BY 2 DESC, 1 LIMIT 50",
                     [files, (at - window).replace(tzinfo=None), at.replace(tzinfo=None)],
                 ).fetchall()
-            recent.update({visitor: n + recent.get(visitor, 0) for visitor, n in rows})
+                recent.update({visitor: n + recent.get(visitor, 0) for visitor, n in rows})
         busiest = sorted((v for v, n in recent.items() if n), key=lambda v: (-recent[v], v))
         return busiest[:count]
 
@@ -68,6 +68,8 @@ class Profiles:
             self._known[identifier] = rows
             if len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
+        if identifier in self._known:
+            self._known.move_to_end(identifier)
         return self._known.get(identifier, [])
 
     def _current_files(self) -> list[str]:

@@ -1,10 +1,13 @@
 """Objects published to the sandbox, kept in ``registry.json``."""
 
 import json
+import os
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from prospect_lib.errors import SettingsError
 
 Stored = dict[str, Any]
 KINDS = ("attribute_keys", "attribute_groups", "services", "interventions")
@@ -16,20 +19,24 @@ class InUseError(ValueError):
 
 
 class Registry:
-    """Keys, groups, services and interventions by kind and name, groups by version too."""
+    """Keys, groups, services and interventions by kind and name, groups by version too.
+
+    Raises:
+        SettingsError: ``registry.json`` cannot be read.
+    """
 
     def __init__(self, home: Path) -> None:
         self._path = home / "registry.json"
         self._lock = threading.Lock()
         self._objects: dict[str, dict[str, Stored]] = {kind: {} for kind in KINDS}
         if self._path.is_file():
-            self._objects |= json.loads(self._path.read_text(encoding="utf-8"))
+            self._objects |= _read(self._path)
 
     def get(self, kind: str, name: str, version: int | None = None) -> Stored | None:
         """An object; the latest version where none is asked for."""
         if kind not in VERSIONED:
             return self._objects[kind].get(name)
-        found = [o for o in self._objects[kind].values() if o["name"] == name]
+        found = [o for o in list(self._objects[kind].values()) if o["name"] == name]
         wanted = [o for o in found if version is None or o["version"] == version]
         return max(wanted, key=lambda o: int(o["version"]), default=None)
 
@@ -53,16 +60,9 @@ class Registry:
         """Remove an object.
 
         Raises:
-            InUseError: a service still has the group; the message names it.
+            InUseError: others still have it; the message names them.
         """
-        users = [
-            service["name"]
-            for service in self.every("services")
-            for link in service.get("attribute_groups") or []
-            if kind == "attribute_groups"
-            and (link["name"], link["version"]) == (found["name"], found["version"])
-        ]
-        if users:
+        if users := self._users(kind, found):
             raise InUseError(
                 f"{found['name']} is still used by {', '.join(users)}; delete it first."
             )
@@ -70,11 +70,58 @@ class Registry:
             self._objects[kind].pop(_key(kind, found), None)
             self._save()
 
+    def _users(self, kind: str, found: Stored) -> list[str]:
+        """Who would be broken without the object."""
+        needs = {"attribute_groups": _groups_of, "attribute_keys": _keys_of}.get(kind)
+        others = [other for each in KINDS for other in self.every(each)]
+        return [o["name"] for o in others if needs and _key(kind, found) in needs(o)]
+
     def _save(self) -> None:
         draft = self._path.with_suffix(".draft")
-        draft.write_text(json.dumps(self._objects, indent=1), encoding="utf-8")
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump(self._objects, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
         draft.replace(self._path)
 
 
 def _key(kind: str, found: Stored) -> str:
     return f"{found['name']}_v{found['version']}" if kind in VERSIONED else str(found["name"])
+
+
+def _groups_of(other: Stored) -> set[str]:
+    """The groups that a service reads, or whose values an intervention carries or tests."""
+    links = [
+        *(other.get("attribute_groups") or []),
+        *(other.get("payload_attribute_groups") or []),
+    ]
+    tested = _attributes_in(other.get("criteria")) if "criteria" in other else set()
+    return {_key("attribute_groups", link) for link in links} | {
+        name.partition(":")[0] for name in tested
+    }
+
+
+def _attributes_in(criteria: Any) -> set[str]:
+    """The ``group_v1:attribute`` names in an intervention's criteria, however nested."""
+    if isinstance(criteria, list):
+        return {name for each in criteria for name in _attributes_in(each)}
+    if not isinstance(criteria, dict):
+        return set()
+    own = {criteria["attribute"]} if isinstance(criteria.get("attribute"), str) else set()
+    return own | _attributes_in(list(criteria.values()))
+
+
+def _keys_of(other: Stored) -> set[str]:
+    """The attribute keys of a group, or at which an intervention aims."""
+    links = [other.get("attribute_key") or {}, *(other.get("target_attribute_keys") or [])]
+    return {link["name"] for link in links if "name" in link}
+
+
+def _read(path: Path) -> dict[str, dict[str, Stored]]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"{path} cannot be read ({error}). Move it away and publish again."
+        ) from error
+    return {kind: dict(found[kind]) for kind in KINDS if kind in found}

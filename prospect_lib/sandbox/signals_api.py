@@ -2,22 +2,20 @@
 
 import hmac
 import json
-import queue
-import threading
-from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections import defaultdict
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Blueprint, Response, current_app, jsonify, request
 from pydantic import BaseModel, ValidationError
 from snowplow_signals import AttributeGroup, AttributeKey, RuleIntervention, Service
-from snowplow_signals.models import TestAttributeGroupRequest
+from snowplow_signals.models import InterventionInstance, TestAttributeGroupRequest
 
-from prospect_lib.aggregation import attribute_values
+from prospect_lib.aggregation import attribute_values, moment
 from prospect_lib.errors import DefinitionError
 from prospect_lib.sandbox.profiles import Profiles, beginning
 from prospect_lib.sandbox.registry import KINDS, InUseError, Registry, Stored
+from prospect_lib.sandbox.subscribers import Subscribers
 
 api = Blueprint("signals_api", __name__)
 MODELS: dict[str, type[BaseModel]] = {
@@ -27,7 +25,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "interventions": RuleIntervention,
 }
 MAX_IDENTIFIERS = 100
-KEEP_ALIVE = 15.0
+M = TypeVar("M", bound=BaseModel)
 
 
 class Refusal(Exception):  # noqa: N818 - it is an answer
@@ -36,41 +34,6 @@ class Refusal(Exception):  # noqa: N818 - it is an answer
     def __init__(self, status: int, detail: Any) -> None:
         super().__init__(detail)
         self.status, self.detail = status, detail
-
-
-class Subscribers:
-    """Who waits for interventions, by attribute key and identifier; and reported scores."""
-
-    def __init__(self) -> None:
-        self._queues: dict[str, set[queue.Queue[str]]] = defaultdict(set)
-        self._lock = threading.Lock()
-        self.scores: deque[dict[str, Any]] = deque(maxlen=2000)
-
-    def push(self, target: str, message: str) -> int:
-        """Deliver to all who listen; returns how many did."""
-        with self._lock:
-            queues = list(self._queues[target])
-        for waiting in queues:
-            waiting.put(message)
-        return len(queues)
-
-    def listen(self, targets: list[str]) -> Iterator[str]:
-        """Server-sent events for the targets, with keep-alives, until the caller leaves."""
-        waiting: queue.Queue[str] = queue.Queue()
-        with self._lock:
-            for target in targets:
-                self._queues[target].add(waiting)
-        try:
-            yield ": connected\n\n"
-            while True:
-                try:
-                    yield f"data: {waiting.get(timeout=KEEP_ALIVE)}\n\n"
-                except queue.Empty:
-                    yield ": keep-alive\n\n"
-        finally:
-            with self._lock:
-                for target in targets:
-                    self._queues[target].discard(waiting)
 
 
 def _registry() -> Registry:
@@ -97,6 +60,11 @@ def _authorise() -> Response | None:
     return _detail(401, "The bearer token is missing or wrong: it is in PROSPECT_HOME/token.")
 
 
+@api.errorhandler(DefinitionError)
+def _incomputable(error: DefinitionError) -> Response:
+    return _detail(422, [{"loc": ["attribute_group"], "msg": str(error)}])
+
+
 @api.errorhandler(Refusal)
 def _refuse(error: Refusal) -> Response:
     return _detail(error.status, error.detail)
@@ -116,11 +84,16 @@ def _body() -> dict[str, Any]:
 
 
 def _valid(kind: str) -> Stored:
+    return _parsed(MODELS[kind], _body()).model_dump(
+        mode="json", exclude_none=True, by_alias=True
+    )
+
+
+def _parsed(model: type[M], body: Any) -> M:
     try:
-        model = MODELS[kind].model_validate(_body())
+        return model.model_validate(body)
     except ValidationError as error:
         raise Refusal(422, json.loads(error.json(include_url=False, include_input=False))) from None
-    return model.model_dump(mode="json", exclude_none=True, by_alias=True)
 
 
 def _kind(kind: str) -> str:
@@ -160,8 +133,10 @@ def create(kind: str) -> Response:
 @api.put("/registry/<kind>/<name>/versions/<int:version>")
 def update(kind: str, name: str, version: int | None = None) -> Response:
     """Replace an object."""
-    _found(kind, name, version)
-    return _put(kind, _valid(kind))
+    before, sent = _found(kind, name, version), _valid(kind)
+    if any(sent.get(part) != before.get(part) for part in ("name", "version")):
+        raise Refusal(422, [{"loc": ["body", "name"], "msg": "not the object of the address"}])
+    return _put(kind, sent)
 
 
 def _put(kind: str, found: Stored) -> Response:
@@ -243,13 +218,16 @@ def _of_service(body: Stored) -> list[tuple[Stored, list[str]]]:
 
 def _of_attributes(body: Stored) -> list[tuple[Stored, list[str]]]:
     wanted: dict[str, list[str]] = defaultdict(list)
-    for qualified in body.get("attributes") or []:
+    qualifieds = body.get("attributes")
+    if not isinstance(qualifieds, list) or not qualifieds:
+        raise Refusal(422, [{"loc": ["attributes"], "msg": "a service, or a list of attributes"}])
+    for qualified in qualifieds:
         full, _, name = str(qualified).partition(":")
         wanted[full].append(name)
     found = []
     for full, names in wanted.items():
         name, _, version = full.rpartition("_v")
-        group = _found("attribute_groups", name, int(version) if version.isdigit() else -1)
+        group = _found("attribute_groups", name, int(version) if version.isdecimal() else -1)
         absent = set(names) - {a["name"] for a in group["attributes"]}
         if absent:
             raise Refusal(404, f"{full} has no attribute {', '.join(sorted(absent))}")
@@ -266,22 +244,16 @@ def _values(stored: Stored, identifier: str, at: datetime) -> dict[str, Any]:
 @api.post("/testing/attribute_groups/")
 def test() -> Response:
     """A group's values for some visitors over the latest window of events, unpublished or not."""
-    try:
-        wanted = TestAttributeGroupRequest.model_validate(_body())
-    except ValidationError as error:
-        raise Refusal(422, json.loads(error.json(include_url=False, include_input=False))) from None
-    now, group = datetime.now(UTC), AttributeGroup.model_validate(_body()["attribute_group"])
-    window = wanted.window or timedelta(hours=1)
+    wanted = _parsed(TestAttributeGroupRequest, _body())
+    group = _parsed(AttributeGroup, _body()["attribute_group"])
+    now, window = datetime.now(UTC), wanted.window or timedelta(hours=1)
     apps = {app.root for app in wanted.app_ids or []}
     named = [identifier.root for identifier in wanted.attribute_key_ids or []]
     rows = []
     for identifier in named or _profiles().visitors(now, window):
-        events = _profiles().events(identifier)
-        kept = [e for e in events if not apps or e.get("app_id") in apps]
-        try:
-            values = attribute_values(group, kept, now)
-        except DefinitionError as error:
-            raise Refusal(422, [{"loc": ["attribute_group"], "msg": str(error)}]) from None
+        recent = [e for e in _profiles().events(identifier) if now - window <= moment(e) <= now]
+        kept = [e for e in recent if not apps or e.get("app_id") in apps]
+        values = attribute_values(group, kept, now)
         rows.append({str(group.attribute_key.name): identifier, **values})
     return jsonify(rows)
 
@@ -292,7 +264,7 @@ def test() -> Response:
 @api.post("/interventions")
 def push() -> Response:
     """Deliver an intervention to whoever listens for these visitors now."""
-    message = json.dumps(_body())
+    message = _parsed(InterventionInstance, _body()).model_dump_json(exclude_none=True)
     targets = [f"{key}={value}" for key in request.args for value in request.args.getlist(key)]
     reached = sum(_subscribers().push(target, message) for target in targets)
     return jsonify(status="success" if reached else "undelivered")
@@ -302,6 +274,8 @@ def push() -> Response:
 def pull() -> Response:
     """Interventions for these visitors, as server-sent events."""
     targets = [f"{key}={value}" for key in request.args for value in request.args.getlist(key)]
+    if _subscribers().full:
+        raise Refusal(429, "too many listeners; close a page that waits for interventions")
     response = Response(_subscribers().listen(targets), mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -5,16 +5,17 @@ one write and one ``fsync`` (group commit). ``event_id`` is kept once. A line th
 cut short is set aside when the sandbox starts again.
 """
 
+import contextlib
 import json
 import os
 import threading
-from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from prospect_lib.errors import SettingsError
+from prospect_lib.errors import ServiceError, SettingsError
 
 Row = dict[str, Any]
 
@@ -31,8 +32,8 @@ class Storage:
     def __init__(self, home: Path) -> None:
         self.folder = home / "live"
         self.log, self.bad_log = self.folder / "events.ndjson", self.folder / "bad.ndjson"
-        self._pending: deque[bytes] = deque()
-        self._written = self._queued = 0
+        self._pending: list[tuple[Row, bytes]] = []
+        self._written = self._queued = self._failures = 0
         self._lock = threading.Lock()
         self._disk = threading.Lock()
         self.seen: set[str] = set()
@@ -41,8 +42,8 @@ class Storage:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._recover()
-            self._file = self.log.open("ab", buffering=0)
-            self._bad_file = self.bad_log.open("ab", buffering=0)
+            self._file = FileIO(self.log, "ab")
+            self._bad_file = FileIO(self.bad_log, "ab")
         except OSError as error:
             raise SettingsError(
                 f"{home} cannot be written ({error.strerror}). Set PROSPECT_HOME to a folder of "
@@ -54,27 +55,39 @@ class Storage:
 
         Returns:
             How many were new.
+        Raises:
+            ServiceError: they are not on disk; none is remembered, so sending again works.
         """
+        lines = [(row, _line(row)) for row in rows]
         with self._lock:
-            new = [row for row in rows if self._is_new(row)]
-            lines = b"".join(_line(row) for row in new)
-            self._pending.append(lines)
+            new = [(row, line) for row, line in lines if self._is_new(row)]
+            self._pending += new
             self._queued += 1
-            ticket = self._queued
+            ticket, failures = self._queued, self._failures
         self._commit(ticket)
-        with self._lock:
-            for row in new:
-                self._remember(row)
+        if self._failures != failures:  # also for a duplicate of an event that was not written
+            raise ServiceError(f"{self.log} cannot be written: is the disk full? Send again.")
         return len(new)
 
-    def reject(self, reason: str, payload: Any, at: datetime) -> None:
-        """Note what failed validation, with the reason."""
-        record = {"reason": reason, "collector_tstamp": stamp(at), "payload": payload}
-        with self._disk:
-            self._bad_file.write(_line(record))
-            os.fsync(self._bad_file.fileno())
+    def reject(self, reasons: Iterable[tuple[str, Any]], at: datetime) -> None:
+        """Note what failed validation: each payload with its reason.
+
+        Raises:
+            ServiceError: the log of bad events cannot be written.
+        """
+        records = [
+            {"reason": reason, "collector_tstamp": stamp(at), "payload": payload}
+            for reason, payload in reasons
+        ]
+        if not records:
+            return
+        try:
+            with self._disk:
+                _append(self._bad_file, b"".join(map(_line, records)))
+        except OSError as error:
+            raise ServiceError(f"{self.bad_log} cannot be written: {error.strerror}") from error
         with self._lock:
-            self.counts["bad"] += 1
+            self.counts["bad"] += len(records)
 
     def of_visitor(self, identifier: str) -> list[Row]:
         """The live events of one visitor, in order of arrival."""
@@ -109,11 +122,18 @@ class Storage:
             if self._written >= ticket:
                 return
             with self._lock:
-                lines, last = b"".join(self._pending), self._queued
-                self._pending.clear()
-            if lines:
-                self._file.write(lines)
-                os.fsync(self._file.fileno())
+                batch, last = self._pending, self._queued
+                self._pending = []
+            try:
+                _append(self._file, b"".join(line for _, line in batch))
+            except OSError:
+                with self._lock:
+                    self._failures += 1
+                    self.seen -= {row["event_id"] for row, _ in batch}
+            else:
+                with self._lock:
+                    for row, _ in batch:
+                        self._remember(row)
             self._written = last
 
     def _is_new(self, row: Row) -> bool:
@@ -147,6 +167,21 @@ class Storage:
 def stamp(at: datetime) -> str:
     """A UTC moment as the log writes it: ``2026-01-05T10:00:00.123000Z``."""
     return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _append(file: FileIO, content: bytes) -> None:
+    """All of it on disk, or (``OSError``) the file as it was."""
+    if not content:
+        return
+    before, rest = os.fstat(file.fileno()).st_size, memoryview(content)
+    try:
+        while rest:
+            rest = rest[file.write(rest) or 0 :]
+        os.fsync(file.fileno())
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(file.fileno(), before)
+        raise
 
 
 def _line(record: Row) -> bytes:
