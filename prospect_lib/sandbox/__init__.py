@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import requests
@@ -20,7 +21,6 @@ from prospect_lib.settings import Settings
 MARKER = "prospect-sandbox"
 THREADS = 48  # each open intervention stream holds one
 PATIENCE = 30.0
-LOST_RACE = SettingsError.exit_code  # another one may have been quicker: wait for it
 
 
 def token(home: Path) -> str:
@@ -69,27 +69,30 @@ def ensure_running(settings: Settings) -> str:
         )
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        gone = process.poll() is not None
-        if _answers(settings, opening=not gone):
+        if _answers(settings):
             process.returncode = 0  # it outlives this process on purpose: nobody waits for it
             return settings.sandbox_url
-        if gone and process.returncode != LOST_RACE:
-            break
+        if process.poll() is not None and _holder(settings.home) is None:
+            break  # and no other process was quicker
         time.sleep(0.05)
     raise ServiceError(f"the sandbox did not start; its log says:\n{_tail(log)}")
 
 
 def stop(settings: Settings) -> None:
-    """Stop the background sandbox of this home, if one runs; its state stays."""
-    path = settings.home / "sandbox.pid"
-    try:
-        pid = int(path.read_text(encoding="utf-8"))
-        os.kill(pid, signal.SIGTERM)
-    except (FileNotFoundError, ValueError, ProcessLookupError):
-        path.unlink(missing_ok=True)
+    """Stop the sandbox of this home, if one runs; its state stays.
+
+    Raises:
+        ServiceError: it does not end.
+    """
+    pid = _holder(settings.home)
+    if pid is None:
         return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + PATIENCE
-    while path.exists() and time.monotonic() < deadline:
+    while _holder(settings.home) == pid:
+        if time.monotonic() > deadline:
+            raise ServiceError(f"the sandbox (process {pid}) does not stop. End it by hand.")
         time.sleep(0.05)
     with contextlib.suppress(ChildProcessError):  # if it was our own child, it leaves no zombie
         os.waitpid(pid, 0)
@@ -108,27 +111,65 @@ def serve(settings: Settings) -> None:
     """Run the sandbox in the foreground until SIGTERM or Ctrl-C.
 
     Raises:
-        SettingsError: the port is in use or the folder cannot be written.
+        SettingsError: the port or the home is in use, or the folder cannot be written.
     """
     import waitress
 
     from prospect_lib.sandbox.app import create_app
 
-    try:
-        listening = socket.create_server(("127.0.0.1", settings.sandbox_port))
-    except OSError as error:
-        raise SettingsError(_occupied(settings)) from error
-    app = create_app(settings)
-    server = waitress.create_server(app, sockets=[listening], threads=THREADS, ident=None)
-    pid = settings.home / "sandbox.pid"
-    pid.write_text(str(os.getpid()), encoding="utf-8")
+    token(settings.home)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with _claim(settings.home):
+        try:
+            listening = socket.create_server(("127.0.0.1", settings.sandbox_port))
+        except OSError as error:
+            raise SettingsError(_occupied(settings)) from error
+        app = create_app(settings)
+        server = waitress.create_server(app, sockets=[listening], threads=THREADS, ident=None)
+        try:
+            server.run()
+        finally:
+            server.close()
+            app.extensions["storage"].close()
+
+
+@contextlib.contextmanager
+def _claim(home: Path) -> Iterator[None]:
+    """Hold ``sandbox.pid``: two writers of one log would lose and double events.
+
+    The lock ends with the process, however it ends; a number left behind by a crash, which
+    another program may have by now, is therefore never taken for a sandbox.
+    """
+    deadline = time.monotonic() + 0.5  # a look at the file holds it for a moment
+    with (home / "sandbox.pid").open("a+", encoding="utf-8") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise SettingsError(
+                        f"another sandbox uses {home}. Stop it, or set PROSPECT_HOME to another."
+                    ) from None
+                time.sleep(0.01)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+def _holder(home: Path) -> int | None:
+    """The process that runs the sandbox of this home."""
     try:
-        server.run()
-    finally:
-        server.close()
-        app.extensions["storage"].close()
-        pid.unlink(missing_ok=True)
+        with (home / "sandbox.pid").open(encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read() or 0) or None
+    except (OSError, ValueError):
+        pass
+    return None
 
 
 def _answers(settings: Settings) -> bool:
@@ -137,9 +178,17 @@ def _answers(settings: Settings) -> bool:
     except requests.ConnectionError:
         return False
     except requests.RequestException as error:
+        if isinstance(error, requests.Timeout) and _holder(settings.home):
+            return False  # ours, and still reading a long log
         raise ServiceError(_occupied(settings)) from error
     if found.headers.get("Content-Type") != "application/json" or MARKER not in found.text:
         raise ServiceError(_occupied(settings))
+    home = found.json().get("home", str(settings.home))
+    if Path(home).resolve() != settings.home.resolve():
+        raise ServiceError(
+            f"port {settings.sandbox_port} is in use by the sandbox of {home}. Stop it, or choose "
+            "another port for this one: PROSPECT_PORT=9190."
+        )
     return True
 
 

@@ -84,9 +84,7 @@ def _body() -> dict[str, Any]:
 
 
 def _valid(kind: str) -> Stored:
-    return _parsed(MODELS[kind], _body()).model_dump(
-        mode="json", exclude_none=True, by_alias=True
-    )
+    return _parsed(MODELS[kind], _body()).model_dump(mode="json", exclude_none=True, by_alias=True)
 
 
 def _parsed(model: type[M], body: Any) -> M:
