@@ -99,6 +99,7 @@ class Server:
             ident=None,
             max_request_body_size=1 << 20,
             asyncore_use_poll=True,
+            channel_request_lookahead=1,  # an application can ask whether its caller has left
             channel_timeout=30,
             connection_limit=1000,
             # the guard has to see them: they tell a tunnel's callers from local ones

@@ -14,6 +14,7 @@ import requests
 from serving import DOWN, Rule
 
 from prospect_lib import signals
+from prospect_lib.acting import pusher
 from prospect_lib.attributes import prospect_group, prospect_service
 from prospect_lib.errors import ServiceError
 from prospect_lib.sandbox.app import create_app as create_sandbox
@@ -108,6 +109,20 @@ def test_an_invitation_reaches_the_visitor_once(settings, server):
     (invitation,) = heard
     assert (invitation["name"], invitation["version"]) == ("invite", 1)
     assert invitation["attributes"]["score"] == "0.6000"
+
+
+def test_who_has_left_is_not_taken_for_a_listener(settings):
+    visitor = str(uuid.uuid4())
+    address = f"{settings.sandbox_url}/api/v1/interventions?domain_userid={visitor}"
+    push = pusher(settings, "invite")
+    with requests.get(address, stream=True, timeout=5) as stream:
+        lines = stream.iter_lines()
+        assert next(lines) == b": connected"
+        assert push(visitor, {}) == "success"
+    deadline = time.monotonic() + 5
+    while push(visitor, {}) == "success":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_the_board_gets_every_score(server, sandbox):

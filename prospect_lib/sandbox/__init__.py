@@ -125,7 +125,13 @@ def serve(settings: Settings) -> None:
         except OSError as error:
             raise SettingsError(_occupied(settings)) from error
         app = create_app(settings)
-        server = waitress.create_server(app, sockets=[listening], threads=THREADS, ident=None)
+        server = waitress.create_server(
+            app,
+            sockets=[listening],
+            threads=THREADS,
+            ident=None,
+            channel_request_lookahead=1,  # to notice that a listener has left
+        )
         try:
             server.run()
         finally:

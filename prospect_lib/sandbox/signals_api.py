@@ -274,6 +274,7 @@ def pull() -> Response:
     targets = [f"{key}={value}" for key in request.args for value in request.args.getlist(key)]
     if _subscribers().full:
         raise Refusal(429, "too many listeners; close a page that waits for interventions")
-    response = Response(_subscribers().listen(targets), mimetype="text/event-stream")
+    gone = request.environ.get("waitress.client_disconnected", lambda: False)
+    response = Response(_subscribers().listen(targets, gone), mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -1,20 +1,69 @@
-/* A personal invitation in the corner of the page: never over what one reads, never twice. */
+/* The personal invitation. It comes through Signals, as an intervention for this visitor alone,
+   and shows in the corner of the page: never over what one reads, and once in a session. */
 
-const SEEN = "invited";
+const AGAIN = 5; // seconds before a stream that was refused is opened again
+const SEEN = "invited"; // the session that has seen it
+const WAITING = "invitation"; // one that came where it cannot be shown
+const FORMS = ["/demo", "/landing"];
+const DONE = "/thank-you"; // who has asked for a demo needs no invitation to
+const TEXTS = {
+  title: "Shall we run tomorrow's order for you?",
+  body: "You have seen how it works. In half an hour a planner shows you the same with the numbers of one of your shops.",
+  cta: "Pick a time",
+};
 
 /**
- * Show the card. `title`, `body` and `cta` (the label of its link to the demo form) are text.
- * Once per `session`, in all tabs; not where the form is, nor after it. True if shown.
+ * Listen for this visitor's interventions while the tab is visible: each stream holds one of the
+ * few connections that a browser keeps to a site. `session` gives the id of the visit.
+ * The promise settles when the stream is open, or cannot be opened now.
  */
-export function showInvitation({ title, body, cta }, session = "") {
-  const late = ["/demo", "/thank-you", "/landing"].includes(location.pathname);
-  if (late || localStorage.getItem(SEEN) === session) return false;
-  localStorage.setItem(SEEN, session);
-  document.body.append(card(title, body, cta));
-  return true;
+export function subscribe(visitor, session) {
+  const address = `/api/v1/interventions?domain_userid=${encodeURIComponent(visitor)}`;
+  if (location.pathname === DONE) localStorage.setItem(SEEN, session());
+  show(session());
+  let stream = null;
+  return new Promise((settled) => {
+    function follow() {
+      if (document.hidden) {
+        stream?.close();
+        stream = null;
+      } else if (!stream || stream.readyState === EventSource.CLOSED) {
+        stream = new EventSource(address);
+        stream.onopen = settled;
+        stream.onmessage = ({ data }) => receive(JSON.parse(data), session());
+        stream.onerror = ({ target }) => {
+          settled();
+          if (target.readyState === EventSource.CLOSED) setTimeout(follow, AGAIN * 1000);
+        };
+      }
+    }
+    document.addEventListener("visibilitychange", follow);
+    follow();
+  });
 }
 
-function card(title, body, cta) {
+/** Forget what this browser has seen: the next visitor is another one. */
+export function forget() {
+  [SEEN, WAITING].forEach((key) => localStorage.removeItem(key));
+}
+
+/** An intervention may bring its own words; others stand in where it has none. */
+function receive({ attributes }, session) {
+  const { title, body, cta } = { ...TEXTS, ...attributes };
+  localStorage.setItem(WAITING, JSON.stringify({ session, title, body, cta }));
+  show(session);
+}
+
+function show(session) {
+  const waiting = JSON.parse(localStorage.getItem(WAITING) ?? "null");
+  if (waiting?.session !== session || localStorage.getItem(SEEN) === session) return;
+  if ([...FORMS, DONE].includes(location.pathname)) return;
+  localStorage.setItem(SEEN, session);
+  localStorage.removeItem(WAITING);
+  document.body.append(card(waiting));
+}
+
+function card({ title, body, cta }) {
   const section = document.createElement("section");
   section.className = "invitation";
   section.setAttribute("role", "status"); // announced, and focus stays where it is

@@ -1,19 +1,15 @@
-/* The developer panel: what the prediction server says about the visitor of this page.
-   It uses the client that the server itself offers, /prospect.js. */
+/* The developer panel: what the prediction server says about the visitor of this page. It uses
+   the client that the server itself offers, /prospect.js. It shows the score and the reasons;
+   acting on them is left to the interventions that the server pushes (invitation.js). */
 
 import { appId, confirmed, tracker } from "./tracking.js";
-import { showInvitation } from "./invitation.js";
+import { forget, subscribe } from "./invitation.js";
 
 const EVERY = 10; // seconds between scores
 const AGAIN = 5; // seconds between looks for a server, while there is none
 const MOMENTS = ["interval", "page_view", "change", "play"]; // the last two are DOM events
 const PATIENCE = 2; // seconds to wait for the collector
 const KEPT = 60; // scores in the small chart
-const INVITATION = {
-  title: "Shall we run tomorrow's order for you?",
-  body: "You have seen how it works. In half an hour a planner shows you the same with the numbers of one of your shops.",
-  cta: "Pick a time",
-};
 const HOW_TO_START = "Start it with “make demo” or in notebook 04; this panel goes on by itself.";
 
 const panel = document.getElementById("panel");
@@ -169,7 +165,6 @@ function onScore(response) {
       ? "A new visitor: Signals has no attributes yet."
       : "";
   showState(response.stale ? "stale" : "live", note);
-  if (response.decision?.act) showInvitation(INVITATION, session());
 }
 
 /** An answer that says what is wrong is shown, and the client tries again; without an answer,
@@ -196,7 +191,8 @@ async function connect() {
     const { predict_url: url, predict_token: token, problem } = await (await fetch("/config.json")).json();
     if (!url) return later(`${problem ?? "No prediction server has been started yet."} ${HOW_TO_START}`);
     await loadScript(`${url}/prospect.js`);
-    await Promise.race([confirmed, pause(PATIENCE)]); // so that the first score knows this page
+    // so that the first score knows this page, and what follows from it finds somebody listening
+    await Promise.race([Promise.all([confirmed, listening]), pause(PATIENCE)]);
     window.prospect.start({ url, token, every: EVERY, on: MOMENTS, tracker, onScore, onError });
     scoreNow.disabled = false;
   } catch {
@@ -221,7 +217,7 @@ function setOpen(open) {
 function newVisitor() {
   tracker.clearUserData({ preserveSession: false, preserveUser: false });
   sessionStorage.clear();
-  localStorage.removeItem("invited");
+  forget();
   location.assign("/");
 }
 
@@ -243,5 +239,6 @@ function wire() {
 slot("visitor").textContent = tracker.getDomainUserId();
 slot("app").textContent = appId;
 wire();
+const listening = subscribe(tracker.getDomainUserId(), session);
 if (memory.latest()) showScore(memory.latest());
 connect();
