@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SITE := prospect_lib/sandbox/website
 
-.PHONY: demo once test lab bench clean
+.PHONY: demo once test lab bench retrain clean
 
 demo: $(VENV)/installed $(SITE)/node_modules/.package-lock.json
 	@$(BIN)/python -m prospect_lib demo
@@ -20,6 +20,12 @@ test: $(VENV)/installed-test $(SITE)/node_modules/.package-lock.json chromium
 
 lab: $(VENV)/installed $(SITE)/node_modules/.package-lock.json
 	$(BIN)/jupyter lab notebooks
+
+# The weekly job: make retrain SINCE=2026-01-01 UNTIL=2026-03-01 BACKEND=snowflake OUT=models
+# make turns every exit code but 0 into 2: a scheduler that reads the codes runs the command itself.
+retrain: $(VENV)/installed
+	@$(BIN)/python -m prospect_lib train $(if $(SINCE),--since $(SINCE)) $(if $(UNTIL),--until $(UNTIL)) \
+	  $(if $(BACKEND),--backend $(BACKEND)) $(if $(OUT),--out $(OUT))
 
 bench: $(VENV)/installed-test
 	$(BIN)/pip install -q -e ".[bench]"

@@ -9,6 +9,8 @@ from pathlib import Path
 from prospect_lib.errors import ProspectError
 from prospect_lib.settings import Settings
 
+BACKENDS = ("sandbox", "snowflake", "sample")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; an error the user can put right is one message and its exit code."""
@@ -44,16 +46,31 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--seconds", type=float, default=600, help="for how long")
     simulate.set_defaults(run=_simulate)
 
-    train = commands.add_parser("train", help="train a challenger; promote it if it is better")
-    train.add_argument("--data", metavar="sample|FILE", help="a file of events")
-    train.add_argument("--out", type=Path, help="the folder of models")
-    train.add_argument("--promote", choices=["if better", "always", "never"], default="if better")
-    train.add_argument("--tries", type=int, default=0, help="recipes to try in a small search")
-    train.set_defaults(run=_train)
+    _add_train(commands.add_parser("train", help="train a challenger; promote it if it is better"))
 
     serve = commands.add_parser("serve", help="the prediction server, in the foreground")
     serve.set_defaults(run=_serve)
     return parser
+
+
+def _add_train(train: argparse.ArgumentParser) -> None:
+    train.description = (
+        "Train on a window of events and let the new model meet the promoted one on rows that "
+        "neither has seen. Exit codes: 0 promoted, or the same data again; 10 the champion "
+        "stays; 11 the new model is worse than it, or than no model; others are errors."
+    )
+    train.add_argument("--since", metavar="MOMENT", help="no row is earlier, such as 2026-01-31")
+    train.add_argument("--until", metavar="MOMENT", help="as if the data ended here (UTC)")
+    train.add_argument("--backend", choices=BACKENDS, help="default: what the secrets say")
+    train.add_argument("--data", metavar="FILE", help="a file of events, in place of a backend")
+    train.add_argument("--out", type=Path, metavar="FOLDER", help="the folder of models")
+    train.add_argument("--promote", choices=["if better", "always", "never"], default="if better")
+    train.add_argument("--tries", type=int, default=0, help="recipes to try in a small search")
+    train.add_argument("--seed", type=int, default=0, help="of the rows each tree samples")
+    train.add_argument("--value", type=float, help="what engaging a right prospect is worth")
+    train.add_argument("--cost", type=float, help="what engaging a wrong one costs")
+    train.add_argument("--capacity", type=float, help="or: how many can be engaged a day")
+    train.set_defaults(run=_train)
 
 
 def _demo(settings: Settings, options: argparse.Namespace) -> None:
@@ -94,25 +111,17 @@ def _simulate(settings: Settings, options: argparse.Namespace) -> None:
 
 
 def _train(settings: Settings, options: argparse.Namespace) -> int:
-    from prospect_lib.attributes import prospect_group, sample_group
-    from prospect_lib.extract import extract
-    from prospect_lib.retrain import retrain
-    from prospect_lib.sample import sample_events
-    from prospect_lib.warehouse import open_warehouse
+    from prospect_lib import weekly
 
-    sample = options.data == "sample"
-    data = sample_events(settings.home) if sample else options.data
-    group = sample_group if sample else prospect_group
-    rows = extract(open_warehouse(settings, data), group)
-    outcome = retrain(
-        rows.table,
-        options.out or settings.home / ("models-sample" if sample else "models"),
-        promote=options.promote,
-        group=group,
-        tries=options.tries,
+    job = weekly.Job(
+        backend=options.backend,
+        file=options.data,
+        since=weekly.moment("--since", options.since),
+        until=weekly.moment("--until", options.until),
+        out=options.out,
     )
-    print(outcome.found.summary())
-    print(f"{outcome.version}: {outcome.because}")
+    wanted = ("promote", "tries", "seed", "value", "cost", "capacity")
+    outcome = weekly.run(settings, job, **{name: getattr(options, name) for name in wanted})
     return outcome.exit_code
 
 

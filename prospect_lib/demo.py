@@ -111,7 +111,14 @@ class Demo:
             f"Training set: {found['rows']:,} moments on the site, {found['positives']:,} "
             "followed by a form within the hour."
         )
-        outcome = retrain(rows.table, self.models, promote="always", seed=self.seed, resamples=100)
+        outcome = retrain(
+            rows.table,
+            self.models,
+            promote="always",
+            seed=self.seed,
+            resamples=100,
+            about=found,
+        )
         self.say(outcome.found.summary())
         self.say(
             f"Model {outcome.version} is promoted; its report.html is beside it in the "
@@ -189,7 +196,12 @@ def on_file(settings: Settings, data: str, say: Say = print, seed: int = SEED) -
         warehouse.close()
     say(f"Training set: {rows.manifest['rows']:,} rows, {rows.manifest['positives']:,} positive.")
     outcome = retrain(
-        rows.table, settings.home / "models-sample", promote="always", group=group, seed=seed
+        rows.table,
+        settings.home / "models-sample",
+        promote="always",
+        group=group,
+        seed=seed,
+        about=rows.manifest,
     )
     say(outcome.found.summary())
     return {

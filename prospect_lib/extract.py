@@ -77,7 +77,8 @@ def extract(
     if table.num_rows == 0:
         raise DataError(
             "no anchor is left: there is no anchor event whose horizon "
-            f"({anchors.horizon}) the data covers, or the population filters exclude all."
+            f"({anchors.horizon}) the data covers, or window and population filters exclude all. "
+            "Widen --since .. --until, or check app ids."
         )
     manifest = _manifest(table, sql, group, anchors, include_anchor)
     return TrainingSet(_with_truth(table, truth) if truth else table, manifest)

@@ -34,7 +34,13 @@ class Interval:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return f"{self:.3f}"
+
+    def __format__(self, spec: str) -> str:
+        if not spec.endswith("f"):
+            return format(str(self), spec)  # a width, as for any text
+        low, high = (format(end, spec) for end in (self.low, self.high))
+        return f"{format(self.value, spec)} [{low}, {high}]"
 
     @classmethod
     def of(cls, value: float, draws: Any) -> "Interval":

@@ -7,10 +7,10 @@ from typing import Any
 
 from prospect_lib import plots
 from prospect_lib.canvas import Picture
+from prospect_lib.comparison import CHALLENGER, CHAMPION, Comparison, versus
 from prospect_lib.decision import Threshold
 from prospect_lib.evaluation import Evaluation
 from prospect_lib.explanations import importance
-from prospect_lib.metrics import Interval
 from prospect_lib.model import ProspectModel
 from prospect_lib.splits import Split
 
@@ -66,26 +66,42 @@ def report_html(model: ProspectModel, found: Evaluation, split: Split, chosen: T
 
 
 def comparison_html(
-    names: Mapping[str, str],
-    differences: Mapping[str, Interval],
-    metrics: Mapping[str, Mapping[str, float]],
-    verdict: str,
+    champion: ProspectModel, challenger: ProspectModel, found: Comparison, verdict: str
 ) -> str:
-    """Champion against challenger on one page.
-
-    Args:
-        names: ``champion`` and ``challenger`` to their versions.
-        differences: challenger minus champion, by metric.
-        metrics: of both on the same rows, by role and metric.
-        verdict: what was decided and why.
-    """
-    head = ["metric", *(f"{role} {version}" for role, version in names.items()), "difference"]
+    """Champion against challenger on one page; ``verdict``: what was decided and why."""
+    models = {CHAMPION: champion, CHALLENGER: challenger}
+    about = found.about
+    lead = (
+        f"Both scored the same {about['rows']:,} moments ({about['positives']:,} followed by the "
+        f"goal) of {about['visitors']:,} visitors, {about['since'][:16]} to {about['until'][:16]} "
+        "UTC: later than anything, and of nobody, that either was trained on. Brackets are 95% "
+        "intervals over visitors."
+    )
+    metrics = found.metrics()
     rows = [
-        [metric, *(f"{metrics[role][metric]:.4f}" for role in names), str(interval)]
-        for metric, interval in differences.items()
+        [metric, *(f"{metrics[role][metric]:.4f}" for role in models), f"{interval:.4f}"]
+        for metric, interval in found.differences.items()
     ]
-    parts = [_text(verdict), _image(plots.challenge(differences)), _table(head, rows)]
+    parts = [
+        _text(f"Verdict: {verdict}."),
+        _text(lead),
+        _image(plots.challenge(found.differences)),
+        _image(versus(found)),
+        _section("The figures", _table(["metric", *models, "difference"], rows)),
+        _section("What each was trained on", _trained_on(models)),
+    ]
     return _PAGE.format(title="Champion against challenger", body="\n".join(parts))
+
+
+def _trained_on(models: Mapping[str, ProspectModel]) -> str:
+    rows = []
+    for role, model in models.items():
+        data, recipe = model.manifest["data"], model.manifest["recipe"]
+        window = f"{data['since'][:16]} to {data['until'][:16]}"
+        sizes = [f"{data[key]:,}" for key in ("rows", "positives", "visitors")]
+        rows.append([role, model.version, window, *sizes, str(recipe["rounds"])])
+    head = ["", "version", "window (UTC)", "moments", "positive", "visitors", "trees"]
+    return _table(head, rows)
 
 
 def _metrics_table(found: Evaluation) -> str:
@@ -101,12 +117,22 @@ def _facts(model: ProspectModel) -> str:
     facts: dict[str, Any] = {
         "attribute group": "{name} version {version}, hash {hash}".format(**manifest["group"]),
         "label": manifest["label"],
+        **_provenance(manifest["training_set"]),
         "recipe": manifest["recipe"],
         "calibration": manifest["calibration"]["method"],
         "features": ", ".join(model.encoder.names),
         "packages": ", ".join(f"{k} {v}" for k, v in manifest["packages"].items()),
     }
     return _table(["", ""], [[name, str(fact)] for name, fact in facts.items()])
+
+
+def _provenance(about: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Where the rows came from, enough to build them again."""
+    if about is None:
+        return {}
+    names = {"since": "rows since", "until": "rows until", "anchors": "anchors"}
+    names |= {"sql_sha256": "SQL, SHA-256 (its text is in manifest.json)"}
+    return {title: about[name] for name, title in names.items() if name in about}
 
 
 def _section(title: str, *parts: str) -> str:

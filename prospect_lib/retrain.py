@@ -18,23 +18,22 @@ import pyarrow as pa
 from snowplow_signals import StreamAttributeGroup
 
 from prospect_lib.attributes import prospect_group
-from prospect_lib.bundle import replace_file
+from prospect_lib.bundle import MANIFEST, replace_file
+from prospect_lib.comparison import compare
 from prospect_lib.decision import Threshold, choose
 from prospect_lib.errors import DataError, ModelError
 from prospect_lib.evaluation import MODEL, PRIOR, Evaluation, evaluate
 from prospect_lib.features import features_of
-from prospect_lib.metrics import Interval, Scored, score_rows, visitor_draws
+from prospect_lib.metrics import Interval, visitor_draws
 from prospect_lib.model import GOAL, ProspectModel
 from prospect_lib.report import comparison_html, report_html
 from prospect_lib.search import search
-from prospect_lib.sources import labels
 from prospect_lib.splits import HORIZON, Split, honest_split
 from prospect_lib.training import Recipe
 
 Promote = Literal["if better", "always", "never"]
 PROMOTED, KEPT, WORSE = 0, 10, 11
-CURRENT = "current"
-_COMPARED = ("log_loss", "pr_auc", "roc_auc", "brier", "calibration_error", "lift_top_10")
+CURRENT, REPORT, COMPARISON = "current", "report.html", "comparison.html"
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,7 @@ class Outcome:
         because: the reason in words.
         exit_code: for a scheduler, see the module.
         differences: challenger minus champion, by metric; empty where there was none.
+        repeated: an earlier run on the same data left the same bytes.
     """
 
     version: str
@@ -66,6 +66,7 @@ class Outcome:
     exit_code: int
     differences: Mapping[str, Interval]
     found: Evaluation
+    repeated: bool
 
 
 def retrain(
@@ -87,9 +88,10 @@ def retrain(
         DataError: the rows cannot train or judge a model.
     """
     new = train(table, group=group, **options)
+    repeated = (models / new.model.version / MANIFEST).is_file()  # a version names its content
     folder = new.model.save(models / new.model.version)
     page = report_html(new.model, new.found, new.split, new.chosen)
-    replace_file(folder / "report.html", page.encode())
+    replace_file(folder / REPORT, page.encode())
     differences, code, because = _decide(new, table, models, folder, group)
     if promote == "always" and code != PROMOTED:
         code, because = PROMOTED, f"promoted because it was asked for, though {because}"
@@ -97,8 +99,16 @@ def retrain(
         code, because = KEPT, f"not promoted because it was asked for, though {because}"
     if code == PROMOTED:
         replace_file(models / CURRENT, f"{new.model.version}\n".encode())
-    promoted = code == PROMOTED
-    return Outcome(new.model.version, folder, promoted, because, code, differences, new.found)
+    return Outcome(
+        version=new.model.version,
+        folder=folder,
+        promoted=code == PROMOTED,
+        because=because,
+        exit_code=code,
+        differences=differences,
+        found=new.found,
+        repeated=repeated,
+    )
 
 
 def train(
@@ -135,33 +145,6 @@ def train(
     return Candidate(model, found, chosen, split)
 
 
-def compare(
-    champion: ProspectModel,
-    challenger: ProspectModel,
-    table: pa.Table,
-    horizon: timedelta = HORIZON,
-) -> tuple[dict[str, Interval], dict[str, dict[str, float]]]:
-    """Both on the rows later than anything either was trained on, of visitors new to both.
-
-    Raises:
-        DataError: no such rows with both outcomes are left.
-    """
-    models = {"champion": champion, "challenger": challenger}
-    ends = [datetime.fromisoformat(m.manifest["data"]["until"]) for m in models.values()]
-    split = honest_split(table, cut=max(ends) + horizon, horizon=horizon)
-    label = labels(split.test)
-    sides: dict[str, Scored] = {
-        role: score_rows(label, model.predict(split.test), split.test_weight)
-        for role, model in models.items()
-    }
-    draws = visitor_draws(split.test["domain_userid"])
-    differences = {
-        metric: draws.difference(metric, sides["challenger"], sides["champion"])
-        for metric in _COMPARED
-    }
-    return differences, {role: rows.metrics() for role, rows in sides.items()}
-
-
 def _decide(
     new: Candidate, table: pa.Table, models: Path, folder: Path, group: StreamAttributeGroup
 ) -> tuple[Mapping[str, Interval], int, str]:
@@ -178,14 +161,13 @@ def _decide(
     except ModelError as error:
         return {}, PROMOTED, f"the champion cannot be used any more: {error}"
     try:
-        differences, metrics = compare(champion, new.model, table, new.split.horizon)
+        found = compare(champion, new.model, table, new.split.horizon)
     except DataError as error:
         return {}, KEPT, f"no comparison is possible: {error}"
-    code, because = verdict(differences["log_loss"])
-    names = {"champion": champion.version, "challenger": new.model.version}
-    page = comparison_html(names, differences, metrics, because)
-    replace_file(folder / "comparison.html", page.encode())
-    return differences, code, because
+    code, because = verdict(found.differences["log_loss"])
+    page = comparison_html(champion, new.model, found, because)
+    replace_file(folder / COMPARISON, page.encode())
+    return found.differences, code, because
 
 
 def verdict(log_loss: Interval) -> tuple[int, str]:

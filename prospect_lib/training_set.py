@@ -7,7 +7,7 @@ that very moment; ``include_anchor=False`` leaves them out, as Snowplow's tutori
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from snowplow_signals import AttributeGroup, Event
 from snowplow_signals.models.model import Attribute
@@ -83,6 +83,10 @@ class Anchors:
         first_seen: only visitors first seen this long before the end of the data, as
             (earliest, latest), such as 60 to 30 days; ``None`` means any.
         excluded: names of events that are left out altogether.
+        since: no row is earlier (earlier events still count in features); a moment
+            without a zone is UTC.
+        until: as if the data ended here: no row, label or population looks further, so
+            the same window gives the same rows next week.
     """
 
     at: Sequence[Event] = (PAGE_VIEW,)
@@ -91,6 +95,8 @@ class Anchors:
     app_ids: Sequence[str] = ()
     first_seen: tuple[timedelta, timedelta] | None = None
     excluded: Sequence[str] = ()
+    since: datetime | None = None
+    until: datetime | None = None
 
     def sql(self, *, events: str, key: str = "domain_userid", dialect: str = "duckdb") -> str:
         """SELECT the key, ``anchor_ts`` and ``label`` of each anchor, in order.
@@ -100,6 +106,11 @@ class Anchors:
         """
         if self.horizon <= timedelta():
             raise DataError(f"horizon={self.horizon} must be longer than nothing, such as 1 hour.")
+        if self.since and self.until and _utc(self.since) >= _utc(self.until):
+            raise DataError(
+                f"the window is empty: since {self.since:%Y-%m-%d %H:%M} is not before until "
+                f"{self.until:%Y-%m-%d %H:%M}. Exchange them, or widen --since .. --until."
+            )
         sql = dialect_of(dialect)
         parts = {
             "key": sql.identifier(key),
@@ -118,10 +129,14 @@ class Anchors:
         return _ANCHORS.format(**parts)
 
     def _kept(self, sql: Dialect) -> str:
-        if not self.excluded:
-            return ""
-        names = ", ".join(sql.text(name) for name in self.excluded)
-        return f" AND {sql.identifier('event_name')} NOT IN ({names})"
+        conditions = []
+        if self.excluded:
+            names = ", ".join(sql.text(name) for name in self.excluded)
+            conditions.append(f"{sql.identifier('event_name')} NOT IN ({names})")
+        if self.until is not None:
+            ts = f"CAST({sql.identifier('derived_tstamp')} AS {sql.timestamp_type})"
+            conditions.append(f"{ts} < {_moment(self.until, sql)}")
+        return "".join(f" AND {condition}" for condition in conditions)
 
     def _population(self, sql: Dialect) -> str:
         conditions = []
@@ -130,6 +145,8 @@ class Anchors:
         if self.first_seen is not None:
             earliest, latest = (sql.interval(age) for age in self.first_seen)
             conditions.append(f"first_ts BETWEEN data_end - {earliest} AND data_end - {latest}")
+        if self.since is not None:
+            conditions.append(f"ts >= {_moment(self.since, sql)}")
         return "".join(f" AND {condition}" for condition in conditions)
 
 
@@ -184,3 +201,12 @@ ORDER BY 1, 2"""
 def _is_any(patterns: Sequence[Event], sql: Dialect) -> str:
     attribute = Attribute(name="x", type="int64", events=list(patterns), aggregation="counter")
     return matches(attribute, sql) or "TRUE"
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _moment(moment: datetime, sql: Dialect) -> str:
+    text = _utc(moment).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
+    return f"CAST({sql.text(text)} AS {sql.timestamp_type})"

@@ -4,13 +4,14 @@ The other two guards have theirs in ``test_evaluation`` (a shuffled label, a vis
 both sides) and in ``test_splits`` (the gap of one horizon).
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 import duckdb
 import numpy as np
 import pytest
 
 from prospect_lib.attributes import sample_group
+from prospect_lib.errors import DataError
 from prospect_lib.training_set import Anchors, features_sql
 
 START, DAYS, VISITORS = datetime(2026, 3, 1), 10, 40
@@ -67,3 +68,36 @@ def test_an_outcome_that_is_not_known_yet_is_no_negative(events):
     latest = max(row[1] for row in rows)
     assert latest <= last - timedelta(hours=1)
     assert latest > last - timedelta(hours=3)  # and not more is left out than need be
+
+
+def test_a_window_that_ends_in_the_past_knows_nothing_of_what_followed(events):
+    """The weekly job for a past week gives what it would have given in that week."""
+
+    def window():
+        sql = Anchors(since=START + timedelta(days=2), until=MIDDLE).sql(events="events")
+        return events.execute(sql).fetchall()
+
+    before = window()
+    events.execute("DELETE FROM events WHERE derived_tstamp >= ?", [MIDDLE])
+    assert before == window()
+    assert len(before) > 200
+    assert START + timedelta(days=2) <= min(row[1] for row in before)
+    assert max(row[1] for row in before) <= MIDDLE - timedelta(hours=1)
+
+
+def test_a_window_cuts_rows_but_not_what_features_look_back_on(events):
+    since = START + timedelta(days=5)
+    late = Anchors(since=since)
+    sql = features_sql(sample_group, events="events", anchors=f"({late.sql(events='events')})")
+    rows = events.execute(f"SELECT * FROM ({sql}) ORDER BY ALL").fetchall()
+    everything = training_rows(events, START + timedelta(days=99))
+    assert rows == sorted(row for row in everything if row[1] >= since)
+
+
+def test_a_zone_is_respected_and_an_empty_window_refused():
+    tokyo = timezone(timedelta(hours=9))
+    assert "2026-03-01 15:00:00" in Anchors(until=datetime(2026, 3, 2, tzinfo=tokyo)).sql(
+        events="events", dialect="snowflake"
+    )
+    with pytest.raises(DataError, match=r"window is empty.*widen --since"):
+        Anchors(since=MIDDLE, until=MIDDLE).sql(events="events")

@@ -6,10 +6,12 @@ import pyarrow.compute as pc
 import pytest
 from synthetic import START, training_table
 
+from prospect_lib.comparison import compare, unseen
 from prospect_lib.errors import DataError
 from prospect_lib.metrics import Interval
 from prospect_lib.model import ProspectModel
-from prospect_lib.retrain import KEPT, PROMOTED, WORSE, compare, retrain, train, verdict
+from prospect_lib.retrain import KEPT, PROMOTED, WORSE, retrain, train, verdict
+from prospect_lib.splits import HELD_OUT, HORIZON, visitor_fractions
 from prospect_lib.training import Recipe
 
 QUICK = {"recipe": Recipe(rounds=30), "calibrate": False, "resamples": 30}
@@ -76,6 +78,11 @@ def test_a_better_challenger_replaces_the_champion(table, last_week, tmp_path):
     page = (outcome.folder / "comparison.html").read_text()
     assert champion.version in page
     assert "better than the champion beyond noise" in page
+    assert page.count("data:image/png;base64,") == 2
+    assert "http" not in page
+    for role in (champion, outcome):
+        assert role.found.about["train_rows"] > 0
+        assert f"{role.found.about['train_rows']:,}" in page  # what each was trained on
 
 
 def test_a_worse_challenger_is_refused_aloud(table, last_week, tmp_path):
@@ -125,8 +132,21 @@ def test_the_champion_is_only_judged_on_what_it_has_not_seen(table):
     newer.manifest["data"] = {**model.manifest["data"], "until": "2099-01-01T00:00:00+00:00"}
     with pytest.raises(DataError, match="test side is empty"):
         compare(newer, model, table)
-    differences, _ = compare(model, model, table)
-    assert differences["log_loss"] == Interval(0, 0, 0)
+    assert compare(model, model, table).differences["log_loss"] == Interval(0, 0, 0)
+
+
+def test_a_visitor_the_champion_saw_before_the_window_began_is_not_new(table):
+    """With a window that moves on, the champion's oldest visitors are not in the table."""
+    model = train(table, **QUICK).model
+    older = ProspectModel(model.booster, model.manifest, model.features)
+    older.manifest["data"] = {**model.manifest["data"], "since": "2020-01-01T00:00:00+00:00"}
+    everyone, held_out = compare(model, model, table).about, compare(older, model, table).about
+    assert 0 < held_out["visitors"] < everyone["visitors"]
+    left = unseen([older, model], table, HORIZON).test["domain_userid"]
+    assert (visitor_fractions(left) < HELD_OUT).all()
+    nobody = table.filter(pa.array(visitor_fractions(table["domain_userid"]) >= HELD_OUT))
+    with pytest.raises(DataError, match="neither model has seen"):
+        compare(older, model, nobody)
 
 
 @pytest.mark.parametrize(
