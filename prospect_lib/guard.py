@@ -8,24 +8,38 @@ and needs the token that ``tunnel.open_tunnel`` creates.
 
 import hmac
 import ipaddress
+import math
 import secrets
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask, Request, Response, g, request
-from flask_cors import CORS
-from flask_limiter import Limiter
-from werkzeug.exceptions import Forbidden, Unauthorized
+from flask_cors.core import get_cors_options, set_cors_headers
+from limits import parse
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
+from werkzeug.exceptions import Forbidden, TooManyRequests, Unauthorized
 
-_FORWARDED = ("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded", "Via")
-_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "cross-origin",  # CORS decides who may read
-}
+_FORWARDED = (
+    "HTTP_X_FORWARDED_FOR",
+    "HTTP_X_FORWARDED_HOST",
+    "HTTP_X_FORWARDED_PROTO",
+    "HTTP_FORWARDED",
+    "HTTP_VIA",
+)
+_HEADERS = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "cross-origin"),  # CORS decides who may read
+    ("Vary", "Origin"),
+]
+Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 @dataclass(frozen=True)
@@ -95,34 +109,74 @@ class Guard:
                 "Send the token of the tunnel's snippet as 'Authorization: Bearer <token>'."
             )
 
-    def protect(self, app: Flask, caller_limit: str) -> Limiter:
-        """Add CORS, rate limits per caller and security headers to every route."""
-        CORS(
-            app,
-            origins=[*self.origins],
-            methods=["GET", "POST"],
-            allow_headers=["Content-Type", "Authorization", "ngrok-skip-browser-warning"],
-            expose_headers=["Retry-After"],
-            max_age=600,
-            always_send=False,
-        )
-        app.after_request(_add_headers)
+    def protect(self, app: Flask, caller_limit: str, visitor_limit: str) -> None:
+        """Add CORS, rate limits per caller and security headers to every route.
+
+        Args:
+            caller_limit: such as ``"120 per minute"``; local callers have none.
+            visitor_limit: as many scores of one visitor, for ``admit_visitor``.
+        """
+        self._per_caller = Limit(caller_limit)
+        self._per_visitor = Limit(visitor_limit)
         app.before_request(self._identify)
-        limiter = Limiter(
-            lambda: str(g.caller.key),
-            app=app,
-            default_limits=[caller_limit],
-            storage_uri="memory://",
+        options = get_cors_options(
+            app,
+            {
+                "origins": [*self.origins],
+                "methods": ["GET", "POST"],
+                "allow_headers": ["Content-Type", "Authorization", "ngrok-skip-browser-warning"],
+                "expose_headers": ["Retry-After"],
+                "max_age": 600,
+                "always_send": False,
+                "vary_header": False,
+            },
         )
-        limiter.request_filter(lambda: bool(g.caller.local))
-        return limiter
+
+        @app.after_request
+        def allow(response: Response) -> Response:
+            if "HTTP_ORIGIN" in request.environ:
+                set_cors_headers(response, options)
+            return response
+
+        app.wsgi_app = _with_headers(app.wsgi_app)  # type: ignore[method-assign, assignment]
+
+    def admit_visitor(self, visitor: str) -> None:
+        """Count a question from outside about one visitor.
+
+        Raises:
+            TooManyRequests: more than the limit.
+        """
+        if not g.caller.local:
+            self._per_visitor.hit(visitor)
 
     def _identify(self) -> None:
-        g.caller = self.caller(request)
-        if not g.caller.local:
+        g.caller = caller = self.caller(request)
+        if not caller.local:
             self.public_requests += 1
+            self._per_caller.hit(caller.key)
 
 
+class Limit:
+    """So many in a window of time, for each key: ``Limit("30 per minute")``."""
+
+    def __init__(self, text: str) -> None:
+        self._allowed, self._strategy = parse(text), FixedWindowRateLimiter(MemoryStorage())
+
+    def hit(self, key: str) -> None:
+        """Count one.
+
+        Raises:
+            TooManyRequests: it is one too many; ``retry_after`` is in seconds.
+        """
+        if not self._strategy.hit(self._allowed, key):
+            until = self._strategy.get_window_stats(self._allowed, key).reset_time
+            raise TooManyRequests(
+                f"More than {self._allowed}. Come back when Retry-After has passed.",
+                retry_after=max(1, math.ceil(until - time.time())),
+            )
+
+
+@lru_cache(256)
 def is_loopback(host: str | None) -> bool:
     """Whether a host name or address is this machine's own: ``localhost``, ``127.0.0.1``."""
     if host in (None, "localhost"):
@@ -134,15 +188,32 @@ def is_loopback(host: str | None) -> bool:
 
 
 def _is_local(asked: Request) -> bool:
-    if not is_loopback(asked.remote_addr) or any(name in asked.headers for name in _FORWARDED):
+    environ = asked.environ
+    if not is_loopback(asked.remote_addr) or any(name in environ for name in _FORWARDED):
         return False
-    try:  # a page may make a browser ask us under any name that it lets point here
-        return is_loopback(urlsplit(f"//{asked.host}").hostname)
+    # a page may make a browser ask us under any name that it lets point here
+    return _is_loopback_name(asked.host)
+
+
+@lru_cache(256)
+def _is_loopback_name(host: str) -> bool:
+    """The same of a host as the Host header has it, with or without a port."""
+    try:
+        return is_loopback(urlsplit(f"//{host}").hostname)
     except ValueError:
         return False
 
 
-def _add_headers(response: Response) -> Response:
-    response.headers.extend(_HEADERS)
-    response.headers.setdefault("Cache-Control", "no-store")
-    return response
+def _with_headers(inner: Wsgi) -> Wsgi:
+    """Add the security headers to whatever an application answers."""
+
+    def outer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+            headers += _HEADERS
+            if not any(name == "Cache-Control" for name, _ in headers):
+                headers.append(("Cache-Control", "no-store"))
+            return start_response(status, headers, *error)
+
+        return inner(environ, start)
+
+    return outer

@@ -2,13 +2,10 @@
 
 import json
 import logging
-import math
-import time
 import traceback
 from pathlib import Path
 
 from flask import Flask, Response, g
-from flask_limiter import Limiter
 from werkzeug.exceptions import HTTPException
 
 from prospect_lib.contract import BadBodyError
@@ -18,15 +15,12 @@ log = logging.getLogger(__name__)
 RETRY_LATER = "Try again shortly; the server's owner finds the reason in /health."
 
 
-def answer_errors(app: Flask, limiter: Limiter) -> None:
-    """Register the handlers; ``limiter`` knows when a caller may come back."""
+def answer_errors(app: Flask) -> None:
+    """Register the handlers."""
 
     @app.errorhandler(HTTPException)
     def refused(error: HTTPException) -> Response:
         answer = problem(error.code or 400, error.name, error.description or "")
-        if error.code == 429 and limiter.current_limit is not None:
-            wait = math.ceil(limiter.current_limit.reset_at - time.time())
-            answer.headers["Retry-After"] = str(max(1, wait))
         for name, value in error.get_headers():
             if name in ("Allow", "Retry-After"):
                 answer.headers[name] = value

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from flask import Flask, Response, g, request
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -113,12 +112,9 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.extensions["prospect_guard"] = guard
     monitor.watch(app)
-    limiter = guard.protect(app, options.caller_limit)
-    answer_errors(app, limiter)
-    limited = limiter.limit(
-        options.visitor_limit, key_func=lambda: str(g.visitor), override_defaults=False
-    )
-    _add_predict(app, guard, limited, predictor, followers, clock)
+    guard.protect(app, options.caller_limit, options.visitor_limit)
+    answer_errors(app)
+    _add_predict(app, guard, predictor, followers, clock)
     _add_pages(app, guard, monitor, Readiness(predictor, current, clock))
     return app
 
@@ -126,29 +122,23 @@ def create_app(
 def _add_predict(
     app: Flask,
     guard: Guard,
-    limited: Any,
     predictor: Predictor,
     followers: list[Follower],
     clock: Callable[[], datetime],
 ) -> None:
-    def score() -> Response:
-        visitor: str = g.visitor
+    @app.post("/predict")
+    def predict() -> Response:
+        guard.admit(request, score_only=True)
+        if not request.is_json:
+            raise UnsupportedMediaType("Send JSON as 'Content-Type: application/json'.")
+        visitor = parse_request(request.get_data(cache=False)).domain_userid
+        guard.admit_visitor(visitor)
         answer = predictor.predict(visitor, clock())
         body = answer.model_dump_json().encode()
         record = b'{"domain_userid":"%s",%s' % (visitor.encode(), body[1:])
         for follow in followers:
             follow(visitor, answer, record)
         return _json(body if g.caller.trusted else answer.model_copy(update=_FOR_THE_PUBLIC))
-
-    limited_score = limited(score)
-
-    @app.post("/predict")
-    def predict() -> Response:
-        guard.admit(request, score_only=True)
-        if not request.is_json:
-            raise UnsupportedMediaType("Send JSON as 'Content-Type: application/json'.")
-        g.visitor = parse_request(request.get_data()).domain_userid
-        return score() if g.caller.local else limited_score()
 
 
 def _add_pages(app: Flask, guard: Guard, monitor: Monitor, readiness: Readiness) -> None:
