@@ -11,6 +11,7 @@ Example::
 """
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,6 +39,7 @@ from prospect_lib.calibration import Calibration, sigmoid
 from prospect_lib.encoding import Encoder, Matrix
 from prospect_lib.errors import ModelError
 from prospect_lib.features import Feature, features_of, from_attributes
+from prospect_lib.one_row import OneRow
 from prospect_lib.sources import Source, Survey, refuse_constant, survey
 from prospect_lib.splits import Floats
 from prospect_lib.training import (
@@ -91,6 +93,7 @@ class ProspectModel:
         self.manifest: dict[str, Any] = dict(manifest)
         self.features = tuple(features)
         self.encoder = Encoder.from_json(manifest["features"])
+        self._one_row = OneRow(booster, self.encoder.types)
         self.calibration = Calibration.from_json(manifest["calibration"])
 
     @classmethod
@@ -198,7 +201,9 @@ class ProspectModel:
 
     def contributions(self, table: pa.Table) -> Floats:
         """TreeSHAP log-odds of each feature and, last, the bias: shape (rows, features + 1)."""
-        return self._contributions(self._rows(self.encoder.matrix(table)))
+        rows = xgb.DMatrix(self.encoder.matrix(table), feature_types=self.encoder.types)
+        found = self.booster.predict(rows, pred_contribs=True, validate_features=False)
+        return np.asarray(found, dtype=np.float64)
 
     def score(self, attributes: Mapping[str, Any], at: datetime, *, explain: bool = True) -> Score:
         """Score one prospect's attributes, as Signals gave them, at a moment.
@@ -208,13 +213,11 @@ class ProspectModel:
         """
         values = from_attributes(attributes, at, self.features)
         row = self.encoder.row(values)
+        margin = self._one_row.margin(row)
         if not explain:
-            margin = float(self._margins(row)[0])
             return Score(self._calibrated(margin), values, {}, 0.0, margin)
-        rows = self._rows(row)  # one for both questions: making it costs as much as either
-        margin = float(self.booster.predict(rows, output_margin=True, validate_features=False)[0])
-        *shares, bias = self._contributions(rows)[0].tolist()
-        if not np.isclose(sum(shares) + bias, margin, rtol=1e-4, atol=1e-4):
+        *shares, bias = self._one_row.contributions(row)
+        if not math.isclose(sum(shares) + bias, margin, rel_tol=1e-4, abs_tol=1e-4):
             raise ModelError(
                 f"explanations add up to {sum(shares) + bias}, the margin is {margin}. "
                 "The bundle is damaged or needs another xgboost; train it again."
@@ -264,16 +267,6 @@ class ProspectModel:
 
     def _calibrated(self, margin: float) -> float:
         return float(self.calibration.apply(sigmoid([margin]))[0])
-
-    def _rows(self, matrix: Matrix) -> xgb.DMatrix:
-        threads = 1 if len(matrix) == 1 else None
-        return xgb.DMatrix(matrix, feature_types=self.encoder.types, nthread=threads)
-
-    def _contributions(self, rows: xgb.DMatrix) -> Floats:
-        # the encoder has put the columns in order; for one row, XGBoost's look at their
-        # names would take twice as long as the explanation itself
-        found = self.booster.predict(rows, pred_contribs=True, validate_features=False)
-        return np.asarray(found, dtype=np.float64)
 
 
 def top_reasons(names: Sequence[str], shares: Sequence[float], top: int = TOP) -> dict[str, float]:
