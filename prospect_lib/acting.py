@@ -5,6 +5,7 @@
 shows each score on the local sandbox's board.
 """
 
+import contextlib
 import logging
 import queue
 import threading
@@ -31,7 +32,7 @@ class Background:
     new ones are dropped: whatever happens here, scores go out."""
 
     def __init__(self, waiting: int = 1000) -> None:
-        self._jobs: queue.Queue[Callable[[], object]] = queue.Queue(waiting)
+        self._jobs: queue.Queue[Callable[[], object] | None] = queue.Queue(waiting)
         self._start = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -50,6 +51,15 @@ class Background:
         self._jobs.put(done.set)
         done.wait()
 
+    def close(self, patience: float = 2.0) -> None:
+        """Let the jobs that wait be done, for so many seconds; another job starts anew."""
+        with self._start:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            with contextlib.suppress(queue.Full):
+                self._jobs.put(None, timeout=patience)
+            thread.join(patience)
+
     def _ensure_thread(self) -> None:
         with self._start:
             if self._thread is None:
@@ -57,8 +67,7 @@ class Background:
                 self._thread.start()
 
     def _run(self) -> None:
-        while True:
-            job = self._jobs.get()
+        while (job := self._jobs.get()) is not None:
             try:
                 job()
             except Exception as error:  # noqa: BLE001 - a failed job must not end the thread

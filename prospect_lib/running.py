@@ -67,11 +67,14 @@ class Server:
         return self
 
     def stop(self) -> None:
-        """Answer the requests in flight, close, and wait for it; harmless if not running."""
+        """Answer the requests in flight, close, write what waits to be written, and wait for
+        all of it; harmless if not running."""
         if self._thread is not None:
             self._stopping.set()
             self._thread.join()
             self._thread = None
+            for close in self.app.extensions.get("prospect_closers", ()):
+                close()
 
     def __enter__(self) -> "Server":
         return self.start()

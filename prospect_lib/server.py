@@ -106,9 +106,9 @@ def create_app(
     )
     predictor = Predictor(current, live, decision=options.decision, explain=options.explain)
     guard = Guard((*_site(settings), *options.origins), public_scores=options.public_scores)
-    followers = [monitor.scored, *_followers(settings, options, group, push)]
-
     app = Flask(__name__, static_folder=None)
+    closers = app.extensions["prospect_closers"] = list[Callable[[], None]]()
+    followers = [monitor.scored, *_followers(settings, options, group, push, closers)]
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.extensions["prospect_guard"] = guard
     monitor.watch(app)
@@ -189,13 +189,19 @@ def _current(
 
 
 def _followers(
-    settings: Settings | None, options: Options, group: AttributeGroup, push: Push | None
+    settings: Settings | None,
+    options: Options,
+    group: AttributeGroup,
+    push: Push | None,
+    closers: list[Callable[[], None]],
 ) -> list[Follower]:
-    """What is done with each answer, beside sending it."""
+    """What is done with each answer, beside sending it; ``closers`` gets what ends it."""
     background, found = Background(), list[Follower]()
+    closers.append(background.close)
     if settings is not None and options.served_days:
         served = ServedLog(settings.home / "served", keep_days=options.served_days)
         found.append(lambda _visitor, answer, record: served.append(record, answer.scored_at))
+        closers.append(served.close)
     if push is None and settings is not None:
         push = pusher(settings, options.decision)
     if push is not None and options.interventions:

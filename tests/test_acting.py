@@ -1,6 +1,8 @@
 """Once a session, in the background, and whatever fails there stays there."""
 
 import logging
+import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -136,3 +138,21 @@ def test_too_many_jobs_are_dropped(caplog):
     assert all(record.levelno == logging.WARNING for record in caplog.records)
     gate.set()
     background.wait()
+
+
+def test_closing_does_what_waits_and_another_job_starts_anew():
+    background, done = Background(), []
+    for number in range(2):
+        background.submit(lambda number=number: done.append(number))
+        background.close()
+        background.close()
+        assert done == list(range(number + 1))
+
+
+def test_closing_does_not_wait_for_ever():
+    background, stuck = Background(), threading.Event()
+    background.submit(stuck.wait)
+    start = time.monotonic()
+    background.close(patience=0.1)
+    assert time.monotonic() - start < 2
+    stuck.set()

@@ -493,6 +493,8 @@ def test_every_score_is_logged_for_audit(tmp_path: Path):
     app = app_of(settings=Settings(home=tmp_path, sandbox_port=1), push=lambda *_: "success")
     answer = post(app).get_json()
     post(app, {})
+    for close in app.extensions["prospect_closers"]:
+        close()
     (line,) = (tmp_path / "served" / "2026-11-23.ndjson").read_text().splitlines()
     assert json.loads(line) == {"domain_userid": VISITOR, **answer}
 
@@ -650,6 +652,15 @@ def test_stopping_answers_what_is_in_flight():
     server.stop()
     asking.join(5)
     assert answers == [200]
+
+
+def test_stopping_writes_what_was_served(tmp_path: Path):
+    settings = Settings(home=tmp_path, sandbox_port=1)
+    with Server(app_of(settings=settings, push=lambda *_: "success"), port=0) as server:
+        for _ in range(5):
+            assert ask(server).status_code == 200
+    served = (tmp_path / "served" / "2026-11-23.ndjson").read_text()
+    assert served.count(VISITOR) == 10, "in the key and among the attributes"
 
 
 def test_a_port_in_use():
