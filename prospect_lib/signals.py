@@ -19,10 +19,10 @@ from typing import Any, NoReturn
 import jwt
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 from snowplow_signals import Service, Signals, SignalsSandbox
 
 from prospect_lib.attributes import prospect_service
+from prospect_lib.deadline import kept_session, until
 from prospect_lib.errors import ServiceError, SettingsError
 from prospect_lib.settings import SANDBOX_KEYS, SIGNALS_KEYS, Settings
 
@@ -94,11 +94,13 @@ def console_token(
         ServiceError: the console refuses the key or does not answer.
     """
     try:
-        answer = requests.get(
-            f"{console}/{org}/credentials/v3/token",
-            headers={"X-API-Key-Id": key_id, "X-API-Key": key},
-            timeout=timeout,
-        )
+        with until(time.monotonic() + timeout), kept_session(console, connections=1) as session:
+            answer = session.get(
+                f"{console}/{org}/credentials/v3/token",
+                headers={"X-API-Key-Id": key_id, "X-API-Key": key},
+                timeout=timeout,
+                allow_redirects=False,  # the key is for the console alone
+            )
         answer.raise_for_status()
         return str(answer.json()["accessToken"])
     except requests.HTTPError as error:
@@ -106,7 +108,7 @@ def console_token(
             f"Snowplow's console answered {error.response.status_code} to the API key. Check "
             "SP_API_KEY, SP_API_KEY_ID and SP_ORG_ID."
         ) from None
-    except (requests.RequestException, ValueError, KeyError, TypeError) as error:
+    except (requests.RequestException, OSError, ValueError, KeyError, TypeError) as error:
         raise ServiceError(
             f"no token from Snowplow's console ({type(error).__name__}). Try again."
         ) from None
@@ -175,7 +177,7 @@ class AttributeReader:
         self.service, self.key, self.timeout = service, key, timeout
         self._url = f"{api_url.rstrip('/')}/api/v1/get-online-attributes"
         self._token = token
-        self._session = _session(api_url, connections)
+        self._session = kept_session(api_url, connections)
 
     def read(self, identifier: str) -> dict[str, Any]:
         """Every attribute of the service, ``None`` where there is no value.
@@ -227,10 +229,18 @@ class AttributeReader:
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
-        with self._session.post(
-            self._url, json=body, headers=headers, timeout=left, stream=True, allow_redirects=False
-        ) as answer:
-            return answer.status_code, _content(answer, deadline)
+        with (
+            until(deadline),
+            self._session.post(
+                self._url,
+                json=body,
+                headers=headers,
+                timeout=left,
+                stream=True,
+                allow_redirects=False,
+            ) as answer,
+        ):
+            return answer.status_code, _content(answer)
 
     def _refuse(self, status: int) -> NoReturn:
         advice = {
@@ -254,28 +264,14 @@ class AttributeReader:
             ) from None
 
 
-def _session(api_url: str, connections: int) -> requests.Session:
-    session = requests.Session()
-    # Proxies are looked up once. Left on, trust_env would look them up at every call and
-    # let a ~/.netrc replace our Authorization header.
-    session.trust_env = False
-    session.proxies.update(requests.utils.get_environ_proxies(api_url))
-    adapter = HTTPAdapter(pool_connections=2, pool_maxsize=connections)
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
-    return session
-
-
-def _content(answer: requests.Response, deadline: float) -> bytes:
-    """The body, given up at the deadline even if bytes keep dripping in."""
+def _content(answer: requests.Response) -> bytes:
+    """The body; ``until`` sees to it that it comes in time."""
     body = b""
     try:
         while chunk := answer.raw.read1(MAX_ANSWER, decode_content=True):
             body += chunk
             if len(body) > MAX_ANSWER:
                 raise requests.RequestException("answer too large")
-            if time.monotonic() > deadline:
-                raise TimeoutError
     except urllib3.exceptions.ReadTimeoutError as error:
         raise TimeoutError from error
     except urllib3.exceptions.HTTPError as error:

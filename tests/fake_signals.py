@@ -13,7 +13,8 @@ class FakeSignals:
     """Serves ``attributes`` to anyone; ``mode`` says how it misbehaves.
 
     Modes: "ok", "slow" (answers after ``delay``), "drop" (closes without an answer),
-    "drip" (a byte at a time), "body" (answers ``body``), or a status as text ("503").
+    "drip" (a byte at a time), "headers" (headers that never end, byte by byte), "body"
+    (answers ``body``), or a status as text ("503").
     """
 
     def __init__(self, attributes: dict[str, Any], *, token: str = TOKEN) -> None:
@@ -73,6 +74,9 @@ class FakeSignals:
             return
         if mode == "slow":
             time.sleep(self.delay)
+        if mode == "headers":
+            self._never_end(call)
+            return
         status = int(mode) if mode.isdigit() else 200
         body = self.body if mode == "body" else self._columns(asked, status)
         call.send_response(status)
@@ -85,6 +89,13 @@ class FakeSignals:
             if mode == "drip":
                 call.wfile.flush()
                 time.sleep(0.05)
+
+    def _never_end(self, call: BaseHTTPRequestHandler) -> None:
+        call.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+        for _ in range(200):
+            call.wfile.write(b"x")
+            call.wfile.flush()
+            time.sleep(0.05)
 
     def _columns(self, asked: Any, status: int) -> bytes:
         if status != 200:

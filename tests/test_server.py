@@ -249,7 +249,7 @@ def test_signals_down_and_the_last_known_value_serves():
     assert second == {**first, "stale": True}
 
 
-@pytest.mark.parametrize("mode", ["slow", "drop", "body", "401", "500", "drip"])
+@pytest.mark.parametrize("mode", ["slow", "drop", "body", "401", "500", "drip", "headers"])
 def test_every_way_signals_fails_is_answered_in_time(mode):
     with FakeSignals(WARM) as fake:
         reader = AttributeReader(fake.url, Token(lambda: TOKEN), "service", timeout=0.3)

@@ -75,7 +75,7 @@ def test_twice_dropped_is_an_error(fake):
     assert len(fake.calls) == 2
 
 
-@pytest.mark.parametrize("mode", ["slow", "drip"])
+@pytest.mark.parametrize("mode", ["slow", "drip", "headers"])
 def test_slow_is_given_up_in_time_and_not_tried_again(fake, mode):
     fake.mode, fake.delay = mode, 1.5
     start = time.monotonic()
@@ -189,6 +189,11 @@ def test_the_consoles_token(fake):
             console_token("org", "id", "wrong", console=console.url)
         with pytest.raises(ServiceError, match="no token"):
             console_token("org", "garbage", "key", console=console.url)
+        console.answer = console._never_end  # type: ignore[method-assign]
+        start = time.monotonic()
+        with pytest.raises(ServiceError, match="no token"):
+            console_token("org", "id", "key", console=console.url, timeout=0.3)
+        assert time.monotonic() - start < 1.2
     with pytest.raises(ServiceError, match="no token"):
         console_token("org", "id", "key", console=console.url)
 
