@@ -24,7 +24,8 @@ from snowplow_tracker import Emitter, PageView, SelfDescribing, SelfDescribingJs
 from prospect_lib import sandbox, signals
 from prospect_lib.attributes import prospect_group, prospect_service
 from prospect_lib.errors import ServiceError, SettingsError
-from prospect_lib.sandbox.enrichment import BadPayloadError, column_name, device_class, enrich
+from prospect_lib.sandbox.bodies import BadPayloadError
+from prospect_lib.sandbox.enrichment import column_name, device_class, enrich
 from prospect_lib.sandbox.traffic import conversion, scripted_visitor, send
 from prospect_lib.settings import Settings
 from prospect_lib.warehouse import DuckDBWarehouse

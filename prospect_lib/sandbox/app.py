@@ -3,7 +3,8 @@
 from flask import Flask, Response, jsonify, request
 
 from prospect_lib.sandbox import token
-from prospect_lib.sandbox.collector import MAX_BODY, collector
+from prospect_lib.sandbox.bodies import MAX_BODY
+from prospect_lib.sandbox.collector import collector
 from prospect_lib.sandbox.profiles import Profiles
 from prospect_lib.sandbox.registry import Registry
 from prospect_lib.sandbox.signals_api import api

@@ -1,21 +1,19 @@
 """The collector: trackers' POST and GET, and inspection in Snowplow Micro's manner."""
 
-import gzip
-import json
-import zlib
 from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from prospect_lib import __version__
 from prospect_lib.errors import ServiceError
 from prospect_lib.sandbox import MARKER
-from prospect_lib.sandbox.enrichment import BadPayloadError, enrich
+from prospect_lib.sandbox.bodies import MAX_BODY, BadPayloadError, excerpt, payloads_of
+from prospect_lib.sandbox.enrichment import enrich
 from prospect_lib.sandbox.storage import Storage
 
 collector = Blueprint("collector", __name__)
-MAX_BODY = 10 << 20
 PIXEL = bytes.fromhex(
     "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
 )
@@ -67,7 +65,7 @@ def _receive(payloads: list[Any]) -> None:
         try:
             rows.append(enrich(payload, at=now, user_agent=agent))
         except BadPayloadError as error:
-            bad.append((str(error), payload))
+            bad.append((str(error), excerpt(payload)))
     storage().reject(bad, now)
     storage().accept(rows)
 
@@ -75,18 +73,19 @@ def _receive(payloads: list[Any]) -> None:
 def _payloads() -> list[Any]:
     body = request.get_data()
     try:
-        if request.headers.get("Content-Encoding") == "gzip":
-            body = zlib.decompressobj(31).decompress(body, MAX_BODY)
-        found = json.loads(body)
-        data = found["data"]
-        if not isinstance(data, list):
-            raise TypeError("'data' is not a list")
-    except (ValueError, KeyError, TypeError, RecursionError, zlib.error, gzip.BadGzipFile) as error:
-        reason = f"body is not a payload_data object: {type(error).__name__}: {error}"[:300]
+        return payloads_of(body, request.headers.get("Content-Encoding", ""))
+    except BadPayloadError as error:
         payload = body[:2000].decode("utf-8", "replace")
-        storage().reject([(reason, payload)], datetime.now(UTC))
+        storage().reject([(str(error), payload)], datetime.now(UTC))
         return []
-    return data
+
+
+@collector.errorhandler(RequestEntityTooLarge)
+def _too_large(_error: RequestEntityTooLarge) -> Response:
+    """Not read, so not kept; the bad log says that it came."""
+    reason = f"body is larger than {MAX_BODY} bytes"
+    storage().reject([(reason, None)], datetime.now(UTC))
+    return _cors(Response(reason, status=413, mimetype="text/plain"))
 
 
 def _cors(response: Response) -> Response:

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
+from prospect_lib.sandbox.bodies import BadPayloadError, readable, whole_number, whole_text
 from prospect_lib.sandbox.storage import stamp
 
 Row = dict[str, Any]
@@ -46,12 +47,11 @@ CAMPAIGN = {
 SEARCH = re.compile(r"(^|\.)(google|bing|duckduckgo|yahoo|ecosia|baidu|yandex|qwant)\.")
 SOCIAL = re.compile(r"(^|\.)(linkedin|facebook|twitter|x|reddit|instagram|youtube|t)\.(com|co)$")
 EMAIL = re.compile(r"(^|\.)(mail|outlook|gmail)\.")
-SCHEMA = re.compile(r"iglu:([a-zA-Z0-9._-]+)/([a-zA-Z0-9_-]+)/jsonschema/(\d+)-(\d+)-(\d+)")
+SCHEMA = re.compile(  # lengths as no registry exceeds them: the names become a column's
+    r"iglu:([a-zA-Z0-9._-]{1,128})/([a-zA-Z0-9_-]{1,128})/jsonschema/"
+    r"([1-9][0-9]{0,3})-([0-9]{1,4})-([0-9]{1,4})"
+)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class BadPayloadError(ValueError):
-    """Why a payload cannot become an event; the text goes to the bad-events log."""
 
 
 def enrich(payload: Any, *, at: datetime, user_agent: str = "") -> Row:
@@ -65,11 +65,12 @@ def enrich(payload: Any, *, at: datetime, user_agent: str = "") -> Row:
         BadPayloadError: naming the field, its value and what was expected.
     """
     if not isinstance(payload, Mapping):
-        raise BadPayloadError(f"expected an object of tracker fields, got {payload!r:.40}")
+        kind = type(payload).__name__
+        raise BadPayloadError(f"expected an object of tracker fields, got {kind}")
     wrong = [name for name, value in payload.items() if not isinstance(value, str)]
     if wrong:
-        raise BadPayloadError(f"field {wrong[0]!r}: expected text, as trackers send it")
-    fields = {name: value for name, value in payload.items() if value != ""}
+        raise BadPayloadError(f"field {wrong[0]!r:.60}: expected text, as trackers send it")
+    fields = {name: whole_text(value) for name, value in payload.items() if value != ""}
     row: Row = {**_kind(fields), "event_id": _event_id(fields), **_times(fields, at)}
     row.update({column: fields[name] for name, column in TEXTS.items() if name in fields})
     row.update({column: _whole(name, fields) for name, column in NUMBERS.items() if name in fields})
@@ -78,7 +79,7 @@ def enrich(payload: Any, *, at: datetime, user_agent: str = "") -> Row:
     if "se_va" in fields:
         row["se_value"] = _number("se_va", fields["se_va"])
     row.update(_page(fields.get("url"), fields.get("refr")))
-    row["useragent"] = fields.get("ua", user_agent) or None
+    row["useragent"] = fields.get("ua", user_agent)[:1000] or None
     row.update(_nested(fields))
     row.setdefault(
         "contexts_nl_basjes_yauaa_context_1", [{"deviceClass": device_class(row["useragent"])}]
@@ -89,7 +90,7 @@ def enrich(payload: Any, *, at: datetime, user_agent: str = "") -> Row:
 def _kind(fields: Mapping[str, str]) -> Row:
     code = fields.get("e", "")
     if code not in KINDS:
-        raise BadPayloadError(f"field 'e' is {code!r}, expected one of {', '.join(KINDS)}")
+        raise BadPayloadError(f"field 'e' is {code!r:.60}, expected one of {', '.join(KINDS)}")
     event, vendor, name = KINDS[code]
     return {
         "event": event,
@@ -104,7 +105,9 @@ def _event_id(fields: Mapping[str, str]) -> str:
     try:
         return str(UUID(fields["eid"]))
     except (KeyError, ValueError):
-        raise BadPayloadError(f"field 'eid' is {fields.get('eid')!r}, expected a UUID") from None
+        raise BadPayloadError(
+            f"field 'eid' is {fields.get('eid')!r:.60}, expected a UUID"
+        ) from None
 
 
 def _times(fields: Mapping[str, str], at: datetime) -> Row:
@@ -235,7 +238,8 @@ def _nested(fields: Mapping[str, str]) -> Row:
 def _json(plain: str, encoded: str, fields: Mapping[str, str]) -> dict[str, Any]:
     try:
         text = fields.get(plain) or base64.urlsafe_b64decode(fields[encoded] + "==").decode()
-        found = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        found = json.loads(text, parse_constant=_no_constant, parse_int=whole_number)
+        found = readable(found, strict=True)
     except KeyError:
         raise BadPayloadError(f"neither {plain!r} nor {encoded!r} is there") from None
     except (ValueError, RecursionError) as error:
@@ -249,13 +253,6 @@ def _json(plain: str, encoded: str, fields: Mapping[str, str]) -> dict[str, Any]
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
-
-
-def _finite(text: str) -> float:
-    found = float(text)
-    if not isfinite(found):
-        raise ValueError(f"{text[:40]} is too large for a number")
-    return found
 
 
 def _self_describing(found: Any) -> tuple[str, str, str, Any]:

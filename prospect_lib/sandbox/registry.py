@@ -120,8 +120,20 @@ def _keys_of(other: Stored) -> set[str]:
 def _read(path: Path) -> dict[str, dict[str, Stored]]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        if not isinstance(found, dict):
+            raise TypeError("it is not a JSON object")
+        return {kind: _objects_of(kind, found[kind]) for kind in KINDS if kind in found}
+    except (OSError, TypeError, ValueError, RecursionError) as error:
         raise SettingsError(
             f"{path} cannot be read ({error}). Move it away and publish again."
         ) from error
-    return {kind: dict(found[kind]) for kind in KINDS if kind in found}
+
+
+def _objects_of(kind: str, found: Any) -> dict[str, Stored]:
+    needed = {"name", "version"} if kind in VERSIONED else {"name"}
+    if not isinstance(found, dict):
+        raise TypeError(f"{kind!r} is not an object")
+    for key, one in found.items():
+        if not isinstance(one, dict) or not needed <= set(one):
+            raise ValueError(f"{kind!r}: {key!r} lacks {' and '.join(sorted(needed))}")
+    return found

@@ -13,6 +13,7 @@ from snowplow_signals.models import InterventionInstance, TestAttributeGroupRequ
 
 from prospect_lib.aggregation import attribute_values, moment
 from prospect_lib.errors import DefinitionError
+from prospect_lib.sandbox.bodies import BadPayloadError, readable
 from prospect_lib.sandbox.profiles import Profiles, beginning
 from prospect_lib.sandbox.registry import KINDS, InUseError, Registry, Stored
 from prospect_lib.sandbox.subscribers import Subscribers
@@ -25,6 +26,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "interventions": RuleIntervention,
 }
 MAX_IDENTIFIERS = 100
+MAX_WINDOW = timedelta(days=3660)
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -65,6 +67,11 @@ def _incomputable(error: DefinitionError) -> Response:
     return _detail(422, [{"loc": ["attribute_group"], "msg": str(error)}])
 
 
+@api.errorhandler(OverflowError)
+def _overflowing(error: OverflowError) -> Response:
+    return _detail(422, [{"loc": ["body"], "msg": f"a number or a period is too large: {error}"}])
+
+
 @api.errorhandler(Refusal)
 def _refuse(error: Refusal) -> Response:
     return _detail(error.status, error.detail)
@@ -77,14 +84,20 @@ def _detail(status: int, detail: Any) -> Response:
 
 
 def _body() -> dict[str, Any]:
-    found = request.get_json(silent=True)
+    try:
+        found = readable(request.get_json(silent=True), strict=True)
+    except (BadPayloadError, RecursionError) as error:
+        raise Refusal(422, [{"loc": ["body"], "msg": str(error)}]) from None
     if not isinstance(found, dict):
         raise Refusal(422, [{"loc": ["body"], "msg": "a JSON object is required"}])
     return found
 
 
 def _valid(kind: str) -> Stored:
-    return _parsed(MODELS[kind], _body()).model_dump(mode="json", exclude_none=True, by_alias=True)
+    found = _parsed(MODELS[kind], _body()).model_dump(mode="json", exclude_none=True, by_alias=True)
+    if not found.get("name"):
+        raise Refusal(422, [{"loc": ["body", "name"], "msg": "a name is required"}])
+    return found
 
 
 def _parsed(model: type[M], body: Any) -> M:
@@ -244,7 +257,7 @@ def test() -> Response:
     """A group's values for some visitors over the latest window of events, unpublished or not."""
     wanted = _parsed(TestAttributeGroupRequest, _body())
     group = _parsed(AttributeGroup, _body()["attribute_group"])
-    now, window = datetime.now(UTC), wanted.window or timedelta(hours=1)
+    now, window = datetime.now(UTC), _window(wanted)
     apps = {app.root for app in wanted.app_ids or []}
     named = [identifier.root for identifier in wanted.attribute_key_ids or []]
     rows = []
@@ -254,6 +267,14 @@ def test() -> Response:
         values = attribute_values(group, kept, now)
         rows.append({str(group.attribute_key.name): identifier, **values})
     return jsonify(rows)
+
+
+def _window(wanted: TestAttributeGroupRequest) -> timedelta:
+    """The request's window; where it has none, the SDK's model holds its default as text."""
+    window = wanted.window if isinstance(wanted.window, timedelta) else timedelta(hours=1)
+    if not timedelta() < window <= MAX_WINDOW:
+        raise Refusal(422, [{"loc": ["body", "window"], "msg": f"more than 0, up to {MAX_WINDOW}"}])
+    return window
 
 
 # --- interventions -----------------------------------------------------------------------------
