@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands.add_parser("train", help="train a challenger; promote it if it is better"))
 
     serve = commands.add_parser("serve", help="the prediction server, in the foreground")
+    serve.add_argument("--origin", action="append", default=[], help="a website that may ask")
+    serve.add_argument("--public", action="store_true", help="with a public address, by ngrok")
     serve.set_defaults(run=_serve)
     return parser
 
@@ -125,15 +126,10 @@ def _train(settings: Settings, options: argparse.Namespace) -> int:
     return outcome.exit_code
 
 
-def _serve(settings: Settings, _options: argparse.Namespace) -> None:
-    from prospect_lib import signals
-    from prospect_lib.server import Server, create_app
+def _serve(settings: Settings, options: argparse.Namespace) -> None:
+    from prospect_lib.serve import serve
 
-    app = create_app(settings.home / "models", signals.reader(settings), settings)
-    with Server(app, port=settings.predict_port) as server:
-        print(f"Scores at {server.url}/predict. Ctrl-C stops.")
-        while True:
-            time.sleep(3600)
+    serve(settings, origins=tuple(options.origin), public=options.public)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import hmac
 import ipaddress
 import math
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -58,12 +59,17 @@ class Guard:
         origins: web origins whose pages may call, such as ``https://www.example.com``.
         public_scores: callers without the token get the score and the decision, nothing
             else; otherwise they get 401.
+    Attributes:
+        public_requests: how many came from outside this machine, refused ones included.
+        on_public: told that number after each of them.
     """
 
     def __init__(self, origins: Iterable[str], *, public_scores: bool = False) -> None:
         self.origins = frozenset(origin.rstrip("/").lower() for origin in origins)
         self.public_scores = public_scores
         self.public_requests = 0
+        self.on_public: Callable[[int], None] | None = None
+        self._counting = threading.Lock()
         self._token: bytes | None = None
 
     def issue_token(self) -> str:
@@ -152,7 +158,10 @@ class Guard:
     def _identify(self) -> None:
         g.caller = caller = self.caller(request)
         if not caller.local:
-            self.public_requests += 1
+            with self._counting:
+                self.public_requests += 1
+            if self.on_public is not None:
+                self.on_public(self.public_requests)
             self._per_caller.hit(caller.key)
 
 

@@ -6,6 +6,8 @@ Neither holds personal data: no address, no visitor, no attribute.
 import json
 import logging
 import time
+from datetime import UTC, datetime
+from typing import TextIO
 
 from flask import Flask, Response, g, request
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -15,6 +17,34 @@ from prospect_lib.contract import PredictResponse
 log = logging.getLogger(__name__)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _SCORES = tuple(step / 10 for step in range(1, 11))
+
+
+class JsonLines(logging.Formatter):
+    """Each record as one JSON object; never a traceback, whose text may hold anything."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's own JSON object, or its message, with moment, level and logger."""
+        message = record.getMessage()
+        try:
+            own = dict(json.loads(message))
+        except (ValueError, TypeError):
+            own = {"event": message}
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        return json.dumps({"at": at, "level": record.levelname, "logger": record.name, **own})
+
+
+def log_lines(stream: TextIO) -> None:
+    """Write what this library and its web server log to a stream, as JSON lines.
+
+    No other library gets a say: pyngrok's records may hold the token.
+    """
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines())
+    for name, level in (("prospect_lib", logging.INFO), ("waitress", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.setLevel(level)
+        logger.addHandler(handler)
+        logger.propagate = False
 
 
 class Monitor:

@@ -3,7 +3,9 @@
 import errno
 import logging
 import os
+import signal
 import socket
+import sys
 import threading
 import time
 from typing import Any
@@ -15,6 +17,17 @@ from waitress.server import TcpWSGIServer
 
 from prospect_lib.errors import SettingsError
 from prospect_lib.settings import PREDICT_PORT
+
+
+def end_with_signals() -> None:
+    """Let SIGTERM, and the end of the terminal, end Python as the end of a program does, so
+    that what is open gets closed. A program that handles them itself is left alone."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda got, _frame: sys.exit(128 + got))
 
 
 class Server:

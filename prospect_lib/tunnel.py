@@ -6,13 +6,16 @@ Example::
         print(tunnel)          # its address, the snippet for a website, the requests used
 
 The tunnel has a token, which the snippet carries; callers without it get 401. It is
-closed at the end of the ``with``, when Python ends, and when a notebook's kernel restarts
-(the agent is a child of the kernel and ends with it).
+closed at the end of the ``with``, when Python ends (also by SIGTERM, or when its terminal is
+closed), and when a notebook's kernel restarts (the agent is a child of the kernel and ends
+with it). Requests are counted by the month, which ngrok's free plan limits.
 """
 
 import atexit
 import json
+import logging
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, date, datetime
@@ -25,10 +28,13 @@ from pyngrok.exception import PyngrokError
 
 from prospect_lib.errors import ServiceError, SettingsError
 from prospect_lib.guard import Guard
-from prospect_lib.server import Server
+from prospect_lib.running import Server, end_with_signals
 from prospect_lib.settings import SECRETS, Settings
 
+log = logging.getLogger(__name__)
 FREE_REQUESTS = 20_000  # a month, on ngrok's free plan (https://ngrok.com/docs/pricing-limits)
+WRITTEN_EVERY = 20  # requests: what a killed process forgets at most
+WARNINGS = (0.8, 1.0)  # of them, at which the log says so
 
 
 class Tunnel:
@@ -45,7 +51,9 @@ class Tunnel:
         self.url, self.token = url.rstrip("/"), guard.issue_token()
         self._guard, self._count, self._config = guard, count, config
         self._open = True
+        guard.on_public = self._note
         atexit.register(self.close)
+        end_with_signals()
 
     @property
     def alive(self) -> bool:
@@ -86,9 +94,19 @@ class Tunnel:
         if self._open:
             self._open = False
             self._guard.revoke_token()
+            self._guard.on_public = None
             self._count.keep(self._guard.public_requests)
             _shut(self._config)
             atexit.unregister(self.close)
+
+    def _note(self, public_requests: int) -> None:
+        if public_requests % WRITTEN_EVERY:
+            return
+        before, used = self._count.last, self._count.keep(public_requests)
+        if any(before < share * FREE_REQUESTS <= used for share in WARNINGS):
+            log.warning(
+                "%d of ngrok's %d free requests of this month are used", used, FREE_REQUESTS
+            )
 
     def __enter__(self) -> "Tunnel":
         return self
@@ -112,26 +130,35 @@ class MonthlyCount:
 
     Args:
         counted: where the guard's own counter stands now; what comes after is counted.
+    Attributes:
+        last: the month's sum when it was last written down.
     """
 
     def __init__(self, path: Path, today: Callable[[], date], counted: int) -> None:
         self._path, self._today, self._counted = path, today, counted
+        self._lock = threading.Lock()
+        self.last = self._kept()
 
     def keep(self, public_requests: int) -> int:
         """Add what came since the last time, write it down, and return the month's sum.
         A disk that refuses costs the count, nothing else."""
-        month = f"{self._today():%Y-%m}"
-        used = self._kept(month) + public_requests - self._counted
-        with suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_text(json.dumps({"month": month, "requests": used}))
-            self._counted = public_requests
-        return used
+        with self._lock:
+            self.last = self._kept() + public_requests - self._counted
+            draft = self._path.with_suffix(".draft")
+            with suppress(OSError):
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                draft.write_text(json.dumps({"month": self._month(), "requests": self.last}))
+                draft.replace(self._path)
+                self._counted = public_requests
+            return self.last
 
-    def _kept(self, month: str) -> int:
+    def _month(self) -> str:
+        return f"{self._today():%Y-%m}"
+
+    def _kept(self) -> int:
         with suppress(OSError, ValueError, LookupError, TypeError):
             saved = json.loads(self._path.read_text())
-            if saved["month"] == month:
+            if saved["month"] == self._month():
                 return int(saved["requests"])
         return 0
 

@@ -189,8 +189,17 @@ CHILD = """
 """
 
 
-@pytest.mark.parametrize("end", ["pass", "raise ValueError", "sys.stdin.read()"])
-def test_it_closes_when_python_ends_or_a_kernel_is_killed(tmp_path, agent, end):
+@pytest.mark.parametrize(
+    ("end", "sent"),
+    [
+        ("pass", None),
+        ("raise ValueError", None),
+        ("sys.stdin.read()", signal.SIGKILL),
+        ("sys.stdin.read()", signal.SIGTERM),
+        ("sys.stdin.read()", signal.SIGHUP),
+    ],
+)
+def test_it_closes_when_python_ends_or_a_kernel_is_killed(tmp_path, agent, end, sent):
     here = str(Path(__file__).parent)
     given = {"tests": here, "home": str(tmp_path / "home"), "agent": str(agent), "end": end}
     child = subprocess.Popen(
@@ -202,8 +211,12 @@ def test_it_closes_when_python_ends_or_a_kernel_is_killed(tmp_path, agent, end):
     )
     with child:
         assert child.stdout.readline() == b"open\n"
-        if "stdin" in end:
-            os.killpg(child.pid, signal.SIGKILL)  # as Jupyter kills them
+        if sent == signal.SIGKILL:
+            os.killpg(child.pid, sent)  # as Jupyter kills them
+        elif sent is not None:
+            child.send_signal(sent)  # to Python alone: it has to end the agent itself
+            assert child.wait(10) == 128 + sent
+            assert not (tmp_path / "home" / "ngrok.yml").exists()
     wait_until_gone(int((agent.parent / "pid").read_text()))
 
 
@@ -215,3 +228,21 @@ def test_requests_are_counted_by_the_month(tmp_path: Path):
     assert MonthlyCount(path, lambda: date(2026, 12, 1), counted=0).keep(1) == 1
     path.write_text("broken")
     assert MonthlyCount(path, lambda: day, counted=0).keep(4) == 4
+
+
+def test_the_count_is_written_down_while_it_is_open(server, settings, agent, monkeypatch, caplog):
+    monkeypatch.setattr("prospect_lib.tunnel.FREE_REQUESTS", 50)
+    (settings.home).mkdir()
+    kept = settings.home / "tunnel.json"
+    day = date(2026, 11, 30)
+    kept.write_text('{"month": "2026-11", "requests": 25}')
+    with open_tunnel(server, settings, ngrok_path=agent, today=lambda: day) as tunnel:
+        for _ in range(20):
+            ask(tunnel.url)
+        assert json.loads(kept.read_text())["requests"] == 45, "as a killed process leaves it"
+        assert caplog.messages == ["45 of ngrok's 50 free requests of this month are used"]
+        assert "45 of ngrok's" in str(tunnel)
+        for _ in range(20):
+            ask(tunnel.url)
+    assert caplog.messages[1:] == ["65 of ngrok's 50 free requests of this month are used"]
+    assert server.app.extensions["prospect_guard"].on_public is None
