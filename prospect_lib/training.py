@@ -35,7 +35,7 @@ Keep = Callable[[pa.RecordBatch], Mask]
 
 PAGE_ROWS = 8 * BATCH_ROWS
 ONE_THREAD_BELOW = 200_000
-MAX_ROUNDS, PATIENCE, FALLBACK_ROUNDS = 800, 40, 100
+MAX_ROUNDS, PATIENCE, FALLBACK_ROUNDS = 1500, 60, 250
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Recipe:
     params: Mapping[str, float] = field(
         default_factory=lambda: {
             "max_depth": 3,
-            "eta": 0.05,
+            "eta": 0.02,
             "min_child_weight": 20,
             "lambda": 2.0,
             "subsample": 0.8,

@@ -4,13 +4,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from synthetic import training_table
+from synthetic import FAST, training_table
 
 from prospect_lib.evaluation import CEILING, LOGISTIC, MODEL, PRIOR, RULE, evaluate
 from prospect_lib.splits import honest_split, random_split
 from prospect_lib.training import Recipe
 
-QUICK = {"recipe": Recipe(rounds=40), "calibrate": False, "resamples": 50}
+QUICK = {"recipe": Recipe(FAST, rounds=40), "calibrate": False, "resamples": 50}
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 import pytest
-from synthetic import training_table
+from synthetic import FAST, training_table
 
 from prospect_lib.attributes import prospect_group, sample_group
 from prospect_lib.calibration import Calibration, sigmoid
@@ -14,7 +14,7 @@ from prospect_lib.model import OTHERS, ProspectModel, top_reasons
 from prospect_lib.training import Recipe
 
 AT = datetime(2026, 4, 14, 12, tzinfo=UTC)
-RECIPE = Recipe(rounds=40)
+RECIPE = Recipe(FAST, rounds=40)
 NOTHING = {attribute.name: None for attribute in prospect_group.attributes}
 ACTIVE = {
     **NOTHING,
@@ -85,7 +85,7 @@ def test_the_same_data_gives_the_same_bytes_and_version(table, tmp_path):
 def test_another_seed_or_other_data_gives_another_version(model, table):
     versions = {
         model.version,
-        ProspectModel.fit(table, recipe=Recipe(rounds=40, seed=1)).version,
+        ProspectModel.fit(table, recipe=Recipe(FAST, rounds=40, seed=1)).version,
         ProspectModel.fit(table.slice(50), recipe=RECIPE).version,
     }
     assert len(versions) == 3
@@ -174,7 +174,7 @@ def test_more_pricing_views_never_lower_the_score_from_none_to_many(model, table
 def test_without_the_constraint_and_its_zero_the_score_can_fall(table):
     """The guard above is needed: a signal the other way round is otherwise learnt."""
     few = training_table(visitors=600, signal=-1.0, base=0.0)
-    free = ProspectModel.fit(few, recipe=Recipe(rounds=40, never_lower=()))
+    free = ProspectModel.fit(few, recipe=Recipe(FAST, rounds=40, never_lower=()))
     name = "num_pricing_views_l7d"
     place = table.schema.get_field_index(name)
     none, three = (

@@ -4,7 +4,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from synthetic import START, training_table
+from synthetic import FAST, START, training_table
 
 from prospect_lib.comparison import compare, unseen
 from prospect_lib.errors import DataError
@@ -14,7 +14,7 @@ from prospect_lib.retrain import KEPT, PROMOTED, WORSE, retrain, train, verdict
 from prospect_lib.splits import HELD_OUT, HORIZON, visitor_fractions
 from prospect_lib.training import Recipe
 
-QUICK = {"recipe": Recipe(rounds=30), "calibrate": False, "resamples": 30}
+QUICK = {"recipe": Recipe(FAST, rounds=30), "calibrate": False, "resamples": 30}
 POOR = {**QUICK, "recipe": Recipe(rounds=2)}
 
 
@@ -95,7 +95,7 @@ def test_a_worse_challenger_is_refused_aloud(table, last_week, tmp_path):
 
 def test_a_challenger_within_noise_leaves_the_champion(table, last_week, tmp_path):
     champion = retrain(last_week, tmp_path, **QUICK)
-    outcome = retrain(table, tmp_path, **{**QUICK, "recipe": Recipe(rounds=30, seed=1)})
+    outcome = retrain(table, tmp_path, **{**QUICK, "recipe": Recipe(FAST, rounds=30, seed=1)})
     assert outcome.exit_code == KEPT
     assert current(tmp_path) == champion.version
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from synthetic import START, training_table
+from synthetic import FAST, START, training_table
 
 from prospect_lib.encoding import Encoder
 from prospect_lib.errors import DataError
@@ -21,7 +21,7 @@ from prospect_lib.training import (
     train_booster,
 )
 
-TWENTY = Recipe(rounds=20)
+TWENTY = Recipe(FAST, rounds=20)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_weights_count(table, encoder):
 
 def test_early_stopping_finds_few_rounds_where_there_is_nothing_to_learn(table, encoder):
     nothing = training_table(visitors=600, signal=0.0, base=-2.0, seed=4)
-    found = [best_rounds(t, encoder, Recipe(), survey(t, FEATURES)) for t in (table, nothing)]
+    found = [best_rounds(t, encoder, Recipe(FAST), survey(t, FEATURES)) for t in (table, nothing)]
     assert found[0] > 20 > found[1] >= 1
 
 
