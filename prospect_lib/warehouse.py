@@ -18,6 +18,7 @@ from snowplow_signals import AttributeGroup
 
 from prospect_lib.aggregation import column_of
 from prospect_lib.errors import DataError, ServiceError
+from prospect_lib.sandbox.segments import live_files
 from prospect_lib.settings import SNOWFLAKE_KEYS, Settings
 from prospect_lib.sql import DialectName
 
@@ -166,19 +167,25 @@ def events_of(home: Path) -> str | None:
     if list((home / "history").glob("*.parquet")):
         pattern = _quoted(home / "history" / "*.parquet")
         parts.append(f"SELECT * FROM read_parquet({pattern}, union_by_name = true)")
-    live = home / "live" / "events.ndjson"
-    if live.is_file() and live.stat().st_size:
-        parts.append(_live_events(live))
+    finished, logs = live_files(home / "live")
+    if finished:
+        files = ", ".join(_quoted(path) for path in finished)
+        parts.append(f"SELECT * FROM read_parquet([{files}], union_by_name = true)")
+    parts += [live_events(log) for log in logs]
     return " UNION ALL BY NAME ".join(parts) or None
 
 
-def _live_events(log: Path) -> str:
-    """The log may grow, and end in half a line, while it is read: such a line is left out."""
-    nested = duckdb.execute(
+def live_events(log: Path) -> str:
+    """The SELECT over a log of the sandbox, with the types of the atomic events table.
+
+    The log may grow, and end in half a line, while it is read: such a line is left out."""
+    keys = (
         f"SELECT DISTINCT unnest(json_keys(line)) FROM read_csv({_quoted(log)}, sep = '\x1f', "
         "quote = '', escape = '', header = false, columns = {'line': 'VARCHAR'}, "
         "max_line_size = 20000000) WHERE json_valid(line) ORDER BY 1"
-    ).fetchall()
+    )
+    with duckdb.connect() as connection:  # the shared one is not for several threads
+        nested = connection.execute(keys).fetchall()
     types = {**ATOMIC_COLUMNS, **{name: "JSON" for (name,) in nested if _NESTED.match(name)}}
     columns = ", ".join(f"{_quoted(name)}: {_quoted(kind)}" for name, kind in types.items())
     return (

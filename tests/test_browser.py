@@ -225,7 +225,8 @@ def stored(settings: Settings, visitor: str) -> list[dict[str, Any]]:
 
     One that is sent while the page is left comes again from the next page: once is enough.
     """
-    lines = (settings.home / "live" / "events.ndjson").read_text().splitlines()
+    logs = sorted((settings.home / "live").glob("events-*.ndjson"))
+    lines = "".join(log.read_text() for log in logs).splitlines()
     events = {event["event_id"]: event for event in map(json.loads, lines)}
     mine = [event for event in events.values() if event["domain_userid"] == visitor]
     return sorted(mine, key=lambda event: str(event["derived_tstamp"]))

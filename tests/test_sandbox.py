@@ -26,6 +26,7 @@ from prospect_lib.attributes import prospect_group, prospect_service
 from prospect_lib.errors import ServiceError, SettingsError
 from prospect_lib.sandbox.bodies import BadPayloadError
 from prospect_lib.sandbox.enrichment import column_name, device_class, enrich
+from prospect_lib.sandbox.segments import log_of
 from prospect_lib.sandbox.traffic import conversion, scripted_visitor, send
 from prospect_lib.settings import Settings
 from prospect_lib.warehouse import DuckDBWarehouse
@@ -360,7 +361,7 @@ def test_acknowledged_events_survive_kills(home_settings: Settings) -> None:
         stop.set()
         for thread in threads:
             thread.join()
-    with (home_settings.home / "live" / "events.ndjson").open("ab") as log:
+    with log_of(home_settings.home / "live", 1).open("ab") as log:
         log.write(b'{"event_id": "cut sho')
     sandbox.ensure_running(home_settings)
     stored = [
@@ -375,7 +376,7 @@ def test_acknowledged_events_survive_kills(home_settings: Settings) -> None:
 
 def test_other_processes_read_events_while_the_sandbox_writes(running: Settings) -> None:
     send(running.sandbox_url, [page_view(duid="reader")])
-    with (running.home / "live" / "events.ndjson").open("rb") as log:
+    with log_of(running.home / "live", 1).open("rb") as log:
         assert log.read().endswith(b"\n")
     warehouse = DuckDBWarehouse.over_home(running.home)
     rows = warehouse.query("SELECT * FROM events WHERE domain_userid = 'reader'").to_pylist()

@@ -108,13 +108,13 @@ def micro_all() -> Response:
 @collector.get("/micro/good")
 def micro_good() -> Response:
     """Accepted events, newest first."""
-    return jsonify(storage().good()[::-1])
+    return jsonify(storage().good())
 
 
 @collector.get("/micro/bad")
 def micro_bad() -> Response:
     """Rejected payloads with their reasons, newest first."""
-    return jsonify(storage().bad()[::-1])
+    return jsonify(storage().bad())
 
 
 @collector.route("/micro/reset", methods=["GET", "POST"])

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
 from prospect_lib.sandbox.bodies import BadPayloadError, readable, whole_number, whole_text
-from prospect_lib.sandbox.storage import stamp
+from prospect_lib.sandbox.tail import stamp
 
 Row = dict[str, Any]
 SNOWPLOW = "com.snowplowanalytics.snowplow"

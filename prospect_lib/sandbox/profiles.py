@@ -11,6 +11,7 @@ from snowplow_signals import AttributeGroup
 
 from prospect_lib.aggregation import attribute_values, moment
 from prospect_lib.sandbox.storage import Storage
+from prospect_lib.warehouse import events_of
 
 REMEMBERED = 2000  # visitors whose history is kept in memory
 
@@ -19,7 +20,7 @@ class Profiles:
     """Attributes of visitors at a moment, from stored history and live events."""
 
     def __init__(self, home: Path, storage: Storage) -> None:
-        self._files = home / "history"
+        self._home, self._files = home, home / "history"
         self._storage = storage
         self._known: OrderedDict[str, list[dict[str, Any]]] = OrderedDict()
         self._stamp: tuple[tuple[str, int], ...] = ()
@@ -41,20 +42,17 @@ class Profiles:
 
     def visitors(self, at: datetime, window: timedelta, count: int = 10) -> list[str]:
         """Visitors with an event in the last ``window``, the busiest first."""
-        recent = {
-            visitor: sum(at - window <= moment(event) <= at for event in events)
-            for visitor, events in list(self._storage.by_visitor.items())
-        }
-        with self._lock:
-            if files := self._current_files():
-                rows = self._connection.execute(
-                    "SELECT domain_userid, COUNT(*) FROM read_parquet(?, union_by_name = true) "
-                    "WHERE derived_tstamp BETWEEN ? AND ? GROUP BY ALL ORDER BY 2 DESC, 1 LIMIT 50",
-                    [files, (at - window).replace(tzinfo=None), at.replace(tzinfo=None)],
-                ).fetchall()
-                recent.update({visitor: n + recent.get(visitor, 0) for visitor, n in rows})
-        busiest = sorted((v for v, n in recent.items() if n), key=lambda v: (-recent[v], v))
-        return busiest[:count]
+        relation = events_of(self._home)
+        if relation is None:
+            return []
+        with duckdb.connect(config={"threads": 1}) as connection:
+            rows = connection.execute(
+                f"SELECT domain_userid FROM ({relation}) "
+                "WHERE domain_userid IS NOT NULL AND derived_tstamp BETWEEN ? AND ? "
+                "GROUP BY 1 ORDER BY COUNT(*) DESC, 1 LIMIT ?",
+                [(at - window).replace(tzinfo=None), at.replace(tzinfo=None), count],
+            ).fetchall()
+        return [str(visitor) for (visitor,) in rows]
 
     def _history(self, identifier: str) -> list[dict[str, Any]]:
         files = self._current_files()
