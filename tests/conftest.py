@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from leaks import nothing_leaks, watch  # noqa: F401 - fixtures of every test
 
 from prospect_lib import sandbox
 from prospect_lib.settings import Settings

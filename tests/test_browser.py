@@ -268,6 +268,7 @@ def test_an_invitation_is_an_intervention_and_waits_for_a_page_to_show_it(
     visitor = page.locator("[data-slot=visitor]").inner_text()
     push = pusher(settings, "by_hand")
     until(lambda: push(visitor, {"title": "<b>Tea?</b>", "cta": "Yes"}) == "success")
+    page.wait_for_function("localStorage.getItem('invitation')")
     expect(page.locator(".invitation")).to_have_count(0)  # the form is not the place
     page.goto(f"{settings.sandbox_url}/pricing")
     expect(page.locator(".invitation h2")).to_have_text("<b>Tea?</b>")
