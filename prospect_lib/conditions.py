@@ -14,7 +14,7 @@ from prospect_lib.sql import Dialect, literal
 
 def matched_value(attribute: Attribute, sql: Dialect) -> str:
     """The value an event gives the attribute, NULL where it gives none."""
-    value = "1" if attribute.aggregation in WITHOUT_PROPERTY else _taken(attribute, sql)
+    value = "TRUE" if attribute.aggregation in WITHOUT_PROPERTY else _taken(attribute, sql)
     condition = matches(attribute, sql)
     return f"CASE WHEN {condition} THEN {value} END" if condition else value
 

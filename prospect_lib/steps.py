@@ -1,7 +1,128 @@
 """The longer steps of the compiled statement, as templates that an analyst can read.
 
-Placeholders are quoted identifiers, or expressions made by :mod:`prospect_lib.compiler`.
+Placeholders are quoted identifiers, or expressions made by the modules that use them.
 """
+
+VISITORS = """\
+-- the visitors who are asked about
+visitors AS {materialized}(
+  SELECT asked, {code} AS visitor
+  FROM (SELECT DISTINCT a.{key} AS asked FROM {anchors} AS a WHERE a.{key} IS NOT NULL) AS d
+),
+-- the moments that are asked about
+moments_asked AS {materialized}(
+  SELECT DISTINCT v.visitor, {instant} AS ts
+  FROM {anchors} AS a
+  JOIN visitors AS v ON v.asked = a.{key}
+),
+-- what each event of theirs gives each attribute, NULL for nothing
+matched AS {materialized}(
+  SELECT
+    v.visitor,
+    {ts} AS ts,
+{columns}
+  FROM {events} AS e
+  JOIN visitors AS v ON v.asked = e.{key}
+)"""
+
+MARKED = """\
+-- for each value that is counted once: when the visitor showed it before, and when next
+marked AS (
+  SELECT
+    *,
+{neighbours}
+  FROM matched
+  WHERE {some}
+  UNION ALL
+  SELECT *, {nulls}
+  FROM matched
+  WHERE NOT ({some})
+)"""
+
+TOTALS = """\
+-- running totals: how often each thing had happened, after each instant of a visitor
+ones AS (
+  SELECT
+    visitor,
+    ts,
+{ones}
+  FROM {source}
+  UNION ALL
+  SELECT visitor, {beginning}, {nulls}
+  FROM visitors
+),
+totals AS {materialized}(
+  SELECT visitor, ts{names}
+  FROM (
+    SELECT
+      visitor,
+      ts,
+{totals},
+      LEAD(ts) OVER {following} AS next_ts
+    FROM {order}
+  ) AS running
+  WHERE next_ts IS NULL OR next_ts <> ts
+)"""
+
+NUMBERED = """\
+-- the number of each event that gives {x}, as its running total counts them
+{x}_numbered AS (
+  SELECT visitor, ts, {x} AS value, ROW_NUMBER() OVER ({numbering}) AS number
+  FROM matched
+  WHERE {x} IS NOT NULL
+)"""
+
+LOOKED = """\
+-- the totals at each moment, less those before each window
+looked AS (
+  SELECT
+    a.visitor,
+    a.ts,
+{values}
+  FROM (SELECT visitor, ts, {instants} FROM moments_asked) AS a
+{joins}
+)"""
+
+MOMENTS = """\
+-- what happened at each instant of a visitor's time line, the moments asked about among them
+moments AS {materialized}(
+  SELECT
+    visitor,
+    ts,
+    MAX(anchor) AS anchor{columns}
+  FROM (
+    SELECT visitor, ts, 0 AS anchor{xs} FROM matched
+    UNION ALL
+    SELECT visitor, ts, 1{nulls} FROM moments_asked
+  ) AS instants
+  GROUP BY visitor, ts
+)"""
+
+KNOWN = """\
+-- the value of each of these attributes at each moment asked about
+known AS (
+  SELECT * FROM (
+  SELECT
+    visitor,
+    ts,
+    anchor{columns}
+  FROM {source}
+  ) AS everywhere
+  WHERE anchor = 1
+)"""
+
+RESULT = """\
+WITH
+{steps}
+-- each anchor with what was known at its moment
+SELECT
+  a.*,
+{columns}
+FROM {anchors} AS a
+LEFT JOIN visitors AS w ON w.asked = a.{key}
+LEFT JOIN moments_asked AS m ON m.visitor = w.visitor AND m.ts = {instant}
+{joins}
+ORDER BY a.{key}, a.{anchor_ts}"""
 
 LIVES = """\
 -- when each lifetime attribute was last updated before an instant
@@ -75,13 +196,12 @@ LIST = """\
 ),
 {result} AS (
   SELECT m.visitor, m.ts, {collected} AS {result}
-  FROM moments AS m
+  FROM moments_asked AS m
   JOIN {runs} AS r
     ON r.visitor = m.visitor
     AND r.since <= m.ts
     AND (r.again IS NULL OR r.again > m.ts)
     AND (r.until IS NULL OR r.until >= m.ts)
-  WHERE m.anchor = 1
   GROUP BY m.visitor, m.ts
 )"""
 

@@ -19,10 +19,11 @@ from prospect_lib.attributes import (
     PAGE_VIEW,
     SUBMIT_FORM,
 )
-from prospect_lib.compiler import Compiler
+from prospect_lib.compiler import compile_attributes, compile_features
 from prospect_lib.conditions import matches
 from prospect_lib.errors import DataError
 from prospect_lib.features import features_of
+from prospect_lib.scope import Scope
 from prospect_lib.sql import Dialect, dialect_of
 
 HOUR = timedelta(hours=1)
@@ -54,8 +55,7 @@ def attributes_sql(
     Raises:
         DefinitionError: an attribute cannot be compiled; the message names it and why.
     """
-    compiler = Compiler(group, dialect_of(dialect), events, anchors, include_anchor)
-    return compiler.statement([(a.name, compiler.value(a)) for a in compiler.attributes])
+    return compile_attributes(Scope(group, dialect_of(dialect), events, anchors, include_anchor))
 
 
 def features_sql(
@@ -67,8 +67,8 @@ def features_sql(
     include_anchor: bool = True,
 ) -> str:
     """The same with the model's features (:func:`prospect_lib.features.features_of`)."""
-    compiler = Compiler(group, dialect_of(dialect), events, anchors, include_anchor)
-    return compiler.statement([(f.name, compiler.feature(f)) for f in features_of(group)])
+    scope = Scope(group, dialect_of(dialect), events, anchors, include_anchor)
+    return compile_features(scope, features_of(group))
 
 
 @dataclass(frozen=True)

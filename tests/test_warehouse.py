@@ -2,16 +2,15 @@
 
 import gzip
 import shutil
-import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import duckdb
-import fakesnow
 import pyarrow as pa
 import pytest
+import snow
+from worlds import DEVICE
 
 from prospect_lib.attributes import prospect_group, sample_group
 from prospect_lib.errors import DataError, ServiceError, SettingsError
@@ -157,12 +156,11 @@ def test_a_refused_statement_is_a_service_error(home: Path) -> None:
 
 # --- Snowflake, through the real connector on fakesnow ------------------------------------------
 
-COUNTERS = prospect_group.model_copy(
-    update={
-        # fakesnow 0.12.1 gives ARRAY_SLICE of an array as text, so lists are left to DuckDB
-        "attributes": [a for a in prospect_group.attributes if a.aggregation != "unique_list"]
-    }
+BUSIEST = """
+SELECT * FROM read_parquet(?) WHERE domain_userid IN (
+  SELECT domain_userid FROM read_parquet(?) GROUP BY ALL ORDER BY count(*) DESC, 1 LIMIT 12
 )
+"""
 
 
 @pytest.fixture
@@ -174,57 +172,27 @@ def snowflake(home: Path) -> Iterator[SnowflakeWarehouse]:
         "SF_PWD": "hush",
         "ATOMIC_TABLE": "EVENTS",
     }
-    with fakesnow.patch(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of fakesnow's own use of DuckDB
-        import snowflake.connector
-
-        with snowflake.connector.connect(database="DB", schema="PUBLIC") as setup:
-            _load(setup, home)
-            warehouse = SnowflakeWarehouse.connect(Settings(home, values=secrets))
-            warehouse.connection.cursor().execute("USE SCHEMA DB.PUBLIC")
-            yield warehouse
-            warehouse.close()
-
-
-def _load(connection: Any, home: Path) -> None:
-    """The simulated events as Snowplow's table in Snowflake: upper case, nested as VARIANT."""
-    files = str(home / "history" / "*.parquet")
-    columns = [
-        "domain_userid", "derived_tstamp", "event_name", "event_vendor", "event_version",
-        "app_id", "page_url", "refr_medium", "mkt_medium", "contexts_nl_basjes_yauaa_context_1",
-    ]  # fmt: skip
-    with duckdb.connect() as reader:
-        picked = ", ".join(columns)
-        rows = reader.execute(
-            f"""
-            SELECT {picked} FROM read_parquet(?) WHERE domain_userid IN (
-              SELECT domain_userid FROM read_parquet(?) GROUP BY ALL ORDER BY count(*) DESC, 1
-              LIMIT 12
-            )
-            """,
-            [files, files],
-        ).fetchall()  # fmt: skip
-    cursor = connection.cursor()
-    types = ["timestamp_ntz" if c.endswith("tstamp") else "varchar" for c in columns[:-1]]
-    declared = ", ".join(f"{c} {t}" for c, t in zip(columns, [*types, "variant"], strict=True))
-    cursor.execute(f"CREATE TABLE EVENTS ({declared})")
-    for row in rows:
-        quoted = ["NULL" if v is None else f"'{v}'" for v in row]
-        quoted[-1] = f"PARSE_JSON({quoted[-1]})"
-        cursor.execute(f"INSERT INTO EVENTS SELECT {', '.join(quoted)}")
+    with snow.snowflake() as connection:
+        with duckdb.connect() as reader:
+            rows = reader.execute(BUSIEST, [str(home / "history" / "*.parquet")] * 2)
+            snow.load(connection, "EVENTS", rows.to_arrow_table(), (DEVICE,))
+        warehouse = SnowflakeWarehouse.connect(Settings(home, values=secrets))
+        warehouse.connection.cursor().execute("USE SCHEMA DB.PUBLIC")
+        yield warehouse
+        warehouse.close()
 
 
 def test_snowflake_gives_the_same_features_as_duckdb(
     snowflake: SnowflakeWarehouse, home: Path
 ) -> None:
-    inside = extract(snowflake, COUNTERS)
+    inside = extract(snowflake)
     visitors = inside.table["domain_userid"].unique().to_pylist()
     local = DuckDBWarehouse.over_home(home)
     names = ", ".join(f"'{v}'" for v in visitors)
     mine = DuckDBWarehouse.over(
         f"SELECT * FROM read_parquet('{home}/history/*.parquet') WHERE domain_userid IN ({names})"
     )
-    expected = extract(mine, COUNTERS)
+    expected = extract(mine)
     local.close()
     mine.close()
     assert len(visitors) > 5
