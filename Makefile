@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SITE := prospect_lib/sandbox/website
 
-.PHONY: demo once test lab bench retrain clean
+.PHONY: demo once test fuzz lab bench retrain clean
 
 demo: $(VENV)/installed $(SITE)/node_modules/.package-lock.json
 	@$(BIN)/python -m prospect_lib demo
@@ -17,6 +17,11 @@ test: $(VENV)/installed-test $(SITE)/node_modules/.package-lock.json chromium
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# The random tests of the prediction server with 10,000 examples each: about five minutes.
+FUZZ ?= 10000
+fuzz: $(VENV)/installed-test
+	PROSPECT_FUZZ=$(FUZZ) $(BIN)/pytest tests/test_openapi.py tests/test_server.py -k "documented or any_"
 
 lab: $(VENV)/installed $(SITE)/node_modules/.package-lock.json
 	$(BIN)/jupyter lab notebooks

@@ -2,8 +2,10 @@
 
 A server in a process of its own is asked by 8 clients: known and new visitors, random
 bodies, random paths. Every few seconds the stand-in for Signals changes: well, slow,
-dropping connections, malformed, refusing. Looked for: an answer other than the
-documented ones, an answer that takes more than 5 s, and memory that grows.
+dropping connections, malformed, refusing, dripping; and each time another model is
+promoted, or one that is damaged or not there. The log of served scores is on. Looked for:
+an answer other than the documented ones, an answer that takes more than 5 s, memory that
+grows, and a model that was never served.
 
 Usage: ``python benchmarks/soak.py [seconds]`` (default 300). Writes
 ``benchmarks/results/soak.json`` and exits 1 if anything of the above was seen.
@@ -15,6 +17,7 @@ import multiprocessing
 import random
 import resource
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -28,25 +31,38 @@ from fake_signals import TOKEN, FakeSignals
 
 RESULTS = Path(__file__).parent / "results" / "soak.json"
 ALLOWED = {200, 400, 401, 403, 404, 405, 413, 415, 422, 503}
-MODES = ("ok", "ok", "slow", "ok", "drop", "ok", "body", "ok", "503", "401")
+MODES = ("ok", "ok", "slow", "ok", "drop", "ok", "body", "ok", "503", "401", "ok", "headers")
+MODELS = ("first", "second", "damaged", "first", "missing")
 PAGE = resource.getpagesize()
 
 
-def serve(signals: str, port: "multiprocessing.Queue[int]") -> None:
-    """The server, with a model, behind waitress."""
-    from serving import COLD
+def serve(signals: str, home: Path, port: "multiprocessing.Queue[int]") -> None:
+    """The server, with a folder of models, behind waitress."""
     from synthetic import training_table
 
     from prospect_lib.model import ProspectModel
     from prospect_lib.server import Server, create_app
+    from prospect_lib.settings import Settings
     from prospect_lib.signals import AttributeReader, Token
     from prospect_lib.training import Recipe
 
-    assert COLD
-    model = ProspectModel.fit(training_table(300), recipe=Recipe(rounds=50), calibrate=False)
+    models = home / "models"
+    for rounds, name in ((50, "first"), (40, "second"), (30, "damaged")):
+        recipe = Recipe(rounds=rounds)
+        model = ProspectModel.fit(training_table(300), recipe=recipe, calibrate=False)
+        model.save(models / name)
+    (models / "damaged" / "model.ubj").write_bytes(b"damaged")
+    promote(home, "first")
+    values = {"SP_SANDBOX_URL": signals, "SP_SANDBOX_TOKEN": TOKEN}
     reader = AttributeReader(signals, Token(lambda: TOKEN), "service", timeout=0.5)
-    port.put(Server(create_app(model, reader), port=0).start().port)
+    app = create_app(models, reader, Settings(home=home, values=values))
+    port.put(Server(app, port=0).start().port)
     threading.Event().wait()
+
+
+def promote(home: Path, name: str) -> None:
+    """Name another model as the one in use."""
+    (home / "models" / "current").write_text(name)
 
 
 def memory_mb(pid: int) -> float:
@@ -68,7 +84,7 @@ def question(rng: random.Random, visitors: list[str]) -> tuple[str, str, bytes, 
     return rng.choice(["GET", "POST", "PUT"]), path, b"", headers
 
 
-def client(port: int, seed: int, until: float, seen: Counter[int], slow: list[float]) -> None:
+def client(port: int, seed: int, until: float, seen: Counter[Any], slow: list[float]) -> None:
     """Ask, with a short pause, until the time is up."""
     rng = random.Random(seed)
     visitors = [str(uuid.UUID(int=number)) for number in range(50)]
@@ -78,8 +94,10 @@ def client(port: int, seed: int, until: float, seen: Counter[int], slow: list[fl
         try:
             link.request(*question(rng, visitors))
             answer = link.getresponse()
-            answer.read()
+            body = answer.read()
             seen[answer.status] += 1
+            if answer.status == 200 and body.startswith(b'{"signals"'):
+                seen[json.loads(body)["model_version"]] += 1
             time.sleep(0.01)
         except (http.client.HTTPException, OSError):
             seen[0] += 1
@@ -89,13 +107,14 @@ def client(port: int, seed: int, until: float, seen: Counter[int], slow: list[fl
             slow.append(took)
 
 
-def change(fake: FakeSignals, until: float) -> None:
-    """Signals has good and bad moments."""
+def change(fake: FakeSignals, home: Path, until: float) -> None:
+    """Signals has good and bad moments, and models come and go."""
     fake.delay, fake.body = 2.0, b"<html>"
-    for mode in MODES * 1000:
+    for number, mode in enumerate(MODES * 1000):
         if time.monotonic() >= until:
             return
         fake.mode = mode
+        promote(home, MODELS[number % len(MODELS)])
         fake.calls.clear()
         time.sleep(2 if mode == "ok" else 1)
 
@@ -107,18 +126,19 @@ def main() -> int:
 
     context = multiprocessing.get_context("spawn")
     queue: multiprocessing.Queue[int] = context.Queue()
-    with FakeSignals(WARM) as fake:
-        server = context.Process(target=serve, args=(fake.url, queue), daemon=True)
+    with FakeSignals(WARM) as fake, tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        server = context.Process(target=serve, args=(fake.url, home, queue), daemon=True)
         server.start()
         port = queue.get(timeout=120)
-        seen: Counter[int] = Counter()
+        seen: Counter[Any] = Counter()
         slow: list[float] = []
         until = time.monotonic() + seconds
         threads = [
             threading.Thread(target=client, args=(port, seed, until, seen, slow))
             for seed in range(8)
         ]
-        threads.append(threading.Thread(target=change, args=(fake, until)))
+        threads.append(threading.Thread(target=change, args=(fake, home, until)))
         for thread in threads:
             thread.start()
         memory = []
@@ -128,6 +148,7 @@ def main() -> int:
         for thread in threads:
             thread.join()
         server.kill()
+        server.join()
     found = report(seconds, seen, slow, memory)
     print(json.dumps(found, indent=2))
     RESULTS.parent.mkdir(exist_ok=True)
@@ -136,19 +157,22 @@ def main() -> int:
 
 
 def report(
-    seconds: float, seen: Counter[int], slow: list[float], memory: list[float]
+    seconds: float, seen: Counter[Any], slow: list[float], memory: list[float]
 ) -> dict[str, Any]:
     """What was seen, and whether it was right."""
     third = len(memory) // 3
     early, late = max(memory[third : 2 * third]), max(memory[2 * third :])
-    wrong = {status: count for status, count in seen.items() if status not in ALLOWED}
+    statuses = {status: seen[status] for status in sorted(s for s in seen if isinstance(s, int))}
+    versions = {version: seen[version] for version in seen if isinstance(version, str)}
+    right = statuses.keys() <= ALLOWED and len(versions) == 2 and not slow
     return {
         "seconds": seconds,
-        "requests": sum(seen.values()),
-        "statuses": {str(status): seen[status] for status in sorted(seen)},
+        "requests": sum(statuses.values()),
+        "statuses": {str(status): count for status, count in statuses.items()},
+        "scores_by_model": versions,
         "slower_than_5_s": len(slow),
         "memory_mb": [round(memory[0], 1), round(early, 1), round(late, 1)],
-        "passed": not wrong and not slow and late < 1.05 * early,
+        "passed": right and late < 1.05 * early,
     }
 
 

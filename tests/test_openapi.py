@@ -2,7 +2,8 @@
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from fuzzing import drawing
+from hypothesis import given
 from hypothesis import strategies as st
 from schemathesis import GenerationMode, checks
 from serving import DOWN, Profiles, Rule
@@ -17,7 +18,7 @@ CHECKED = [
     checks.response_schema_conformance,
     checks.negative_data_rejection,
 ]
-FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=[*HealthCheck])
+FUZZ = drawing(100)
 
 
 def operations(app):

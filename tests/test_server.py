@@ -13,8 +13,8 @@ import jsonschema
 import pytest
 import requests
 from fake_signals import TOKEN, FakeSignals
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
+from fuzzing import drawing
+from hypothesis import given
 from hypothesis import strategies as st
 from serving import AT, COLD, DOWN, PUBLIC, VISITOR, WARM, Answer, Fixed, Profiles, Rule
 from synthetic import training_table
@@ -713,14 +713,15 @@ HEADERS = st.dictionaries(
     st.sampled_from(["", "null", SITE, "Bearer x", "application/json", "1.2.3.4", "::1", "gzip"])
     | st.text(st.characters(codec="latin-1", exclude_categories=["C"])),
 )
-FUZZ = hypothesis_settings(
-    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+FUZZ = drawing(400)
+
+
+FREE = Options(caller_limit="1000000 per minute", visitor_limit="1000000 per minute")
 
 
 @pytest.fixture(scope="module")
 def fuzzed():
-    return app_of(options=Options(caller_limit="1000000 per minute")).test_client()
+    return app_of(options=FREE).test_client()
 
 
 @FUZZ
