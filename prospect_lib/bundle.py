@@ -16,7 +16,7 @@ from prospect_lib.encoding import Column, Encoder
 from prospect_lib.errors import ModelError
 from prospect_lib.features import Feature, features_of
 
-FORMAT = 1
+FORMAT = 2
 MODEL, MANIFEST = "model.ubj", "manifest.json"
 _ABOUT_FILES = ("version", "model_sha256")
 _PACKAGES = ("numpy", "pandas", "prospect_lib", "pyarrow", "scikit-learn", "snowplow-signals")
@@ -44,7 +44,10 @@ def read_bundle(folder: Path) -> tuple[dict[str, Any], bytes]:
             f"cannot read a model from {folder}: {error}. Train one: python -m prospect_lib train."
         ) from error
     if manifest.get("format") != FORMAT:
-        raise ModelError(f"{folder}: format {manifest.get('format')!r}, expected {FORMAT}.")
+        raise ModelError(
+            f"{folder}: format {manifest.get('format')!r}, expected {FORMAT}. Train the model "
+            "again: python -m prospect_lib train."
+        )
     if manifest.pop("model_sha256", None) != hashlib.sha256(raw).hexdigest():
         raise ModelError(f"{folder}: {MODEL} is not the file {MANIFEST} was written for.")
     manifest.pop("version", None)

@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from prospect_lib.calibration import Calibration
-from prospect_lib.encoding import Encoder, Matrix
+from prospect_lib.encoding import ABSENT, Encoder, Matrix
 from prospect_lib.metrics import Interval, Scored, gain_share, score_rows, visitor_draws
 from prospect_lib.model import ProspectModel
 from prospect_lib.sources import labels
@@ -169,10 +169,8 @@ def _logistic(split: Split, encoder: Encoder, label: Floats, weight: Floats) -> 
 
 
 def _dense(matrix: Matrix, numbers: Sequence[int]) -> Matrix:
-    """Missing numbers become 0 and counts their logarithm; a missing category is one more."""
-    filled = np.nan_to_num(matrix, nan=0.0)
-    categories = [i for i in range(matrix.shape[1]) if i not in numbers]
-    filled[:, categories] = np.nan_to_num(matrix[:, categories], nan=-1.0)
+    """Missing numbers become 0 and counts their logarithm."""
+    filled = np.where(matrix == ABSENT, np.float32(0), matrix)
     filled[:, numbers] = np.sign(filled[:, numbers]) * np.log1p(np.abs(filled[:, numbers]))
     return filled
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from prospect_lib.calibration import sigmoid
 from prospect_lib.canvas import BLUE, GREY, INK, ORANGE, RED, SKY, Picture, dates, picture
-from prospect_lib.encoding import Column
+from prospect_lib.encoding import ABSENT, Column
 from prospect_lib.model import OTHERS, ProspectModel, Score
 from prospect_lib.splits import Floats
 
@@ -165,14 +165,13 @@ def _spread(shares: Floats) -> Floats:
 def _shades(values: Any, column: Column) -> Any:
     if column.kind == "category":
         return GREY
-    ranks = np.searchsorted(np.unique(values[~np.isnan(values)]), values) / max(
-        len(np.unique(values)), 2
-    )
+    missing = values == ABSENT
+    ranks = np.searchsorted(np.unique(values[~missing]), values) / max(len(np.unique(values)), 2)
     pale, dark = (
         np.array([int(c[i : i + 2], 16) for i in (1, 3, 5)]) / 255 for c in ("#9FD0EE", "#08306B")
     )
     shades = pale + np.clip(ranks, 0, 1)[:, None] * (dark - pale)
-    shades[np.isnan(values)] = 0.72
+    shades[missing] = 0.72
     return shades
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prospect_lib.encoding import Column, Encoder
+from prospect_lib.encoding import ABSENT, Column, Encoder
 from prospect_lib.errors import DataError, ModelError
 
 COLUMNS = Encoder(
@@ -42,14 +42,22 @@ def test_a_row_is_encoded_the_same_alone_and_in_a_table(rows):
     np.testing.assert_array_equal(matrix, np.vstack([COLUMNS.row(row) for row in rows]))
 
 
-def test_missing_is_nan_except_for_constrained_counts_where_it_is_none():
+def test_missing_is_below_every_number_no_constrained_count_and_one_more_category():
     row = COLUMNS.row(dict.fromkeys(NAMES))
-    np.testing.assert_array_equal(row, [[math.nan, 0.0, math.nan, math.nan]])
+    np.testing.assert_array_equal(row, [[ABSENT, 0.0, ABSENT, 2.0]])
+    assert ABSENT < -1e29
+
+
+def test_a_number_that_is_none_is_missing():
+    """XGBoost needs twelve times the room for rows with gaps, so there must be none."""
+    table = pa.table({**dict.fromkeys(NAMES, pa.nulls(1)), "views": [math.nan]})
+    assert COLUMNS.matrix(table)[0, 0] == COLUMNS.columns[0].encode_value(math.nan) == ABSENT
+    assert not np.isnan(COLUMNS.matrix(table)).any()
 
 
 def test_categories_are_codes_and_unseen_ones_are_missing():
     codes = [COLUMNS.columns[3].encode_value(v) for v in ("email", "search", "carrier pigeon")]
-    np.testing.assert_array_equal(codes, [0.0, 1.0, math.nan])
+    np.testing.assert_array_equal(codes, [0.0, 1.0, 2.0])
 
 
 def test_categories_are_sorted_so_that_codes_do_not_depend_on_the_order_of_rows():
@@ -99,7 +107,7 @@ def test_columns_of_nulls_and_of_decimals_are_read():
             "medium": pa.array(["search"]).dictionary_encode(),
         }
     )
-    np.testing.assert_array_equal(COLUMNS.matrix(table), [[math.nan, 3, math.nan, 1]])
+    np.testing.assert_array_equal(COLUMNS.matrix(table), [[ABSENT, 3, ABSENT, 1]])
 
 
 def test_a_damaged_manifest_is_refused():

@@ -126,7 +126,7 @@ def _feature(manifest, name):
         (lambda m: m["group"].update(version=9), "group version 9"),
         (lambda m: m["group"].update(name="other"), "'other', which is not in the catalogue"),
         (lambda m: m.update(model_sha256="0"), "not the file"),
-        (lambda m: m.update(format=99), "format 99, expected 1"),
+        (lambda m: m.update(format=99), "format 99, expected 2"),
         (lambda m: m["calibration"].update(method="magic"), "calibration: 'magic'"),
     ],
 )
