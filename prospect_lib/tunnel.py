@@ -30,6 +30,7 @@ from prospect_lib.errors import ServiceError, SettingsError
 from prospect_lib.guard import Guard
 from prospect_lib.running import Server, end_with_signals
 from prospect_lib.settings import SECRETS, Settings
+from prospect_lib.snippet import bookmarklet, console
 
 log = logging.getLogger(__name__)
 FREE_REQUESTS = 20_000  # a month, on ngrok's free plan (https://ngrok.com/docs/pricing-limits)
@@ -75,19 +76,11 @@ class Tunnel:
             tracker: namespace of the page's Snowplow tracker.
             every: seconds between scores.
         """
-        given = {"url": self.url, "token": self.token, "tracker": tracker, "every": every}
-        # fetched, not linked: a script tag cannot send the header that skips ngrok's warning
-        return (
-            f'fetch("{self.url}/prospect.js", {{headers: {{"ngrok-skip-browser-warning": "1"}}}})\n'
-            "  .then((answer) => answer.text())\n"
-            "  .then((code) => { (0, eval)(code); prospect.start("
-            f"{json.dumps(given)}); }});"
-        )
+        return console(self.url, token=self.token, tracker=tracker, every=every)
 
     def bookmarklet(self, tracker: str = "sp", every: int = 10) -> str:
         """The snippet as the address of a bookmark, for sites one does not own."""
-        code = self.snippet(tracker, every).replace("\n", "").replace("%", "%25")
-        return f"javascript:void({code.rstrip(';')})"
+        return bookmarklet(self.url, token=self.token, tracker=tracker, every=every)
 
     def close(self) -> None:
         """Close the tunnel and make its token worthless; harmless if it is closed."""

@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_ngrok import write_agent
 from playwright.sync_api import Browser, Page, sync_playwright
 from serving import DOWN, VISITOR, Profiles, Rule
 
+from prospect_lib import snippet
 from prospect_lib.server import Options, Server, create_app
 from prospect_lib.settings import Settings
 from prospect_lib.tunnel import open_tunnel
@@ -273,16 +275,36 @@ def test_an_origin_that_is_not_allowed_cannot_read(world, browser):
     assert world.profiles.calls == 0
 
 
-def test_the_tunnels_snippet_works_from_a_second_origin(world, tmp_path):
-    agent = write_agent(tmp_path)
-    settings = Settings(home=tmp_path / "home", values={"NGROK_TOKEN": "t"})
-    world.page.evaluate(
+@pytest.mark.parametrize("pasted", [True, False], ids=["console", "bookmark"])
+def test_a_page_that_does_not_include_the_client_can_ask_too(world, pasted):
+    visitor_of_the_page(world.page)
+    given = {"every": 60}
+    line: Callable[[Any], bool] = lambda m: m.text.startswith("Prediction")  # noqa: E731
+    with world.page.expect_console_message(line, timeout=5000) as printed:
+        if pasted:
+            world.page.evaluate(f"() => {{ {snippet.console(world.server.url, **given)} }}")
+        else:
+            address = snippet.bookmarklet(world.server.url, **given)
+            world.page.evaluate("(address) => { location.href = address }", address)
+    assert VISITOR in printed.value.text
+    assert world.page.url.endswith("/"), "the page stays"
+
+
+def visitor_of_the_page(page: Page) -> None:
+    """A page with a tracker and without the client."""
+    page.evaluate(
         f"""() => {{
             delete window.prospect;
             const trackers = {{ sp: {{ getDomainUserId: () => "{VISITOR}" }} }};
             window.snowplow = (callback) => callback.call(trackers);
         }}"""
     )
+
+
+def test_the_tunnels_snippet_works_from_a_second_origin(world, tmp_path):
+    agent = write_agent(tmp_path)
+    settings = Settings(home=tmp_path / "home", values={"NGROK_TOKEN": "t"})
+    visitor_of_the_page(world.page)
     predictions: Callable[[], list[str]] = lambda: [  # noqa: E731
         text for text in world.console if text.startswith("Prediction")
     ]
