@@ -83,7 +83,9 @@ def _demo(settings: Settings, options: argparse.Namespace) -> None:
     run = demo.Demo(settings, visitors=options.visitors)
     if not options.once:
         from prospect_lib import sandbox
+        from prospect_lib.running import end_with_signals
 
+        end_with_signals()
         try:
             demo.watch(run)
         finally:

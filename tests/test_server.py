@@ -346,12 +346,14 @@ def test_allowed_origins(origin):
             "Origin": origin,
             "Access-Control-Request-Method": "POST",
             "Access-Control-Request-Headers": ", ".join(sent),
+            "Access-Control-Request-Private-Network": "true",
         },
     )
     assert preflight.status_code == 200
     assert preflight.headers["Access-Control-Allow-Origin"] == origin
     allowed = preflight.headers["Access-Control-Allow-Headers"]
     assert set(sent) <= {name.strip().lower() for name in allowed.split(",")}
+    assert preflight.headers["Access-Control-Allow-Private-Network"] == "true"
     assert "Access-Control-Allow-Credentials" not in preflight.headers
 
 
