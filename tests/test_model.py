@@ -3,6 +3,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from synthetic import FAST, training_table
 
@@ -160,28 +161,58 @@ def test_a_missing_or_broken_file_is_named(model, tmp_path, name):
         ProspectModel.load(tmp_path)
 
 
-def test_more_pricing_views_never_lower_the_score_from_none_to_many(model, table):
+@pytest.fixture(scope="module")
+def contrary() -> pa.Table:
+    """Rows in which those who look at prices are the ones who do not convert."""
+    return training_table(visitors=600, signal=-1.0, base=0.0)
+
+
+def lowest_step(model, rows) -> float:
+    """The largest fall of any row's score as its pricing views grow from none to many."""
+    steps = []
+    for name in ("num_pricing_views_l7d", "num_pricing_views_l30d"):
+        place, size = rows.schema.get_field_index(name), rows.num_rows
+        column = [pa.nulls(size, pa.int64()), *(pa.array([n] * size) for n in range(12))]
+        scores = [model.predict(rows.set_column(place, name, values)) for values in column]
+        steps.append(np.diff(scores, axis=0).min())
+    return float(min(steps))
+
+
+def test_more_pricing_views_never_lower_the_score_from_none_to_many(model, table, contrary):
     constrained = [c.name for c in model.encoder.columns if c.monotone]
     assert constrained == ["num_pricing_views_l7d", "num_pricing_views_l30d"]
-    some = table.slice(0, 400)
-    for name in constrained:
-        place = table.schema.get_field_index(name)
-        column = [pa.nulls(400, pa.int64()), *(pa.array([n] * 400) for n in range(12))]
-        scores = [model.predict(some.set_column(place, name, values)) for values in column]
-        assert np.diff(scores, axis=0).min() >= 0
+    assert lowest_step(model, table.slice(0, 400)) >= 0
+    sure = ProspectModel.fit(contrary, recipe=RECIPE, calibrate=False)
+    assert lowest_step(sure, contrary.slice(0, 400)) >= 0
 
 
-def test_without_the_constraint_and_its_zero_the_score_can_fall(table):
+def test_without_the_constraint_the_score_falls(contrary):
     """The guard above is needed: a signal the other way round is otherwise learnt."""
-    few = training_table(visitors=600, signal=-1.0, base=0.0)
-    free = ProspectModel.fit(few, recipe=Recipe(FAST, rounds=40, never_lower=()))
-    name = "num_pricing_views_l7d"
-    place = table.schema.get_field_index(name)
-    none, three = (
-        free.predict(few.set_column(place, name, pa.array([n] * few.num_rows, pa.int64())))
-        for n in (None, 3)
-    )
-    assert (three < none).any()
+    free = Recipe(FAST, rounds=40, never_lower=())
+    model = ProspectModel.fit(contrary, recipe=free, calibrate=False)
+    assert lowest_step(model, contrary.slice(0, 400)) < -0.1
+
+
+def test_a_prospect_of_whom_nothing_is_known_scores_near_the_base_rate_or_below(model, table):
+    score = model.score(NOTHING, AT)
+    rate = np.mean(table["label"].to_numpy(zero_copy_only=False))
+    assert 0 < score.score <= 2 * rate
+    assert score.bias + sum(score.explanations.values()) == pytest.approx(score.margin, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.slice(0, 0), "empty. Widen --since"),
+        (lambda t: t.filter(t["label"]), "one class only"),
+        (lambda t: t.filter(pc.invert(t["label"])), "one class only"),
+        (lambda t: t.set_column(4, "latest_app_id", t["day_of_week"]), "latest_app_id is int64"),
+        (lambda t: t.drop_columns(["num_apps_l7d"]), "lacks num_apps_l7d"),
+    ],
+)
+def test_rows_that_cannot_train_a_model_are_refused_and_the_way_out_is_said(table, change, message):
+    with pytest.raises(DataError, match=message):
+        ProspectModel.fit(change(table), recipe=RECIPE)
 
 
 def test_an_unseen_category_scores_as_a_missing_one(model):
