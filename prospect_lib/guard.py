@@ -12,7 +12,7 @@ import math
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -116,7 +116,7 @@ class Guard:
             )
 
     def protect(self, app: Flask, caller_limit: str, visitor_limit: str) -> None:
-        """Add CORS, rate limits per caller and security headers to every route.
+        """Add CORS and rate limits per caller to every route.
 
         Args:
             caller_limit: such as ``"120 per minute"``; local callers have none.
@@ -145,8 +145,6 @@ class Guard:
             if "HTTP_ORIGIN" in request.environ:
                 set_cors_headers(response, options)
             return response
-
-        app.wsgi_app = _with_headers(app.wsgi_app)  # type: ignore[method-assign, assignment]
 
     def admit_visitor(self, visitor: str) -> None:
         """Count a question from outside about one visitor.
@@ -198,9 +196,13 @@ def is_loopback(host: str | None) -> bool:
         return False
 
 
+def is_forwarded(environ: Mapping[str, Any]) -> bool:
+    """Whether a proxy or a tunnel has brought a request."""
+    return any(name in environ for name in _FORWARDED)
+
+
 def _is_local(asked: Request) -> bool:
-    environ = asked.environ
-    if not is_loopback(asked.remote_addr) or any(name in environ for name in _FORWARDED):
+    if not is_loopback(asked.remote_addr) or is_forwarded(asked.environ):
         return False
     # a page may make a browser ask us under any name that it lets point here
     return _is_loopback_name(asked.host)
@@ -215,7 +217,7 @@ def _is_loopback_name(host: str) -> bool:
         return False
 
 
-def _with_headers(inner: Wsgi) -> Wsgi:
+def with_headers(inner: Wsgi) -> Wsgi:
     """Add the security headers to whatever an application answers."""
 
     def outer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -82,7 +82,6 @@ class Monitor:
 
     def scored(self, _visitor: str, answer: PredictResponse, _record: bytes) -> None:
         """Note a score."""
-        g.answer = answer
         self.scores.labels(answer.model_version).observe(answer.score)
         for kind in ("cold_start", "stale"):
             if getattr(answer, kind):
@@ -101,22 +100,36 @@ class Monitor:
         seconds = time.perf_counter() - g.get("started", time.perf_counter())
         route = request.url_rule.rule if request.url_rule else "unknown"
         caller = "local" if "caller" in g and g.caller.local else "public"
-        self.requests.labels(route, response.status_code, caller).inc()
-        self.latency.labels(route).observe(seconds)
-        if log.isEnabledFor(logging.INFO):
-            log.info(json.dumps(self._line(route, response.status_code, caller, seconds)))
+        status = response.status_code
+        self.finished(route, request.method, status, caller, seconds, g.get("answer"))
         return response
 
-    def _line(self, route: str, status: int, caller: str, seconds: float) -> dict[str, object]:
+    def finished(
+        self,
+        route: str,
+        method: str,
+        status: int,
+        caller: str,
+        seconds: float,
+        answer: PredictResponse | None,
+    ) -> None:
+        """Note a request that has been answered, and log its line.
+
+        Args:
+            answer: the score that was given, if one was.
+        """
+        self.requests.labels(route, status, caller).inc()
+        self.latency.labels(route).observe(seconds)
+        if not log.isEnabledFor(logging.INFO):
+            return
         line: dict[str, object] = {
             "event": "request",
             "route": route,
-            "method": request.method if request.method in _METHODS else "other",
+            "method": method if method in _METHODS else "other",
             "status": status,
             "caller": caller,
             "ms": round(seconds * 1000, 2),
         }
-        answer: PredictResponse | None = g.get("answer")
         if answer is not None:
             line |= {
                 "model_version": answer.model_version,
@@ -124,7 +137,7 @@ class Monitor:
                 "cold_start": answer.cold_start,
                 "stale": answer.stale,
             }
-        return line
+        log.info(json.dumps(line))
 
 
 _METHODS = ("GET", "POST", "OPTIONS", "HEAD", "PUT", "DELETE", "PATCH")

@@ -30,20 +30,26 @@ def answer_errors(app: Flask) -> None:
     def bad(error: BadBodyError) -> Response:
         return problem(error.status, "Bad request", str(error))
 
-    @app.errorhandler(ProspectError)
-    def failed(error: ProspectError) -> Response:
-        title = "Signals fails" if isinstance(error, ServiceError) else "The model fails"
-        if not isinstance(error, ServiceError):
-            log.error("%s: %s", title, type(error.__cause__ or error).__name__)
-        # the reason may name a value of the visitor's, and is no business of the public
-        return problem(503, title, str(error) if g.caller.trusted else RETRY_LATER)
-
     @app.errorhandler(Exception)
-    def broken(error: Exception) -> Response:
+    def failed(error: Exception) -> Response:
+        return failure(error, trusted=g.caller.trusted)
+
+
+def failure(error: Exception, *, trusted: bool) -> Response:
+    """A 503 for what went wrong behind a valid question.
+
+    Args:
+        trusted: the caller may know the reason, which may name a value of the visitor's.
+    """
+    if not isinstance(error, ProspectError):
         # the kind and the place only: the message may hold a visitor's data
         at = traceback.extract_tb(error.__traceback__)[-1]
         log.error("%s in %s, line %s", type(error).__name__, Path(at.filename).name, at.lineno)
         return problem(503, "The server failed", RETRY_LATER)
+    title = "Signals fails" if isinstance(error, ServiceError) else "The model fails"
+    if not isinstance(error, ServiceError):
+        log.error("%s: %s", title, type(error.__cause__ or error).__name__)
+    return problem(503, title, str(error) if trusted else RETRY_LATER)
 
 
 def problem(status: int, title: str, detail: str) -> Response:

@@ -22,7 +22,8 @@ from werkzeug.exceptions import UnsupportedMediaType
 from prospect_lib.acting import Background, Board, Inviter, Push, pusher
 from prospect_lib.attributes import prospect_group
 from prospect_lib.contract import MAX_BODY, PredictResponse, openapi, parse_request
-from prospect_lib.guard import Guard
+from prospect_lib.guard import Guard, with_headers
+from prospect_lib.lane import Answer, Lane
 from prospect_lib.monitoring import Monitor
 from prospect_lib.predictor import Loaded, Predictor, Readiness, Scorer, check_fits
 from prospect_lib.problems import answer_errors
@@ -114,18 +115,32 @@ def create_app(
     monitor.watch(app)
     guard.protect(app, options.caller_limit, options.visitor_limit)
     answer_errors(app)
-    _add_predict(app, guard, predictor, followers, clock)
+    answer = _answer(predictor, followers, clock)
+    _add_predict(app, guard, answer)
     _add_pages(app, guard, monitor, Readiness(predictor, current, clock))
+    app.wsgi_app = with_headers(  # type: ignore[method-assign, assignment]
+        Lane(app.wsgi_app, guard, monitor, answer)
+    )
     return app
 
 
-def _add_predict(
-    app: Flask,
-    guard: Guard,
-    predictor: Predictor,
-    followers: list[Follower],
-    clock: Callable[[], datetime],
-) -> None:
+def _answer(
+    predictor: Predictor, followers: list[Follower], clock: Callable[[], datetime]
+) -> Answer:
+    """What scores a visitor and does what follows from it."""
+
+    def answer(visitor: str) -> tuple[PredictResponse, bytes]:
+        found = predictor.predict(visitor, clock())
+        body = found.model_dump_json().encode()
+        record = b'{"domain_userid":"%s",%s' % (visitor.encode(), body[1:])
+        for follow in followers:
+            follow(visitor, found, record)
+        return found, body
+
+    return answer
+
+
+def _add_predict(app: Flask, guard: Guard, answer: Answer) -> None:
     @app.post("/predict")
     def predict() -> Response:
         guard.admit(request, score_only=True)
@@ -133,12 +148,8 @@ def _add_predict(
             raise UnsupportedMediaType("Send JSON as 'Content-Type: application/json'.")
         visitor = parse_request(request.get_data(cache=False)).domain_userid
         guard.admit_visitor(visitor)
-        answer = predictor.predict(visitor, clock())
-        body = answer.model_dump_json().encode()
-        record = b'{"domain_userid":"%s",%s' % (visitor.encode(), body[1:])
-        for follow in followers:
-            follow(visitor, answer, record)
-        return _json(body if g.caller.trusted else answer.model_copy(update=_FOR_THE_PUBLIC))
+        g.answer, body = answer(visitor)
+        return _json(body if g.caller.trusted else g.answer.model_copy(update=_FOR_THE_PUBLIC))
 
 
 def _add_pages(app: Flask, guard: Guard, monitor: Monitor, readiness: Readiness) -> None:
