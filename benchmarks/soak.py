@@ -40,12 +40,14 @@ def serve(signals: str, home: Path, port: "multiprocessing.Queue[int]") -> None:
     """The server, with a folder of models, behind waitress."""
     from synthetic import training_table
 
+    from prospect_lib import profiles
     from prospect_lib.model import ProspectModel
     from prospect_lib.server import Server, create_app
     from prospect_lib.settings import Settings
     from prospect_lib.signals import AttributeReader, Token
     from prospect_lib.training import Recipe
 
+    profiles.KEPT = 1000  # visitors remembered: full in a minute, and what grows later leaks
     models = home / "models"
     for rounds, name in ((50, "first"), (40, "second"), (30, "damaged")):
         recipe = Recipe(rounds=rounds)
