@@ -21,7 +21,7 @@ test: $(VENV)/installed-test $(SITE)/node_modules/.package-lock.json chromium
 # The random tests of the prediction server with 10,000 examples each: about five minutes.
 FUZZ ?= 10000
 fuzz: $(VENV)/installed-test
-	PROSPECT_FUZZ=$(FUZZ) $(BIN)/pytest tests/test_openapi.py tests/test_server.py -k "documented or any_"
+	PROSPECT_FUZZ=$(FUZZ) $(BIN)/pytest tests/test_openapi.py tests/test_server.py tests/test_lane.py -k "documented or any_"
 
 lab: $(VENV)/installed $(SITE)/node_modules/.package-lock.json
 	$(BIN)/jupyter lab notebooks

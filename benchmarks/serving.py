@@ -13,9 +13,8 @@ Prints and writes to ``benchmarks/results/serving.json``:
 * the attribute call: the SDK's ``get_service_attributes`` against ``AttributeReader``;
 * the handler beyond that call, from WSGI request to WSGI answer with attributes from
   memory, with and without explanations. Ours has its metrics, limits and the log of served
-  scores on. The public handler always explains, so "25 times faster without explanations"
-  is ours without against the public way as it is; the ratio where both leave them out is
-  printed too;
+  scores on. The public handler always explains; ``ratio, ours without to public with``
+  compares ours without them to that;
 * the whole over HTTP: latency (p50, p95, p99) and throughput at 1, 16 and 64 clients.
 
 Usage: ``python benchmarks/serving.py [seconds]`` (default 2 for each of the 12 loads).

@@ -1,7 +1,6 @@
 """How many examples the random tests draw: few in the suite, as many as asked by hand.
 
-``PROSPECT_FUZZ=10000 pytest tests/test_openapi.py tests/test_server.py -k "documented or any_"``
-(``make fuzz``) draws 10,000 in each of them, in about ten minutes.
+``make fuzz`` draws 10,000 in each of them, in about six minutes.
 """
 
 import os
