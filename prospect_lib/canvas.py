@@ -60,7 +60,7 @@ class Picture(Figure):
         return out.getvalue()
 
     def _repr_png_(self) -> bytes:
-        return self.png()
+        return self.png(dpi=100)  # a notebook of ten pictures stays small
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def importance(model: ProspectModel, table: pa.Table, *, top: int = 10) -> Pictu
                 rasterized=True,
             )
         right.axvline(0, color=INK, lw=0.8)
-        right.set(title="Which way, for whom", xlabel="log-odds (pale: low value, dark: high)")
+        right.set(title="Which way, for whom", xlabel="log-odds (pale low, dark high, grey none)")
     return figure
 
 

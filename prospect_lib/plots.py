@@ -104,12 +104,14 @@ def reliability(found: Evaluation) -> Picture:
             ylim=(0, top),
         )
         axes.legend(loc="upper left")
+        axes.locator_params(nbins=5)
         percent(axes.xaxis, axes.yaxis)
     return figure
 
 
 def curves(found: Evaluation) -> Picture:
     """Precision against recall, and the ROC curve, of the model and its baselines."""
+    readable = {"fontsize": 8, "labelspacing": 0.3}
     with picture(ncols=2) as (figure, (left, right)):
         for name, rows in found.rows.items():
             hits, misses = rows.caught()
@@ -128,10 +130,11 @@ def curves(found: Evaluation) -> Picture:
                 label=f"{name} {metrics['roc_auc']:.2f}",
                 **look,
             )
-        left.set(title="Precision and recall", xlabel="recall", ylabel="precision", ylim=(0, 1))
+        left.set(title="Precision and recall", xlabel="recall", ylabel="precision", ylim=(0, 1.55))
+        left.set_yticks(np.linspace(0, 1, 6))  # the legend has the room above
         right.set(title="ROC", xlabel="false positive rate", ylabel="true positive rate")
-        left.legend(fontsize=8, title="area under the curve", title_fontsize=8, loc="upper right")
-        right.legend(fontsize=8, loc="lower right")
+        left.legend(title="area under the curve", title_fontsize=8, loc="upper right", **readable)
+        right.legend(loc="lower right", **readable)
         percent(left.xaxis, left.yaxis, right.xaxis, right.yaxis)
     return figure
 
