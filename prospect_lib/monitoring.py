@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from flask import Flask, Response, g, request
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from prospect_lib.contract import PredictResponse
 
@@ -71,8 +71,14 @@ class Monitor:
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
 
+        self.tunnel = Gauge(
+            "prospect_tunnel_requests_this_month", "Of the 20,000 that ngrok's free plan allows",
+            registry=self.registry,
+        )  # fmt: skip
+
     def watch(self, app: Flask) -> None:
         """Count and log every request of an application."""
+        app.extensions["prospect_monitor"] = self
         app.before_request(self._start)
         app.after_request(self._finish)
 

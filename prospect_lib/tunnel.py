@@ -22,12 +22,14 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from flask import Flask
 from pyngrok import ngrok, process
 from pyngrok.conf import PyngrokConfig
 from pyngrok.exception import PyngrokError
 
 from prospect_lib.errors import ServiceError, SettingsError
 from prospect_lib.guard import Guard
+from prospect_lib.monitoring import Monitor
 from prospect_lib.running import Server, end_with_signals
 from prospect_lib.settings import SECRETS, Settings
 from prospect_lib.snippet import bookmarklet, console
@@ -47,10 +49,14 @@ class Tunnel:
     """
 
     def __init__(
-        self, url: str, guard: Guard, count: "MonthlyCount", config: PyngrokConfig | None = None
+        self, url: str, app: Flask, count: "MonthlyCount", config: PyngrokConfig | None = None
     ) -> None:
+        guard: Guard = app.extensions["prospect_guard"]
+        monitor: Monitor = app.extensions["prospect_monitor"]
         self.url, self.token = url.rstrip("/"), guard.issue_token()
         self._guard, self._count, self._config = guard, count, config
+        self._shown = monitor.tunnel
+        self._shown.set(count.last)
         self._open = True
         guard.on_public = self._note
         atexit.register(self.close)
@@ -93,6 +99,7 @@ class Tunnel:
             atexit.unregister(self.close)
 
     def _note(self, public_requests: int) -> None:
+        self._shown.set(self._count.of(public_requests))
         if public_requests % WRITTEN_EVERY:
             return
         before, used = self._count.last, self._count.keep(public_requests)
@@ -145,6 +152,10 @@ class MonthlyCount:
                 self._counted = public_requests
             return self.last
 
+    def of(self, public_requests: int) -> int:
+        """The month's sum with what came since it was last written down."""
+        return self.last + public_requests - self._counted
+
     def _month(self) -> str:
         return f"{self._today():%Y-%m}"
 
@@ -177,9 +188,9 @@ def open_tunnel(
     guard: Guard = server.app.extensions["prospect_guard"]
     count = MonthlyCount(settings.home / "tunnel.json", today, guard.public_requests)
     if "NGROK_TOKEN" in settings.values:
-        return _ngrok(server, settings, guard, count, ngrok_path)
+        return _ngrok(server, settings, count, ngrok_path)
     if "google.colab" in sys.modules:
-        return Tunnel(_colab_proxy(server.port), guard, count)
+        return Tunnel(_colab_proxy(server.port), server.app, count)
     raise SettingsError(
         f"a public address needs NGROK_TOKEN, which is free: {SECRETS['NGROK_TOKEN']}. Set it "
         "in Colab's secrets panel, in the environment or in .env. Without it everything on "
@@ -187,9 +198,7 @@ def open_tunnel(
     )
 
 
-def _ngrok(
-    server: Server, settings: Settings, guard: Guard, count: MonthlyCount, path: Path | None
-) -> Tunnel:
+def _ngrok(server: Server, settings: Settings, count: MonthlyCount, path: Path | None) -> Tunnel:
     file = settings.home / "ngrok.yml"
     config = PyngrokConfig(config_path=str(file))
     config.auth_token = None  # as an argument of the agent, every process could see it
@@ -201,7 +210,7 @@ def _ngrok(
     except (PyngrokError, OSError) as error:
         _shut(config)
         raise ServiceError(_explain(error)) from None
-    return Tunnel(public, guard, count, config)
+    return Tunnel(public, server.app, count, config)
 
 
 def _write_config(path: Path, token: str) -> None:

@@ -242,7 +242,10 @@ def test_the_count_is_written_down_while_it_is_open(server, settings, agent, mon
         assert json.loads(kept.read_text())["requests"] == 45, "as a killed process leaves it"
         assert caplog.messages == ["45 of ngrok's 50 free requests of this month are used"]
         assert "45 of ngrok's" in str(tunnel)
-        for _ in range(20):
+        ask(tunnel.url)
+        metrics = requests.get(f"{server.url}/metrics", timeout=5).text
+        assert "prospect_tunnel_requests_this_month 46.0" in metrics
+        for _ in range(19):
             ask(tunnel.url)
     assert caplog.messages[1:] == ["65 of ngrok's 50 free requests of this month are used"]
     assert server.app.extensions["prospect_guard"].on_public is None
