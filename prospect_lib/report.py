@@ -78,6 +78,7 @@ def comparison_html(
         "intervals over visitors."
     )
     metrics = found.metrics()
+    on_one_scale = {n: d for n, d in found.differences.items() if not n.startswith("lift")}
     rows = [
         [metric, *(f"{metrics[role][metric]:.4f}" for role in models), f"{interval:.4f}"]
         for metric, interval in found.differences.items()
@@ -85,7 +86,7 @@ def comparison_html(
     parts = [
         _text(f"Verdict: {verdict}."),
         _text(lead),
-        _image(plots.challenge(found.differences)),
+        _image(plots.challenge(on_one_scale)),
         _image(versus(found)),
         _section("The figures", _table(["metric", *models, "difference"], rows)),
         _section("What each was trained on", _trained_on(models)),
