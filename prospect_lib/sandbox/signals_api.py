@@ -13,12 +13,15 @@ from snowplow_signals.models import InterventionInstance, TestAttributeGroupRequ
 
 from prospect_lib.aggregation import attribute_values, moment
 from prospect_lib.errors import DefinitionError
+from prospect_lib.sandbox.answers import Refusal
 from prospect_lib.sandbox.bodies import BadPayloadError, readable
+from prospect_lib.sandbox.datasets import datasets
 from prospect_lib.sandbox.profiles import Profiles, beginning
 from prospect_lib.sandbox.registry import KINDS, InUseError, Registry, Stored
 from prospect_lib.sandbox.subscribers import Subscribers
 
 api = Blueprint("signals_api", __name__)
+api.register_blueprint(datasets)
 MODELS: dict[str, type[BaseModel]] = {
     "attribute_keys": AttributeKey,
     "attribute_groups": AttributeGroup,
@@ -28,14 +31,6 @@ MODELS: dict[str, type[BaseModel]] = {
 MAX_IDENTIFIERS = 100
 MAX_WINDOW = timedelta(days=3660)
 M = TypeVar("M", bound=BaseModel)
-
-
-class Refusal(Exception):  # noqa: N818 - it is an answer
-    """An answer other than success: status and ``detail``."""
-
-    def __init__(self, status: int, detail: Any) -> None:
-        super().__init__(detail)
-        self.status, self.detail = status, detail
 
 
 def _registry() -> Registry:
