@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+from snowplow_signals import RuleIntervention
 
 from prospect_lib import sandbox, signals
 from prospect_lib.acting import pusher
@@ -278,6 +279,23 @@ def test_an_invitation_is_an_intervention_and_waits_for_a_page_to_show_it(
     expect(page.locator(".invitation")).to_have_count(0)
     page.evaluate(HIDE)  # a stream less, and nobody who could see an invitation
     until(lambda: push(visitor, {}) == "undelivered")
+
+
+def test_a_rule_invites_without_a_model(settings: Settings, watched: Watched) -> None:
+    full = f"{prospect_group.name}_v{prospect_group.version}"
+    twice = {"attribute": f"{full}:num_pricing_views_l7d", "operator": ">=", "value": 2}
+    rule = RuleIntervention(name="pricing_twice", version=1, owner="a@example.com", criteria=twice)
+    client, page = signals.connect(settings), watched.page
+    client.publish([rule])
+    try:
+        for path in ("pricing", "product", "pricing"):
+            expect(page.locator(".invitation")).to_have_count(0)
+            with page.expect_response("**/tp2"):
+                page.goto(f"{settings.sandbox_url}/{path}")
+        expect(page.locator(".invitation")).to_be_visible()
+    finally:
+        client.unpublish([rule])
+        client.delete([rule])
 
 
 def until(condition: Callable[[], bool], seconds: float = 5) -> None:

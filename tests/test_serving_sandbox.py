@@ -5,6 +5,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import requests
 from serving import DOWN, Rule
+from snowplow_signals import RuleIntervention
 
 from prospect_lib import signals
 from prospect_lib.acting import pusher
@@ -109,6 +111,66 @@ def test_an_invitation_reaches_the_visitor_once(settings, server):
     (invitation,) = heard
     assert (invitation["name"], invitation["version"]) == ("invite", 1)
     assert invitation["attributes"]["score"] == "0.6000"
+
+
+def rule(operator: str, value: Any = None, **more: Any) -> RuleIntervention:
+    criterion = {
+        "attribute": f"{prospect_group.name}_v{prospect_group.version}:num_pricing_views_l7d",
+        "operator": operator,
+        "value": value,
+    }
+    return RuleIntervention(
+        name="keen", version=1, owner="a@example.com", criteria=criterion, **more
+    )
+
+
+@contextmanager
+def heard_by(settings: Settings, visitor: str) -> Iterator[list[Any]]:
+    """The interventions that reach a visitor."""
+    address = f"{settings.sandbox_url}/api/v1/interventions?domain_userid={visitor}"
+    heard: list[Any] = []
+    with requests.get(address, stream=True, timeout=20) as stream:
+        lines = stream.iter_lines()
+        assert next(lines) == b": connected"
+
+        def listen() -> None:
+            for line in lines:
+                if line.startswith(b"data: "):
+                    heard.append(json.loads(line.removeprefix(b"data: ")))
+                    if heard[-1]["name"] == "end":
+                        return
+
+        listening = threading.Thread(target=listen)
+        listening.start()
+        yield heard
+        assert pusher(settings, "end")(visitor, {}) == "success"
+        listening.join(5)
+        assert heard.pop()["name"] == "end"
+
+
+@pytest.mark.parametrize(("operator", "value", "times"), [(">=", 2, 1), ("changed", None, 4)])
+def test_a_rule_needs_no_model_and_fires_when_it_turns_true(settings, operator, value, times):
+    link = {"name": prospect_group.name, "version": prospect_group.version}
+    carrying = rule(operator, value, payload_attribute_groups=[link])
+    signals.connect(settings).publish([carrying])
+    visitor = str(uuid.uuid4())
+    with heard_by(settings, visitor) as heard:
+        for _ in range(4):
+            see_pricing(settings, visitor)
+        see_pricing(settings, str(uuid.uuid4()))
+    assert [found["name"] for found in heard] == ["keen"] * times
+    assert heard[0]["attributes"]["num_pricing_views_l7d"] == str(value or 1)
+    assert heard[0]["attributes"]["latest_app_id"] == "website"
+
+
+def test_a_rule_that_fires_before_the_page_listens_waits_for_it(settings):
+    signals.connect(settings).publish([rule(">", 0)])
+    visitor = str(uuid.uuid4())
+    see_pricing(settings, visitor)
+    for expected in (1, 0):
+        with heard_by(settings, visitor) as heard:
+            pass
+        assert len(heard) == expected
 
 
 def test_who_has_left_is_not_taken_for_a_listener(settings):

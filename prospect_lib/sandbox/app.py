@@ -7,6 +7,7 @@ from prospect_lib.sandbox.bodies import MAX_BODY
 from prospect_lib.sandbox.collector import collector
 from prospect_lib.sandbox.profiles import Profiles
 from prospect_lib.sandbox.registry import Registry
+from prospect_lib.sandbox.rules import Rules
 from prospect_lib.sandbox.signals_api import api
 from prospect_lib.sandbox.site import site
 from prospect_lib.sandbox.storage import Storage
@@ -26,9 +27,10 @@ def create_app(settings: Settings) -> Flask:
         PROSPECT_HOME=str(settings.home), TOKEN=token(settings.home), MAX_CONTENT_LENGTH=MAX_BODY
     )
     app.extensions["storage"] = storage
-    app.extensions["registry"] = Registry(settings.home)
-    app.extensions["profiles"] = Profiles(settings.home, storage)
-    app.extensions["subscribers"] = Subscribers()
+    app.extensions["registry"] = registry = Registry(settings.home)
+    app.extensions["profiles"] = profiles = Profiles(settings.home, storage)
+    app.extensions["subscribers"] = subscribers = Subscribers()
+    app.extensions["rules"] = Rules(registry, profiles, subscribers)
     app.register_blueprint(collector)
     app.register_blueprint(api, url_prefix="/api/v1")
     app.register_blueprint(site)

@@ -11,6 +11,7 @@ from prospect_lib.errors import ServiceError
 from prospect_lib.sandbox import MARKER
 from prospect_lib.sandbox.bodies import MAX_BODY, BadPayloadError, excerpt, payloads_of
 from prospect_lib.sandbox.enrichment import enrich
+from prospect_lib.sandbox.rules import Rules
 from prospect_lib.sandbox.storage import Storage
 
 collector = Blueprint("collector", __name__)
@@ -67,7 +68,9 @@ def _receive(payloads: list[Any]) -> None:
         except BadPayloadError as error:
             bad.append((str(error), excerpt(payload)))
     storage().reject(bad, now)
-    storage().accept(rows)
+    rules: Rules = current_app.extensions["rules"]
+    with rules.watching({str(row["domain_userid"]) for row in rows if row["domain_userid"]}):
+        storage().accept(rows)
 
 
 def _payloads() -> list[Any]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 KEEP_ALIVE = 15.0
+HELD = 30.0  # seconds: a page view may fire a rule before its page has begun to listen
 LOOK = 1.0  # seconds between looks whether a listener has left
 MAX_LISTENERS = 32  # each holds one of the server's threads (sandbox.THREADS)
 
@@ -26,6 +27,7 @@ class Subscribers:
     def __init__(self) -> None:
         self._queues: dict[str, set[Listener]] = defaultdict(set)
         self._lock = threading.Lock()
+        self._held: dict[str, list[tuple[float, str]]] = {}
         self.scores: deque[dict[str, Any]] = deque(maxlen=2000)
 
     @property
@@ -43,6 +45,19 @@ class Subscribers:
             waiting.put(message)
         return len(queues)
 
+    def post(self, target: str, message: str) -> None:
+        """Deliver to all who listen, or to who begins to within a short while."""
+        if self.push(target, message):
+            return
+        now = time.monotonic()
+        with self._lock:
+            kept = {at: self._young(at, now) for at in self._held}
+            self._held = {at: young for at, young in kept.items() if young}
+            self._held.setdefault(target, []).append((now, message))
+
+    def _young(self, target: str, now: float) -> list[tuple[float, str]]:
+        return [each for each in self._held.get(target, ()) if now - each[0] < HELD]
+
     def listen(self, targets: list[str], gone: Callable[[], bool]) -> Iterator[str]:
         """Server-sent events for the targets, with keep-alives, until the caller leaves.
 
@@ -54,6 +69,9 @@ class Subscribers:
         with self._lock:
             for target in set(targets):
                 self._queues[target].add(waiting)
+                for _, message in self._young(target, time.monotonic()):
+                    waiting.put(message)
+                self._held.pop(target, None)
         try:
             yield ": connected\n\n"
             spoken = time.monotonic()
