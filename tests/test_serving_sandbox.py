@@ -113,9 +113,12 @@ def test_an_invitation_reaches_the_visitor_once(settings, server):
     assert invitation["attributes"]["score"] == "0.6000"
 
 
-def rule(operator: str, value: Any = None, **more: Any) -> RuleIntervention:
+VERSIONED = f"{prospect_group.name}_v{prospect_group.version}"
+
+
+def rule(operator: str, value: Any = None, group: str = VERSIONED, **more: Any) -> RuleIntervention:
     criterion = {
-        "attribute": f"{prospect_group.name}_v{prospect_group.version}:num_pricing_views_l7d",
+        "attribute": f"{group}:num_pricing_views_l7d",
         "operator": operator,
         "value": value,
     }
@@ -164,7 +167,7 @@ def test_a_rule_needs_no_model_and_fires_when_it_turns_true(settings, operator, 
 
 
 def test_a_rule_that_fires_before_the_page_listens_waits_for_it(settings):
-    signals.connect(settings).publish([rule(">", 0)])
+    signals.connect(settings).publish([rule(">", 0, group=prospect_group.name)])
     visitor = str(uuid.uuid4())
     see_pricing(settings, visitor)
     for expected in (1, 0):

@@ -98,8 +98,8 @@ class Rules:
         found = {}
         for full in names:
             stem, _, version = full.rpartition("_v")
-            number = int(version) if version.isdecimal() else -1
-            stored = self._registry.get("attribute_groups", stem, number)
+            versioned = (stem, int(version)) if version.isdecimal() else (full, None)
+            stored = self._registry.get("attribute_groups", *versioned)
             if stored is not None:
                 found[full] = stored
         return found
