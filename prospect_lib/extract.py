@@ -1,17 +1,20 @@
-"""Build a training set in a warehouse: anchors, labels and features in one statement.
+"""Build a training set in a warehouse: anchors, labels and features in compiled statements.
 
 Example: ``extract(open_warehouse(settings))`` -> a ``TrainingSet`` with 20 features.
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import BaseModel
 from snowplow_signals import AttributeGroup
+from tqdm.auto import tqdm
 
 from prospect_lib.aggregation import group_hash
 from prospect_lib.attributes import prospect_group
@@ -20,6 +23,8 @@ from prospect_lib.features import Feature, features_of
 from prospect_lib.training_set import Anchors, features_sql
 from prospect_lib.warehouse import Warehouse, missing_columns
 
+ROWS_AT_ONCE = 400_000  # anchors of one statement on DuckDB: keeps its memory flat
+_PLACED = "prospect_anchors"
 _TYPES = {"number": pa.float64(), "flag": pa.bool_(), "category": pa.string()}
 
 
@@ -28,7 +33,8 @@ class TrainingSet:
     """Rows to train on and everything needed to build them again.
 
     Attributes:
-        table: ``domain_userid``, ``anchor_ts`` (UTC), ``label`` (bool), perhaps ``p_true``,
+        table: ``domain_userid``, ``anchor_ts`` (UTC), ``label`` (bool), perhaps ``weight``
+            and ``p_true``,
             then one column a feature.
         manifest: the SQL, the group's version and hash, anchors, counts and data window.
     """
@@ -40,60 +46,152 @@ class TrainingSet:
 def extract(
     warehouse: Warehouse,
     group: AttributeGroup = prospect_group,
-    anchors: Anchors | None = None,
+    anchors: Anchors | str | None = None,
     *,
     include_anchor: bool = True,
     truth: Path | None = None,
+    rows_at_once: int = ROWS_AT_ONCE,
 ) -> TrainingSet:
     """The training set of a group, at the anchors of all visitors in the warehouse.
 
     Args:
         warehouse: where the events are.
         group: the attributes whose features are wanted.
-        anchors: where rows are placed; by default at every page view.
+        anchors: where rows are placed; by default at every page view. Or the name of a
+            relation of one's own in the warehouse: key, ``anchor_ts`` (UTC), perhaps
+            ``label`` and ``weight``.
         include_anchor: whether events exactly at an anchor count, as they do when serving.
         truth: folder of the simulator's true probabilities, joined as ``p_true``.
+        rows_at_once: DuckDB works through the visitors in parts of about so many anchors, so
+            that memory stays flat however many there are; the rows are the same.
 
     Raises:
         DataError: events lack columns that attributes need, or no anchor is left.
     """
-    anchors = anchors or Anchors()
+    anchors = anchors if anchors is not None else Anchors()
+    _check_columns(warehouse, group)
+    key = group.attribute_key.name or ""
+    placed = _placing(warehouse, anchors, key)
+    sql = _features(warehouse, group, f"(\n{placed}\n)", include_anchor)
+    if warehouse.dialect == "duckdb":
+        found = _in_parts(warehouse, group, placed, include_anchor, rows_at_once)
+    else:
+        found = warehouse.query(sql)
+    table = _conform(found, key, features_of(group))
+    if table.num_rows == 0:
+        raise DataError(
+            f"no anchor is left ({anchors}): there is no anchor event whose horizon the data "
+            "covers, or the window and the population filters exclude all. Widen --since .. "
+            "--until, or check app ids."
+        )
+    manifest = _manifest(table, sql, group, anchors, include_anchor)
+    return TrainingSet(_with_truth(table, truth) if truth else table, manifest)
+
+
+def create_table(
+    warehouse: Warehouse,
+    name: str,
+    group: AttributeGroup = prospect_group,
+    anchors: Anchors | str | None = None,
+    *,
+    include_anchor: bool = True,
+) -> str:
+    """Write the training set as a table of the warehouse; no row leaves it.
+
+    Args:
+        name: of the table, as the warehouse writes names; one that exists is replaced.
+
+    Returns:
+        The statement that ran.
+    Raises:
+        DataError: events lack columns that attributes need.
+    """
+    anchors = anchors if anchors is not None else Anchors()
+    _check_columns(warehouse, group)
+    placed = _placing(warehouse, anchors, group.attribute_key.name or "")
+    select = _features(warehouse, group, f"(\n{placed}\n)", include_anchor)
+    sql = f"CREATE OR REPLACE TABLE {name} AS\n{select}"
+    warehouse.run(sql)
+    return sql
+
+
+def _check_columns(warehouse: Warehouse, group: AttributeGroup) -> None:
     if lacking := missing_columns(group, warehouse.columns()):
         wanted = "; ".join(f"{name} needs {', '.join(cols)}" for name, cols in lacking.items())
         raise DataError(
             f"the events lack columns: {wanted}. Use a group without these attributes, or "
             "events that have the columns."
         )
-    key = group.attribute_key.name or ""
-    placed = anchors.sql(events=warehouse.events, key=key, dialect=warehouse.dialect)
-    sql = features_sql(
+
+
+def _placing(warehouse: Warehouse, anchors: Anchors | str, key: str) -> str:
+    """The SELECT of the anchors."""
+    if isinstance(anchors, str):
+        return f"SELECT * FROM {anchors}"
+    return anchors.sql(events=warehouse.events, key=key, dialect=warehouse.dialect)
+
+
+def _features(
+    warehouse: Warehouse, group: AttributeGroup, anchors: str, include_anchor: bool
+) -> str:
+    return features_sql(
         group,
         events=warehouse.events,
-        anchors=f"(\n{placed}\n)",
+        anchors=anchors,
         dialect=warehouse.dialect,
         include_anchor=include_anchor,
     )
-    table = _conform(warehouse.query(sql), key, features_of(group))
-    if table.num_rows == 0:
-        raise DataError(
-            "no anchor is left: there is no anchor event whose horizon "
-            f"({anchors.horizon}) the data covers, or window and population filters exclude all. "
-            "Widen --since .. --until, or check app ids."
-        )
-    manifest = _manifest(table, sql, group, anchors, include_anchor)
-    return TrainingSet(_with_truth(table, truth) if truth else table, manifest)
+
+
+def _in_parts(
+    warehouse: Warehouse,
+    group: AttributeGroup,
+    placed: str,
+    include_anchor: bool,
+    rows_at_once: int,
+) -> pa.Table:
+    """The same rows, some visitors at a time: events of others are passed over."""
+    key = f'"{group.attribute_key.name}"'
+    warehouse.run(f"CREATE OR REPLACE TEMP TABLE {_PLACED} AS {placed}")
+    try:
+        ranges = list(_key_ranges(warehouse, key, rows_at_once))
+        tables = [
+            warehouse.query(
+                _features(warehouse, group, f"(SELECT * FROM {_PLACED}{where})", include_anchor)
+            )
+            for where in tqdm(ranges, "training set", unit="part", disable=len(ranges) < 2)
+        ]
+    finally:
+        warehouse.run(f"DROP TABLE {_PLACED}")
+    return pa.concat_tables(tables)
+
+
+def _key_ranges(warehouse: Warehouse, key: str, rows_at_once: int) -> Iterator[str]:
+    """Conditions that part the anchors by visitor, in the order of the visitors."""
+    starts = warehouse.query(
+        f"SELECT MIN({key}) AS start FROM (SELECT {key}, SUM(COUNT(*)) OVER (ORDER BY {key}) "
+        f"// {rows_at_once} AS part FROM {_PLACED} WHERE {key} IS NOT NULL GROUP BY {key}) AS p "
+        "GROUP BY part ORDER BY start"
+    )["start"].to_pylist()
+    edges = ["'" + str(start).replace("'", "''") + "'" for start in starts[1:]]
+    for low, high in zip([None, *edges], [*edges, None], strict=True):
+        conditions = [f"{key} >= {low}"] if low else []
+        conditions += [f"{key} < {high}"] if high else []
+        yield f" WHERE {' AND '.join(conditions)}" if conditions else ""
 
 
 def _conform(table: pa.Table, key: str, features: Sequence[Feature]) -> pa.Table:
     """Each warehouse's types made the same; connectors give Decimals, or integers with gaps."""
-    columns = {
-        key: table[key].cast(pa.string()),
-        "anchor_ts": pc.cast(table["anchor_ts"], pa.timestamp("us")).cast(
-            pa.timestamp("us", "UTC")
-        ),
-        "label": table["label"].cast(pa.bool_()),
-        **{f.name: table[f.name].cast(_TYPES[f.kind]) for f in features},
-    }
+    moments = table["anchor_ts"].cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
+    columns = {key: table[key].cast(pa.string()), "anchor_ts": moments}
+    for name, kind in (("label", pa.bool_()), ("weight", pa.float64())):
+        if name in table.column_names:
+            columns[name] = table[name].cast(kind)
+    for feature in features:
+        column = table[feature.name]
+        if pa.types.is_decimal(column.type):
+            column = column.cast(pa.float64())
+        columns[feature.name] = column.cast(_TYPES[feature.kind])
     return pa.table(columns)
 
 
@@ -120,17 +218,46 @@ def _with_truth(table: pa.Table, folder: Path) -> pa.Table:
 
 
 def _manifest(
-    table: pa.Table, sql: str, group: AttributeGroup, anchors: Anchors, include_anchor: bool
+    table: pa.Table,
+    sql: str,
+    group: AttributeGroup,
+    anchors: Anchors | str,
+    include_anchor: bool,
 ) -> dict[str, Any]:
+    """What it takes to build the same rows again, and to see that they are the same."""
     window = pc.min_max(table["anchor_ts"]).as_py()
+    labelled = "label" in table.column_names
     return {
         "group": {"name": group.name, "version": group.version, "hash": group_hash(group)},
-        "anchors": repr(anchors),
+        "anchors": anchors if isinstance(anchors, str) else _plain(asdict(anchors)),
         "include_anchor": include_anchor,
         "rows": table.num_rows,
-        "positives": int(pc.sum(table["label"]).as_py() or 0),
+        "positives": int(pc.sum(table["label"]).as_py() or 0) if labelled else None,
         "since": window["min"].isoformat(),
         "until": window["max"].isoformat(),
         "sql": sql,
         "sql_sha256": hashlib.sha256(sql.encode()).hexdigest(),
+        "rows_sha256": _fingerprint(table),
     }
+
+
+def _plain(value: Any) -> Any:
+    """Arguments as JSON has them: lengths in seconds, moments in ISO 8601."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_none=True)
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _fingerprint(table: pa.Table) -> str:
+    """A hash of the rows as Arrow's stream of one batch: equal rows, equal hash."""
+    sink = pa.BufferOutputStream()
+    whole = table.combine_chunks()
+    with pa.ipc.new_stream(sink, whole.schema) as stream:
+        stream.write_table(whole)
+    return hashlib.sha256(sink.getvalue()).hexdigest()

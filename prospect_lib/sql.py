@@ -160,6 +160,18 @@ class Dialect:
             return f"DATEDIFF('microsecond', {start}, {end}) / 1e6"
         return f"(epoch_us({end}) - epoch_us({start})) / 1e6"
 
+    def microseconds_between(self, start: str, end: str) -> str:
+        """Elapsed time as a whole number of microseconds."""
+        if self.name == "snowflake":
+            return f"DATEDIFF('microsecond', {start}, {end})"
+        return f"(epoch_us({end}) - epoch_us({start}))"
+
+    def later(self, timestamp: str, microseconds: str) -> str:
+        """A timestamp so many microseconds later."""
+        if self.name == "snowflake":
+            return f"DATEADD('microsecond', {microseconds}, {timestamp})"
+        return f"{timestamp} + to_microseconds({microseconds})"
+
     def date_part(self, part: str, timestamp: str) -> str:
         """A date part as text: numbers without padding, dates as YYYY-MM-DD."""
         numbers = {"hour_of_day": "hour", "month_of_year": "month", "day_of_week": "dayofweekiso"}

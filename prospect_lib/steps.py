@@ -249,3 +249,70 @@ TALLY = """\
   WHERE place <= {keep}{alive}
   GROUP BY visitor, ts
 )"""
+
+EVENT_PLACES = "    SELECT visitor, ts, session FROM seen WHERE anchor = 1"
+
+TICK_PLACES = """\
+    SELECT visitor, {tick} AS ts, session
+    FROM (
+      SELECT
+        visitor,
+        session,
+        MIN(ts) OVER (PARTITION BY visitor, session) AS started,
+        {passed} AS passed
+      FROM seen
+    ) AS present"""
+
+ANCHORS = """\
+WITH
+-- the events that count
+seen AS (
+  SELECT
+    {key} AS visitor,
+    {ts} AS ts,
+    {session} AS session,
+    {app} AS app,
+    CASE WHEN {is_anchor} THEN 1 ELSE 0 END AS anchor,
+    CASE WHEN {is_goal} THEN 1 ELSE 0 END AS goal
+  FROM {events}
+  WHERE {key} IS NOT NULL{left_out}
+),
+-- the moments at which a visitor is scored
+places AS (
+  SELECT visitor, ts, MIN(session) AS session
+  FROM (
+{places}
+  ) AS p
+  GROUP BY visitor, ts
+),
+-- both on one time line: whether a goal follows within the horizon
+timeline AS (
+  SELECT visitor, ts, session, app, goal, 1 AS event, 0 AS anchor FROM seen
+  UNION ALL
+  SELECT visitor, ts, session, NULL, 0, 0, 1 FROM places
+),
+ahead AS (
+  SELECT
+    visitor,
+    ts,
+    session,
+    anchor,
+    COALESCE(MAX(goal) OVER (
+      PARTITION BY visitor ORDER BY ts
+      RANGE BETWEEN {just_after} FOLLOWING AND {horizon} FOLLOWING
+    ), 0) AS positive,
+    MAX(CASE WHEN event = 1 THEN ts END) OVER () AS data_end{known}
+  FROM timeline
+),
+-- anchors whose horizon the data covers: of the others the label is not known
+eligible AS (
+  SELECT *{place}
+  FROM ahead
+  WHERE anchor = 1 AND ts <= data_end - {horizon}{conditions}
+)
+SELECT
+  visitor AS {key},
+  ts AS {anchor_ts},
+  positive = 1 AS {label}{weight}
+FROM eligible{drawn}
+ORDER BY 1, 2"""

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import duckdb
 import pandas as pd
@@ -19,7 +19,8 @@ from snowplow_signals import AttributeGroup
 from prospect_lib.aggregation import column_of
 from prospect_lib.errors import DataError, ServiceError
 from prospect_lib.sandbox.segments import live_files
-from prospect_lib.settings import SNOWFLAKE_KEYS, Settings
+from prospect_lib.settings import Settings
+from prospect_lib.snowflake import SnowflakeWarehouse
 from prospect_lib.sql import DialectName
 
 #: Scalar columns of Snowplow's atomic events table that are stored, with DuckDB's types
@@ -68,6 +69,9 @@ class Warehouse(Protocol):
     def columns(self) -> list[str]:
         """The columns of the events relation, in lower case."""
 
+    def run(self, sql: str) -> None:
+        """Run one statement of which no rows are wanted, such as CREATE TABLE."""
+
     def close(self) -> None:
         """Give the connection back."""
 
@@ -109,12 +113,21 @@ class DuckDBWarehouse:
     events: str = "events"
 
     @classmethod
-    def over(cls, relation: str) -> "DuckDBWarehouse":
-        """A warehouse whose events are the given SELECT, read once into memory."""
+    def over(cls, relation: str, *, files: str = "") -> "DuckDBWarehouse":
+        """A warehouse over the given SELECT, which is read once into memory.
+
+        Args:
+            files: a SELECT over Parquet files, which stay where they are: each statement
+                reads the columns that it needs.
+        """
         connection = duckdb.connect()
         connection.execute("SET TimeZone = 'UTC'")
         warehouse = cls(connection)
-        warehouse.query(f"CREATE TABLE events AS {relation}")
+        if relation:
+            warehouse.query(f"CREATE TABLE {'arrived' if files else 'events'} AS {relation}")
+        if files:
+            both = f"{files} UNION ALL BY NAME SELECT * FROM arrived" if relation else files
+            warehouse.query(f"CREATE VIEW events AS {both}")
         if warehouse.query("SELECT 1 FROM events LIMIT 1").num_rows == 0:
             raise DataError("there are no events yet: run `python -m prospect_lib demo` first.")
         return warehouse
@@ -122,10 +135,10 @@ class DuckDBWarehouse:
     @classmethod
     def over_home(cls, home: Path) -> "DuckDBWarehouse":
         """All events of the sandbox whose state is in ``home``: history and live."""
-        relation = events_of(home)
-        if relation is None:
+        files, arrived = _history(home), _live(home)
+        if not files and not arrived:
             raise DataError(f"no events in {home}: run `python -m prospect_lib demo` first.")
-        return cls.over(relation)
+        return cls.over(arrived, files=files)
 
     @classmethod
     def over_file(cls, path: Path) -> "DuckDBWarehouse":
@@ -135,7 +148,9 @@ class DuckDBWarehouse:
         name = path.name.removesuffix(".gz")
         reader = "read_parquet" if name.endswith(".parquet") else "read_csv"
         try:
-            warehouse = cls.over(f"SELECT * FROM {reader}({_quoted(path)})")
+            relation = f"SELECT * FROM {reader}({_quoted(path)})"
+            stays = reader == "read_parquet"
+            warehouse = cls.over("" if stays else relation, files=relation if stays else "")
         except (duckdb.Error, ServiceError) as error:
             raise DataError(f"{path} cannot be read as atomic events: {error}") from error
         if absent := {"derived_tstamp", "event_name"} - set(warehouse.columns()):
@@ -150,6 +165,9 @@ class DuckDBWarehouse:
             raise ServiceError(f"DuckDB refused the statement: {error}") from error
         return table.rename_columns([name.lower() for name in table.column_names])
 
+    def run(self, sql: str) -> None:
+        self.query(sql)
+
     def frame(self, sql: str) -> pd.DataFrame:
         """The rows as a pandas frame."""
         return self.query(sql).to_pandas()
@@ -163,16 +181,27 @@ class DuckDBWarehouse:
 
 def events_of(home: Path) -> str | None:
     """The SELECT over all events that a sandbox stored in ``home``; ``None`` without any."""
-    parts = []
-    if list((home / "history").glob("*.parquet")):
-        pattern = _quoted(home / "history" / "*.parquet")
-        parts.append(f"SELECT * FROM read_parquet({pattern}, union_by_name = true)")
+    return (
+        " UNION ALL BY NAME ".join(part for part in (_history(home), _live(home)) if part) or None
+    )
+
+
+def _history(home: Path) -> str:
+    """The SELECT over past events; empty without any."""
+    if not list((home / "history").glob("*.parquet")):
+        return ""
+    pattern = _quoted(home / "history" / "*.parquet")
+    return f"SELECT * FROM read_parquet({pattern}, union_by_name = true)"
+
+
+def _live(home: Path) -> str:
+    """The SELECT over what arrived since: files that may become others at any time."""
     finished, logs = live_files(home / "live")
+    parts = [live_events(log) for log in logs]
     if finished:
         files = ", ".join(_quoted(path) for path in finished)
         parts.append(f"SELECT * FROM read_parquet([{files}], union_by_name = true)")
-    parts += [live_events(log) for log in logs]
-    return " UNION ALL BY NAME ".join(parts) or None
+    return " UNION ALL BY NAME ".join(parts)
 
 
 def live_events(log: Path) -> str:
@@ -196,69 +225,3 @@ def live_events(log: Path) -> str:
 
 def _quoted(value: Path | str) -> str:
     return "'" + str(value).replace("'", "''") + "'"
-
-
-@dataclass(frozen=True)
-class SnowflakeWarehouse:
-    """Statements run inside Snowflake, on the table that ``ATOMIC_TABLE`` names."""
-
-    connection: Any
-    events: str
-    dialect: DialectName = "snowflake"
-
-    @classmethod
-    def connect(cls, settings: Settings) -> "SnowflakeWarehouse":
-        """Sign in with a key pair, a programmatic access token or a password.
-
-        Raises:
-            SettingsError: a secret is missing; the message names it and where to get it.
-            ServiceError: Snowflake refused; the message holds no secret.
-        """
-        import snowflake.connector  # takes half a second, which DuckDB's users need not wait
-
-        account, user, warehouse, table = settings.secrets(*SNOWFLAKE_KEYS)
-        try:
-            connection = snowflake.connector.connect(
-                account=account,
-                user=user,
-                warehouse=warehouse,
-                session_parameters={"QUERY_TAG": "prospect_lib", "TIMEZONE": "UTC"},
-                **_sign_in(settings),
-            )
-        except snowflake.connector.errors.Error as error:
-            raise ServiceError(f"Snowflake refused {user!r} at {account!r}: {error.msg}") from None
-        return cls(connection, table)
-
-    def query(self, sql: str) -> pa.Table:
-        import snowflake.connector
-
-        try:
-            cursor = self.connection.cursor().execute(sql)
-            frame = cursor.fetch_pandas_all()
-        except snowflake.connector.errors.Error as error:
-            raise ServiceError(f"Snowflake refused the statement: {error.msg}") from error
-        frame.columns = [name.lower() for name in frame.columns]
-        return pa.Table.from_pandas(frame, preserve_index=False)
-
-    def frame(self, sql: str) -> pd.DataFrame:
-        """The rows as a pandas frame."""
-        return self.query(sql).to_pandas()
-
-    def columns(self) -> list[str]:
-        return list(self.query(f"SELECT * FROM {self.events} LIMIT 0").column_names)
-
-    def close(self) -> None:
-        self.connection.close()
-
-
-def _sign_in(settings: Settings) -> dict[str, str]:
-    """Key pair before token before password: Snowflake retires password-only sign-in."""
-    values = settings.values
-    if "SF_PRIVATE_KEY_PATH" in values:
-        phrase = values.get("SF_PRIVATE_KEY_PWD")
-        key = {"private_key_file": values["SF_PRIVATE_KEY_PATH"]}
-        return {**key, "private_key_file_pwd": phrase} if phrase else key
-    if "SF_TOKEN" in values:
-        return {"authenticator": "PROGRAMMATIC_ACCESS_TOKEN", "token": values["SF_TOKEN"]}
-    role = {"role": values["SF_ROLE"]} if "SF_ROLE" in values else {}
-    return {"password": settings.secret("SF_PWD"), **role}

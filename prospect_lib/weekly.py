@@ -20,8 +20,9 @@ from prospect_lib.extract import TrainingSet, extract
 from prospect_lib.retrain import COMPARISON, REPORT, Outcome, retrain
 from prospect_lib.sample import sample_events
 from prospect_lib.settings import Settings
+from prospect_lib.snowflake import SnowflakeWarehouse
 from prospect_lib.training_set import SITE_ANCHORS, Anchors
-from prospect_lib.warehouse import DuckDBWarehouse, SnowflakeWarehouse, Warehouse
+from prospect_lib.warehouse import DuckDBWarehouse, Warehouse
 
 SANDBOX, SNOWFLAKE, SAMPLE = "sandbox", "snowflake", "sample"
 

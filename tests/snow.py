@@ -5,14 +5,15 @@ Snowflake has ``ASOF JOIN … MATCH_CONDITION`` and ``ARRAY_SLICE`` of an array;
 DuckDB's words here, before fakesnow's own translations.
 """
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import fakesnow
 import pyarrow as pa
+from fakesnow import server as start_server  # its name is later that of a module
 from fakesnow.cursor import FakeSnowflakeCursor
+from pytest import MonkeyPatch
 from sqlglot import exp
 
 _translate = FakeSnowflakeCursor._transform
@@ -45,12 +46,28 @@ def snowflake() -> Iterator[Any]:
     """A connection of the real connector to an empty schema ``DB.PUBLIC`` on fakesnow."""
     FakeSnowflakeCursor._transform = _transform
     try:
-        with fakesnow.patch(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of fakesnow's own use of DuckDB
+        with fakesnow.patch():
             import snowflake.connector
 
             with snowflake.connector.connect(database="DB", schema="PUBLIC") as connection:
                 yield connection
+    finally:
+        FakeSnowflakeCursor._transform = _translate
+
+
+@contextmanager
+def server() -> Iterator[None]:
+    """The connector speaks to a fakesnow server over HTTP, as it does to Snowflake."""
+    import snowflake.connector
+
+    real = snowflake.connector.connect
+    FakeSnowflakeCursor._transform = _transform
+    try:
+        isolated = {"FAKESNOW_DB_PATH": ":isolated:"}
+        with start_server(session_parameters=isolated) as to, MonkeyPatch.context() as patched:
+            address = {name: to[name] for name in ("host", "port", "protocol")}
+            patched.setattr(snowflake.connector, "connect", lambda **kw: real(**{**kw, **address}))
+            yield
     finally:
         FakeSnowflakeCursor._transform = _translate
 

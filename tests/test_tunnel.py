@@ -50,6 +50,11 @@ def ask(url: str, token: str | None = None) -> requests.Response:
     return requests.post(f"{url}/predict", json=body, headers=headers, timeout=5)
 
 
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The tunnel's own; waitress too says something when the machine is slow."""
+    return [r.getMessage() for r in caplog.records if r.name == "prospect_lib.tunnel"]
+
+
 def is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -240,12 +245,12 @@ def test_the_count_is_written_down_while_it_is_open(server, settings, agent, mon
         for _ in range(20):
             ask(tunnel.url)
         assert json.loads(kept.read_text())["requests"] == 45, "as a killed process leaves it"
-        assert caplog.messages == ["45 of ngrok's 50 free requests of this month are used"]
+        assert warnings_of(caplog) == ["45 of ngrok's 50 free requests of this month are used"]
         assert "45 of ngrok's" in str(tunnel)
         ask(tunnel.url)
         metrics = requests.get(f"{server.url}/metrics", timeout=5).text
         assert "prospect_tunnel_requests_this_month 46.0" in metrics
         for _ in range(19):
             ask(tunnel.url)
-    assert caplog.messages[1:] == ["65 of ngrok's 50 free requests of this month are used"]
+    assert warnings_of(caplog)[1:] == ["65 of ngrok's 50 free requests of this month are used"]
     assert server.app.extensions["prospect_guard"].on_public is None

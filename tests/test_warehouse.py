@@ -2,15 +2,11 @@
 
 import gzip
 import shutil
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pytest
-import snow
-from worlds import DEVICE
 
 from prospect_lib.attributes import prospect_group, sample_group
 from prospect_lib.errors import DataError, ServiceError, SettingsError
@@ -19,10 +15,10 @@ from prospect_lib.features import FEATURES
 from prospect_lib.sample import SHA256, sample_events, what_it_lacks
 from prospect_lib.sandbox import history
 from prospect_lib.settings import Settings
+from prospect_lib.snowflake import SnowflakeWarehouse
 from prospect_lib.training_set import Anchors, attributes_sql
 from prospect_lib.warehouse import (
     DuckDBWarehouse,
-    SnowflakeWarehouse,
     missing_columns,
     open_warehouse,
 )
@@ -152,51 +148,6 @@ def test_a_refused_statement_is_a_service_error(home: Path) -> None:
     with pytest.raises(DataError, match="no anchor is left"):
         extract(warehouse, anchors=Anchors(app_ids=["nowhere"]))
     warehouse.close()
-
-
-# --- Snowflake, through the real connector on fakesnow ------------------------------------------
-
-BUSIEST = """
-SELECT * FROM read_parquet(?) WHERE domain_userid IN (
-  SELECT domain_userid FROM read_parquet(?) GROUP BY ALL ORDER BY count(*) DESC, 1 LIMIT 12
-)
-"""
-
-
-@pytest.fixture
-def snowflake(home: Path) -> Iterator[SnowflakeWarehouse]:
-    secrets = {
-        "SF_ACNT": "a",
-        "SF_USR": "u",
-        "SF_WH": "w",
-        "SF_PWD": "hush",
-        "ATOMIC_TABLE": "EVENTS",
-    }
-    with snow.snowflake() as connection:
-        with duckdb.connect() as reader:
-            rows = reader.execute(BUSIEST, [str(home / "history" / "*.parquet")] * 2)
-            snow.load(connection, "EVENTS", rows.to_arrow_table(), (DEVICE,))
-        warehouse = SnowflakeWarehouse.connect(Settings(home, values=secrets))
-        warehouse.connection.cursor().execute("USE SCHEMA DB.PUBLIC")
-        yield warehouse
-        warehouse.close()
-
-
-def test_snowflake_gives_the_same_features_as_duckdb(
-    snowflake: SnowflakeWarehouse, home: Path
-) -> None:
-    inside = extract(snowflake)
-    visitors = inside.table["domain_userid"].unique().to_pylist()
-    local = DuckDBWarehouse.over_home(home)
-    names = ", ".join(f"'{v}'" for v in visitors)
-    mine = DuckDBWarehouse.over(
-        f"SELECT * FROM read_parquet('{home}/history/*.parquet') WHERE domain_userid IN ({names})"
-    )
-    expected = extract(mine)
-    local.close()
-    mine.close()
-    assert len(visitors) > 5
-    assert inside.table.to_pylist() == expected.table.to_pylist()
 
 
 def test_no_secret_is_in_an_error_of_snowflake(home: Path) -> None:
