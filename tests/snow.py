@@ -5,6 +5,7 @@ Snowflake has ``ASOF JOIN … MATCH_CONDITION`` and ``ARRAY_SLICE`` of an array;
 DuckDB's words here, before fakesnow's own translations.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -70,6 +71,7 @@ def server() -> Iterator[None]:
             yield
     finally:
         FakeSnowflakeCursor._transform = _translate
+        sys.modules["fakesnow.server"].sessions.clear()  # dropped ones; DuckDB would complain
 
 
 def load(connection: Any, name: str, table: pa.Table, variants: tuple[str, ...] = ()) -> None:
