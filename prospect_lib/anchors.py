@@ -22,9 +22,14 @@ from prospect_lib.attributes import (
 from prospect_lib.conditions import matches
 from prospect_lib.errors import DataError
 from prospect_lib.sql import Dialect, dialect_of
-from prospect_lib.steps import ANCHORS, EVENT_PLACES, TICK_PLACES
+from prospect_lib.steps import (
+    ANCHORS,
+    EVENT_PLACES,
+    EVENTS_SO_FAR,
+    TICK_PLACES,
+    VISITOR_FIRSTS,
+)
 
-_PLACE = ", ROW_NUMBER() OVER (PARTITION BY visitor, session ORDER BY lot, ts) AS place"
 HOUR, MICROSECOND = timedelta(hours=1), timedelta(microseconds=1)
 
 
@@ -111,12 +116,13 @@ class Anchors:
             is_anchor=_is_any(self.at, sql) if self.at else "FALSE",
             is_goal=_is_any(self.goal, sql, self.goal_criteria),
             left_out="".join(f" AND {condition}" for condition in self._left_in(sql)),
+            known=VISITOR_FIRSTS * self._asks_of_visitors + EVENTS_SO_FAR * bool(self.min_events),
             places=self._places(sql),
-            just_after=sql.interval(MICROSECOND),
             horizon=sql.interval(self.horizon),
-            known="".join(f",\n    {column}" for column in self._known(sql)),
+            columns="".join(f",\n    {column}" for column in self._columns(sql)),
+            next_goal=sql.nearest("goals", "goal", "p.ts < goal.ts", "p"),
+            joins="".join(f"\n  {join}" for join in self._joins(sql)),
             conditions="".join(f" AND {condition}" for condition in self._population(sql)),
-            place=_PLACE * (self.per_session is not None),
             drawn="".join(f"\n{line}" for line in self._drawn()),
             anchor_ts=sql.identifier("anchor_ts"),
             label=sql.identifier("label"),
@@ -146,29 +152,33 @@ class Anchors:
             )
         return "\n    UNION ALL\n".join(places)
 
-    def _known(self, sql: Dialect) -> list[str]:
-        """What else must be known at each moment for the rows to be chosen."""
-        of_visitor = "PARTITION BY visitor"
-        columns = []
-        if self.app_ids:
-            order = f"{of_visitor} ORDER BY event DESC, ts, app"
-            columns.append(f"FIRST_VALUE(app) OVER ({order}) AS first_app")
-        if self.first_seen is not None:
-            columns.append(f"MIN(CASE WHEN event = 1 THEN ts END) OVER ({of_visitor}) AS first_ts")
-        if self.until_goal:
-            columns.append(f"MIN(CASE WHEN goal = 1 THEN ts END) OVER ({of_visitor}) AS goal_ts")
+    @property
+    def _asks_of_visitors(self) -> bool:
+        return bool(self.app_ids) or self.first_seen is not None or self.until_goal
+
+    def _joins(self, sql: Dialect) -> list[str]:
+        """What else must be known of a visitor for the rows to be chosen."""
+        joins = []
+        if self._asks_of_visitors:
+            joins = [f"JOIN {of} ON {of}.visitor = p.visitor" for of in ("firsts", "first_apps")]
         if self.min_events:
-            before = f"UNBOUNDED PRECEDING AND {sql.interval(MICROSECOND)} PRECEDING"
-            frame = f"({of_visitor} ORDER BY ts RANGE BETWEEN {before})"
-            columns.append(f"SUM(event) OVER {frame} AS events_before")
-        if self.per_session is not None or self.negatives < 1:
-            columns.append(f"{self._lot(sql)} AS lot")
+            joins.append(sql.nearest("so_far", "before", "p.ts > before.ts", "p"))
+        return joins
+
+    def _columns(self, sql: Dialect) -> list[str]:
+        """What lots decide by."""
+        columns = [f"{self._lot(sql)} AS lot"] * (self.negatives < 1)
+        if self.per_session is not None:
+            of_session = "PARTITION BY p.visitor, p.session"
+            columns.append(
+                f"ROW_NUMBER() OVER ({of_session} ORDER BY {self._lot(sql)}, p.ts) AS place"
+            )
         return columns
 
     def _lot(self, sql: Dialect) -> str:
         """A hash of visitor, moment and seed: the same draw in every warehouse."""
-        ts = sql.microseconds_between(f"CAST('1970-01-01' AS {sql.timestamp_type})", "ts")
-        return f"MD5(CONCAT(visitor, ' ', CAST({ts} AS VARCHAR), ' {self.seed}'))"
+        ts = sql.microseconds_between(f"CAST('1970-01-01' AS {sql.timestamp_type})", "p.ts")
+        return f"MD5(CONCAT(p.visitor, ' ', CAST({ts} AS VARCHAR), ' {self.seed}'))"
 
     def _population(self, sql: Dialect) -> list[str]:
         conditions = []
@@ -176,13 +186,15 @@ class Anchors:
             conditions.append(f"first_app IN ({', '.join(sql.text(a) for a in self.app_ids)})")
         if self.first_seen is not None:
             earliest, latest = (sql.interval(age) for age in self.first_seen)
-            conditions.append(f"first_ts BETWEEN data_end - {earliest} AND data_end - {latest}")
+            conditions.append(
+                f"first_ts BETWEEN ending.data_end - {earliest} AND ending.data_end - {latest}"
+            )
         if self.since is not None:
-            conditions.append(f"ts >= {_moment(self.since, sql)}")
+            conditions.append(f"p.ts >= {_moment(self.since, sql)}")
         if self.until_goal:
-            conditions.append("(goal_ts IS NULL OR ts < goal_ts)")
+            conditions.append("(goal_ts IS NULL OR p.ts < goal_ts)")
         if self.min_events:
-            conditions.append(f"events_before >= {self.min_events}")
+            conditions.append(f"before.events >= {self.min_events}")
         return conditions
 
     def _drawn(self) -> list[str]:
@@ -191,7 +203,7 @@ class Anchors:
         if self.per_session is not None:
             lines.append(f"WHERE place <= {self.per_session}")
         if self.negatives < 1:
-            share = f"(positive = 1 OR SUBSTR(lot, 17, 8) < '{self._threshold}')"
+            share = f"(positive OR SUBSTR(lot, 17, 8) < '{self._threshold}')"
             lines.append(f"{'AND' if lines else 'WHERE'} {share}")
         return lines
 
@@ -201,7 +213,7 @@ class Anchors:
         return f"{min(round(self.negatives * 16**8), 16**8 - 1):08x}"
 
     def _weight(self) -> str:
-        return f"CASE WHEN positive = 1 THEN 1.0 ELSE {1 / self.negatives!r} END"
+        return f"CASE WHEN positive THEN 1.0 ELSE {1 / self.negatives!r} END"
 
 
 #: The population of Snowplow's tutorial: visitors first seen 60 to 30 days ago on the website

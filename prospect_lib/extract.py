@@ -4,10 +4,12 @@ Example: ``extract(open_warehouse(settings))`` -> a ``TrainingSet`` with 20 feat
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -21,10 +23,21 @@ from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import DataError
 from prospect_lib.features import Feature, features_of
 from prospect_lib.training_set import Anchors, features_sql
-from prospect_lib.warehouse import Warehouse, missing_columns
+from prospect_lib.warehouse import Warehouse, columns_of, missing_columns
 
 ROWS_AT_ONCE = 400_000  # anchors of one statement on DuckDB: keeps its memory flat
 _PLACED = "prospect_anchors"
+#: visitors in their order, a new part whenever so many anchors are full
+_PARTS = """
+CREATE OR REPLACE TEMP TABLE prospect_parts AS
+SELECT
+  {key} AS visitor,
+  CAST((SUM(COUNT(*)) OVER (ORDER BY {key}) - 1) // {rows_at_once} AS INTEGER) AS part
+FROM prospect_anchors
+WHERE {key} IS NOT NULL
+GROUP BY {key}
+"""
+_BATCH = 65_536
 _TYPES = {"number": pa.float64(), "flag": pa.bool_(), "category": pa.string()}
 
 
@@ -74,10 +87,9 @@ def extract(
     placed = _placing(warehouse, anchors, key)
     sql = _features(warehouse, group, f"(\n{placed}\n)", include_anchor)
     if warehouse.dialect == "duckdb":
-        found = _in_parts(warehouse, group, placed, include_anchor, rows_at_once)
+        table = _in_parts(warehouse, group, placed, include_anchor, rows_at_once)
     else:
-        found = warehouse.query(sql)
-    table = _conform(found, key, features_of(group))
+        table = _conform(warehouse.query(sql), key, features_of(group))
     if table.num_rows == 0:
         raise DataError(
             f"no anchor is left ({anchors}): there is no anchor event whose horizon the data "
@@ -150,34 +162,50 @@ def _in_parts(
     include_anchor: bool,
     rows_at_once: int,
 ) -> pa.Table:
-    """The same rows, some visitors at a time: events of others are passed over."""
-    key = f'"{group.attribute_key.name}"'
+    """The same rows, some visitors at a time."""
+    key = group.attribute_key.name or ""
     warehouse.run(f"CREATE OR REPLACE TEMP TABLE {_PLACED} AS {placed}")
+    warehouse.run(_PARTS.format(key=f'"{key}"', rows_at_once=rows_at_once))
     try:
-        ranges = list(_key_ranges(warehouse, key, rows_at_once))
-        tables = [
-            warehouse.query(
-                _features(warehouse, group, f"(SELECT * FROM {_PLACED}{where})", include_anchor)
+        count = warehouse.query("SELECT max(part) + 1 AS n FROM prospect_parts")["n"][0].as_py()
+        if (count or 1) == 1:
+            whole = _features(warehouse, group, _PLACED, include_anchor)
+            return _conform(warehouse.query(whole), key, features_of(group))
+        with TemporaryDirectory() as folder:
+            _write_parts(warehouse, group, key, Path(folder))
+            parts = tqdm(range(count), "training set", unit="part")
+            return pa.concat_tables(
+                _conform(
+                    warehouse.query(_part(group, Path(folder), key, part, include_anchor)),
+                    key,
+                    features_of(group),
+                )
+                for part in parts
             )
-            for where in tqdm(ranges, "training set", unit="part", disable=len(ranges) < 2)
-        ]
     finally:
-        warehouse.run(f"DROP TABLE {_PLACED}")
-    return pa.concat_tables(tables)
+        warehouse.run(f"DROP TABLE {_PLACED}; DROP TABLE IF EXISTS prospect_parts")
 
 
-def _key_ranges(warehouse: Warehouse, key: str, rows_at_once: int) -> Iterator[str]:
-    """Conditions that part the anchors by visitor, in the order of the visitors."""
-    starts = warehouse.query(
-        f"SELECT MIN({key}) AS start FROM (SELECT {key}, SUM(COUNT(*)) OVER (ORDER BY {key}) "
-        f"// {rows_at_once} AS part FROM {_PLACED} WHERE {key} IS NOT NULL GROUP BY {key}) AS p "
-        "GROUP BY part ORDER BY start"
-    )["start"].to_pylist()
-    edges = ["'" + str(start).replace("'", "''") + "'" for start in starts[1:]]
-    for low, high in zip([None, *edges], [*edges, None], strict=True):
-        conditions = [f"{key} >= {low}"] if low else []
-        conditions += [f"{key} < {high}"] if high else []
-        yield f" WHERE {' AND '.join(conditions)}" if conditions else ""
+def _write_parts(warehouse: Warehouse, group: AttributeGroup, key: str, folder: Path) -> None:
+    """Each part's events in a file of its own, so that all are read once, however many parts."""
+    needed = {"derived_tstamp", "event_name", "event_vendor", "event_version"}
+    needed = needed.union(*columns_of(group).values()) & set(warehouse.columns()) - {key}
+    columns = ", ".join(f'e."{name}"' for name in [key, *sorted(needed)])
+    warehouse.run(
+        f"COPY (SELECT {columns}, p.part FROM {warehouse.events} AS e "
+        f'JOIN prospect_parts AS p ON p.visitor = e."{key}") '
+        f"TO '{folder}' (FORMAT parquet, PARTITION_BY (part), COMPRESSION zstd)"
+    )
+
+
+def _part(group: AttributeGroup, folder: Path, key: str, part: int, include_anchor: bool) -> str:
+    """The statement for one part of the visitors."""
+    anchors = (
+        f'(SELECT a.* FROM {_PLACED} AS a JOIN prospect_parts AS p ON p.visitor = a."{key}" '
+        f"WHERE p.part = {part})"
+    )
+    events = f"read_parquet('{folder}/part={part}/*.parquet')"
+    return features_sql(group, events=events, anchors=anchors, include_anchor=include_anchor)
 
 
 def _conform(table: pa.Table, key: str, features: Sequence[Feature]) -> pa.Table:
@@ -255,9 +283,26 @@ def _plain(value: Any) -> Any:
 
 
 def _fingerprint(table: pa.Table) -> str:
-    """A hash of the rows as Arrow's stream of one batch: equal rows, equal hash."""
-    sink = pa.BufferOutputStream()
-    whole = table.combine_chunks()
-    with pa.ipc.new_stream(sink, whole.schema) as stream:
-        stream.write_table(whole)
-    return hashlib.sha256(sink.getvalue()).hexdigest()
+    """A hash of the rows as Arrow's stream, in batches of one size: equal rows, equal hash."""
+    found = hashlib.sha256()
+    with (
+        pa.PythonFile(_Hashed(found), mode="w") as sink,
+        pa.ipc.new_stream(sink, table.schema) as stream,
+    ):
+        for first in range(0, table.num_rows, _BATCH):
+            stream.write_table(table.slice(first, _BATCH).combine_chunks())
+    return found.hexdigest()
+
+
+class _Hashed(io.RawIOBase):
+    """A file of which only the hash is kept."""
+
+    def __init__(self, into: Any) -> None:
+        self._into = into
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._into.update(data)
+        return len(data)

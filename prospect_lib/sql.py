@@ -12,6 +12,7 @@ from typing import Literal
 from prospect_lib.errors import DefinitionError
 
 DialectName = Literal["duckdb", "snowflake"]
+_LANE = 42  # bits of a counter that shares a total: up to 4 trillion events
 
 
 def literal(value: object) -> str:
@@ -100,13 +101,31 @@ class Dialect:
             return f"PARTITION BY visitor ORDER BY ts, {x}"
         return f"ORDER BY visitor, ts, {x}"
 
-    def latest(self, relation: str, alias: str, asking: str, at: str) -> str:
-        """Joins to each asking row the visitor's latest row not after its column ``at``."""
+    def nearest(self, relation: str, alias: str, order: str, asking: str) -> str:
+        """Joins to each asking row the visitor's nearest row for which ``order`` holds."""
         same = f"ON {alias}.visitor = {asking}.visitor"
         if self.name == "snowflake":
-            match = f"MATCH_CONDITION ({asking}.{at} >= {alias}.ts)"
-            return f"ASOF JOIN {relation} AS {alias} {match} {same}"
-        return f"ASOF LEFT JOIN {relation} AS {alias} {same} AND {asking}.{at} >= {alias}.ts"
+            return f"ASOF JOIN {relation} AS {alias} MATCH_CONDITION ({order}) {same}"
+        return f"ASOF LEFT JOIN {relation} AS {alias} {same} AND {order}"
+
+    # A sum of 128 bits has room for several counters, of 42 bits each. The difference of two
+    # such totals is that of every counter in it, as none of them ever falls.
+
+    @property
+    def lanes(self) -> int:
+        """How many counters share one total."""
+        return 3 if self.name == "duckdb" else 1
+
+    def lane(self, place: int) -> str:
+        """The number that adds one to the counter at ``place`` of a total."""
+        return f"{1 << (_LANE * place)}::HUGEINT" if self.name == "duckdb" else "1"
+
+    def in_lane(self, total: str, place: int) -> str:
+        """The counter at ``place`` of a total."""
+        if self.name == "duckdb":
+            shifted = f"(({total}) >> {_LANE * place})" if place else f"({total})"
+            total = f"({shifted} & {(1 << _LANE) - 1})"
+        return f"CAST({total} AS BIGINT)"
 
     def number(self, expression: str) -> str:
         """Text as a floating-point number, NULL where it is none (or is not finite)."""

@@ -25,22 +25,32 @@ matched AS {materialized}(
   JOIN visitors AS v ON v.asked = e.{key}
 )"""
 
+SHOWN = """\
+-- whether an event counts for each attribute, and the values of which each counts once
+shown AS (
+  SELECT
+    visitor,
+    ts{values},
+{flags}
+  FROM matched
+)"""
+
 MARKED = """\
 -- for each value that is counted once: when the visitor showed it before, and when next
 marked AS (
   SELECT
     *,
 {neighbours}
-  FROM matched
+  FROM shown
   WHERE {some}
   UNION ALL
   SELECT *, {nulls}
-  FROM matched
+  FROM shown
   WHERE NOT ({some})
 )"""
 
 TOTALS = """\
--- running totals: how often each thing had happened, after each instant of a visitor
+-- running totals: how often each thing had happened, after each instant of a visitor{sharing}
 ones AS (
   SELECT
     visitor,
@@ -48,7 +58,7 @@ ones AS (
 {ones}
   FROM {source}
   UNION ALL
-  SELECT visitor, {beginning}, {nulls}
+  SELECT visitor, {beginning}, {zeros}
   FROM visitors
 ),
 totals AS {materialized}(
@@ -277,42 +287,63 @@ seen AS (
   FROM {events}
   WHERE {key} IS NOT NULL{left_out}
 ),
--- the moments at which a visitor is scored
+ending AS (
+  SELECT MAX(ts) AS data_end FROM seen
+),
+goals AS (
+  SELECT visitor, ts FROM seen WHERE goal = 1 GROUP BY visitor, ts
+),
+{known}-- the moments at which a visitor is scored
 places AS (
   SELECT visitor, ts, MIN(session) AS session
   FROM (
 {places}
-  ) AS p
+  ) AS everywhere
   GROUP BY visitor, ts
 ),
--- both on one time line: whether a goal follows within the horizon
-timeline AS (
-  SELECT visitor, ts, session, app, goal, 1 AS event, 0 AS anchor FROM seen
-  UNION ALL
-  SELECT visitor, ts, session, NULL, 0, 0, 1 FROM places
-),
-ahead AS (
-  SELECT
-    visitor,
-    ts,
-    session,
-    anchor,
-    COALESCE(MAX(goal) OVER (
-      PARTITION BY visitor ORDER BY ts
-      RANGE BETWEEN {just_after} FOLLOWING AND {horizon} FOLLOWING
-    ), 0) AS positive,
-    MAX(CASE WHEN event = 1 THEN ts END) OVER () AS data_end{known}
-  FROM timeline
-),
--- anchors whose horizon the data covers: of the others the label is not known
+-- those whose horizon the data covers: of the others the label is not known
 eligible AS (
-  SELECT *{place}
-  FROM ahead
-  WHERE anchor = 1 AND ts <= data_end - {horizon}{conditions}
+  SELECT
+    p.visitor,
+    p.ts,
+    COALESCE(goal.ts <= p.ts + {horizon}, FALSE) AS positive{columns}
+  FROM places AS p
+  {next_goal}{joins}
+  CROSS JOIN ending
+  WHERE p.ts <= ending.data_end - {horizon}{conditions}
 )
 SELECT
   visitor AS {key},
   ts AS {anchor_ts},
-  positive = 1 AS {label}{weight}
+  positive AS {label}{weight}
 FROM eligible{drawn}
 ORDER BY 1, 2"""
+
+VISITOR_FIRSTS = """\
+-- when each visitor was first seen, when the goal was first met, and the first app
+firsts AS (
+  SELECT visitor, MIN(ts) AS first_ts, MIN(CASE WHEN goal = 1 THEN ts END) AS goal_ts
+  FROM seen
+  GROUP BY visitor
+),
+first_apps AS (
+  SELECT s.visitor, MIN(s.app) AS first_app
+  FROM seen AS s
+  JOIN firsts AS f ON f.visitor = s.visitor AND f.first_ts = s.ts
+  GROUP BY s.visitor
+),
+"""
+
+EVENTS_SO_FAR = """\
+-- how many events each visitor had had, after each instant
+so_far AS (
+  SELECT
+    visitor,
+    ts,
+    SUM(COUNT(*)) OVER (
+      PARTITION BY visitor ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    ) AS events
+  FROM seen
+  GROUP BY visitor, ts
+),
+"""

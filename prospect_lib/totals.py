@@ -16,13 +16,16 @@ from functools import cached_property
 from snowplow_signals.models.model import Attribute
 
 from prospect_lib.scope import MICROSECOND, Scope
-from prospect_lib.steps import LOOKED, MARKED, NUMBERED, TOTALS
+from prospect_lib.steps import LOOKED, MARKED, NUMBERED, SHOWN, TOTALS
 
 COUNTS = {"counter"}
 EARLIEST = {"first", "time_since_first"}
 LATEST = {"last", "time_since_last"}
 DISTINCT = {"unique_list", "approx_count_distinct"}
 _COMMA = ",\n"
+_SHARING = "; several counters share one"
+#: what an event must meet to be counted on entering, and on leaving, a window
+Counter = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Totals:
         if not self.attributes:
             return []
         marked = [self._marked()] if self._listed else []
-        return [*marked, self._totals(), *self._numbered(), self._looked()]
+        return [self._shown(), *marked, self._running(), *self._numbered(), self._looked()]
 
     def join(self, alias: str) -> str:
         """Joins of the values to a row that has ``visitor`` and ``ts``."""
@@ -74,7 +77,7 @@ class Totals:
         """The distinct lengths that anchors look back over; ``None`` is all of the past."""
         return list(dict.fromkeys(self.scope.length(a) for a in self.attributes))
 
-    def _past(self, attribute: Attribute) -> str:
+    def _before(self, attribute: Attribute) -> str:
         """The alias of the totals before an attribute's window."""
         return f"before_{self._lengths.index(self.scope.length(attribute)) + 1}"
 
@@ -83,37 +86,72 @@ class Totals:
         """The columns whose distinct values are counted."""
         return list(dict.fromkeys(self.scope.x(a) for a in self._with(DISTINCT)))
 
-    def _runs(self, attribute: Attribute) -> tuple[str, str]:
-        """The totals of values that began to be, and that were last seen."""
-        place = self._lengths.index(self.scope.length(attribute)) + 1
-        x = self.scope.x(attribute)
-        return f"{x}_began_{place}", f"{x}_ended_{place}"
+    # --- counters, and the totals they share ---------------------------------------------
 
-    @cached_property
-    def _counted(self) -> dict[str, str]:
-        """What is counted: the total's name and the expression that is not null for each."""
-        found: dict[str, str] = {}
-        for attribute in self.attributes:
-            x = self.scope.x(attribute)
-            if attribute.aggregation not in DISTINCT:
-                found[f"{x}_n"] = x
-                continue
-            began, ended = self._runs(attribute)
-            found[began] = self._alone(attribute, f"{x}_before", "ts", f"{x}_before")
-            found[ended] = self._alone(attribute, f"{x}_after", f"{x}_after", "ts")
-        return found
+    def _counter(self, attribute: Attribute) -> Counter:
+        """The conditions on an event to add one on entering, and on leaving, a window."""
+        x = self.scope.x(attribute)
+        if attribute.aggregation not in DISTINCT:
+            return f"{x}_n", f"{x}_n"
+        began = self._alone(attribute, f"{x}_before", "ts", f"{x}_before")
+        return began, self._alone(attribute, f"{x}_after", f"{x}_after", "ts")
 
     def _alone(self, attribute: Attribute, neighbour: str, later: str, earlier: str) -> str:
-        """The value where it has no such neighbour, or not within the attribute's window."""
-        condition, length = f"{neighbour} IS NULL", self.scope.length(attribute)
-        if length is not None:
-            condition += f" OR {later} > {earlier} + {self.scope.sql.interval(length)}"
-        return f"CASE WHEN {condition} THEN {self.scope.x(attribute)} END"
+        """That the value has no such neighbour, or not within the attribute's window."""
+        x, length = self.scope.x(attribute), self.scope.length(attribute)
+        if length is None:
+            return f"{x}_n AND {neighbour} IS NULL"
+        gap = f"{later} > {earlier} + {self.scope.sql.interval(length)}"
+        return f"{x}_n AND ({neighbour} IS NULL OR {gap})"
+
+    @cached_property
+    def _places(self) -> dict[tuple[timedelta | None, Counter], tuple[str, str, int]]:
+        """Where each window's counters are: totals of entering and of leaving, and place."""
+        places: dict[tuple[timedelta | None, Counter], tuple[str, str, int]] = {}
+        for length in self._lengths:
+            for counters in self._shares(length):
+                began, ended = (
+                    self._total(conditions) for conditions in zip(*counters, strict=True)
+                )
+                for place, counter in enumerate(counters):
+                    places[length, counter] = began, ended, place
+        return places
+
+    def _shares(self, length: timedelta | None) -> list[list[Counter]]:
+        """The counters of a window, parted as they share totals: first what all windows have."""
+        lengths: dict[Counter, set[timedelta | None]] = {}
+        for attribute in self.attributes:
+            lengths.setdefault(self._counter(attribute), set()).add(self.scope.length(attribute))
+        mine = [counter for counter, used in lengths.items() if length in used]
+        plain = [c for c in mine if c[0] == c[1]]
+        plain.sort(key=lambda counter: -len(lengths[counter]))
+        size = self.scope.sql.lanes
+        return [
+            some[first : first + size]
+            for some in (plain, [c for c in mine if c[0] != c[1]])
+            for first in range(0, len(some), size)
+        ]
+
+    @cached_property
+    def _totals_of(self) -> dict[tuple[str, ...], str]:
+        return {}
+
+    def _total(self, conditions: tuple[str, ...]) -> str:
+        """The name of the total of these conditions, in this order."""
+        known = self._totals_of
+        return known.setdefault(conditions, f"total_{len(known) + 1}")
 
     # --- steps ---------------------------------------------------------------------------
 
+    def _shown(self) -> str:
+        counted = dict.fromkeys(self.scope.x(a) for a in self.attributes)
+        return SHOWN.format(
+            values="".join(f", {x}" for x in self._listed),
+            flags=_COMMA.join(f"    {x} IS NOT NULL AS {x}_n" for x in counted),
+        )
+
     def _marked(self) -> str:
-        some = " OR ".join(f"{x} IS NOT NULL" for x in self._listed)
+        some = " OR ".join(f"{x}_n" for x in self._listed)
         neighbours = _COMMA.join(
             f"    {function}(ts) OVER (PARTITION BY visitor, {x} ORDER BY ts) AS {x}_{edge}"
             for x in self._listed
@@ -123,24 +161,28 @@ class Totals:
         nulls = ", ".join([none] * (2 * len(self._listed)))
         return MARKED.format(neighbours=neighbours, some=some, nulls=nulls)
 
-    def _totals(self) -> str:
-        counted = self._counted
-        sql = self.scope.sql
+    def _running(self) -> str:
+        sql, self_places = self.scope.sql, self._places
+        totals = self._totals_of if self_places else {}
         return TOTALS.format(
+            sharing=_SHARING * (sql.lanes > 1),
             ones=_COMMA.join(
-                f"    CASE WHEN {value} IS NOT NULL THEN TRUE END AS {name}"
-                for name, value in counted.items()
+                f"    {self._ones(found)} AS {name}" for found, name in totals.items()
             ),
-            nulls=", ".join(["NULL"] * len(counted)),
-            totals=_COMMA.join(
-                f"      COUNT({name}) OVER {sql.so_far} AS {name}" for name in counted
-            ),
-            names="".join(f", {name}" for name in counted),
-            source="marked" if self._listed else "matched",
+            zeros=", ".join("0" for _ in totals),
+            totals=_COMMA.join(f"      SUM({t}) OVER {sql.so_far} AS {t}" for t in totals.values()),
+            names="".join(f", {name}" for name in totals.values()),
+            source="marked" if self._listed else "shown",
             beginning=sql.beginning,
             following=sql.following,
             order=sql.sorted_first,
             materialized=sql.materialized,
+        )
+
+    def _ones(self, conditions: tuple[str, ...]) -> str:
+        return " + ".join(
+            f"CASE WHEN {condition} THEN {self.scope.sql.lane(place)} ELSE 0 END"
+            for place, condition in enumerate(conditions)
         )
 
     def _numbered(self) -> list[str]:
@@ -168,24 +210,26 @@ class Totals:
         """Which totals each look-up carries: no wider than it must be."""
         needed: dict[str, list[str]] = {}
         for attribute in self.attributes:
-            began = ended = f"{self.scope.x(attribute)}_n"
-            if attribute.aggregation in DISTINCT:
-                began, ended = self._runs(attribute)
+            began, ended, _ = self._place(attribute)
             needed.setdefault("now", []).append(began)
-            needed.setdefault(self._past(attribute), []).append(ended)
+            needed.setdefault(self._before(attribute), []).append(ended)
         return {alias: list(dict.fromkeys(names)) for alias, names in needed.items()}
+
+    def _place(self, attribute: Attribute) -> tuple[str, str, int]:
+        return self._places[self.scope.length(attribute), self._counter(attribute)]
 
     def _look(self, alias: str, at: str, names: list[str]) -> str:
         columns = ", ".join(["visitor", "ts", *names])
-        return "  " + self.scope.sql.latest(f"(SELECT {columns} FROM totals)", alias, "a", at)
+        relation = f"(SELECT {columns} FROM totals)"
+        return "  " + self.scope.sql.nearest(relation, alias, f"a.{at} >= {alias}.ts", "a")
 
     def _difference(self, attribute: Attribute) -> str:
-        past, name = self._past(attribute), self.scope.name(attribute)
-        began = ended = f"{self.scope.x(attribute)}_n"
-        if attribute.aggregation in DISTINCT:
-            began, ended = self._runs(attribute)
+        began, ended, place = self._place(attribute)
+        name, sql = self.scope.name(attribute), self.scope.sql
+        now, before = f"now.{began}", f"{self._before(attribute)}.{ended}"
+        count = sql.in_lane(f"{now} - {before}", place)
         if attribute.aggregation in COUNTS | DISTINCT:
-            return f"NULLIF(now.{began} - {past}.{ended}, 0) AS {name}"
-        number = f"{past}.{ended} + 1" if attribute.aggregation in EARLIEST else f"now.{began}"
-        number_name = self.scope.name(attribute, "number")
-        return f"CASE WHEN now.{began} > {past}.{ended} THEN {number} END AS {number_name}"
+            return f"NULLIF({count}, 0) AS {name}"
+        is_first = attribute.aggregation in EARLIEST
+        number = f"{sql.in_lane(before, place)} + 1" if is_first else sql.in_lane(now, place)
+        return f"CASE WHEN {count} > 0 THEN {number} END AS {self.scope.name(attribute, 'number')}"

@@ -15,6 +15,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 from snowplow_signals import AttributeGroup
+from snowplow_signals.models.model import Attribute
 
 from prospect_lib.aggregation import column_of
 from prospect_lib.errors import DataError, ServiceError
@@ -90,18 +91,23 @@ def open_warehouse(settings: Settings, data: Path | str | None = None) -> Wareho
     return DuckDBWarehouse.over_home(settings.home)
 
 
+def columns_of(group: AttributeGroup) -> dict[str, set[str]]:
+    """Columns that each attribute's property and criteria need: attribute name -> names."""
+    return {attribute.name: _columns_of(attribute) for attribute in group.attributes or []}
+
+
 def missing_columns(group: AttributeGroup, columns: Sequence[str]) -> dict[str, list[str]]:
     """Columns that attributes need and ``columns`` lacks: attribute name -> column names."""
-    lacking: dict[str, list[str]] = {}
-    for attribute in group.attributes or []:
-        criteria = attribute.criteria
-        criterions = [*(criteria.all or []), *(criteria.any or [])] if criteria else []
-        props = [c.property for c in criterions] + [attribute.property] * bool(attribute.property)
-        leaves = [leaf for prop in props for leaf in getattr(prop, "properties", [prop])]
-        needed = {column_of(getattr(leaf, "root", leaf)) for leaf in leaves}
-        if absent := sorted(needed - set(columns)):
-            lacking[attribute.name] = absent
-    return lacking
+    lacking = {name: sorted(needed - set(columns)) for name, needed in columns_of(group).items()}
+    return {name: absent for name, absent in lacking.items() if absent}
+
+
+def _columns_of(attribute: Attribute) -> set[str]:
+    criteria = attribute.criteria
+    criterions = [*(criteria.all or []), *(criteria.any or [])] if criteria else []
+    props = [c.property for c in criterions] + [attribute.property] * bool(attribute.property)
+    leaves = [leaf for prop in props for leaf in getattr(prop, "properties", [prop])]
+    return {column_of(getattr(leaf, "root", leaf)) for leaf in leaves}
 
 
 @dataclass(frozen=True)
