@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SITE := prospect_lib/sandbox/website
 
-.PHONY: demo once test fuzz lab bench retrain clean
+.PHONY: demo once test parity fuzz lab bench retrain clean
 
 demo: $(VENV)/installed $(SITE)/node_modules/.package-lock.json
 	@$(BIN)/python -m prospect_lib demo
@@ -17,6 +17,11 @@ test: $(VENV)/installed-test $(SITE)/node_modules/.package-lock.json chromium
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# SQL against the fold on so many random worlds a dialect: over 100,000 cases in some minutes.
+PARITY ?= 2500
+parity: $(VENV)/installed-test
+	PROSPECT_PARITY=$(PARITY) $(BIN)/pytest -q tests/test_training_set.py tests/test_snowflake.py -k random_worlds
 
 # The random tests of the prediction server with 10,000 examples each: about five minutes.
 FUZZ ?= 10000

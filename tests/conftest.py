@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from leaks import nothing_leaks, watch  # noqa: F401 - fixtures of every test
+from worlds import COMPARED, EXAMPLES
 
 from prospect_lib import sandbox
 from prospect_lib.settings import Settings
@@ -32,3 +33,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     sandbox.ensure_running(settings)
     yield settings
     sandbox.stop(settings)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """After a long run: how many (definition, history, moment) cases were compared."""
+    if EXAMPLES:
+        for warehouse, count in COMPARED.items():
+            terminalreporter.write_line(f"{count:,} values of {warehouse} equal to the fold's")

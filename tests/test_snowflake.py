@@ -9,7 +9,9 @@ import pytest
 import snow
 from hypothesis import HealthCheck, given, settings
 from worlds import (
+    COMPARED,
     DEVICE,
+    EXAMPLES,
     ITEM,
     anchors_table,
     events_table,
@@ -35,7 +37,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES or 25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(world=worlds(size=3))
 def test_snowflake_equals_fold_on_random_worlds(connection: Any, world: Any) -> None:
     group, events, moments, inclusive = world
@@ -49,4 +51,5 @@ def test_snowflake_equals_fold_on_random_worlds(connection: Any, world: Any) -> 
     for user, at, *values in rows:
         expected = served(group, events, user, at.replace(tzinfo=UTC), inclusive)
         for (name, value), found in zip(expected.items(), values, strict=True):
+            COMPARED["Snowflake"] += 1
             assert plain(found) == value, (name, user, at, sql)

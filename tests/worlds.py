@@ -1,6 +1,8 @@
 """Random little worlds: attribute groups, histories with every edge, and moments in them."""
 
 import json
+import os
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,6 +24,10 @@ from snowplow_signals import (
 from prospect_lib.aggregation import attribute_values
 from prospect_lib.attributes import PAGE_VIEW
 
+#: how many random worlds are drawn: few in every run, very many by ``make parity``
+EXAMPLES = int(os.environ.get("PROSPECT_PARITY", 0))
+#: how many values were compared with the fold's, by what computed them
+COMPARED: Counter[str] = Counter()
 START = datetime(2026, 1, 5, tzinfo=UTC)
 HOUR, WEEK = timedelta(hours=1), timedelta(days=7)
 ITEM = "unstruct_event_com_acme_item_1"

@@ -1,0 +1,44 @@
+WITH
+-- the events that count
+seen AS (
+  SELECT
+    "domain_userid" AS visitor,
+    CAST("derived_tstamp" AS TIMESTAMP) AS ts,
+    NULL AS session,
+    NULL AS app,
+    CASE WHEN "event_name" = 'page_view' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN 1 ELSE 0 END AS anchor,
+    CASE WHEN "event_name" = 'submit_form' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN 1 ELSE 0 END AS goal
+  FROM events
+  WHERE "domain_userid" IS NOT NULL
+),
+ending AS (
+  SELECT MAX(ts) AS data_end FROM seen
+),
+goals AS (
+  SELECT visitor, ts FROM seen WHERE goal = 1 GROUP BY visitor, ts
+),
+-- the moments at which a visitor is scored
+places AS (
+  SELECT visitor, ts, MIN(session) AS session
+  FROM (
+    SELECT visitor, ts, session FROM seen WHERE anchor = 1
+  ) AS everywhere
+  GROUP BY visitor, ts
+),
+-- those whose horizon the data covers: of the others the label is not known
+eligible AS (
+  SELECT
+    p.visitor,
+    p.ts,
+    COALESCE(goal.ts <= p.ts + INTERVAL '3600 seconds', FALSE) AS positive
+  FROM places AS p
+  ASOF LEFT JOIN goals AS goal ON goal.visitor = p.visitor AND p.ts < goal.ts
+  CROSS JOIN ending
+  WHERE p.ts <= ending.data_end - INTERVAL '3600 seconds'
+)
+SELECT
+  visitor AS "domain_userid",
+  ts AS "anchor_ts",
+  positive AS "label"
+FROM eligible
+ORDER BY 1, 2
