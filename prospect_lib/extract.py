@@ -25,14 +25,14 @@ from prospect_lib.features import Feature, features_of
 from prospect_lib.training_set import Anchors, features_sql
 from prospect_lib.warehouse import Warehouse, columns_of, missing_columns
 
-ROWS_AT_ONCE = 400_000  # anchors of one statement on DuckDB: keeps its memory flat
+ROWS_AT_ONCE = 300_000  # anchors of one statement on DuckDB: about 1.2 GB
 _PLACED = "prospect_anchors"
 #: visitors in their order, a new part whenever so many anchors are full
 _PARTS = """
 CREATE OR REPLACE TEMP TABLE prospect_parts AS
 SELECT
   {key} AS visitor,
-  CAST((SUM(COUNT(*)) OVER (ORDER BY {key}) - 1) // {rows_at_once} AS INTEGER) AS part
+  CAST((SUM(COUNT(*)) OVER (ORDER BY {key}) - 1) // {size} AS INTEGER) AS part
 FROM prospect_anchors
 WHERE {key} IS NOT NULL
 GROUP BY {key}
@@ -75,8 +75,8 @@ def extract(
             ``label`` and ``weight``.
         include_anchor: whether events exactly at an anchor count, as they do when serving.
         truth: folder of the simulator's true probabilities, joined as ``p_true``.
-        rows_at_once: DuckDB works through the visitors in parts of about so many anchors, so
-            that memory stays flat however many there are; the rows are the same.
+        rows_at_once: DuckDB works through the visitors in parts of less than so many anchors,
+            so that memory stays flat however many there are; the rows are the same.
 
     Raises:
         DataError: events lack columns that attributes need, or no anchor is left.
@@ -165,8 +165,11 @@ def _in_parts(
     """The same rows, some visitors at a time."""
     key = group.attribute_key.name or ""
     warehouse.run(f"CREATE OR REPLACE TEMP TABLE {_PLACED} AS {placed}")
-    warehouse.run(_PARTS.format(key=f'"{key}"', rows_at_once=rows_at_once))
     try:
+        count = warehouse.query(f"SELECT count(*) AS n FROM {_PLACED}")["n"][0].as_py()
+        # of several parts the rows so far are in memory too
+        size = rows_at_once if count <= rows_at_once else -(-rows_at_once // 2)
+        warehouse.run(_PARTS.format(key=f'"{key}"', size=size))
         count = warehouse.query("SELECT max(part) + 1 AS n FROM prospect_parts")["n"][0].as_py()
         if (count or 1) == 1:
             whole = _features(warehouse, group, _PLACED, include_anchor)
@@ -191,10 +194,11 @@ def _write_parts(warehouse: Warehouse, group: AttributeGroup, key: str, folder: 
     needed = {"derived_tstamp", "event_name", "event_vendor", "event_version"}
     needed = needed.union(*columns_of(group).values()) & set(warehouse.columns()) - {key}
     columns = ", ".join(f'e."{name}"' for name in [key, *sorted(needed)])
+    warehouse.run("SET partitioned_write_flush_threshold = 65536")  # rows; else all wait in memory
     warehouse.run(
         f"COPY (SELECT {columns}, p.part FROM {warehouse.events} AS e "
         f'JOIN prospect_parts AS p ON p.visitor = e."{key}") '
-        f"TO '{folder}' (FORMAT parquet, PARTITION_BY (part), COMPRESSION zstd)"
+        f"TO '{folder}' (FORMAT parquet, PARTITION_BY (part))"
     )
 
 

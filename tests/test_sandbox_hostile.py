@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 from flask.testing import FlaskClient
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from prospect_lib.attributes import prospect_group, prospect_service
@@ -258,6 +258,15 @@ def call(client: FlaskClient, method: str, path: str, body: Any) -> int:
 @pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the SDK's, about its "key"
 @MANY
 @given(one=calls())
+@example(
+    one=(
+        "PUT",
+        f"registry/services/{prospect_service.name}",
+        {**SERVICE, "attribute_groups": False},
+    )
+)
+@example(one=("POST", "registry/services/", {**SERVICE, "attribute_groups": 7}))
+@example(one=("POST", "datasets/sql", {"attributes": {"attribute_groups": [{"attributes": 7}]}}))
 def test_no_call_makes_the_api_fail(client: FlaskClient, one: tuple[str, str, Any]) -> None:
     for method, path, body in (CALLS[0], CALLS[2]):  # so that there is something to break
         call(client, method, path, body)

@@ -159,7 +159,7 @@ def _wanted() -> DatasetBundleRequest:
         wanted = DatasetBundleRequest.model_validate(body)
     except ValidationError as error:
         raise Refusal(422, json.loads(error.json(include_url=False, include_input=False))) from None
-    except (BadPayloadError, RecursionError) as error:
+    except (BadPayloadError, RecursionError, TypeError, AttributeError, LookupError) as error:
         raise Refusal(422, [{"loc": ["body"], "msg": str(error)}]) from None
     keys = {group.attribute_key.name for group in wanted.attributes.attribute_groups}
     if len(keys) != 1:
