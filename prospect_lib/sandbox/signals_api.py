@@ -92,6 +92,8 @@ def _valid(kind: str) -> Stored:
     found = _parsed(MODELS[kind], _body()).model_dump(mode="json", exclude_none=True, by_alias=True)
     if not found.get("name"):
         raise Refusal(422, [{"loc": ["body", "name"], "msg": "a name is required"}])
+    if found.get("version", 1) < 1:
+        raise Refusal(422, [{"loc": ["body", "version"], "msg": "versions count from 1"}])
     return found
 
 
@@ -221,7 +223,11 @@ def _of_service(body: Stored) -> list[tuple[Stored, list[str]]]:
     service = _found("services", str(body["service"]))
     links = service.get("attribute_groups") or []
     groups = [_found("attribute_groups", link["name"], link["version"]) for link in links]
-    return [(group, [a["name"] for a in group["attributes"]]) for group in groups]
+    return [(group, _names(group)) for group in groups]
+
+
+def _names(group: Stored) -> list[str]:
+    return [attribute["name"] for attribute in group.get("attributes") or []]
 
 
 def _of_attributes(body: Stored) -> list[tuple[Stored, list[str]]]:
@@ -236,7 +242,7 @@ def _of_attributes(body: Stored) -> list[tuple[Stored, list[str]]]:
     for full, names in wanted.items():
         name, _, version = full.rpartition("_v")
         group = _found("attribute_groups", name, int(version) if version.isdecimal() else -1)
-        absent = set(names) - {a["name"] for a in group["attributes"]}
+        absent = set(names) - set(_names(group))
         if absent:
             raise Refusal(404, f"{full} has no attribute {', '.join(sorted(absent))}")
         found.append((group, names))
