@@ -4,7 +4,8 @@ Explanations are XGBoost's own TreeSHAP values in log-odds: right of zero a feat
 raised the score. Features of one attribute can be added up, because log-odds add.
 """
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -144,7 +145,44 @@ def timeline(
             xlabel="time (UTC)",
             ylim=(len(names) - 0.5, -0.5),
         )
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=3)
+        figure.legend(loc="outside lower center", ncols=3)
+        dates(axes)
+    return figure
+
+
+def running_total(
+    moments: Sequence[datetime], anchor: datetime, *, window: timedelta = timedelta(days=7)
+) -> Picture:
+    """Why a count over a window is a difference: the total now, less the total a window ago.
+
+    Args:
+        moments: aware, when the counted events happened.
+        anchor: the moment asked about, aware.
+    """
+    ordered = sorted(moments)
+    start = anchor - window
+    before, now = (bisect(ordered, at) for at in (start - timedelta(microseconds=1), anchor))
+    with picture(height=3.3) as (figure, axes):
+        axes.step(
+            [ordered[0] - window / 14, *ordered, anchor + window / 14],
+            [0, *range(1, len(ordered) + 1), len(ordered)],
+            where="post",
+            color=BLUE,
+            lw=1.8,
+            label="running total",
+        )
+        axes.axvspan(start, anchor, color=SKY, alpha=0.3, lw=0, label=f"window, {_length(window)}")
+        for at, total, name in ((start, before, "before"), (anchor, now, "now")):
+            axes.plot([at], [total], "o", color=RED, ms=7)
+            axes.annotate(f"{name}: {total}", (at, total), (-8, 6), ha="right", color=RED,
+                          textcoords="offset points", fontsize=10)  # fmt: skip
+        axes.set(
+            title=f"{now} now less {before} before: {now - before} within {_length(window)}",
+            xlabel="time (UTC)",
+            ylabel="events so far",
+            ylim=(-0.4, len(ordered) + 1.2),
+        )
+        axes.legend(loc="lower right")
         dates(axes)
     return figure
 

@@ -42,6 +42,9 @@ def pictures(table):
         "importance": explanations.importance(model, split.test),
         "waterfall": explanations.waterfall(SCORE),
         "timeline": explanations.timeline(story(converts=True), AT),
+        "running_total": explanations.running_total(
+            [AT - timedelta(days=k) for k in range(12)], AT
+        ),
     }
 
 
@@ -53,7 +56,7 @@ def story(converts: bool):
 
 
 NAMES = ["split_bands", "reliability", "curves", "lift", "threshold", "side_by_side", "forward"]
-NAMES += ["challenge", "importance", "waterfall", "timeline"]
+NAMES += ["challenge", "importance", "waterfall", "timeline", "running_total"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -91,3 +94,9 @@ def test_contributions_of_one_attribute_are_added_up(table):
     assert "num_conversions_l7d" in found
     total = sum(found.values()) + model.contributions(table)[:, -1]
     np.testing.assert_allclose(total, model.margins(table), atol=1e-4)
+
+
+def test_a_count_is_the_total_now_less_the_total_before_its_window() -> None:
+    moments = [AT + timedelta(days=days) for days in (-8, -7, 0, 1)]
+    title = explanations.running_total(moments, AT).axes[0].get_title(loc="left")
+    assert title == "3 now less 1 before: 2 within 7 days"
