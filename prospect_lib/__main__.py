@@ -110,7 +110,7 @@ def _simulate(settings: Settings, options: argparse.Namespace) -> None:
     from prospect_lib.sandbox import traffic
 
     sandbox.ensure_running(settings)
-    traffic.live(settings, visitors_per_minute=options.per_minute, duration=options.seconds, seed=0)
+    traffic.live(settings, visitors_per_minute=options.per_minute, duration=options.seconds)
 
 
 def _train(settings: Settings, options: argparse.Namespace) -> int:

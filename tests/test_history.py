@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from prospect_lib.errors import DataError
 from prospect_lib.sandbox import history
 
 ARGUMENTS: dict[str, Any] = {
@@ -49,10 +50,10 @@ def test_after_an_interruption_no_manifest_vouches_for_a_mixture(
 ) -> None:
     before, real, calls = tables(home), history._replace, iter(range(9))
 
-    def interrupted(path: Path, table: pa.Table) -> None:
+    def interrupted(draft: Path, path: Path) -> None:
         if next(calls) >= survivors:
             raise KeyboardInterrupt
-        real(path, table)
+        real(draft, path)
         if survivors == 2 and path.parent.name == "truth":
             raise KeyboardInterrupt
 
@@ -77,3 +78,31 @@ def test_truth_belongs_to_the_events_and_row_groups_stay_small(home: Path) -> No
     sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     assert max(sizes) <= history.ROW_GROUP
     assert not list(home.rglob("*.draft"))
+
+
+def test_parts_are_written_one_after_the_other_in_the_order_of_visitors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "CHUNK", 7)
+    written = history.write(tmp_path, **ARGUMENTS)
+    events, truth = tables(tmp_path)
+    visitors = events["domain_userid"].to_pylist()
+    assert visitors == sorted(visitors) and len(set(visitors)) > 20
+    assert truth["domain_userid"].to_pylist() == sorted(truth["domain_userid"].to_pylist())
+    assert written["events"] == len(visitors)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"visitors": 0}, "visitors=0.*1 or more"),
+        ({"days": 0}, "days=0.*1 or more"),
+        ({"end": datetime(2026, 1, 5)}, "no time zone"),
+    ],
+)
+def test_what_cannot_be_simulated_is_refused(
+    tmp_path: Path, changed: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(DataError, match=said):
+        history.write(tmp_path, **{**ARGUMENTS, **changed})
+    assert not list(tmp_path.rglob("*.parquet"))

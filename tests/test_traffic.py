@@ -127,7 +127,7 @@ def test_a_replayed_event_comes_out_as_it_was() -> None:
 
 
 def test_a_schedule_is_in_order_and_each_run_has_its_own_visitors() -> None:
-    first, second = (traffic._schedule(np.random.default_rng(s), 20, 60, s) for s in (0, 1))
+    first, second = (traffic._schedule(np.random.default_rng(0), 20, 60, 0) for _ in range(2))
     for queue in (first, second):
         assert [due for due, _, _ in queue] == sorted(due for due, _, _ in queue)
     assert not {p["duid"] for _, p, _ in first} & {p["duid"] for _, p, _ in second}

@@ -13,7 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 from prospect_lib.errors import SettingsError
 from prospect_lib.sandbox import history
-from prospect_lib.sandbox.visitors import Simulation, chances, simulate, transitions
+from prospect_lib.sandbox.visitors import Simulation, simulate
+from prospect_lib.sandbox.walk import chances, transitions
 
 END = datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -136,3 +137,13 @@ def test_history_into_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file")
     with pytest.raises(SettingsError, match="Set PROSPECT_HOME"):
         history.write(tmp_path / "home", visitors=5, days=2, end=END)
+
+
+@pytest.mark.parametrize("hour", [0, 7, 19])
+def test_days_and_weeks_have_their_rhythm_whatever_the_hour_of_the_end(hour: int) -> None:
+    views = simulate(2000, 42, end=END.replace(hour=hour), seed=1).events["derived_tstamp"]
+    moments = views.to_numpy().astype("datetime64[h]").astype(int)
+    by_hour = np.bincount(moments % 24, minlength=24)
+    assert by_hour[11:18].mean() > 2 * by_hour[0:6].mean()
+    by_weekday = np.bincount((moments // 24 + 3) % 7, minlength=7)  # 1970-01-01 was a Thursday
+    assert by_weekday[:5].mean() > 1.4 * by_weekday[5:].mean()

@@ -5,7 +5,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
@@ -27,6 +26,7 @@ def write(home: Path, *, visitors: int, days: int, end: datetime, seed: int = 0)
         The manifest: the arguments and ``events``, how many were written.
     Raises:
         SettingsError: the folder cannot be written.
+        DataError: no visitors, no days, or ``end`` without a time zone.
     """
     arguments = {"visitors": visitors, "days": days, "end": end.isoformat(), "seed": seed}
     manifest = home / "history" / "manifest.json"
@@ -60,26 +60,32 @@ def _finished(home: Path) -> dict[str, Any]:
 
 
 def _write(home: Path, visitors: int, days: int, end: datetime, seed: int) -> int:
-    events: list[pa.Table] = []
-    truth: list[pa.Table] = []
-    sizes = [min(CHUNK, visitors - first) for first in range(0, visitors, CHUNK)]
-    for chunk, size in enumerate(tqdm(sizes, desc="history", unit="k visitors", disable=None)):
-        world = simulate(size, days, end=end, seed=seed, chunk=chunk)
-        events.append(world.events)
-        truth.append(world.truth)
-    keys = [
-        ("domain_userid", "ascending"),
-        ("derived_tstamp", "ascending"),
-        ("event_id", "ascending"),
-    ]
-    table = pa.concat_tables(events).sort_by(keys)
-    _replace(home / "history" / NAME, table)
-    _replace(home / "truth" / NAME, pa.concat_tables(truth))
-    return int(table.num_rows)
+    """One part of the visitors after the other, straight into both files."""
+    parts = -(-visitors // CHUNK) or 1
+    paths = [home / folder / NAME for folder in ("history", "truth")]
+    drafts = [path.with_suffix(".draft") for path in paths]
+    writers: list[pq.ParquetWriter] = []
+    events = 0
+    try:
+        for place in tqdm(range(parts), desc="history", unit="k visitors", disable=None):
+            size = min(CHUNK, visitors - place * CHUNK)
+            world = simulate(size, days, end=end, seed=seed, part=(place, parts))
+            tables = (world.events, world.truth)
+            writers = writers or [
+                pq.ParquetWriter(draft, table.schema, compression="zstd")
+                for draft, table in zip(drafts, tables, strict=True)
+            ]
+            for writer, table in zip(writers, tables, strict=True):
+                writer.write_table(table, row_group_size=ROW_GROUP)
+            events += world.events.num_rows
+    finally:
+        for writer in writers:
+            writer.close()
+    for draft, path in zip(drafts, paths, strict=True):
+        _replace(draft, path)
+    return events
 
 
-def _replace(path: Path, table: pa.Table) -> None:
+def _replace(draft: Path, path: Path) -> None:
     """Readers see the old file or the new one, never half of one."""
-    draft = path.with_suffix(".draft")
-    pq.write_table(table, draft, row_group_size=ROW_GROUP, compression="zstd")
     draft.replace(path)

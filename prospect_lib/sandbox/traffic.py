@@ -5,13 +5,13 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import numpy as np
 import requests
 from tqdm import tqdm
 
-from prospect_lib.errors import ServiceError
+from prospect_lib.errors import DataError, ServiceError
 from prospect_lib.sandbox.visitors import simulate
 from prospect_lib.settings import Settings
 
@@ -124,14 +124,26 @@ def _payload(visitor: str, session: str, at: datetime, kind: str, fields: Payloa
     }  # fmt: skip
 
 
-def live(settings: Settings, *, visitors_per_minute: float, duration: float, seed: int = 0) -> int:
+def live(
+    settings: Settings, *, visitors_per_minute: float, duration: float, seed: int | None = None
+) -> int:
     """Simulated sessions, pauses shortened tenfold, through the collector; Ctrl-C ends it.
+
+    Args:
+        duration: in seconds.
+        seed: of what they do; by default each run is another. Who they are, their ids, is
+            new in every run: a collector would drop events that it has seen.
 
     Returns:
         How many events were sent.
     Raises:
         ServiceError: the collector does not answer.
+        DataError: a pace or a duration of nothing.
     """
+    for name, value in (("visitors_per_minute", visitors_per_minute), ("duration", duration)):
+        if not value > 0:
+            raise DataError(f"{name}={value} of live traffic: expected more than 0.")
+    seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
     rng = np.random.default_rng(seed)
     count = max(1, round(visitors_per_minute * duration / 60))
     queue = _schedule(rng, count, duration, seed)
@@ -152,7 +164,7 @@ def _schedule(
 ) -> list[tuple[float, Payload, str]]:
     """First sessions, each begun at a random moment: (second, payload, user agent)."""
     world = simulate(count, 1, end=datetime.now(UTC), seed=seed).events.to_pylist()
-    salt = UUID(bytes=rng.bytes(16)).hex[:8]
+    salt = uuid4().hex[:8]
     starts: dict[str, tuple[float, datetime]] = {}
     queue: list[tuple[float, Payload, str]] = []
     for row in world:
