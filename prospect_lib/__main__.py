@@ -1,11 +1,11 @@
-"""The command line: ``python -m prospect_lib demo | sandbox | simulate | train | serve``."""
+"""The command line: ``python -m prospect_lib --help`` lists its commands."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from prospect_lib.errors import ProspectError
+from prospect_lib.errors import ProspectError, SettingsError
 from prospect_lib.settings import Settings
 
 BACKENDS = ("sandbox", "snowflake", "sample")
@@ -51,6 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--origin", action="append", default=[], help="a website that may ask")
     serve.add_argument("--public", action="store_true", help="with a public address, by ngrok")
     serve.set_defaults(run=_serve)
+
+    doctor = commands.add_parser("doctor", help="is this machine ready, and if not, what to do")
+    doctor.add_argument("--json", action="store_true", help="for a script")
+    doctor.set_defaults(run=_doctor)
     return parser
 
 
@@ -132,6 +136,14 @@ def _serve(settings: Settings, options: argparse.Namespace) -> None:
     from prospect_lib.serve import serve
 
     serve(settings, origins=tuple(options.origin), public=options.public)
+
+
+def _doctor(settings: Settings, options: argparse.Namespace) -> int:
+    from prospect_lib import doctor
+
+    checks = doctor.examine(settings)
+    print(doctor.report(checks, as_json=options.json))
+    return SettingsError.exit_code if any(c.state == "failure" for c in checks) else 0
 
 
 if __name__ == "__main__":
