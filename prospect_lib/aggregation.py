@@ -12,18 +12,52 @@ the smaller value counts as the earlier; events are ordered by ``derived_tstamp`
 import hashlib
 import json
 import math
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from snowplow_signals import AttributeGroup, Event, LinkAttributeKey
+from snowplow_signals import AttributeGroup, LinkAttributeKey
 from snowplow_signals.models.model import Attribute
 
 from prospect_lib.errors import DataError, DefinitionError
+from prospect_lib.matching import like, matches, meets
+from prospect_lib.properties import (
+    column_of,
+    moment,
+    path_of,
+    property_text,
+    to_moment,
+    to_number,
+    to_text,
+    typed,
+    whole,
+)
+
+__all__ = [
+    "MAX_VALUES",
+    "NUMERIC",
+    "SECONDS_IN",
+    "WITHOUT_PROPERTY",
+    "attribute_values",
+    "check",
+    "column_of",
+    "group_hash",
+    "like",
+    "matches",
+    "meets",
+    "moment",
+    "path_of",
+    "property_text",
+    "to_moment",
+    "to_number",
+    "to_text",
+    "ttl_of",
+    "typed",
+    "whole",
+]
 
 MAX_VALUES = 100  # a unique_list or category_count holds no more (Signals documentation)
 NUMERIC = {"sum", "min", "max", "mean"}
@@ -136,199 +170,6 @@ def check(attribute: Attribute) -> None:
             f"attribute {attribute.name!r}: event_specification_id cannot be evaluated outside "
             "Signals; give the event's vendor, name and version."
         )
-
-
-# --- which events ------------------------------------------------------------------------
-
-
-def matches(attribute: Attribute, event: Mapping[str, Any]) -> bool:
-    """Whether the event is among the attribute's ``events`` and meets its ``criteria``."""
-    selected = not attribute.events or any(_selects(e, event) for e in attribute.events)
-    criteria = attribute.criteria
-    if not selected or criteria is None:
-        return selected
-    every = all(meets(c, event) for c in criteria.all or [])
-    return every and (not criteria.any or any(meets(c, event) for c in criteria.any))
-
-
-def _selects(pattern: Event, event: Mapping[str, Any]) -> bool:
-    wanted = (("name", pattern.name), ("vendor", pattern.vendor), ("version", pattern.version))
-    return all(value is None or event.get(f"event_{part}") == value for part, value in wanted)
-
-
-_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
-    "=": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
-    "<": lambda a, b: a < b,
-    ">": lambda a, b: a > b,
-    "<=": lambda a, b: a <= b,
-    ">=": lambda a, b: a >= b,
-    "like": lambda a, b: like(str(b), str(a)),
-}
-
-
-def meets(criterion: Any, event: Mapping[str, Any]) -> bool:
-    """Whether one criterion holds; comparing with null never does, as in SQL."""
-    operator, wanted = criterion.operator, criterion.value
-    if operator in ("is null", "is not null"):
-        return bool((property_text(criterion.property, event) is None) == (operator == "is null"))
-    options = wanted if isinstance(wanted, list) else [wanted]
-    if operator == "in":
-        return any(_compare("=", criterion.property, event, option) for option in options)
-    return _compare(operator, criterion.property, event, wanted)
-
-
-def _compare(operator: str, prop: Any, event: Mapping[str, Any], wanted: Any) -> bool:
-    text = property_text(prop, event)
-    as_number = isinstance(wanted, int | float) and not isinstance(wanted, bool)
-    value: Any = to_number(text) if as_number and operator != "like" else text
-    if value is None:
-        return False
-    return bool(_COMPARE[operator](value, wanted if as_number else to_text(wanted)))
-
-
-def like(pattern: str, text: str) -> bool:
-    """SQL's ``LIKE``: ``%`` is any run of characters, ``_`` exactly one."""
-    parts = {"%": ".*", "_": "."}
-    expression = "".join(parts.get(c, re.escape(c)) for c in pattern)
-    return re.fullmatch(expression, text, re.DOTALL) is not None
-
-
-# --- values ------------------------------------------------------------------------------
-
-
-def moment(event: Mapping[str, Any]) -> datetime:
-    """When the event happened, in UTC."""
-    value = event.get("derived_tstamp")
-    found = to_moment(value)
-    if found is None:
-        raise DataError(
-            f"event {event.get('event_id')!r}: derived_tstamp is {value!r}, expected a "
-            "datetime or ISO 8601 text."
-        )
-    return found
-
-
-def to_moment(value: Any) -> datetime | None:
-    """A datetime or ISO 8601 text as an aware UTC datetime; ``None`` for anything else."""
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value.strip())
-        except ValueError:
-            return None
-    if not isinstance(value, datetime):
-        return None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-def column_of(prop: Any) -> str:
-    """The atomic events column that holds a property (Snowplow's loader naming)."""
-    if prop.type == "atomic":
-        return str(prop.name)
-    prefix = "contexts" if prop.type == "entity" else "unstruct_event"
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", f"{prop.vendor}_{prop.name}")
-    return re.sub(r"[^a-z0-9]", "_", f"{prefix}_{name}_{prop.major_version}".lower())
-
-
-def path_of(prop: Any) -> list[str | int]:
-    """The steps into a nested column: ``"$.items[1].id"`` -> ``["items", 1, "id"]``."""
-    steps = re.findall(r"\[(\d+)\]|([^.\[\]]+)", prop.path.removeprefix("$").lstrip("."))
-    found: list[str | int] = [int(index) if index else name for index, name in steps]
-    return [prop.index or 0, *found] if prop.type == "entity" else found
-
-
-def property_text(prop: Any, event: Mapping[str, Any]) -> str | None:
-    """A property of an event as text; ``None`` where the event has none."""
-    if prop.type == "calculated":
-        return _calculated(prop, event)
-    value = event.get(column_of(prop))
-    if prop.type != "atomic":
-        value = _inside(value, path_of(prop))
-    return _date_part(prop.date_part, value) if prop.date_part else to_text(value)
-
-
-def _inside(value: Any, path: Sequence[str | int]) -> Any:
-    if isinstance(value, str):
-        value = json.loads(value)
-    for step in path:
-        try:
-            value = value[step]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return value
-
-
-def _date_part(part: str, value: Any) -> str | None:
-    at = to_moment(value)
-    if at is None:
-        return None
-    return {
-        "hour_of_day": str(at.hour),
-        "day_of_week": str(at.isoweekday()),
-        "month_of_year": str(at.month),
-        "active_day": at.date().isoformat(),
-        "active_week": (at - timedelta(days=at.weekday())).date().isoformat(),
-        "active_month": at.date().replace(day=1).isoformat(),
-    }[part]
-
-
-_ARITHMETIC: dict[str, Callable[[list[float]], float]] = {
-    "sum": lambda numbers: sum(numbers),
-    "product": lambda numbers: math.prod(numbers),
-    "min": lambda numbers: min(numbers),
-    "max": lambda numbers: max(numbers),
-}
-
-
-def _calculated(prop: Any, event: Mapping[str, Any]) -> str | None:
-    texts = [property_text(getattr(leaf, "root", leaf), event) for leaf in prop.properties]
-    present = [text for text in texts if text is not None]
-    if prop.operation == "concat":
-        return (prop.separator or "").join(present) if present else None
-    if prop.operation == "coalesce":
-        return present[0] if present else None
-    numbers = [number for text in texts if (number := to_number(text)) is not None]
-    if len(numbers) < len(texts):
-        return None
-    return to_text(_ARITHMETIC[prop.operation](numbers))
-
-
-def to_text(value: Any) -> str | None:
-    """A scalar as SQL and JSON write it; objects and arrays as compact JSON."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    if isinstance(value, bool | dict | list):
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    return str(value)
-
-
-def to_number(text: str | None) -> float | None:
-    """The number a text stands for; ``None`` where it stands for none."""
-    try:
-        number = float(text) if text is not None else math.nan
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def typed(kind: str, text: str | None) -> Any:
-    """Text as a value of the attribute type ``kind`` (``string_list`` means its element)."""
-    kind = kind.removesuffix("_list")
-    if text is None or kind in ("string", "dict"):
-        return text
-    if kind == "bool":
-        return {"true": True, "false": False}.get(text.lower())
-    if kind not in ("int32", "int64", "double", "float"):
-        return text
-    number = to_number(text)
-    return whole(number) if kind.startswith("int") and number is not None else number
-
-
-def whole(number: float) -> int:
-    """The nearest integer, halves upwards, as the SQL's ``FLOOR(x + 0.5)`` does."""
-    return math.floor(number + 0.5)
 
 
 def _aggregated(attribute: Attribute, event: Mapping[str, Any]) -> Any:

@@ -102,7 +102,7 @@ def _parsed(model: type[M], body: Any) -> M:
         return model.model_validate(body)
     except ValidationError as error:
         raise Refusal(422, json.loads(error.json(include_url=False, include_input=False))) from None
-    except (TypeError, AttributeError, LookupError) as error:  # of the SDK's own validators
+    except (TypeError, ValueError, AttributeError, LookupError) as error:  # of the SDK's own validators
         raise Refusal(422, [{"loc": ["body"], "msg": f"{type(error).__name__}: {error}"}]) from None
 
 
