@@ -4,8 +4,7 @@ Example: ``extract(open_warehouse(settings))`` -> a ``TrainingSet`` with 20 feat
 """
 
 import hashlib
-import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,6 +21,7 @@ from prospect_lib.aggregation import group_hash
 from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import DataError
 from prospect_lib.features import Feature, features_of
+from prospect_lib.sql import literal
 from prospect_lib.training_set import Anchors, features_sql
 from prospect_lib.warehouse import Warehouse, columns_of, missing_columns
 
@@ -37,7 +37,11 @@ FROM prospect_anchors
 WHERE {key} IS NOT NULL
 GROUP BY {key}
 """
-_BATCH = 65_536
+_BOUNDS = """
+SELECT part, MIN(visitor) AS first, MAX(visitor) AS last
+FROM prospect_parts GROUP BY part ORDER BY part
+"""
+_PARTS_OF_A_FILE, _BATCH = 32, 65_536
 _TYPES = {"number": pa.float64(), "flag": pa.bool_(), "category": pa.string()}
 
 
@@ -163,53 +167,55 @@ def _in_parts(
     rows_at_once: int,
 ) -> pa.Table:
     """The same rows, some visitors at a time."""
-    key = group.attribute_key.name or ""
+    key, features = group.attribute_key.name or "", features_of(group)
+
+    def rows_of(part: dict[str, Any], events: str) -> pa.Table:
+        mine = f'"{key}" BETWEEN {literal(part["first"])} AND {literal(part["last"])}'
+        sql = features_sql(
+            group,
+            events=f"(SELECT * FROM {events} WHERE {mine})",
+            anchors=f"(SELECT * FROM {_PLACED} WHERE {mine})",
+            include_anchor=include_anchor,
+        )
+        return _conform(warehouse.query(sql), key, features)
+
     warehouse.run(f"CREATE OR REPLACE TEMP TABLE {_PLACED} AS {placed}")
     try:
         count = warehouse.query(f"SELECT count(*) AS n FROM {_PLACED}")["n"][0].as_py()
-        # of several parts the rows so far are in memory too
-        size = rows_at_once if count <= rows_at_once else -(-rows_at_once // 2)
-        warehouse.run(_PARTS.format(key=f'"{key}"', size=size))
-        count = warehouse.query("SELECT max(part) + 1 AS n FROM prospect_parts")["n"][0].as_py()
-        if (count or 1) == 1:
-            whole = _features(warehouse, group, _PLACED, include_anchor)
-            return _conform(warehouse.query(whole), key, features_of(group))
+        if count <= rows_at_once:
+            sql = _features(warehouse, group, _PLACED, include_anchor)
+            return _conform(warehouse.query(sql), key, features)
+        # half of it, as the rows so far are in memory too
+        warehouse.run(_PARTS.format(key=f'"{key}"', size=-(-rows_at_once // 2)))
+        parts = warehouse.query(_BOUNDS).to_pylist()
         with TemporaryDirectory() as folder:
-            _write_parts(warehouse, group, key, Path(folder))
-            parts = tqdm(range(count), "training set", unit="part")
-            return pa.concat_tables(
-                _conform(
-                    warehouse.query(_part(group, Path(folder), key, part, include_anchor)),
-                    key,
-                    features_of(group),
-                )
-                for part in parts
-            )
+            read = _events_of_parts(warehouse, group, key, len(parts), Path(folder))
+            bar = tqdm(parts, "training set", unit="part")
+            return pa.concat_tables([rows_of(part, read(part["part"])) for part in bar])
     finally:
         warehouse.run(f"DROP TABLE {_PLACED}; DROP TABLE IF EXISTS prospect_parts")
 
 
-def _write_parts(warehouse: Warehouse, group: AttributeGroup, key: str, folder: Path) -> None:
-    """Each part's events in a file of its own, so that all are read once, however many parts."""
+def _events_of_parts(
+    warehouse: Warehouse, group: AttributeGroup, key: str, parts: int, folder: Path
+) -> Callable[[int], str]:
+    """Where each part's events are read from: all of them again, as long as that is cheap.
+
+    Reading all events for one part takes a tenth of the time that the part takes. Of very
+    many parts a file is written for every ``_PARTS_OF_A_FILE``, so that it stays so.
+    """
+    if parts <= _PARTS_OF_A_FILE:
+        return lambda _: warehouse.events
     needed = {"derived_tstamp", "event_name", "event_vendor", "event_version"}
     needed = needed.union(*columns_of(group).values()) & set(warehouse.columns()) - {key}
     columns = ", ".join(f'e."{name}"' for name in [key, *sorted(needed)])
     warehouse.run("SET partitioned_write_flush_threshold = 65536")  # rows; else all wait in memory
     warehouse.run(
-        f"COPY (SELECT {columns}, p.part FROM {warehouse.events} AS e "
-        f'JOIN prospect_parts AS p ON p.visitor = e."{key}") '
-        f"TO '{folder}' (FORMAT parquet, PARTITION_BY (part))"
+        f"COPY (SELECT {columns}, p.part // {_PARTS_OF_A_FILE} AS file "
+        f'FROM {warehouse.events} AS e JOIN prospect_parts AS p ON p.visitor = e."{key}") '
+        f"TO '{folder}' (FORMAT parquet, PARTITION_BY (file))"
     )
-
-
-def _part(group: AttributeGroup, folder: Path, key: str, part: int, include_anchor: bool) -> str:
-    """The statement for one part of the visitors."""
-    anchors = (
-        f'(SELECT a.* FROM {_PLACED} AS a JOIN prospect_parts AS p ON p.visitor = a."{key}" '
-        f"WHERE p.part = {part})"
-    )
-    events = f"read_parquet('{folder}/part={part}/*.parquet')"
-    return features_sql(group, events=events, anchors=anchors, include_anchor=include_anchor)
+    return lambda part: f"read_parquet('{folder}/file={part // _PARTS_OF_A_FILE}/*.parquet')"
 
 
 def _conform(table: pa.Table, key: str, features: Sequence[Feature]) -> pa.Table:
@@ -287,26 +293,25 @@ def _plain(value: Any) -> Any:
 
 
 def _fingerprint(table: pa.Table) -> str:
-    """A hash of the rows as Arrow's stream, in batches of one size: equal rows, equal hash."""
-    found = hashlib.sha256()
-    with (
-        pa.PythonFile(_Hashed(found), mode="w") as sink,
-        pa.ipc.new_stream(sink, table.schema) as stream,
-    ):
-        for first in range(0, table.num_rows, _BATCH):
-            stream.write_table(table.slice(first, _BATCH).combine_chunks())
+    """A hash of the rows, in batches of one size: equal rows, equal hash.
+
+    Not of Arrow's own memory: what lies there below a null may be anything.
+    """
+    found = hashlib.sha256(repr(table.schema.names).encode())
+    for first in range(0, table.num_rows, _BATCH):
+        for column in table.slice(first, _BATCH).columns:
+            for part in _plain_arrays(column):
+                found.update(part)
     return found.hexdigest()
 
 
-class _Hashed(io.RawIOBase):
-    """A file of which only the hash is kept."""
-
-    def __init__(self, into: Any) -> None:
-        self._into = into
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._into.update(data)
-        return len(data)
+def _plain_arrays(column: pa.ChunkedArray) -> Iterator[Any]:
+    """A column as NumPy arrays: which values are null, and the others; texts with lengths."""
+    yield column.is_null().to_numpy()
+    if pa.types.is_string(column.type):
+        texts = pa.concat_arrays(column.fill_null("").chunks)
+        yield pc.binary_length(texts).to_numpy()
+        together = pa.ListArray.from_arrays(pa.array([0, len(texts)], pa.int32()), texts)
+        yield pc.binary_join(together, "")[0].as_py().encode()
+    else:
+        yield column.to_numpy()
