@@ -285,7 +285,7 @@ def test_the_real_python_tracker(running: Settings) -> None:
     tracker.track(SelfDescribing(item))
     tracker.flush()
     rows = requests.get(f"{running.sandbox_url}/micro/good", timeout=5).json()
-    mine = [row for row in rows if row.get("domain_userid") == "py-visitor"]
+    mine = [row["event"] for row in rows if row["event"].get("domain_userid") == "py-visitor"]
     assert {row["event_name"] for row in mine} == {"page_view", "item"}
     assert next(r for r in mine if r["event_name"] == "item")["unstruct_event_com_acme_item_1"] == {
         "price": 2
@@ -365,7 +365,7 @@ def test_acknowledged_events_survive_kills(home_settings: Settings) -> None:
         log.write(b'{"event_id": "cut sho')
     sandbox.ensure_running(home_settings)
     stored = [
-        r["event_id"]
+        r["event"]["event_id"]
         for r in requests.get(f"{home_settings.sandbox_url}/micro/good", timeout=5).json()
     ]
     sandbox.stop(home_settings)

@@ -188,7 +188,7 @@ def test_everything_kept_can_be_read_back(client: FlaskClient) -> None:
     warehouse = DuckDBWarehouse.over_home(home)
     ids = warehouse.query("SELECT event_id FROM events")["event_id"].to_pylist()
     warehouse.close()
-    assert sorted(ids) == sorted(row["event_id"] for row in kept)
+    assert sorted(ids) == sorted(row["event"]["event_id"] for row in kept)
     again = create_app(Settings(home=home))
     assert again.extensions["storage"].counts == client.application.extensions["storage"].counts
     again.extensions["storage"].close()
@@ -266,6 +266,7 @@ def call(client: FlaskClient, method: str, path: str, body: Any) -> int:
     )
 )
 @example(one=("POST", "registry/services/", {**SERVICE, "attribute_groups": 7}))
+@example(one=("POST", "registry/services/", {**SERVICE, "attribute_groups": [{"name": None}]}))
 @example(one=("POST", "datasets/sql", {"attributes": {"attribute_groups": [{"attributes": 7}]}}))
 def test_no_call_makes_the_api_fail(client: FlaskClient, one: tuple[str, str, Any]) -> None:
     for method, path, body in (CALLS[0], CALLS[2]):  # so that there is something to break

@@ -5,6 +5,8 @@ from flask import Flask, Response, jsonify, request
 from prospect_lib.sandbox import token
 from prospect_lib.sandbox.bodies import MAX_BODY
 from prospect_lib.sandbox.collector import collector
+from prospect_lib.sandbox.credentials import authorised, credentials
+from prospect_lib.sandbox.micro import micro
 from prospect_lib.sandbox.profiles import Profiles
 from prospect_lib.sandbox.registry import Registry
 from prospect_lib.sandbox.rules import Rules
@@ -32,12 +34,14 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["subscribers"] = subscribers = Subscribers()
     app.extensions["rules"] = Rules(registry, profiles, subscribers)
     app.register_blueprint(collector)
+    app.register_blueprint(micro)
+    app.register_blueprint(credentials)
     app.register_blueprint(api, url_prefix="/api/v1")
     app.register_blueprint(site)
 
     @app.post("/sandbox/scores")
     def scores() -> Response:
-        if request.headers.get("Authorization") != f"Bearer {app.config['TOKEN']}":
+        if not authorised():
             return Response(status=401)
         score = request.get_json(silent=True)
         if not isinstance(score, dict):

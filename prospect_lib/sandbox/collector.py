@@ -1,4 +1,4 @@
-"""The collector: trackers' POST and GET, and inspection in Snowplow Micro's manner."""
+"""The collector: trackers' POST and GET, in both encodings, one event or many."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -99,29 +99,3 @@ def _cors(response: Response) -> Response:
     response.headers["Access-Control-Max-Age"] = "5"
     response.headers["Vary"] = "Origin"
     return response
-
-
-@collector.get("/micro/all")
-def micro_all() -> Response:
-    """Counters, as Snowplow Micro gives them."""
-    counts = storage().counts
-    return jsonify(total=sum(counts.values()), **counts)
-
-
-@collector.get("/micro/good")
-def micro_good() -> Response:
-    """Accepted events, newest first."""
-    return jsonify(storage().good())
-
-
-@collector.get("/micro/bad")
-def micro_bad() -> Response:
-    """Rejected payloads with their reasons, newest first."""
-    return jsonify(storage().bad())
-
-
-@collector.route("/micro/reset", methods=["GET", "POST"])
-def micro_reset() -> Response:
-    """Forget the live events."""
-    storage().reset()
-    return micro_all()

@@ -4,7 +4,6 @@ Tables are Parquet files in ``tables/`` of the sandbox's home: anchors that a pe
 are read from there, and what a run builds is written there, where notebooks read it.
 """
 
-import json
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -15,12 +14,10 @@ from uuid import UUID, uuid4
 
 import duckdb
 from flask import Blueprint, Response, current_app, jsonify, request
-from pydantic import ValidationError
 from snowplow_signals.models.model import DatasetBundleRequest, UserSuppliedAnchors
 
 from prospect_lib.errors import ProspectError
-from prospect_lib.sandbox.answers import Refusal
-from prospect_lib.sandbox.bodies import BadPayloadError, readable
+from prospect_lib.sandbox.answers import Refusal, json_object, parsed
 from prospect_lib.sandbox.dataset_sql import bundle
 from prospect_lib.warehouse import events_of
 
@@ -154,13 +151,7 @@ def cancel(identifier: UUID) -> Response:
 
 
 def _wanted() -> DatasetBundleRequest:
-    try:
-        body = readable(request.get_json(silent=True), strict=True)
-        wanted = DatasetBundleRequest.model_validate(body)
-    except ValidationError as error:
-        raise Refusal(422, json.loads(error.json(include_url=False, include_input=False))) from None
-    except (BadPayloadError, RecursionError, TypeError, AttributeError, LookupError) as error:
-        raise Refusal(422, [{"loc": ["body"], "msg": str(error)}]) from None
+    wanted = parsed(DatasetBundleRequest, json_object())
     keys = {group.attribute_key.name for group in wanted.attributes.attribute_groups}
     if len(keys) != 1:
         raise Refusal(422, [{"loc": ["attributes"], "msg": "groups of one attribute key"}])

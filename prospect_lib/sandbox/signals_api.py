@@ -1,20 +1,18 @@
 """The part of the Signals API that the SDK 0.4.10 calls, answered locally."""
 
-import hmac
-import json
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify, request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from snowplow_signals import AttributeGroup, AttributeKey, RuleIntervention, Service
 from snowplow_signals.models import InterventionInstance, TestAttributeGroupRequest
 
 from prospect_lib.aggregation import attribute_values, moment
 from prospect_lib.errors import DefinitionError
-from prospect_lib.sandbox.answers import Refusal
-from prospect_lib.sandbox.bodies import BadPayloadError, readable
+from prospect_lib.sandbox.answers import Refusal, json_object, parsed
+from prospect_lib.sandbox.credentials import authorised
 from prospect_lib.sandbox.datasets import datasets
 from prospect_lib.sandbox.profiles import Profiles, beginning
 from prospect_lib.sandbox.registry import KINDS, InUseError, Registry, Stored
@@ -30,7 +28,6 @@ MODELS: dict[str, type[BaseModel]] = {
 }
 MAX_IDENTIFIERS = 100
 MAX_WINDOW = timedelta(days=3660)
-M = TypeVar("M", bound=BaseModel)
 
 
 def _registry() -> Registry:
@@ -51,8 +48,7 @@ def _subscribers() -> Subscribers:
 @api.before_request
 def _authorise() -> Response | None:
     listening = request.method == "GET" and request.path.endswith("/interventions")
-    sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    if listening or hmac.compare_digest(sent.encode(), current_app.config["TOKEN"].encode()):
+    if listening or authorised():
         return None
     return _detail(401, "The bearer token is missing or wrong: it is in PROSPECT_HOME/token.")
 
@@ -78,32 +74,15 @@ def _detail(status: int, detail: Any) -> Response:
     return response
 
 
-def _body() -> dict[str, Any]:
-    try:
-        found = readable(request.get_json(silent=True), strict=True)
-    except (BadPayloadError, RecursionError) as error:
-        raise Refusal(422, [{"loc": ["body"], "msg": str(error)}]) from None
-    if not isinstance(found, dict):
-        raise Refusal(422, [{"loc": ["body"], "msg": "a JSON object is required"}])
-    return found
-
-
 def _valid(kind: str) -> Stored:
-    found = _parsed(MODELS[kind], _body()).model_dump(mode="json", exclude_none=True, by_alias=True)
+    found = parsed(MODELS[kind], json_object()).model_dump(
+        mode="json", exclude_none=True, by_alias=True
+    )
     if not found.get("name"):
         raise Refusal(422, [{"loc": ["body", "name"], "msg": "a name is required"}])
     if found.get("version", 1) < 1:
         raise Refusal(422, [{"loc": ["body", "version"], "msg": "versions count from 1"}])
     return found
-
-
-def _parsed(model: type[M], body: Any) -> M:
-    try:
-        return model.model_validate(body)
-    except ValidationError as error:
-        raise Refusal(422, json.loads(error.json(include_url=False, include_input=False))) from None
-    except (TypeError, ValueError, AttributeError, LookupError) as error:  # of the SDK's own validators
-        raise Refusal(422, [{"loc": ["body"], "msg": f"{type(error).__name__}: {error}"}]) from None
 
 
 def _kind(kind: str) -> str:
@@ -195,7 +174,7 @@ def _shown(kind: str, found: Stored) -> Stored:
 @api.post("/get-online-attributes")
 def online_attributes() -> Response:
     """Live values of a service or of named attributes, one entry per identifier."""
-    body = _body()
+    body = json_object()
     keys = body.get("attribute_keys")
     if (
         not isinstance(keys, dict)
@@ -258,8 +237,8 @@ def _values(stored: Stored, identifier: str, at: datetime) -> dict[str, Any]:
 @api.post("/testing/attribute_groups/")
 def test() -> Response:
     """A group's values for some visitors over the latest window of events, unpublished or not."""
-    wanted = _parsed(TestAttributeGroupRequest, _body())
-    group = _parsed(AttributeGroup, _body()["attribute_group"])
+    wanted = parsed(TestAttributeGroupRequest, json_object())
+    group = parsed(AttributeGroup, json_object()["attribute_group"])
     now, window = datetime.now(UTC), _window(wanted)
     apps = {app.root for app in wanted.app_ids or []}
     named = [identifier.root for identifier in wanted.attribute_key_ids or []]
@@ -286,7 +265,7 @@ def _window(wanted: TestAttributeGroupRequest) -> timedelta:
 @api.post("/interventions")
 def push() -> Response:
     """Deliver an intervention to whoever listens for these visitors now."""
-    message = _parsed(InterventionInstance, _body()).model_dump_json(exclude_none=True)
+    message = parsed(InterventionInstance, json_object()).model_dump_json(exclude_none=True)
     targets = [f"{key}={value}" for key in request.args for value in request.args.getlist(key)]
     reached = sum(_subscribers().push(target, message) for target in targets)
     return jsonify(status="success" if reached else "undelivered")

@@ -11,7 +11,7 @@ import json
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from io import FileIO
 from itertools import islice
@@ -27,6 +27,7 @@ from prospect_lib.sandbox.tail import Row, Tail, id_of, read_tail, stamp
 SEGMENT = 10_000  # events of one log
 REMEMBERED = 500  # visitors whose events are kept ready
 SHOWN = 10_000  # events or bad records that inspection gives at most
+SEARCHED = 100_000  # events that inspection looks at for those it gives
 
 
 class Storage:
@@ -118,9 +119,11 @@ class Storage:
             self._ready.move_to_end(identifier)
             return list(self._ready[identifier])
 
-    def good(self, limit: int = SHOWN) -> list[Row]:
-        """Live events, the latest first, up to ``limit``."""
-        return [json.loads(line) for line in islice(self._latest(), limit)]
+    def good(self, limit: int = SHOWN, keep: Callable[[Row], bool] | None = None) -> list[Row]:
+        """Live events, the latest first, up to ``limit``; of the ``SEARCHED`` latest those
+        that ``keep`` wants."""
+        latest = map(json.loads, islice(self._latest(), SEARCHED))
+        return list(islice(filter(keep, latest) if keep else latest, limit))
 
     def bad(self, limit: int = SHOWN) -> list[Row]:
         """What was rejected, and why; the latest first, up to ``limit``."""

@@ -1,0 +1,141 @@
+"""Inspection in Snowplow Micro's manner: counters, good and bad events, filters, reset.
+
+https://docs.snowplow.io/docs/api-reference/snowplow-micro/api/. What a tracker sent is not
+kept, so ``rawEvent`` is missing, and ``contexts`` names the columns of the entities.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, Response, current_app, jsonify, request
+
+from prospect_lib.sandbox.credentials import authorised, from_this_machine
+from prospect_lib.sandbox.enrichment import KINDS, SCHEMA, column_name
+from prospect_lib.sandbox.storage import SHOWN, Storage
+from prospect_lib.sandbox.tail import Row
+
+micro = Blueprint("micro", __name__, url_prefix="/micro")
+CODES = {event: code for code, (event, _, _) in KINDS.items()}
+GOOD = {"event_type", "schema", "contexts", "app_id", "limit"}
+BAD = {"reason", "limit"}
+BOTH = ["GET", "POST"]
+
+
+class FilterError(ValueError):
+    """What is wrong with a filter."""
+
+
+@micro.errorhandler(FilterError)
+def _refused(error: FilterError) -> Response:
+    response = jsonify(detail=str(error))
+    response.status_code = 422
+    return response
+
+
+@micro.before_request
+def _private() -> Response | None:
+    """Events are nobody else's business: neither the network's nor another website's."""
+    if from_this_machine() or authorised():
+        return None
+    response = jsonify(detail="Only from this machine, or with the sandbox's bearer token.")
+    response.status_code = 401
+    return response
+
+
+@micro.route("/all", methods=BOTH)
+def every() -> Response:
+    """How many events came, were good, were bad."""
+    counts = _storage().counts
+    return jsonify(total=sum(counts.values()), **counts)
+
+
+@micro.route("/good", methods=BOTH)
+def good() -> Response:
+    """Accepted events, newest first, that pass the filters of the query or the JSON body."""
+    wanted = _filters(GOOD)
+    return jsonify([_good_event(row) for row in _storage().good(_limit(wanted), _keeps(wanted))])
+
+
+@micro.route("/bad", methods=BOTH)
+def bad() -> Response:
+    """Rejected payloads, newest first; ``reason`` is a part of what is wrong with them."""
+    wanted = _filters(BAD)
+    said = _text(wanted, "reason") or ""
+    kept = [record for record in _storage().bad(SHOWN) if said in record["reason"]]
+    return jsonify([{**one, "errors": [one["reason"]]} for one in kept[: _limit(wanted)]])
+
+
+@micro.route("/reset", methods=BOTH)
+def reset() -> Response:
+    """Forget the live events; the counters then are zero."""
+    _storage().reset()
+    return every()
+
+
+def _storage() -> Storage:
+    found: Storage = current_app.extensions["storage"]
+    return found
+
+
+def _good_event(row: Row) -> dict[str, Any]:
+    contexts = [name for name in row if name.startswith("contexts_")]
+    return {"eventType": row["event"], "schema": _schema(row), "contexts": contexts, "event": row}
+
+
+def _schema(row: Row) -> str:
+    vendor, name, version = (row[f"event_{part}"] for part in ("vendor", "name", "version"))
+    return f"iglu:{vendor}/{name}/{row['event_format']}/{version}"
+
+
+def _filters(known: set[str]) -> dict[str, Any]:
+    body = request.get_json(silent=True) if request.method == "POST" else None
+    if request.method == "POST" and request.get_data() and not isinstance(body, dict):
+        raise FilterError('the filters are not a JSON object, such as {"limit": 5}')
+    query: dict[str, Any] = request.args.to_dict()
+    if "contexts" in query:
+        query["contexts"] = request.args.getlist("contexts")
+    found = {**query, **(body or {})}
+    if unknown := set(found) - known:
+        expected = ", ".join(sorted(known))
+        raise FilterError(f"no such filter: {min(unknown)[:80]!r}; expected some of {expected}")
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _limit(wanted: dict[str, Any]) -> int:
+    text = str(wanted.get("limit", SHOWN))
+    if not text.isdecimal() or len(text) > 9:
+        raise FilterError(f"limit is {text[:80]!r}, expected a whole number of events")
+    return min(int(text), SHOWN)
+
+
+def _text(wanted: dict[str, Any], name: str) -> str | None:
+    value = wanted.get(name)
+    if value is not None and not isinstance(value, str):
+        raise FilterError(f"{name} is {str(value)[:80]}, expected text")
+    return value
+
+
+def _keeps(wanted: dict[str, Any]) -> Callable[[Row], bool]:
+    kind, schema, app = (_text(wanted, name) for name in ("event_type", "schema", "app_id"))
+    contexts = wanted.get("contexts", [])
+    if not isinstance(contexts, list) or not all(isinstance(one, str) for one in contexts):
+        raise FilterError("contexts: expected a list of schemas, such as iglu:com.acme/user/…")
+    columns = {_column(one) for one in contexts}
+
+    def keeps(row: Row) -> bool:
+        return (
+            kind in (None, row["event"], row["event_name"], CODES[row["event"]])
+            and schema in (None, _schema(row))
+            and app in (None, row.get("app_id"))
+            and columns <= row.keys()
+        )
+
+    return keeps
+
+
+def _column(context: str) -> str:
+    """The column of an entity's schema; a column's name stays as it is."""
+    parts = SCHEMA.fullmatch(context)
+    if parts is None:
+        return context
+    return column_name("contexts", parts[1], parts[2], parts[3])
