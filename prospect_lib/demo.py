@@ -59,9 +59,9 @@ class Demo:
         self.say(self.settings.describe())
         local = self.settings.signals_backend == "local"
         if local:
-            self._history()
+            self.write_history()
             self.say(f"Sandbox: {sandbox.ensure_running(self.settings)}")
-        self._publish()
+        self.publish()
         model = self._trained_before() if local else None
         if model is None:
             return self._train().found.auc
@@ -79,7 +79,8 @@ class Demo:
         except ModelError:
             return None
 
-    def _history(self) -> None:
+    def write_history(self) -> None:
+        """Simulated visitors until last midnight; the same again does nothing."""
         end = _last_midnight()
         written = history.write(
             self.settings.home, visitors=self.visitors, days=self.days, end=end, seed=self.seed
@@ -89,7 +90,8 @@ class Demo:
             f"over {self.days} days, until {end:%Y-%m-%d}."
         )
 
-    def _publish(self) -> None:
+    def publish(self) -> None:
+        """The attributes and their service, counted from the history's beginning."""
         client = signals.connect(self.settings)
         backfilled = prospect_group.model_copy(
             update={"backfill_since_tstamp": _last_midnight() - timedelta(days=self.days)}

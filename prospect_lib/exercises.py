@@ -1,0 +1,245 @@
+"""The "Your turn" exercises of the notebooks: each checks an attempt and hints where it fails.
+
+An attempt that is still ``None`` or ``...`` prints its first hint, one that is wrong says in
+what, and neither stops the notebook. The solutions are in ``notebooks/solutions``.
+
+Example: ``exercises.break_even(0.5, value=100, cost=5)`` prints ``Not yet: …``
+"""
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Concatenate, ParamSpec
+from uuid import uuid4
+
+import pyarrow as pa
+from sklearn.metrics import roc_auc_score
+from snowplow_signals import Attribute, StreamAttributeGroup
+
+from prospect_lib.aggregation import attribute_values
+from prospect_lib.attributes import prospect_group
+from prospect_lib.decision import Threshold
+from prospect_lib.evaluation import MODEL, RULE, Evaluation
+from prospect_lib.extract import TrainingSet
+from prospect_lib.server import create_app
+from prospect_lib.settings import Settings
+from prospect_lib.splits import Split
+from prospect_lib.story import visit
+
+P = ParamSpec("P")
+SNOWPLOW = "com.snowplowanalytics.snowplow"
+
+
+class NotYetError(Exception):
+    """An attempt is not right yet; the message is a hint."""
+
+
+def exercise(
+    hint: str,
+) -> Callable[[Callable[Concatenate[Any, P], str]], Callable[Concatenate[Any, P], bool]]:
+    """Make a check of a function that praises an attempt or raises ``NotYetError``.
+
+    Whatever else an attempt makes it raise is shown as a part of the hint: the notebook
+    goes on.
+    """
+
+    def decorate(check: Callable[Concatenate[Any, P], str]) -> Callable[Concatenate[Any, P], bool]:
+        @functools.wraps(check)
+        def checked(attempt: Any, /, *args: P.args, **kwargs: P.kwargs) -> bool:
+            if attempt is None or attempt is ...:
+                print(f"Not yet: {hint}")
+                return False
+            try:
+                print(f"Right. {check(attempt, *args, **kwargs)}")
+            except NotYetError as wrong:
+                print(f"Not yet: {wrong}")
+            except Exception as error:  # noqa: BLE001 - of code that a learner is still writing
+                print(f"Not yet: {hint} (It raised {type(error).__name__}: {error})")
+            else:
+                return True
+            return False
+
+        return checked
+
+    return decorate
+
+
+@exercise("Settings(home=settings.home, values={'NAME': 'anything'}) with a name from the README.")
+def only_snowflake(attempt: Settings) -> str:
+    """00: settings whose warehouse is Snowflake, while Signals stays local."""
+    if attempt.signals_backend != "local":
+        raise NotYetError("Signals is no longer local. Which names have nothing to do with it?")
+    if attempt.warehouse_backend != "snowflake":
+        raise NotYetError("the warehouse is still DuckDB. describe() names what would change it.")
+    return "One name decides the backend; the doctor then lists the ones still missing."
+
+
+@exercise("acting gains p × value for those who convert, and costs the others (1 − p) × cost.")
+def break_even(attempt: float, *, value: float, cost: float) -> str:
+    """00: the score from which acting pays."""
+    if not 0 < attempt < 1:
+        raise NotYetError(f"{attempt:g} is not a score; a score lies between 0 and 1.")
+    gain = attempt * value - (1 - attempt) * cost
+    if abs(gain) > 0.01 * cost:
+        raise NotYetError(f"at {attempt:g} the average gain is {gain:+.2f}; it should be 0.")
+    return f"Above {attempt:.3f} acting pays, below it does not. Notebook 03 does the same."
+
+
+@exercise("count the views whose moment lies in the seven days before the new one.")
+def window_moves(attempt: int, events: list[dict[str, Any]], at: datetime) -> str:
+    """01: the number of page views of the last seven days at another moment."""
+    found = attribute_values(prospect_group, events, at)["num_page_views_l7d"]
+    if attempt != found:
+        raise NotYetError(f"not {attempt}. Write down the days of the views, and the window's.")
+    return f"{found}: nobody did anything, and yet the value changed. Windows move by themselves."
+
+
+@exercise("copy num_pricing_views_l7d: Attribute(name=…, type=…, events=[…], aggregation=…, …).")
+def customers_views(attempt: Attribute) -> str:
+    """01: an attribute that counts views of the customers page over seven days."""
+    now = datetime(2026, 2, 1, tzinfo=UTC)
+    views = [_event(now - timedelta(days=d), "customers") for d in (0, 2, 5)]
+    _expect(attempt, views, now, 3, "three views of /customers in the last week")
+    others = [_event(now, "pricing"), _event(now, "customers", name="page_ping")]
+    _expect(attempt, views + others, now, 3, "three, and a view of /pricing and a ping beside")
+    old = [_event(now - timedelta(days=8), "customers")]
+    _expect(attempt, views + old, now, 3, "three, and one of eight days ago")
+    return f"{attempt.name} counts what it should, and is None for one who never looked."
+
+
+@exercise("which aggregation keeps the earliest value? AtomicProperty(name=…) says of what.")
+def first_page(attempt: Attribute) -> str:
+    """01: an attribute with the address of the first page viewed in thirty days."""
+    now = datetime(2026, 2, 1, tzinfo=UTC)
+    views = [_event(now - timedelta(days=d), page) for d, page in ((9, "blog"), (1, "pricing"))]
+    _expect(attempt, views, now, "https://site/blog", "/blog nine days ago, /pricing yesterday")
+    ping = _event(now - timedelta(days=12), "home", name="page_ping")
+    _expect(attempt, [ping, *views], now, "https://site/blog", "the same after a ping of /home")
+    old = _event(now - timedelta(days=31), "videos")
+    _expect(attempt, [old, *views], now, "https://site/blog", "the same after /videos, a month ago")
+    return f"{attempt.name} remembers how a visit began, for thirty days."
+
+
+def _event(at: datetime, page: str, *, name: str = "page_view") -> dict[str, Any]:
+    return {
+        "derived_tstamp": at, "event_vendor": SNOWPLOW, "event_name": name,
+        "event_version": "1-0-0", "page_url": f"https://site/{page}",
+    }  # fmt: skip
+
+
+def _expect(
+    attribute: Any, events: list[dict[str, Any]], at: datetime, wanted: object, case: str
+) -> None:
+    if not isinstance(attribute, Attribute):
+        raise NotYetError(f"{type(attribute).__name__} is no Attribute of snowplow_signals.")
+    parts = {name: getattr(prospect_group, name) for name in ("attribute_key", "owner")}
+    group = StreamAttributeGroup(name="exercise", version=1, attributes=[attribute], **parts)
+    found = attribute_values(group, events, at)[attribute.name]
+    if found != wanted:
+        raise NotYetError(f"with {case} it is {found!r}, not {wanted!r}.")
+
+
+@exercise("choose() takes value and cost, or capacity: how many visitors a day can be called.")
+def for_five_calls(attempt: Threshold) -> str:
+    """03: the threshold of a team that can call five visitors a day."""
+    if attempt.per_day > 5.5:
+        raise NotYetError(f"{attempt.per_day:.1f} visitors a day reach that score: too many calls.")
+    if attempt.per_day < 3:
+        raise NotYetError(f"only {attempt.per_day:.1f} visitors a day: the team would be idle.")
+    return (
+        f"They act from {attempt.score:.3f} on; {attempt.precision:.0%} of those moments convert."
+    )
+
+
+@exercise("a list or array of numbers, one for each row of honest.test; larger means likelier.")
+def better_rule(attempt: Sequence[float], split: Split, found: Evaluation) -> str:
+    """03: scores by hand that rank later visitors better than counting pricing views."""
+    rows = split.test
+    if len(attempt) != rows.num_rows:
+        raise NotYetError(f"{len(attempt)} scores for {rows.num_rows} rows of honest.test.")
+    auc = _auc(attempt, rows)
+    rule, model = (found.metrics[name]["roc_auc"].value for name in (RULE, MODEL))
+    if auc <= rule:
+        raise NotYetError(f"ROC-AUC {auc:.3f}; the one rule has {rule:.3f}. Which feature moved?")
+    left = "more than the model: look for a leak" if auc > model else f"the model has {model:.3f}"
+    return f"ROC-AUC {auc:.3f} by hand; one rule has {rule:.3f}, {left}."
+
+
+def _auc(scores: Sequence[float], rows: pa.Table) -> float:
+    return float(roc_auc_score(rows["label"].to_numpy(zero_copy_only=False), scores))
+
+
+@exercise("Job(until=moment('UNTIL', '2026-…')).training_set(settings), a week before the end.")
+def as_of_a_past_week(attempt: TrainingSet, rows: TrainingSet) -> str:
+    """03: the training set as it would have been a week earlier."""
+    then, now = (max(t["anchor_ts"].to_pylist()) for t in (attempt.table, rows.table))
+    if now - then < timedelta(days=6):
+        raise NotYetError(f"its last row is of {then:%d %B}, the data's of {now:%d %B}.")
+    if not _moments(rows.table) >= _moments(attempt.table):
+        raise NotYetError("some of its rows are not in today's training set. Same data?")
+    return f"{attempt.table.num_rows:,} rows, each of them as it is today: the past stays put."
+
+
+def _moments(table: pa.Table) -> set[tuple[str, datetime]]:
+    visitors, times = (table[name].to_pylist() for name in ("domain_userid", "anchor_ts"))
+    return set(zip(visitors, times, strict=True))
+
+
+class _Stub:
+    """Attributes of one visitor, without Signals."""
+
+    def read(self, _identifier: str) -> dict[str, Any]:
+        views = {"num_page_views_l7d": 4, "num_pricing_views_l7d": 2}
+        return dict.fromkeys(a.name for a in prospect_group.attributes) | views
+
+
+def _served(scorer: object) -> dict[str, Any]:
+    client = create_app(scorer, _Stub()).test_client()
+    answer = client.post("/predict", json={"domain_userid": str(uuid4())})
+    found: dict[str, Any] = answer.get_json()
+    if answer.status_code != 200:
+        raise NotYetError(f"the server answers {answer.status_code}: {found.get('detail')}")
+    return found
+
+
+@exercise("an object with score(attributes, at), which returns something with score, explanations.")
+def always_half(attempt: object) -> str:
+    """04: a scorer that always says 0.5."""
+    answer = _served(attempt)
+    if answer["score"] != 0.5:
+        raise NotYetError(f"the server answers {answer['score']}.")
+    said = answer["decision"]
+    return f"0.5, and the decision is {said['name']!r}, act {said['act']}: no threshold, no action."
+
+
+@exercise("choose log-odds for each reason, add them up, and score = 1 / (1 + exp(-sum)).")
+def with_reasons(attempt: object) -> str:
+    """04: a scorer whose reasons explain its score completely."""
+    answer = _served(attempt)
+    reasons: Mapping[str, float] = answer["explanations"]
+    if len(reasons) < 2:
+        raise NotYetError(f"{len(reasons)} reasons; give at least two, by name, in log-odds.")
+    total = sum(reasons.values())
+    margin = math.log(answer["score"] / (1 - answer["score"]))
+    if abs(total - margin) > 1e-3:
+        raise NotYetError(
+            f"the reasons add up to {total:.3f}, the score's log-odds are {margin:.3f}."
+        )
+    return f"{len(reasons)} reasons, and together they are the score."
+
+
+@exercise("a list of at most three steps, by the names printed above.")
+def shortest_way(attempt: list[str], settings: Settings, url: str, threshold: float) -> str:
+    """04: at most three steps that take a stranger over the threshold."""
+    if len(attempt) > 3:
+        raise NotYetError(f"{len(attempt)} steps; three are enough.")
+    if settings.signals_backend != "local":
+        raise NotYetError("only the local sandbox lets you invent visitors.")
+    scores = visit(settings, url, str(uuid4()), attempt)
+    last = list(scores.values())[-1]
+    if last < threshold:
+        raise NotYetError(
+            f"a stranger ends at {last:.3f}, below {threshold:.3f}. What moved above?"
+        )
+    return f"{len(attempt)} steps, from {scores['arrives']:.3f} to {last:.3f}."
