@@ -51,7 +51,8 @@ def write(path: Path, events: int, heavy: int = 0, seed: int = 0) -> None:
     rng = np.random.default_rng(seed)
     sessions = events // 11
     starts = rng.uniform(0, 59 * 86_400, sessions)
-    visitor = rng.integers(0, max(1, events // 29), sessions)
+    weights = rng.lognormal(0, 1.5, max(1, events // 25))  # most come once, some all the time
+    visitor = rng.choice(len(weights), sessions, p=weights / weights.sum())
     owner = rng.integers(0, sessions, events)
     seconds = starts[owner] + rng.uniform(0, 1800, events)
     visitors, session = visitor[owner], owner
@@ -148,11 +149,14 @@ def polars(path: Path) -> pa.Table:
                 for n, a in zip(names[::2], names[1::2], strict=True)]  # fmt: skip
 
     def distinct(name: str, *names: str) -> list[Any]:
-        counted = [column(n).drop_nulls().n_unique().cast(pl.Float64) for n in names[::2]]
+        counted = [
+            column(n).drop_nulls().n_unique().cast(pl.Float64).clip(None, 100) for n in names[::2]
+        ]  # a list holds 100 values
         return [c.replace(0.0, None).alias(f"num_{a}_{name}")
                 for c, a in zip(counted, names[1::2], strict=True)]  # fmt: skip
 
     common = ["views", "page_views", "pings", "page_pings", "pricing", "pricing_views"]
+
     def rolling(period: str, **more: Any) -> Any:
         return events.rolling("ts", period=period, closed="both", group_by="visitor", **more)
 
@@ -170,9 +174,9 @@ def polars(path: Path) -> pa.Table:
         column("refr").drop_nulls().first().alias("first_refr_medium_l30d"),
         column("mkt").drop_nulls().first().alias("first_mkt_medium_l30d"),
     )
-    ahead = events.rolling(
-        "ts", period="1h", offset="0h", closed="right", group_by="visitor"
-    ).agg((column("goals").sum() > 0).alias("label"))
+    ahead = events.rolling("ts", period="1h", offset="0h", closed="right", group_by="visitor").agg(
+        (column("goals").sum() > 0).alias("label")
+    )
     from datetime import timedelta
 
     at = pl.concat(
@@ -196,7 +200,8 @@ def _within(period: str, what: str, condition: str, name: str) -> str:
     inside = f"{condition} AND e.ts >= a.ts - INTERVAL {period}"
     if what == "count":
         return f"nullif(count(*) FILTER ({inside}), 0)::DOUBLE AS {name}"
-    return f"nullif(count(DISTINCT {what}) FILTER ({inside}), 0)::DOUBLE AS {name}"
+    most = f"least(count(DISTINCT {what}) FILTER ({inside}), 100)"  # a list holds 100 values
+    return f"nullif({most}, 0)::DOUBLE AS {name}"
 
 
 _VIEW = "e.event_name = 'page_view'"
@@ -301,8 +306,10 @@ def scene(events: int, contenders: list[str], turns: int, heavy: int = 0) -> dic
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "events.parquet"
         write(path, events, heavy)
-        for _ in range(turns):
+        for turn in range(turns):
             for name in contenders:
+                if turn and found[name]["seconds"] > 20:
+                    continue  # once is enough
                 kept = Path(folder) / f"{name}.parquet"
                 command = [sys.executable, __file__, "--contender", name, str(path), str(kept)]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -332,14 +339,19 @@ def main() -> None:
     }.items():
         print(name, flush=True)
         found[name] = scene(*arguments)
-    many, heavy, ten = (found[k] for k in list(found)[3:6])
+    many, heavy, ten = (
+        found["many visitors"],
+        found["one heavy visitor"],
+        found["ten times as many"],
+    )
     found["ratios"] = {
         **{f"{p}: times ours": round(many[p]["seconds"] / many["ours"]["seconds"], 2)
            for p in everyone[1:]},
         **{f"{p}, one heavy visitor: times ours":
            round(heavy[p]["seconds"] / heavy["ours"]["seconds"], 2) for p in everyone[1:]},
-        "time per event at ten times as many":
-            round(ten["ours"]["seconds"] / many["ours"]["seconds"] / 10, 2),
+        **{f"ours, ten times as many: {what} per event":
+           round(ten["ours"][key] / many["ours"][key] / 10, 2)
+           for what, key in (("time", "seconds"), ("processor time", "cpu"))},
     }  # fmt: skip
     print(json.dumps(found["ratios"], indent=1))
     RESULTS.write_text(json.dumps(found, indent=1) + "\n")

@@ -21,14 +21,14 @@ from prospect_lib.attributes import (
 )
 from prospect_lib.conditions import matches
 from prospect_lib.errors import DataError
-from prospect_lib.sql import Dialect, dialect_of
-from prospect_lib.steps import (
+from prospect_lib.placing import (
     ANCHORS,
     EVENT_PLACES,
     EVENTS_SO_FAR,
     TICK_PLACES,
     VISITOR_FIRSTS,
 )
+from prospect_lib.sql import Dialect, dialect_of
 
 HOUR, MICROSECOND = timedelta(hours=1), timedelta(microseconds=1)
 

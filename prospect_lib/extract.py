@@ -3,46 +3,21 @@
 Example: ``extract(open_warehouse(settings))`` -> a ``TrainingSet`` with 20 features.
 """
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-from pydantic import BaseModel
 from snowplow_signals import AttributeGroup
-from tqdm.auto import tqdm
 
-from prospect_lib.aggregation import group_hash
+from prospect_lib.anchors import Anchors
 from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import DataError
-from prospect_lib.features import Feature, features_of
-from prospect_lib.sql import literal
-from prospect_lib.training_set import Anchors, features_sql
-from prospect_lib.warehouse import Warehouse, columns_of, missing_columns
-
-ROWS_AT_ONCE = 300_000  # anchors of one statement on DuckDB: about 1.2 GB
-_PLACED = "prospect_anchors"
-#: visitors in their order, a new part whenever so many anchors are full
-_PARTS = """
-CREATE OR REPLACE TEMP TABLE prospect_parts AS
-SELECT
-  {key} AS visitor,
-  CAST((SUM(COUNT(*)) OVER (ORDER BY {key}) - 1) // {size} AS INTEGER) AS part
-FROM prospect_anchors
-WHERE {key} IS NOT NULL
-GROUP BY {key}
-"""
-_BOUNDS = """
-SELECT part, MIN(visitor) AS first, MAX(visitor) AS last
-FROM prospect_parts GROUP BY part ORDER BY part
-"""
-_PARTS_OF_A_FILE, _BATCH = 32, 65_536
-_TYPES = {"number": pa.float64(), "flag": pa.bool_(), "category": pa.string()}
+from prospect_lib.features import features_of
+from prospect_lib.parts import ROWS_AT_ONCE, conform, rows_in_parts
+from prospect_lib.provenance import manifest_of
+from prospect_lib.training_set import features_sql
+from prospect_lib.warehouse import Warehouse, missing_columns
 
 
 @dataclass(frozen=True)
@@ -91,16 +66,16 @@ def extract(
     placed = _placing(warehouse, anchors, key)
     sql = _features(warehouse, group, f"(\n{placed}\n)", include_anchor)
     if warehouse.dialect == "duckdb":
-        table = _in_parts(warehouse, group, placed, include_anchor, rows_at_once)
+        table = rows_in_parts(warehouse, group, placed, include_anchor, rows_at_once)
     else:
-        table = _conform(warehouse.query(sql), key, features_of(group))
+        table = conform(warehouse.query(sql), key, features_of(group))
     if table.num_rows == 0:
         raise DataError(
             f"no anchor is left ({anchors}): there is no anchor event whose horizon the data "
             "covers, or the window and the population filters exclude all. Widen --since .. "
             "--until, or check app ids."
         )
-    manifest = _manifest(table, sql, group, anchors, include_anchor)
+    manifest = manifest_of(table, sql, group, anchors, include_anchor)
     return TrainingSet(_with_truth(table, truth) if truth else table, manifest)
 
 
@@ -159,80 +134,6 @@ def _features(
     )
 
 
-def _in_parts(
-    warehouse: Warehouse,
-    group: AttributeGroup,
-    placed: str,
-    include_anchor: bool,
-    rows_at_once: int,
-) -> pa.Table:
-    """The same rows, some visitors at a time."""
-    key, features = group.attribute_key.name or "", features_of(group)
-
-    def rows_of(part: dict[str, Any], events: str) -> pa.Table:
-        mine = f'"{key}" BETWEEN {literal(part["first"])} AND {literal(part["last"])}'
-        sql = features_sql(
-            group,
-            events=f"(SELECT * FROM {events} WHERE {mine})",
-            anchors=f"(SELECT * FROM {_PLACED} WHERE {mine})",
-            include_anchor=include_anchor,
-        )
-        return _conform(warehouse.query(sql), key, features)
-
-    warehouse.run(f"CREATE OR REPLACE TEMP TABLE {_PLACED} AS {placed}")
-    try:
-        count = warehouse.query(f"SELECT count(*) AS n FROM {_PLACED}")["n"][0].as_py()
-        if count <= rows_at_once:
-            sql = _features(warehouse, group, _PLACED, include_anchor)
-            return _conform(warehouse.query(sql), key, features)
-        # half of it, as the rows so far are in memory too
-        warehouse.run(_PARTS.format(key=f'"{key}"', size=-(-rows_at_once // 2)))
-        parts = warehouse.query(_BOUNDS).to_pylist()
-        with TemporaryDirectory() as folder:
-            read = _events_of_parts(warehouse, group, key, len(parts), Path(folder))
-            bar = tqdm(parts, "training set", unit="part")
-            return pa.concat_tables([rows_of(part, read(part["part"])) for part in bar])
-    finally:
-        warehouse.run(f"DROP TABLE {_PLACED}; DROP TABLE IF EXISTS prospect_parts")
-
-
-def _events_of_parts(
-    warehouse: Warehouse, group: AttributeGroup, key: str, parts: int, folder: Path
-) -> Callable[[int], str]:
-    """Where each part's events are read from: all of them again, as long as that is cheap.
-
-    Reading all events for one part takes a tenth of the time that the part takes. Of very
-    many parts a file is written for every ``_PARTS_OF_A_FILE``, so that it stays so.
-    """
-    if parts <= _PARTS_OF_A_FILE:
-        return lambda _: warehouse.events
-    needed = {"derived_tstamp", "event_name", "event_vendor", "event_version"}
-    needed = needed.union(*columns_of(group).values()) & set(warehouse.columns()) - {key}
-    columns = ", ".join(f'e."{name}"' for name in [key, *sorted(needed)])
-    warehouse.run("SET partitioned_write_flush_threshold = 65536")  # rows; else all wait in memory
-    warehouse.run(
-        f"COPY (SELECT {columns}, p.part // {_PARTS_OF_A_FILE} AS file "
-        f'FROM {warehouse.events} AS e JOIN prospect_parts AS p ON p.visitor = e."{key}") '
-        f"TO '{folder}' (FORMAT parquet, PARTITION_BY (file))"
-    )
-    return lambda part: f"read_parquet('{folder}/file={part // _PARTS_OF_A_FILE}/*.parquet')"
-
-
-def _conform(table: pa.Table, key: str, features: Sequence[Feature]) -> pa.Table:
-    """Each warehouse's types made the same; connectors give Decimals, or integers with gaps."""
-    moments = table["anchor_ts"].cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
-    columns = {key: table[key].cast(pa.string()), "anchor_ts": moments}
-    for name, kind in (("label", pa.bool_()), ("weight", pa.float64())):
-        if name in table.column_names:
-            columns[name] = table[name].cast(kind)
-    for feature in features:
-        column = table[feature.name]
-        if pa.types.is_decimal(column.type):
-            column = column.cast(pa.float64())
-        columns[feature.name] = column.cast(_TYPES[feature.kind])
-    return pa.table(columns)
-
-
 def _with_truth(table: pa.Table, folder: Path) -> pa.Table:
     """Beside each anchor the simulator's probability; rows of other visitors are left out."""
     files = sorted(folder.glob("*.parquet"))
@@ -253,65 +154,3 @@ def _with_truth(table: pa.Table, folder: Path) -> pa.Table:
         ).to_arrow_table()
     result: pa.Table = found.cast(table.schema.append(pa.field("p_true", pa.float64())))
     return result
-
-
-def _manifest(
-    table: pa.Table,
-    sql: str,
-    group: AttributeGroup,
-    anchors: Anchors | str,
-    include_anchor: bool,
-) -> dict[str, Any]:
-    """What it takes to build the same rows again, and to see that they are the same."""
-    window = pc.min_max(table["anchor_ts"]).as_py()
-    labelled = "label" in table.column_names
-    return {
-        "group": {"name": group.name, "version": group.version, "hash": group_hash(group)},
-        "anchors": anchors if isinstance(anchors, str) else _plain(asdict(anchors)),
-        "include_anchor": include_anchor,
-        "rows": table.num_rows,
-        "positives": int(pc.sum(table["label"]).as_py() or 0) if labelled else None,
-        "since": window["min"].isoformat(),
-        "until": window["max"].isoformat(),
-        "sql": sql,
-        "sql_sha256": hashlib.sha256(sql.encode()).hexdigest(),
-        "rows_sha256": _fingerprint(table),
-    }
-
-
-def _plain(value: Any) -> Any:
-    """Arguments as JSON has them: lengths in seconds, moments in ISO 8601."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", exclude_none=True)
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    return value.isoformat() if isinstance(value, datetime) else value
-
-
-def _fingerprint(table: pa.Table) -> str:
-    """A hash of the rows, in batches of one size: equal rows, equal hash.
-
-    Not of Arrow's own memory: what lies there below a null may be anything.
-    """
-    found = hashlib.sha256(repr(table.schema.names).encode())
-    for first in range(0, table.num_rows, _BATCH):
-        for column in table.slice(first, _BATCH).columns:
-            for part in _plain_arrays(column):
-                found.update(part)
-    return found.hexdigest()
-
-
-def _plain_arrays(column: pa.ChunkedArray) -> Iterator[Any]:
-    """A column as NumPy arrays: which values are null, and the others; texts with lengths."""
-    yield column.is_null().to_numpy()
-    if pa.types.is_string(column.type):
-        texts = pa.concat_arrays(column.fill_null("").chunks)
-        yield pc.binary_length(texts).to_numpy()
-        together = pa.ListArray.from_arrays(pa.array([0, len(texts)], pa.int32()), texts)
-        yield pc.binary_join(together, "")[0].as_py().encode()
-    else:
-        yield column.to_numpy()

@@ -11,6 +11,7 @@ import pytest
 import snow
 from worlds import DEVICE
 
+from prospect_lib import parts
 from prospect_lib.anchors import SITE_ANCHORS, Anchors
 from prospect_lib.attributes import prospect_group, sample_group
 from prospect_lib.errors import DataError, ServiceError
@@ -44,10 +45,18 @@ def local(home: Path) -> Iterator[DuckDBWarehouse]:
 
 
 def test_parts_of_visitors_give_the_rows_of_the_whole(local: DuckDBWarehouse) -> None:
-    whole, parts = extract(local), extract(local, rows_at_once=97)
+    whole, together = extract(local), extract(local, rows_at_once=97)
     assert whole.table.num_rows > 300
-    assert parts.table.combine_chunks().equals(whole.table.combine_chunks())
-    assert parts.manifest == whole.manifest
+    assert together.table.combine_chunks().equals(whole.table.combine_chunks())
+    assert together.manifest == whole.manifest
+
+
+def test_of_very_many_parts_files_are_written(
+    local: DuckDBWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "_PARTS_OF_A_FILE", 4)
+    assert extract(local, rows_at_once=97).manifest == extract(local).manifest
+    assert local.query("SHOW TABLES")["name"].to_pylist() == ["events"], "nothing is left"
 
 
 def test_a_manifest_says_all_it_takes_to_build_the_rows_again(local: DuckDBWarehouse) -> None:

@@ -1,0 +1,118 @@
+"""The rows of a training set, some visitors at a time: memory stays flat on one machine.
+
+A warehouse like Snowflake does that by itself; embedded DuckDB is given one statement after
+another, each for a range of visitors, and all of them give the rows that one would give.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+from snowplow_signals import AttributeGroup
+from tqdm.auto import tqdm
+
+from prospect_lib.features import Feature, features_of
+from prospect_lib.sql import literal
+from prospect_lib.training_set import features_sql
+from prospect_lib.warehouse import Warehouse, columns_of
+
+ROWS_AT_ONCE = 300_000  # anchors of one statement on DuckDB: about 1.2 GB
+_PLACED = "prospect_anchors"
+#: visitors in their order, a new part whenever so many anchors are full
+_PARTS = """
+CREATE OR REPLACE TEMP TABLE prospect_parts AS
+SELECT
+  {key} AS visitor,
+  CAST((SUM(COUNT(*)) OVER (ORDER BY {key}) - 1) // {size} AS INTEGER) AS part
+FROM prospect_anchors
+WHERE {key} IS NOT NULL
+GROUP BY {key}
+"""
+_BOUNDS = """
+SELECT part, MIN(visitor) AS first, MAX(visitor) AS last
+FROM prospect_parts GROUP BY part ORDER BY part
+"""
+_PARTS_OF_A_FILE = 32
+_TYPES = {"number": pa.float64(), "flag": pa.bool_(), "category": pa.string()}
+
+
+def rows_in_parts(
+    warehouse: Warehouse,
+    group: AttributeGroup,
+    placed: str,
+    include_anchor: bool,
+    rows_at_once: int,
+) -> pa.Table:
+    """The rows at the anchors that the SELECT ``placed`` gives, in their order.
+
+    Args:
+        rows_at_once: up to so many anchors are one statement; more are several.
+    """
+    key, features = group.attribute_key.name or "", features_of(group)
+
+    def rows_of(part: dict[str, Any], events: str) -> pa.Table:
+        mine = f'"{key}" BETWEEN {literal(part["first"])} AND {literal(part["last"])}'
+        sql = features_sql(
+            group,
+            events=f"(SELECT * FROM {events} WHERE {mine})",
+            anchors=f"(SELECT * FROM {_PLACED} WHERE {mine})",
+            include_anchor=include_anchor,
+        )
+        return conform(warehouse.query(sql), key, features)
+
+    warehouse.run(f"CREATE OR REPLACE TEMP TABLE {_PLACED} AS {placed}")
+    try:
+        count = warehouse.query(f"SELECT count(*) AS n FROM {_PLACED}")["n"][0].as_py()
+        if count <= rows_at_once:
+            sql = features_sql(
+                group, events=warehouse.events, anchors=_PLACED, include_anchor=include_anchor
+            )
+            return conform(warehouse.query(sql), key, features)
+        # half of it, as the rows so far are in memory too
+        warehouse.run(_PARTS.format(key=f'"{key}"', size=-(-rows_at_once // 2)))
+        parts = warehouse.query(_BOUNDS).to_pylist()
+        with TemporaryDirectory() as folder:
+            read = _events_of_parts(warehouse, group, key, len(parts), Path(folder))
+            bar = tqdm(parts, "training set", unit="part")
+            return pa.concat_tables([rows_of(part, read(part["part"])) for part in bar])
+    finally:
+        warehouse.run(f"DROP TABLE {_PLACED}; DROP TABLE IF EXISTS prospect_parts")
+
+
+def _events_of_parts(
+    warehouse: Warehouse, group: AttributeGroup, key: str, parts: int, folder: Path
+) -> Callable[[int], str]:
+    """Where each part's events are read from: all of them again, as long as that is cheap.
+
+    Reading all events for one part takes a tenth of the time that the part takes. Of very
+    many parts a file is written for every ``_PARTS_OF_A_FILE``, so that it stays so.
+    """
+    if parts <= _PARTS_OF_A_FILE:
+        return lambda _: warehouse.events
+    needed = {"derived_tstamp", "event_name", "event_vendor", "event_version"}
+    needed = needed.union(*columns_of(group).values()) & set(warehouse.columns()) - {key}
+    columns = ", ".join(f'e."{name}"' for name in [key, *sorted(needed)])
+    warehouse.run("SET partitioned_write_flush_threshold = 65536")  # rows; else all wait in memory
+    warehouse.run(
+        f"COPY (SELECT {columns}, p.part // {_PARTS_OF_A_FILE} AS file "
+        f'FROM {warehouse.events} AS e JOIN prospect_parts AS p ON p.visitor = e."{key}") '
+        f"TO '{folder}' (FORMAT parquet, PARTITION_BY (file))"
+    )
+    return lambda part: f"read_parquet('{folder}/file={part // _PARTS_OF_A_FILE}/*.parquet')"
+
+
+def conform(table: pa.Table, key: str, features: Sequence[Feature]) -> pa.Table:
+    """Each warehouse's types made the same; connectors give Decimals, or integers with gaps."""
+    moments = table["anchor_ts"].cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
+    columns = {key: table[key].cast(pa.string()), "anchor_ts": moments}
+    for name, kind in (("label", pa.bool_()), ("weight", pa.float64())):
+        if name in table.column_names:
+            columns[name] = table[name].cast(kind)
+    for feature in features:
+        column = table[feature.name]
+        if pa.types.is_decimal(column.type):
+            column = column.cast(pa.float64())
+        columns[feature.name] = column.cast(_TYPES[feature.kind])
+    return pa.table(columns)
