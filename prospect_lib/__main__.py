@@ -55,6 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="is this machine ready, and if not, what to do")
     doctor.add_argument("--json", action="store_true", help="for a script")
     doctor.set_defaults(run=_doctor)
+
+    stamp = commands.add_parser("stamp", help="write pyproject.toml's address into the notebooks")
+    stamp.add_argument("--check", action="store_true", help="only say what is not up to date")
+    stamp.set_defaults(run=_stamp)
     return parser
 
 
@@ -144,6 +148,15 @@ def _doctor(settings: Settings, options: argparse.Namespace) -> int:
     checks = doctor.examine(settings)
     print(doctor.report(checks, as_json=options.json))
     return SettingsError.exit_code if any(c.state == "failure" for c in checks) else 0
+
+
+def _stamp(_settings: Settings, options: argparse.Namespace) -> int:
+    from prospect_lib.stamp import stamp
+
+    changed = stamp(Path.cwd(), write=not options.check)
+    for name in changed:
+        print(f"{'not up to date' if options.check else 'stamped'}: {name}")
+    return 1 if changed and options.check else 0
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ class Settings:
         Raises:
             SettingsError: ``.env`` cannot be read or parsed, or a port is no number.
         """
-        sources: list[Source] = [_colab_secret, os.environ.get, _read_dotenv(Path(dotenv)).get]
+        sources: list[Source] = [_colab_secrets(), os.environ.get, _read_dotenv(Path(dotenv)).get]
         names = [*SECRETS, "PROSPECT_HOME", "PROSPECT_PORT", "PREDICT_PORT"]
         found = {name: _first(name, sources) for name in names}
         home = found.pop("PROSPECT_HOME") or "~/.prospect"
@@ -158,17 +158,25 @@ def _first(name: str, sources: list[Source]) -> str | None:
     return None
 
 
-def _colab_secret(name: str) -> str | None:
-    """A secret of Colab's panel; ``None`` outside Colab or where it is not granted."""
-    if "google.colab" not in sys.modules:
-        return None
-    from google.colab import userdata  # only importable inside Colab
+def _colab_secrets() -> Source:
+    """Secrets of Colab's panel; ``None`` outside Colab or where one is not granted."""
+    silent = "google.colab" not in sys.modules
 
-    try:
-        value = userdata.get(name)
-    except Exception:  # noqa: BLE001 - Colab raises plain Exceptions: absent, refused, timed out
-        return None
-    return str(value) if value else None
+    def secret(name: str) -> str | None:
+        nonlocal silent
+        if silent:
+            return None
+        from google.colab import userdata  # only importable inside Colab
+
+        try:
+            value = userdata.get(name)
+        except Exception as error:  # noqa: BLE001 - Colab raises plain Exceptions: absent, refused
+            # without the page every name would wait for as long as the first
+            silent = type(error).__name__ == "TimeoutException"
+            return None
+        return str(value) if value else None
+
+    return secret
 
 
 def _read_dotenv(path: Path) -> dict[str, str]:
