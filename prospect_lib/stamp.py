@@ -25,7 +25,8 @@ import importlib.util
 import sys
 
 if "google.colab" in sys.modules:  # elsewhere, `make lab` has installed everything
-    source = "{archive}"
+    source = "{repository}"
+    source += "/archive/refs/tags/{tag}.zip"
     if importlib.util.find_spec("prospect_lib") is None:
         %pip install -q --no-deps {{source}}
     from prospect_lib import colab
@@ -63,11 +64,6 @@ class Address:
             )
         return cls(found, f"v{__version__}")
 
-    @property
-    def archive(self) -> str:
-        """What pip installs: the tag's archive."""
-        return f"{self.repository}/archive/refs/tags/{self.tag}.zip"
-
     def badge(self, notebook: str) -> str:
         """Markdown of the badge that opens a notebook, given by its path in the repository."""
         name = self.repository.removeprefix("https://github.com/")
@@ -75,8 +71,8 @@ class Address:
         return f"[![Open in Colab]({IMAGE})]({link})"
 
     def install(self) -> str:
-        """The code of a notebook's first cell."""
-        return INSTALL.format(archive=self.archive)
+        """The code of a notebook's first cell; pip installs the tag's archive."""
+        return INSTALL.format(repository=self.repository, tag=self.tag)
 
 
 def stamp(root: Path, *, write: bool = True) -> list[str]:

@@ -43,7 +43,9 @@ def test_a_new_address_reaches_badges_and_cells(
         assert f"someone/else/blob/v{__version__}/notebooks/00_start_here.ipynb" in text
         assert old not in text
     cells = nbformat.read(checkout / "notebooks" / "00_start_here.ipynb", as_version=4).cells
-    assert any(f"someone/else/archive/refs/tags/v{__version__}.zip" in c.source for c in cells)
+    code = "".join(cell.source for cell in cells if cell.cell_type == "code")
+    assert 'source = "https://github.com/someone/else"' in code
+    assert f"/archive/refs/tags/v{__version__}.zip" in code
 
 
 @pytest.mark.parametrize(
