@@ -3,19 +3,21 @@
 Example: ``extract(open_warehouse(settings))`` -> a ``TrainingSet`` with 20 features.
 """
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from snowplow_signals import AttributeGroup
 
 from prospect_lib.anchors import Anchors
 from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import DataError
-from prospect_lib.features import features_of
-from prospect_lib.parts import ROWS_AT_ONCE, conform, rows_in_parts
-from prospect_lib.provenance import manifest_of
+from prospect_lib.parts import ROWS_AT_ONCE, parts_of
+from prospect_lib.provenance import Provenance
 from prospect_lib.training_set import features_sql
 from prospect_lib.warehouse import Warehouse, missing_columns
 
@@ -60,23 +62,40 @@ def extract(
     Raises:
         DataError: events lack columns that attributes need, or no anchor is left.
     """
-    anchors = anchors if anchors is not None else Anchors()
-    _check_columns(warehouse, group)
-    key = group.attribute_key.name or ""
-    placed = _placing(warehouse, anchors, key)
-    sql = _features(warehouse, group, f"(\n{placed}\n)", include_anchor)
-    if warehouse.dialect == "duckdb":
-        table = rows_in_parts(warehouse, group, placed, include_anchor, rows_at_once)
-    else:
-        table = conform(warehouse.query(sql), key, features_of(group))
-    if table.num_rows == 0:
-        raise DataError(
-            f"no anchor is left ({anchors}): there is no anchor event whose horizon the data "
-            "covers, or the window and the population filters exclude all. Widen --since .. "
-            "--until, or check app ids."
-        )
-    manifest = manifest_of(table, sql, group, anchors, include_anchor)
-    return TrainingSet(_with_truth(table, truth) if truth else table, manifest)
+    work = _Work.of(warehouse, group, anchors, include_anchor)
+    tables = list(work.parts(rows_at_once))
+    table = pa.concat_tables(tables)
+    return TrainingSet(_with_truth(table, truth) if truth else table, work.manifest())
+
+
+def extract_to(
+    folder: Path,
+    warehouse: Warehouse,
+    group: AttributeGroup = prospect_group,
+    anchors: Anchors | str | None = None,
+    *,
+    include_anchor: bool = True,
+    rows_at_once: int = ROWS_AT_ONCE,
+) -> dict[str, Any]:
+    """Write the training set as Parquet files: more rows than memory has room for.
+
+    ``ProspectModel.fit(folder)`` trains on them. The manifest, as ``manifest.json`` too,
+    comes last, so that it vouches for all of them.
+
+    Returns:
+        The manifest.
+    Raises:
+        DataError: as :func:`extract`, or the folder has files of another training set.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise DataError(f"{folder} is not empty; give a folder that is, or a new one.")
+    work = _Work.of(warehouse, group, anchors, include_anchor)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, table in enumerate(work.parts(rows_at_once)):
+        pq.write_table(table, folder / f"part-{number:05}.parquet")
+    manifest = work.manifest()
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    return manifest
 
 
 def create_table(
@@ -97,13 +116,66 @@ def create_table(
     Raises:
         DataError: events lack columns that attributes need.
     """
-    anchors = anchors if anchors is not None else Anchors()
-    _check_columns(warehouse, group)
-    placed = _placing(warehouse, anchors, group.attribute_key.name or "")
-    select = _features(warehouse, group, f"(\n{placed}\n)", include_anchor)
-    sql = f"CREATE OR REPLACE TABLE {name} AS\n{select}"
+    work = _Work.of(warehouse, group, anchors, include_anchor)
+    sql = f"CREATE OR REPLACE TABLE {name} AS\n{work.sql}"
     warehouse.run(sql)
     return sql
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One training set to build: what is asked of which warehouse."""
+
+    warehouse: Warehouse
+    group: AttributeGroup
+    anchors: Anchors | str
+    include_anchor: bool
+    placed: str
+    provenance: Provenance = field(default_factory=Provenance)
+
+    @classmethod
+    def of(
+        cls,
+        warehouse: Warehouse,
+        group: AttributeGroup,
+        anchors: Anchors | str | None,
+        include_anchor: bool,
+    ) -> "_Work":
+        _check_columns(warehouse, group)
+        anchors = Anchors() if anchors is None else anchors
+        key = group.attribute_key.name or ""
+        if isinstance(anchors, str):
+            placed = f"SELECT * FROM {anchors}"
+        else:
+            placed = anchors.sql(events=warehouse.events, key=key, dialect=warehouse.dialect)
+        return cls(warehouse, group, anchors, include_anchor, placed)
+
+    @property
+    def sql(self) -> str:
+        """The one statement that gives all rows."""
+        return features_sql(
+            self.group,
+            events=self.warehouse.events,
+            anchors=f"(\n{self.placed}\n)",
+            dialect=self.warehouse.dialect,
+            include_anchor=self.include_anchor,
+        )
+
+    def parts(self, rows_at_once: int) -> Iterator[pa.Table]:
+        for table in parts_of(
+            self.warehouse, self.group, self.placed, self.include_anchor, rows_at_once
+        ):
+            self.provenance.add(table)
+            yield table
+        if self.provenance.rows == 0:
+            raise DataError(
+                f"no anchor is left ({self.anchors}): there is no anchor event whose horizon the "
+                "data covers, or the window and the population filters exclude all. Widen "
+                "--since .. --until, or check app ids."
+            )
+
+    def manifest(self) -> dict[str, Any]:
+        return self.provenance.manifest(self.sql, self.group, self.anchors, self.include_anchor)
 
 
 def _check_columns(warehouse: Warehouse, group: AttributeGroup) -> None:
@@ -113,25 +185,6 @@ def _check_columns(warehouse: Warehouse, group: AttributeGroup) -> None:
             f"the events lack columns: {wanted}. Use a group without these attributes, or "
             "events that have the columns."
         )
-
-
-def _placing(warehouse: Warehouse, anchors: Anchors | str, key: str) -> str:
-    """The SELECT of the anchors."""
-    if isinstance(anchors, str):
-        return f"SELECT * FROM {anchors}"
-    return anchors.sql(events=warehouse.events, key=key, dialect=warehouse.dialect)
-
-
-def _features(
-    warehouse: Warehouse, group: AttributeGroup, anchors: str, include_anchor: bool
-) -> str:
-    return features_sql(
-        group,
-        events=warehouse.events,
-        anchors=anchors,
-        dialect=warehouse.dialect,
-        include_anchor=include_anchor,
-    )
 
 
 def _with_truth(table: pa.Table, folder: Path) -> pa.Table:

@@ -4,10 +4,9 @@ A warehouse like Snowflake does that by itself; embedded DuckDB is given one sta
 another, each for a range of visitors, and all of them give the rows that one would give.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pyarrow as pa
 from snowplow_signals import AttributeGroup
@@ -38,45 +37,64 @@ _PARTS_OF_A_FILE = 32
 _TYPES = {"number": pa.float64(), "flag": pa.bool_(), "category": pa.string()}
 
 
-def rows_in_parts(
+def parts_of(
     warehouse: Warehouse,
     group: AttributeGroup,
     placed: str,
     include_anchor: bool,
     rows_at_once: int,
-) -> pa.Table:
+) -> Iterator[pa.Table]:
     """The rows at the anchors that the SELECT ``placed`` gives, in their order.
 
     Args:
-        rows_at_once: up to so many anchors are one statement; more are several.
+        rows_at_once: on DuckDB up to so many anchors are one statement; more are several.
     """
     key, features = group.attribute_key.name or "", features_of(group)
 
-    def rows_of(part: dict[str, Any], events: str) -> pa.Table:
-        mine = f'"{key}" BETWEEN {literal(part["first"])} AND {literal(part["last"])}'
-        sql = features_sql(
+    def sql(events: str, anchors: str) -> str:
+        return features_sql(
             group,
-            events=f"(SELECT * FROM {events} WHERE {mine})",
-            anchors=f"(SELECT * FROM {_PLACED} WHERE {mine})",
+            events=events,
+            anchors=anchors,
+            dialect=warehouse.dialect,
             include_anchor=include_anchor,
         )
-        return conform(warehouse.query(sql), key, features)
 
+    if warehouse.dialect == "duckdb":
+        batches = _on_duckdb(warehouse, group, placed, rows_at_once, sql)
+    else:
+        batches = warehouse.batches(sql(warehouse.events, f"(\n{placed}\n)"))
+    for batch in batches:
+        yield conform(batch, key, features)
+
+
+def _on_duckdb(
+    warehouse: Warehouse,
+    group: AttributeGroup,
+    placed: str,
+    rows_at_once: int,
+    sql: Callable[[str, str], str],
+) -> Iterator[pa.Table]:
+    """One statement, or one for each range of visitors."""
+    key = group.attribute_key.name or ""
     warehouse.run(f"CREATE OR REPLACE TEMP TABLE {_PLACED} AS {placed}")
     try:
         count = warehouse.query(f"SELECT count(*) AS n FROM {_PLACED}")["n"][0].as_py()
         if count <= rows_at_once:
-            sql = features_sql(
-                group, events=warehouse.events, anchors=_PLACED, include_anchor=include_anchor
-            )
-            return conform(warehouse.query(sql), key, features)
-        # half of it, as the rows so far are in memory too
+            yield warehouse.query(sql(warehouse.events, _PLACED))
+            return
+        # half of it, as the rows so far may be in memory too
         warehouse.run(_PARTS.format(key=f'"{key}"', size=-(-rows_at_once // 2)))
         parts = warehouse.query(_BOUNDS).to_pylist()
         with TemporaryDirectory() as folder:
             read = _events_of_parts(warehouse, group, key, len(parts), Path(folder))
-            bar = tqdm(parts, "training set", unit="part")
-            return pa.concat_tables([rows_of(part, read(part["part"])) for part in bar])
+            for part in tqdm(parts, "training set", unit="part"):
+                mine = f'"{key}" BETWEEN {literal(part["first"])} AND {literal(part["last"])}'
+                events, anchors = (
+                    f"(SELECT * FROM {relation} WHERE {mine})"
+                    for relation in (read(part["part"]), _PLACED)
+                )
+                yield warehouse.query(sql(events, anchors))
     finally:
         warehouse.run(f"DROP TABLE {_PLACED}; DROP TABLE IF EXISTS prospect_parts")
 

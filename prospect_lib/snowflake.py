@@ -1,7 +1,7 @@
 """Statements run inside Snowflake; what comes back streams in Arrow batches."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -82,18 +82,28 @@ class SnowflakeWarehouse:
     def close(self) -> None:
         self.connection.close()
 
+    def batches(self, sql: str) -> Iterator[pa.Table]:
+        """The rows as they arrive, so that no more than a batch is in memory."""
+        yield from self._stream(
+            self._again_if_dropped(lambda: self.connection.cursor().execute(sql))
+        )
+
     def _fetch(self, sql: str) -> pa.Table:
-        cursor = self.connection.cursor().execute(sql)
+        parts = list(self._stream(self.connection.cursor().execute(sql)))
+        return pa.concat_tables(parts, promote_options="permissive")
+
+    @staticmethod
+    def _stream(cursor: Any) -> Iterator[pa.Table]:
         names = [column.name.lower() for column in cursor.description]
         total = cursor.rowcount if (cursor.rowcount or 0) >= 0 else None
-        batches = []
+        empty = True
         with tqdm(total=total, unit="rows", desc="from Snowflake", leave=False) as bar:
             for batch in cursor.fetch_arrow_batches():
-                batches.append(batch.rename_columns(names))
+                empty = False
+                yield batch.rename_columns(names)
                 bar.update(batch.num_rows)
-        if batches:
-            return pa.concat_tables(batches, promote_options="permissive")
-        return pa.table({name: pa.nulls(0) for name in names})
+        if empty:
+            yield pa.table({name: pa.nulls(0) for name in names})
 
     def _again_if_dropped(self, action: Callable[[], T]) -> T:
         import snowflake.connector

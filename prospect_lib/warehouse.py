@@ -6,7 +6,7 @@ statements on ``ATOMIC_TABLE`` through the real connector.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -66,6 +66,9 @@ class Warehouse(Protocol):
 
     def query(self, sql: str) -> pa.Table:
         """Run one statement; the rows as Arrow, with lower-case column names."""
+
+    def batches(self, sql: str) -> Iterator[pa.Table]:
+        """The same rows as they come, a part at a time."""
 
     def columns(self) -> list[str]:
         """The columns of the events relation, in lower case."""
@@ -170,6 +173,9 @@ class DuckDBWarehouse:
         except duckdb.Error as error:
             raise ServiceError(f"DuckDB refused the statement: {error}") from error
         return table.rename_columns([name.lower() for name in table.column_names])
+
+    def batches(self, sql: str) -> Iterator[pa.Table]:
+        yield self.query(sql)
 
     def run(self, sql: str) -> None:
         self.query(sql)

@@ -1,5 +1,6 @@
 """Training sets from a warehouse: in parts, of one's own anchors, as a table, built again."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import snow
 from worlds import DEVICE
@@ -15,7 +17,7 @@ from prospect_lib import parts
 from prospect_lib.anchors import SITE_ANCHORS, Anchors
 from prospect_lib.attributes import prospect_group, sample_group
 from prospect_lib.errors import DataError, ServiceError
-from prospect_lib.extract import create_table, extract
+from prospect_lib.extract import create_table, extract, extract_to
 from prospect_lib.features import FEATURES
 from prospect_lib.sandbox import history
 from prospect_lib.settings import Settings
@@ -70,6 +72,20 @@ def test_a_manifest_says_all_it_takes_to_build_the_rows_again(local: DuckDBWareh
     )
     assert extract(local, anchors=chosen).manifest["rows_sha256"] == found["rows_sha256"]
     assert "weight" in extract(local, anchors=chosen).table.column_names
+
+
+def test_more_rows_than_memory_has_room_for_are_files(
+    local: DuckDBWarehouse, tmp_path: Path
+) -> None:
+    written = extract_to(tmp_path / "rows", local, rows_at_once=300)
+    whole = extract(local)
+    assert written == whole.manifest == json.loads((tmp_path / "rows/manifest.json").read_text())
+    files = sorted((tmp_path / "rows").glob("*.parquet"))
+    assert len(files) > 3
+    rows = pa.concat_tables([pq.read_table(file) for file in files])
+    assert rows.combine_chunks().equals(whole.table.combine_chunks())
+    with pytest.raises(DataError, match="is not empty"):
+        extract_to(tmp_path / "rows", local)
 
 
 def test_anchors_of_ones_own_with_and_without_a_label(local: DuckDBWarehouse) -> None:
