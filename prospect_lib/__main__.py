@@ -34,9 +34,25 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--visitors", type=int, default=8000, help="how many are simulated")
     demo.set_defaults(run=_demo)
 
-    sandbox = commands.add_parser("sandbox", help="the local Snowplow, in the foreground")
-    sandbox.add_argument("--stop", action="store_true", help="stop the one that runs")
-    sandbox.add_argument("--reset", action="store_true", help="stop it and forget its state")
+    sandbox = commands.add_parser("sandbox", help="the local Snowplow: start, stop, reset, status")
+    sandbox.description = (
+        "The local Snowplow. Its state is in PROSPECT_HOME and its port is PROSPECT_PORT: with "
+        "another home and another port a second one runs beside the first."
+    )
+    sandbox.add_argument(
+        "action",
+        nargs="?",
+        choices=("start", "status", "stop", "reset"),
+        default="start",
+        help="start: in the foreground (default); stop: its state stays; reset: stop and forget "
+        "events and published objects; status: does it run? (exit code 1: no)",
+    )
+    sandbox.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="with start: the address to listen on. Default: this machine alone. 0.0.0.0 lets "
+        "the whole network send events and see the website",
+    )
     sandbox.set_defaults(run=_sandbox)
 
     simulate = commands.add_parser("simulate", help="visitors, through the real collector")
@@ -102,15 +118,16 @@ def _demo(settings: Settings, options: argparse.Namespace) -> None:
     print(demo.as_line(demo.once(run)))
 
 
-def _sandbox(settings: Settings, options: argparse.Namespace) -> None:
-    from prospect_lib import sandbox
+def _sandbox(settings: Settings, options: argparse.Namespace) -> int:
+    from prospect_lib.sandbox import command
 
-    if options.reset:
-        sandbox.reset(settings)
-    elif options.stop:
-        sandbox.stop(settings)
+    if options.action == "status":
+        return 0 if command.status(settings) else 1
+    if options.action == "start":
+        command.start(settings, options.host)
     else:
-        sandbox.serve(settings)
+        {"stop": command.stop, "reset": command.reset}[options.action](settings)
+    return 0
 
 
 def _simulate(settings: Settings, options: argparse.Namespace) -> None:

@@ -20,6 +20,7 @@ from prospect_lib.acting import pusher
 from prospect_lib.attributes import prospect_group, prospect_service
 from prospect_lib.errors import ServiceError
 from prospect_lib.sandbox.app import create_app as create_sandbox
+from prospect_lib.sandbox.disguise import disguised
 from prospect_lib.server import Server, create_app
 from prospect_lib.settings import Settings
 
@@ -191,14 +192,22 @@ def test_who_has_left_is_not_taken_for_a_listener(settings):
 
 
 def test_the_board_gets_every_score(server, sandbox):
-    scores = sandbox.app.extensions["subscribers"].scores
+    board = sandbox.app.extensions["board"]
     visitors = [str(uuid.uuid4()) for _ in range(3)]
-    for visitor in visitors:
-        predict(server, visitor)
+    scores = {disguised(one).key: predict(server, one)["score"] for one in visitors}
     deadline = time.monotonic() + 5
-    while len(scores) < 3 and time.monotonic() < deadline:
+    while (shown := seen_on(board, scores)) != set(scores) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert [score["domain_userid"] for score in scores] == visitors
+    assert shown == set(scores)
+
+
+def seen_on(board, scores):
+    """Keys of the visitors whose only score on the board is the one that was answered."""
+    return {
+        one["key"]
+        for one in board.state()["visitors"]
+        if [round(scores.get(one["key"], -1), 4)] == [score for _, score in one["scores"]]
+    }
 
 
 def test_the_sandbox_is_killed_and_comes_back(settings, server, sandbox):

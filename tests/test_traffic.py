@@ -12,10 +12,14 @@ from uuid import UUID, uuid4
 import numpy as np
 import pytest
 from conftest import free_port
+from flask import Flask, request
 
 from prospect_lib.errors import ServiceError
+from prospect_lib.running import Server
 from prospect_lib.sandbox import traffic
 from prospect_lib.sandbox.enrichment import enrich
+from prospect_lib.sandbox.site import announce
+from prospect_lib.sandbox.traffic import Asking
 from prospect_lib.sandbox.visitors import simulate
 from prospect_lib.settings import Settings
 
@@ -159,3 +163,24 @@ def test_an_interrupt_ends_live_traffic_quietly(
     monkeypatch.setattr(traffic.time, "sleep", lambda _: None)
     settings = Settings(home=tmp_path)
     assert traffic.live(settings, visitors_per_minute=60, duration=10, seed=0) == 2
+
+
+def test_scores_are_asked_for_as_pages_do(home_settings: Settings) -> None:
+    asked: list[tuple[str, dict[str, str]]] = []
+
+    def predict() -> str:
+        asked.append((request.headers.get("Authorization", ""), request.get_json()))
+        return "{}"
+
+    app = Flask(__name__)
+    app.add_url_rule("/predict", view_func=predict, methods=["POST"])
+    home_settings.home.mkdir()
+    asking = Asking(home_settings)
+    with Server(app, port=0) as server:
+        asking.about("nobody asks while no server is announced")
+        announce(home_settings.home, server.url, "secret")
+        asking.about("v1")
+        announce(home_settings.home, server.url)
+        asking.about("v2")
+        asking.close()
+    assert asked == [("Bearer secret", {"domain_userid": "v1"}), ("", {"domain_userid": "v2"})]

@@ -1,6 +1,7 @@
 """A local stand-in for Snowplow: collector, Signals API and demo website in one process."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -10,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import requests
@@ -21,6 +22,7 @@ from prospect_lib.settings import Settings
 MARKER = "prospect-sandbox"
 THREADS = 48  # each open intervention stream holds one
 PATIENCE = 30.0
+LOOPBACK = "127.0.0.1"  # this machine alone
 
 
 def token(home: Path) -> str:
@@ -72,46 +74,66 @@ def ensure_running(settings: Settings) -> str:
         if _answers(settings):
             process.returncode = 0  # it outlives this process on purpose: nobody waits for it
             return settings.sandbox_url
-        if process.poll() is not None and _holder(settings.home) is None:
+        if process.poll() is not None and holder(settings.home) is None:
             break  # and no other process was quicker
         time.sleep(0.05)
     raise ServiceError(f"the sandbox did not start; its log says:\n{_tail(log)}")
 
 
-def stop(settings: Settings) -> None:
+def stop(settings: Settings) -> bool:
     """Stop the sandbox of this home, if one runs; its state stays.
 
+    Returns:
+        Whether one ran.
     Raises:
         ServiceError: it does not end.
     """
-    pid = _holder(settings.home)
+    pid = holder(settings.home)
     if pid is None:
-        return
+        return False
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + PATIENCE
-    while _holder(settings.home) == pid:
+    while holder(settings.home) == pid:
         if time.monotonic() > deadline:
             raise ServiceError(f"the sandbox (process {pid}) does not stop. End it by hand.")
         time.sleep(0.05)
     with contextlib.suppress(ChildProcessError):  # if it was our own child, it leaves no zombie
         os.waitpid(pid, 0)
+    return True
 
 
-def reset(settings: Settings) -> None:
-    """Stop the sandbox and forget its events and published objects; models are kept."""
+def reset(settings: Settings) -> list[str]:
+    """Stop the sandbox and forget its events and published objects; models are kept.
+
+    Returns:
+        Names in the home that are gone.
+    Raises:
+        ServiceError: it does not end.
+    """
     stop(settings)
-    for name in ("live", "history", "truth"):
-        shutil.rmtree(settings.home / name, ignore_errors=True)
-    for name in ("registry.json", "site.json", "sandbox.log"):
-        (settings.home / name).unlink(missing_ok=True)
+    names = ("live", "history", "truth", "registry.json", "site.json", "sandbox.log")
+    found = [name for name in names if (settings.home / name).exists()]
+    for path in (settings.home / name for name in found):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return found
 
 
-def serve(settings: Settings) -> None:
+def serve(
+    settings: Settings, host: str = LOOPBACK, *, ready: Callable[[], object] = lambda: None
+) -> None:
     """Run the sandbox in the foreground until SIGTERM or Ctrl-C.
 
+    Args:
+        host: the address to listen on. Any other than the default lets other machines send
+            events and see the website: ``0.0.0.0`` means all of this machine's addresses.
+        ready: called when it listens.
     Raises:
-        SettingsError: the port or the home is in use, or the folder cannot be written.
+        SettingsError: the port or the home is in use, the host is not an address of this
+            machine, or the folder cannot be written.
     """
     import waitress
 
@@ -120,10 +142,7 @@ def serve(settings: Settings) -> None:
     token(settings.home)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with _claim(settings.home):
-        try:
-            listening = socket.create_server(("127.0.0.1", settings.sandbox_port))
-        except OSError as error:
-            raise SettingsError(_occupied(settings)) from error
+        listening = _listen(settings, host)
         app = create_app(settings)
         server = waitress.create_server(
             app,
@@ -133,10 +152,24 @@ def serve(settings: Settings) -> None:
             channel_request_lookahead=1,  # to notice that a listener has left
         )
         try:
+            ready()
             server.run()
         finally:
             server.close()
             app.extensions["storage"].close()
+
+
+def _listen(settings: Settings, host: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, settings.sandbox_port), family=family)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise SettingsError(_occupied(settings)) from error
+        raise SettingsError(
+            f"host={host!r}, port {settings.sandbox_port}: {error.strerror or error}. Expected an "
+            "address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -165,7 +198,7 @@ def _claim(home: Path) -> Iterator[None]:
         file.truncate(0)
 
 
-def _holder(home: Path) -> int | None:
+def holder(home: Path) -> int | None:
     """The process that runs the sandbox of this home."""
     try:
         with (home / "sandbox.pid").open(encoding="utf-8") as file:
@@ -184,7 +217,7 @@ def _answers(settings: Settings) -> bool:
     except requests.ConnectionError:
         return False
     except requests.RequestException as error:
-        if isinstance(error, requests.Timeout) and _holder(settings.home):
+        if isinstance(error, requests.Timeout) and holder(settings.home):
             return False  # ours, and still reading a long log
         raise ServiceError(_occupied(settings)) from error
     if found.headers.get("Content-Type") != "application/json" or MARKER not in found.text:

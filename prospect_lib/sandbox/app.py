@@ -1,11 +1,12 @@
-"""The sandbox as one Flask application: collector, Signals API and website."""
+"""The sandbox as one Flask application: collector, Signals API, website and board."""
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask
 
 from prospect_lib.sandbox import token
+from prospect_lib.sandbox.board_page import pages, remembered
 from prospect_lib.sandbox.bodies import MAX_BODY
 from prospect_lib.sandbox.collector import collector
-from prospect_lib.sandbox.credentials import authorised, credentials
+from prospect_lib.sandbox.credentials import credentials
 from prospect_lib.sandbox.micro import micro
 from prospect_lib.sandbox.profiles import Profiles
 from prospect_lib.sandbox.registry import Registry
@@ -29,6 +30,7 @@ def create_app(settings: Settings) -> Flask:
         PROSPECT_HOME=str(settings.home), TOKEN=token(settings.home), MAX_CONTENT_LENGTH=MAX_BODY
     )
     app.extensions["storage"] = storage
+    app.extensions["board"] = remembered(storage, settings.home)
     app.extensions["registry"] = registry = Registry(settings.home)
     app.extensions["profiles"] = profiles = Profiles(settings.home, storage)
     app.extensions["subscribers"] = subscribers = Subscribers()
@@ -38,15 +40,5 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(credentials)
     app.register_blueprint(api, url_prefix="/api/v1")
     app.register_blueprint(site)
-
-    @app.post("/sandbox/scores")
-    def scores() -> Response:
-        if not authorised():
-            return Response(status=401)
-        score = request.get_json(silent=True)
-        if not isinstance(score, dict):
-            return Response(status=422)
-        app.extensions["subscribers"].scores.append(score)
-        return jsonify(status="ok")
-
+    app.register_blueprint(pages)
     return app

@@ -9,6 +9,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from prospect_lib import __version__
 from prospect_lib.errors import ServiceError
 from prospect_lib.sandbox import MARKER
+from prospect_lib.sandbox.board import Board
 from prospect_lib.sandbox.bodies import MAX_BODY, BadPayloadError, excerpt, payloads_of
 from prospect_lib.sandbox.enrichment import enrich
 from prospect_lib.sandbox.rules import Rules
@@ -71,6 +72,8 @@ def _receive(payloads: list[Any]) -> None:
     rules: Rules = current_app.extensions["rules"]
     with rules.watching({str(row["domain_userid"]) for row in rows if row["domain_userid"]}):
         storage().accept(rows)
+    board: Board = current_app.extensions["board"]
+    board.saw(rows, now)
 
 
 def _payloads() -> list[Any]:

@@ -69,6 +69,7 @@ def bad() -> Response:
 def reset() -> Response:
     """Forget the live events; the counters then are zero."""
     _storage().reset()
+    current_app.extensions["board"].clear()
     return every()
 
 

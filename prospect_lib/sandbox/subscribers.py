@@ -1,11 +1,10 @@
-"""Who listens for interventions now, and the scores that were reported lately."""
+"""Who listens for interventions now."""
 
 import queue
 import threading
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import Any
 
 KEEP_ALIVE = 15.0
 HELD = 30.0  # seconds: a page view may fire a rule before its page has begun to listen
@@ -22,13 +21,12 @@ class Listener(queue.Queue[str]):
 
 
 class Subscribers:
-    """Who waits for interventions, by attribute key and identifier; and reported scores."""
+    """Who waits for interventions, by attribute key and identifier."""
 
     def __init__(self) -> None:
         self._queues: dict[str, set[Listener]] = defaultdict(set)
         self._lock = threading.Lock()
         self._held: dict[str, list[tuple[float, str]]] = {}
-        self.scores: deque[dict[str, Any]] = deque(maxlen=2000)
 
     @property
     def full(self) -> bool:

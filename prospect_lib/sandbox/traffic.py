@@ -11,7 +11,9 @@ import numpy as np
 import requests
 from tqdm import tqdm
 
+from prospect_lib.acting import Background
 from prospect_lib.errors import DataError, ServiceError
+from prospect_lib.sandbox.site import site_config
 from prospect_lib.sandbox.visitors import simulate
 from prospect_lib.settings import Settings
 
@@ -147,16 +149,50 @@ def live(
     rng = np.random.default_rng(seed)
     count = max(1, round(visitors_per_minute * duration / 60))
     queue = _schedule(rng, count, duration, seed)
-    begun, sent = time.monotonic(), 0
+    begun, sent, asking = time.monotonic(), 0, Asking(settings)
     try:
         for due, payload, agent in tqdm(queue, desc="live events", unit="event"):
             time.sleep(max(0.0, due - (time.monotonic() - begun)))
             now = str(int(datetime.now(UTC).timestamp() * 1000))
             send(settings.sandbox_url, [{**payload, "dtm": now, "stm": now}], user_agent=agent)
             sent += 1
+            if payload["e"] != "pp":
+                asking.about(payload["duid"])
     except KeyboardInterrupt:
         return sent
+    finally:
+        asking.close()
     return sent
+
+
+class Asking:
+    """Asks for scores as the website's pages do, where a prediction server is announced; in
+    the background, as no event waits for a score."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._home, self._jobs = settings.home, Background(waiting=100)
+        self._session = requests.Session()
+        self._session.trust_env = False
+
+    def about(self, visitor: str) -> None:
+        """One question about a visitor; whether it is answered matters to nobody."""
+        told = site_config(self._home)
+        if told["predict_url"]:
+            self._jobs.submit(lambda: self._ask(visitor, told))
+
+    def close(self) -> None:
+        """Wait for the last answer, a short while."""
+        self._jobs.close()
+        self._session.close()
+
+    def _ask(self, visitor: str, told: dict[str, Any]) -> None:
+        token = {"Authorization": f"Bearer {told['predict_token']}"}
+        self._session.post(
+            f"{told['predict_url']}/predict",
+            json={"domain_userid": visitor},
+            headers=token if told["predict_token"] else {},
+            timeout=5,
+        )
 
 
 def _schedule(
