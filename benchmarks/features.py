@@ -47,7 +47,11 @@ DEVICES = ['[{"deviceClass":"Desktop"}]', '[{"deviceClass":"Phone"}]']
 
 
 def write(path: Path, events: int, heavy: int = 0, seed: int = 0) -> None:
-    """Events of 60 days in the order of arrival; ``heavy``: as many of one visitor more."""
+    """Events of 60 days in the order of arrival; each seed's visitors are others.
+
+    Args:
+        heavy: as many events of one visitor more.
+    """
     rng = np.random.default_rng(seed)
     sessions = events // 11
     starts = rng.uniform(0, 59 * 86_400, sessions)
@@ -67,7 +71,7 @@ def write(path: Path, events: int, heavy: int = 0, seed: int = 0) -> None:
     media = np.array(["com.snowplowanalytics.snowplow", "com.snowplowanalytics.snowplow.media"])
     moments = np.datetime64("2026-01-01", "us") + (seconds * 1e6).astype("timedelta64[us]")
     columns = {
-        "domain_userid": _ids(visitors, "8c0d66b9-29f5-4a39-8c10-{:012d}"),
+        "domain_userid": _ids(visitors, f"8c0d66b9-29f5-4a39-{seed:04d}-{{:012d}}"),
         "domain_sessionid": _ids(session, "b6a1bb3c-5d1b-4b1e-9e1d-{:012d}"),
         "derived_tstamp": pa.array(moments),
         "event_name": _coded(NAMES, kinds),
