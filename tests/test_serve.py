@@ -46,6 +46,7 @@ def command(home_settings: Settings, signals: str, *options: str, **extra: str) 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in background
     )
     printed = []
     try:
@@ -57,7 +58,7 @@ def command(home_settings: Settings, signals: str, *options: str, **extra: str) 
         yield [process, "".join(printed)]
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def end(process: subprocess.Popen[str], by: signal.Signals) -> str:
