@@ -89,7 +89,9 @@ def test_a_page_view_becomes_the_row_that_snowplow_would_store() -> None:
         "page_urlfragment": "plans",
         "mkt_medium": "cpc",
         "mkt_campaign": "spring",
+        "refr_urlscheme": "https",
         "refr_urlhost": "www.google.com",
+        "refr_urlport": 443,
         "refr_urlpath": "/search",
         "refr_medium": "search",
         "refr_source": "www.google.com",
@@ -315,6 +317,34 @@ def test_browsers_of_any_origin_may_send(running: Settings) -> None:
     assert answer.headers["Access-Control-Allow-Credentials"] == "true"
     pixel = requests.get(f"{running.sandbox_url}/i", params=page_view(), timeout=5)
     assert pixel.headers["Content-Type"] == "image/gif"
+
+
+def test_events_of_nobody_are_kept(running: Settings) -> None:
+    event = {"e": "pv", "eid": str(uuid4()), "p": "srv"}
+    assert requests.get(f"{running.sandbox_url}/i", params=event, timeout=5).status_code == 200
+    (latest,) = requests.get(f"{running.sandbox_url}/micro/good?limit=1", timeout=5).json()
+    assert latest["event"]["event_id"] == event["eid"]
+
+
+def test_the_collector_knows_a_browser_by_its_cookie_unless_that_is_unwanted(
+    running: Settings,
+) -> None:
+    with requests.Session() as browser:
+
+        def known(**headers: str) -> str | None:
+            address, event = f"{running.sandbox_url}/i", page_view()
+            answer = browser.get(address, params=event, headers=headers, timeout=5)
+            assert ("sp" in answer.cookies) == (not headers)
+            (latest,) = browser.get(f"{running.sandbox_url}/micro/good?limit=1", timeout=5).json()
+            found: str | None = latest["event"].get("network_userid")
+            return found
+
+        first = known()
+        assert first == known() == browser.cookies["sp"]
+        assert known(**{"SP-Anonymous": "*"}) is None
+        browser.cookies.clear()
+        browser.cookies.set("sp", "no UUID")
+        assert known() not in (None, first, "no UUID")
 
 
 ANY_JSON = st.recursive(

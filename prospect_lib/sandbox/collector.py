@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID, uuid4
 
 from flask import Blueprint, Response, current_app, jsonify, request
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -16,6 +17,7 @@ from prospect_lib.sandbox.rules import Rules
 from prospect_lib.sandbox.storage import Storage
 
 collector = Blueprint("collector", __name__)
+COOKIE, YEAR = "sp", 365 * 24 * 3600
 PIXEL = bytes.fromhex(
     "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
 )
@@ -42,15 +44,17 @@ def post(vendor: str) -> Response:
     del vendor  # any path of the form vendor/version is a collector's
     if request.method == "OPTIONS":
         return _cors(Response(status=200))
-    _receive(_payloads())
-    return _cors(Response("ok", mimetype="text/plain"))
+    who = _network_userid()
+    _receive(_payloads(), who)
+    return _cors(_known(Response("ok", mimetype="text/plain"), who))
 
 
 @collector.get("/i")
 def pixel() -> Response:
     """A tracker's single event in the query."""
-    _receive([request.args.to_dict()])
-    return _cors(Response(PIXEL, mimetype="image/gif"))
+    who = _network_userid()
+    _receive([request.args.to_dict()], who)
+    return _cors(_known(Response(PIXEL, mimetype="image/gif"), who))
 
 
 @collector.errorhandler(ServiceError)
@@ -59,18 +63,36 @@ def _not_kept(error: ServiceError) -> Response:
     return _cors(Response(str(error), status=503, mimetype="text/plain"))
 
 
-def _receive(payloads: list[Any]) -> None:
+def _network_userid() -> str | None:
+    """The browser as the collector's own cookie knows it; none where it wants to be nobody."""
+    if "SP-Anonymous" in request.headers:
+        return None
+    try:
+        return str(UUID(request.cookies.get(COOKIE, "")))
+    except ValueError:
+        return str(uuid4())
+
+
+def _known(response: Response, network_userid: str | None) -> Response:
+    if network_userid:
+        response.set_cookie(
+            COOKIE, network_userid, max_age=YEAR, httponly=True, samesite="Lax"
+        )  # Lax: across sites it would have to be Secure, and this is http
+    return response
+
+
+def _receive(payloads: list[Any], network_userid: str | None) -> None:
     """Good events are kept; bad ones go to the bad log and harm no neighbour."""
     now, agent = datetime.now(UTC), request.headers.get("User-Agent", "")
     rows, bad = [], []
     for payload in payloads:
         try:
-            rows.append(enrich(payload, at=now, user_agent=agent))
+            rows.append(enrich(payload, at=now, user_agent=agent, network_userid=network_userid))
         except BadPayloadError as error:
             bad.append((str(error), excerpt(payload)))
     storage().reject(bad, now)
     rules: Rules = current_app.extensions["rules"]
-    with rules.watching({str(row["domain_userid"]) for row in rows if row["domain_userid"]}):
+    with rules.watching({row["domain_userid"] for row in rows if "domain_userid" in row}):
         storage().accept(rows)
     board: Board = current_app.extensions["board"]
     board.saw(rows, now)

@@ -12,13 +12,12 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from math import isfinite
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
+from prospect_lib.sandbox.addresses import of_page
 from prospect_lib.sandbox.bodies import BadPayloadError, readable, whole_number, whole_text
-from prospect_lib.sandbox.tail import stamp
+from prospect_lib.sandbox.tail import Row, stamp
 
-Row = dict[str, Any]
 SNOWPLOW = "com.snowplowanalytics.snowplow"
 KINDS = {
     "pv": ("page_view", SNOWPLOW, "page_view"),
@@ -30,7 +29,8 @@ TEXTS = {
     "p": "platform", "aid": "app_id", "tna": "name_tracker", "tv": "v_tracker", "uid": "user_id",
     "duid": "domain_userid", "sid": "domain_sessionid", "page": "page_title", "url": "page_url",
     "refr": "page_referrer", "se_ca": "se_category", "se_ac": "se_action", "se_la": "se_label",
-    "se_pr": "se_property", "lang": "br_lang", "tz": "os_timezone", "cs": "doc_charset",
+    "se_pr": "se_property", "cd": "br_colordepth",
+    "tnuid": "network_userid", "lang": "br_lang", "tz": "os_timezone", "cs": "doc_charset",
 }  # fmt: skip
 NUMBERS = {
     "vid": "domain_sessionidx", "pp_mix": "pp_xoffset_min", "pp_max": "pp_xoffset_max",
@@ -41,12 +41,6 @@ SIZES = {
     "vp": ("br_viewwidth", "br_viewheight"),
     "ds": ("doc_width", "doc_height"),
 }
-CAMPAIGN = {
-    f"utm_{part}": f"mkt_{part}" for part in ("medium", "source", "term", "content", "campaign")
-}
-SEARCH = re.compile(r"(^|\.)(google|bing|duckduckgo|yahoo|ecosia|baidu|yandex|qwant)\.")
-SOCIAL = re.compile(r"(^|\.)(linkedin|facebook|twitter|x|reddit|instagram|youtube|t)\.(com|co)$")
-EMAIL = re.compile(r"(^|\.)(mail|outlook|gmail)\.")
 SCHEMA = re.compile(  # lengths as no registry exceeds them: the names become a column's
     r"iglu:([a-zA-Z0-9._-]{1,128})/([a-zA-Z0-9_-]{1,128})/jsonschema/"
     r"([1-9][0-9]{0,3})-([0-9]{1,4})-([0-9]{1,4})"
@@ -54,13 +48,16 @@ SCHEMA = re.compile(  # lengths as no registry exceeds them: the names become a 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def enrich(payload: Any, *, at: datetime, user_agent: str = "") -> Row:
+def enrich(
+    payload: Any, *, at: datetime, user_agent: str = "", network_userid: str | None = None
+) -> Row:
     """One event of a tracker as an atomic events row, timestamps as UTC text.
 
     Args:
         payload: the tracker's fields; every value is text.
         at: when the collector received it (aware).
         user_agent: of the request, unless the payload has its own ``ua``.
+        network_userid: of the collector's cookie, unless the payload has its own ``tnuid``.
     Raises:
         BadPayloadError: naming the field, its value and what was expected.
     """
@@ -76,9 +73,12 @@ def enrich(payload: Any, *, at: datetime, user_agent: str = "") -> Row:
     row.update({column: _whole(name, fields) for name, column in NUMBERS.items() if name in fields})
     for name, columns in SIZES.items():
         row.update(_size(name, columns, fields))
+    row.setdefault("network_userid", network_userid)
+    if "cookie" in fields:
+        row["br_cookies"] = fields["cookie"] == "1"
     if "se_va" in fields:
         row["se_value"] = _number("se_va", fields["se_va"])
-    row.update(_page(fields.get("url"), fields.get("refr")))
+    row.update(of_page(fields.get("url"), fields.get("refr")))
     row["useragent"] = fields.get("ua", user_agent)[:1000] or None
     row.update(_nested(fields))
     row.setdefault(
@@ -166,55 +166,6 @@ def _whole(name: str, fields: Mapping[str, str]) -> int:
 def _size(name: str, columns: tuple[str, str], fields: Mapping[str, str]) -> Row:
     found = re.fullmatch(r"(\d{1,9})x(\d{1,9})", fields.get(name, ""))
     return {column: int(found[i + 1]) for i, column in enumerate(columns)} if found else {}
-
-
-def _page(url: str | None, referrer: str | None) -> Row:
-    row: Row = {}
-    page = _split("page_url", url)
-    if page:
-        row = {
-            "page_urlscheme": page.scheme,
-            "page_urlhost": page.hostname,
-            "page_urlport": _port(page),
-            "page_urlpath": page.path or "/",
-            "page_urlquery": page.query or None,
-            "page_urlfragment": page.fragment or None,
-        }
-        query = dict(parse_qsl(page.query))
-        row |= {column: query.get(name) for name, column in CAMPAIGN.items()}
-    source = _split("page_referrer", referrer)
-    if source and source.hostname:
-        medium = _medium(source.hostname, page.hostname if page else None)
-        row |= {
-            "refr_urlhost": source.hostname,
-            "refr_urlpath": source.path,
-            "refr_medium": medium,
-            "refr_source": None if medium in ("internal", "unknown") else source.hostname,
-        }
-    return row
-
-
-def _split(name: str, url: str | None) -> Any:
-    try:
-        return urlsplit(url) if url else None
-    except ValueError:
-        raise BadPayloadError(f"{name} is {str(url)[:80]!r}, expected a URL") from None
-
-
-def _port(page: Any) -> int | None:
-    try:
-        return page.port or {"http": 80, "https": 443}.get(page.scheme)
-    except ValueError:
-        raise BadPayloadError("page_url has a port that is no number") from None
-
-
-def _medium(host: str, own: str | None) -> str:
-    if host == own:
-        return "internal"
-    for medium, pattern in (("email", EMAIL), ("search", SEARCH), ("social", SOCIAL)):
-        if pattern.search(host):
-            return medium
-    return "unknown"
 
 
 def _nested(fields: Mapping[str, str]) -> Row:
