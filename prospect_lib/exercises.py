@@ -9,6 +9,7 @@ Example: ``exercises.break_even(0.5, value=100, cost=5)`` prints ``Not yet: …`
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Concatenate, ParamSpec
 from uuid import uuid4
@@ -18,6 +19,7 @@ from sklearn.metrics import roc_auc_score
 from snowplow_signals import Attribute, StreamAttributeGroup
 
 from prospect_lib.aggregation import attribute_values
+from prospect_lib.anchors import Anchors
 from prospect_lib.attributes import prospect_group
 from prospect_lib.decision import Threshold
 from prospect_lib.evaluation import MODEL, RULE, Evaluation
@@ -26,6 +28,7 @@ from prospect_lib.server import create_app
 from prospect_lib.settings import Settings
 from prospect_lib.splits import Split
 from prospect_lib.story import visit
+from prospect_lib.warehouse import Warehouse
 
 P = ParamSpec("P")
 SNOWPLOW = "com.snowplowanalytics.snowplow"
@@ -133,11 +136,59 @@ def _expect(
 ) -> None:
     if not isinstance(attribute, Attribute):
         raise NotYetError(f"{type(attribute).__name__} is no Attribute of snowplow_signals.")
-    parts = {name: getattr(prospect_group, name) for name in ("attribute_key", "owner")}
-    group = StreamAttributeGroup(name="exercise", version=1, attributes=[attribute], **parts)
-    found = attribute_values(group, events, at)[attribute.name]
+    found = attribute_values(_group_of(attribute), events, at)[attribute.name]
     if found != wanted:
         raise NotYetError(f"with {case} it is {found!r}, not {wanted!r}.")
+
+
+def _group_of(attribute: Attribute) -> StreamAttributeGroup:
+    parts = {name: getattr(prospect_group, name) for name in ("attribute_key", "owner")}
+    return StreamAttributeGroup(name="exercise", version=1, attributes=[attribute], **parts)
+
+
+@exercise("replace(chosen, horizon=timedelta(…)) changes the question, and nothing else.")
+def longer_question(attempt: Anchors, chosen: Anchors, warehouse: Warehouse) -> str:
+    """02: the anchors of the notebook, with a label that looks a day ahead."""
+    if attempt.horizon != timedelta(hours=24):
+        raise NotYetError(f"its horizon is {attempt.horizon}; the question is 24 hours long.")
+    if replace(attempt, horizon=chosen.horizon) != chosen:
+        raise NotYetError("something else than the horizon changed too.")
+    (rows, share), (fewer, more) = (_placed(a, warehouse) for a in (chosen, attempt))
+    return (
+        f"{more:.1%} of the rows are positive instead of {share:.1%}; {rows - fewer:,} rows of the "
+        "last day are left out, as nobody knows their label yet."
+    )
+
+
+def _placed(anchors: Anchors, warehouse: Warehouse) -> tuple[int, float]:
+    sql = anchors.sql(events=warehouse.events, dialect=warehouse.dialect)
+    labels = warehouse.query(sql)["label"].to_pylist()
+    return len(labels), sum(map(bool, labels)) / max(1, len(labels))
+
+
+@exercise("extract(warehouse, group, chosen), with a group of your attribute. No SQL is needed.")
+def own_column(attempt: TrainingSet, attribute: Attribute, events: Any, at: datetime) -> str:
+    """02: a training set with an attribute of one's own, checked at one visitor's moment."""
+    if attribute.name not in attempt.table.column_names:
+        raise NotYetError(f"no column {attribute.name}: {attempt.table.column_names[3:]}.")
+    group = _group_of(attribute)
+    visitor, wanted = events[0]["domain_userid"], attribute_values(group, events, at)
+    rows = attempt.table.select(["domain_userid", "anchor_ts", attribute.name]).to_pylist()
+    found = [
+        r[attribute.name] for r in rows if (r["domain_userid"], r["anchor_ts"]) == (visitor, at)
+    ]
+    if found != list(wanted.values()):
+        raise NotYetError(f"at our visitor's moment it is {found}, served was {wanted}.")
+    return f"{attribute.name} is a column, and {found[0]} at our visitor's moment, as served."
+
+
+@exercise("Anchors(every=timedelta(seconds=10), per_session=…) asks as a waiting page does.")
+def every_ten_seconds(attempt: Anchors, warehouse: Warehouse) -> str:
+    """02: anchors as a page that asks every ten seconds has them, at most 20 a visit."""
+    if attempt.every != timedelta(seconds=10) or attempt.per_session != 20:
+        raise NotYetError(f"every={attempt.every}, per_session={attempt.per_session}.")
+    rows, share = _placed(attempt, warehouse)
+    return f"{rows:,} rows, {share:.1%} positive: who stays longer is asked about more often."
 
 
 @exercise("choose() takes value and cost, or capacity: how many visitors a day can be called.")

@@ -1,6 +1,9 @@
 """Each exercise: untouched, wrong in several ways, and solved."""
 
 import math
+import re
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,11 +14,15 @@ import pyarrow as pa
 import pytest
 from snowplow_signals import AtomicProperty, Attribute, Criteria, Criterion
 
-from prospect_lib import exercises
-from prospect_lib.attributes import MONTH, PAGE_PING, PAGE_VIEW, WEEK
+from prospect_lib import exercises, story
+from prospect_lib.anchors import SITE_ANCHORS, Anchors
+from prospect_lib.attributes import MONTH, PAGE_PING, PAGE_VIEW, WEEK, prospect_group
 from prospect_lib.decision import Threshold
 from prospect_lib.evaluation import MODEL, RULE
+from prospect_lib.extract import extract
+from prospect_lib.sandbox import history
 from prospect_lib.settings import Settings
+from prospect_lib.warehouse import DuckDBWarehouse
 
 Printed = pytest.CaptureFixture[str]
 AT = datetime(2026, 1, 19, tzinfo=UTC)
@@ -26,7 +33,8 @@ CUSTOMERS = Criteria(
 
 def counter(**changes: Any) -> Attribute:
     asked = {"events": [PAGE_VIEW], "criteria": CUSTOMERS, "period": WEEK}
-    return Attribute(name="mine", type="int64", aggregation="counter", **{**asked, **changes})
+    named = {"name": "mine", "type": "int64", "aggregation": "counter"}
+    return Attribute(**{**named, **asked, **changes})
 
 
 def first(**changes: Any) -> Attribute:
@@ -150,3 +158,50 @@ def test_the_shortest_way(
     monkeypatch.setattr(exercises, "visit", lambda *given: asked.append(given) or scores)
     exercises.shortest_way(["opens the demo form"], with_values(), "http://here", 0.5)
     assert said in capsys.readouterr().out and asked[0][3] == ["opens the demo form"]
+
+
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBWarehouse]:
+    folder = tmp_path_factory.mktemp("exercises")
+    history.write(folder, visitors=400, days=40, end=AT, seed=1)
+    opened = DuckDBWarehouse.over_home(folder)
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    ("mine", "said"),
+    [
+        (None, "Not yet: replace"),
+        (SITE_ANCHORS, "its horizon is 1:00:00"),
+        (Anchors(horizon=timedelta(hours=24)), "something else"),
+        (replace(SITE_ANCHORS, horizon=timedelta(hours=24)), "Right.*are positive instead of"),
+    ],
+)
+def test_a_longer_question(
+    warehouse: DuckDBWarehouse, capsys: Printed, mine: Any, said: str
+) -> None:
+    exercises.longer_question(mine, SITE_ANCHORS, warehouse)
+    assert re.search(said, capsys.readouterr().out)
+
+
+def test_a_column_of_ones_own(warehouse: DuckDBWarehouse, capsys: Printed) -> None:
+    visitor = story.protagonist(warehouse)
+    events = story.events_of(warehouse, visitor.domain_userid)
+    views = counter(criteria=None)
+    group = prospect_group.model_copy(update={"attributes": [views]})
+    right = extract(warehouse, group, SITE_ANCHORS)
+    assert exercises.own_column(right, views, events, visitor.at)
+    other = counter(name="other")
+    assert not exercises.own_column(right, other, events, visitor.at)
+    assert "no column other" in capsys.readouterr().out
+    shorter = counter(events=[PAGE_PING], period=timedelta(microseconds=1))
+    assert not exercises.own_column(right, shorter, events, visitor.at)
+    assert "served was" in capsys.readouterr().out
+
+
+def test_every_ten_seconds(warehouse: DuckDBWarehouse, capsys: Printed) -> None:
+    assert not exercises.every_ten_seconds(Anchors(), warehouse)
+    asked = Anchors(every=timedelta(seconds=10), per_session=20)
+    assert exercises.every_ten_seconds(asked, warehouse)
+    assert "rows" in capsys.readouterr().out
