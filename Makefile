@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SITE := prospect_lib/sandbox/website
 
-.PHONY: demo once test parity fuzz lab bench retrain clean
+.PHONY: demo once test parity fuzz lab notebooks colab bench retrain clean
 
 demo: $(VENV)/installed $(SITE)/node_modules/.package-lock.json
 	@$(BIN)/python -m prospect_lib demo
@@ -36,6 +36,18 @@ lab: $(VENV)/installed $(SITE)/node_modules/.package-lock.json
 retrain: $(VENV)/installed
 	@$(BIN)/python -m prospect_lib train $(if $(SINCE),--since $(SINCE)) $(if $(UNTIL),--until $(UNTIL)) \
 	  $(if $(BACKEND),--backend $(BACKEND)) $(if $(OUT),--out $(OUT))
+
+# Every notebook and solution again, outputs written; make notebooks CHECK=--check writes nothing.
+notebooks: $(VENV)/installed
+	@$(BIN)/python -m prospect_lib stamp
+	@$(BIN)/python -m prospect_lib notebooks $(CHECK)
+
+# The notebooks on Colab's Python and package versions, beside a stand-in for google.colab.
+COLAB_PYTHON ?= python3.13
+colab: $(VENV)/installed
+	test -x .venv-colab/bin/python || $(COLAB_PYTHON) -m venv .venv-colab
+	.venv-colab/bin/pip install -q --disable-pip-version-check -r tests/colab/versions.txt
+	$(BIN)/python tests/colab/run.py .venv-colab/bin/python
 
 bench: $(VENV)/installed-test
 	$(BIN)/pip install -q -e ".[bench]"

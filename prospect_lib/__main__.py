@@ -75,6 +75,10 @@ def _parser() -> argparse.ArgumentParser:
     stamp = commands.add_parser("stamp", help="write pyproject.toml's address into the notebooks")
     stamp.add_argument("--check", action="store_true", help="only say what is not up to date")
     stamp.set_defaults(run=_stamp)
+
+    notebooks = commands.add_parser("notebooks", help="run all of them again, in order")
+    notebooks.add_argument("--check", action="store_true", help="write nothing; say what differs")
+    notebooks.set_defaults(run=_notebooks)
     return parser
 
 
@@ -174,6 +178,14 @@ def _stamp(_settings: Settings, options: argparse.Namespace) -> int:
     for name in changed:
         print(f"{'not up to date' if options.check else 'stamped'}: {name}")
     return 1 if changed and options.check else 0
+
+
+def _notebooks(_settings: Settings, options: argparse.Namespace) -> int:
+    from prospect_lib import notebooks
+
+    differing = notebooks.run(Path.cwd() / "notebooks", check=options.check)
+    print(*differing, sep="\n", end="\n" if differing else "")
+    return notebooks.NotebookError.exit_code if differing else 0
 
 
 if __name__ == "__main__":

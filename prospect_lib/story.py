@@ -1,7 +1,7 @@
 """One visitor, followed from notebook to notebook, and what each notebook finds in place.
 
-The visitor came back to the website after some days and asked for a demo within the hour;
-``at`` is the moment of that visit at which the question is asked.
+The visitor came back to the website after half a day to six days, and sent a form within the
+hour; ``at`` is the moment of that visit at which the question is asked.
 
 Example: ``protagonist(warehouse)`` -> ``Protagonist("7f0c…", datetime(2026, 11, 20, …))``
 """
@@ -37,7 +37,7 @@ CHAPTERS = (
 
 @dataclass(frozen=True)
 class Protagonist:
-    """The visitor of the series, and the moment (aware, UTC) of its second visit."""
+    """The visitor of the series, and the moment (aware, UTC) of the question."""
 
     domain_userid: str
     at: datetime

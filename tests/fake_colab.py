@@ -6,8 +6,10 @@ is a ValueError. An address of its proxy is made from the port.
 
 import sys
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-import pytest
+if TYPE_CHECKING:  # a kernel that stands for Colab's has no pytest
+    import pytest
 
 
 class SecretNotFoundError(Exception):
@@ -63,7 +65,7 @@ class Output:
 
 
 def enter(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: "pytest.MonkeyPatch",
     *,
     granted: dict[str, str] | None = None,
     withheld: set[str] | None = None,
