@@ -20,6 +20,7 @@ from snowplow_signals import AttributeGroup
 from werkzeug.exceptions import UnsupportedMediaType
 
 from prospect_lib.acting import Background, Board, Inviter, Push, pusher
+from prospect_lib.aggregation import group_hash
 from prospect_lib.attributes import prospect_group
 from prospect_lib.contract import MAX_BODY, PredictResponse, openapi, parse_request
 from prospect_lib.guard import Guard, with_headers
@@ -115,7 +116,7 @@ def create_app(
     monitor.watch(app)
     guard.protect(app, options.caller_limit, options.visitor_limit)
     answer_errors(app)
-    answer = _answer(predictor, followers, clock)
+    answer = _answer(predictor, followers, clock, group)
     _add_predict(app, guard, answer)
     _add_pages(app, guard, monitor, Readiness(predictor, current, clock))
     app.wsgi_app = with_headers(  # type: ignore[method-assign, assignment]
@@ -125,14 +126,18 @@ def create_app(
 
 
 def _answer(
-    predictor: Predictor, followers: list[Follower], clock: Callable[[], datetime]
+    predictor: Predictor,
+    followers: list[Follower],
+    clock: Callable[[], datetime],
+    group: AttributeGroup,
 ) -> Answer:
     """What scores a visitor and does what follows from it."""
+    head = b'"group_hash":"%s",' % group_hash(group).encode()
 
     def answer(visitor: str) -> tuple[PredictResponse, bytes]:
         found = predictor.predict(visitor, clock())
         body = found.model_dump_json().encode()
-        record = b'{"domain_userid":"%s",%s' % (visitor.encode(), body[1:])
+        record = b'{"domain_userid":"%s",%s%s' % (visitor.encode(), head, body[1:])
         for follow in followers:
             follow(visitor, found, record)
         return found, body

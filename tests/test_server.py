@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from serving import AT, COLD, DOWN, PUBLIC, VISITOR, WARM, Answer, Fixed, Profiles, Rule
 from synthetic import training_table
 
-from prospect_lib.attributes import sample_group
+from prospect_lib.aggregation import group_hash
+from prospect_lib.attributes import prospect_group, sample_group
 from prospect_lib.contract import PredictResponse
 from prospect_lib.errors import DataError, ModelError, ServiceError, SettingsError
 from prospect_lib.features import FEATURES
@@ -498,7 +499,8 @@ def test_every_score_is_logged_for_audit(tmp_path: Path):
     for close in app.extensions["prospect_closers"]:
         close()
     (line,) = (tmp_path / "served" / "2026-11-23.ndjson").read_text().splitlines()
-    assert json.loads(line) == {"domain_userid": VISITOR, **answer}
+    about = {"domain_userid": VISITOR, "group_hash": group_hash(prospect_group)}
+    assert json.loads(line) == {**about, **answer}
 
 
 @pytest.mark.parametrize(("options", "settings"), [(Options(served_days=0), True), (None, False)])
