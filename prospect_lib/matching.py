@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from snowplow_signals import Event
@@ -21,8 +22,11 @@ def matches(attribute: Attribute, event: Mapping[str, Any]) -> bool:
 
 
 def _selects(pattern: Event, event: Mapping[str, Any]) -> bool:
-    wanted = (("name", pattern.name), ("vendor", pattern.vendor), ("version", pattern.version))
-    return all(value is None or event.get(f"event_{part}") == value for part, value in wanted)
+    return (
+        pattern.name in (None, event.get("event_name"))
+        and pattern.vendor in (None, event.get("event_vendor"))
+        and pattern.version in (None, event.get("event_version"))
+    )
 
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
@@ -58,6 +62,10 @@ def _compare(operator: str, prop: Any, event: Mapping[str, Any], wanted: Any) ->
 
 def like(pattern: str, text: str) -> bool:
     """SQL's ``LIKE``: ``%`` is any run of characters, ``_`` exactly one."""
+    return _expression(pattern).fullmatch(text) is not None
+
+
+@lru_cache(maxsize=1024)
+def _expression(pattern: str) -> re.Pattern[str]:
     parts = {"%": ".*", "_": "."}
-    expression = "".join(parts.get(c, re.escape(c)) for c in pattern)
-    return re.fullmatch(expression, text, re.DOTALL) is not None
+    return re.compile("".join(parts.get(c, re.escape(c)) for c in pattern), re.DOTALL)
