@@ -327,6 +327,35 @@ def scene(events: int, contenders: list[str], turns: int, heavy: int = 0) -> dic
     return found
 
 
+def profile(events: int) -> dict[str, float]:
+    """Where the compiled statement spends its processor seconds, by kind of operator."""
+    from prospect_lib.anchors import Anchors
+    from prospect_lib.attributes import prospect_group
+    from prospect_lib.training_set import features_sql
+
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
+        path, told = Path(folder) / "events.parquet", Path(folder) / "profile.json"
+        write(path, events)
+        connection.execute("SET threads = 1; SET TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")
+        connection.execute(f"CREATE VIEW events AS FROM '{path}'")
+        connection.execute(f"CREATE TABLE anchors AS {Anchors().sql(events='events')}")
+        connection.execute(
+            f"PRAGMA enable_profiling = 'json'; SET profiling_output = '{told}'; "
+            "SET profiling_mode = 'detailed'"
+        )
+        sql = features_sql(prospect_group, events="events", anchors="anchors")
+        connection.execute(f"CREATE TEMP TABLE kept AS {sql}")
+        spent: dict[str, float] = {}
+        waiting = list(json.loads(told.read_text())["operator"])
+    while waiting:
+        operator = waiting.pop()
+        waiting += operator.get("children", [])
+        spent[operator["type"]] = spent.get(operator["type"], 0.0) + operator["timing"]
+    ranked = sorted(spent.items(), key=lambda item: -item[1])
+    return {name: round(seconds, 3) for name, seconds in ranked if seconds >= 0.01}
+
+
 def main() -> None:
     """Measure each scene and keep the figures with their ratios."""
     if sys.argv[1:2] == ["--contender"]:
@@ -357,6 +386,7 @@ def main() -> None:
            round(ten["ours"][key] / many["ours"][key] / 10, 2)
            for what, key in (("time", "seconds"), ("processor time", "cpu"))},
     }  # fmt: skip
+    found["processor seconds of the statement"] = profile(events)
     print(json.dumps(found["ratios"], indent=1))
     RESULTS.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -134,7 +134,7 @@ class DuckDBWarehouse:
                 reads the columns that it needs.
         """
         connection = duckdb.connect()
-        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         warehouse = cls(connection)
         if relation:
             warehouse.query(f"CREATE TABLE {'arrived' if files else 'events'} AS {relation}")
