@@ -5,6 +5,7 @@ sorted, everything else as text. Example: ``read(home / "served", group)`` -> an
 with ``served_row``, ``domain_userid``, ``anchor_ts`` and one column an attribute.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from snowplow_signals import AttributeGroup
 from snowplow_signals.models.model import Attribute
 
 from prospect_lib.errors import DataError
+from prospect_lib.features import Feature
 from prospect_lib.sql import dialect_of, literal
 from prospect_lib.warehouse import DuckDBWarehouse, Warehouse
 
@@ -52,18 +54,23 @@ def read(
     Raises:
         DataError: there is no log, or nothing was served in the window.
     """
-    files = sorted(folder.glob("????-??-??.ndjson"))
-    if not files:
-        raise DataError(
-            f"no served scores in {folder}: serve some first (python -m prospect_lib serve), "
-            "and do not turn the log off (Options(served_days=0))."
-        )
+    files = _files(folder)
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         table: pa.Table = connection.sql(_statement(files, group, since, until)).to_arrow_table()
     if table.num_rows == 0:
         raise DataError(f"no score in {folder} between {since} and {until}: widen the window.")
     return table
+
+
+def _files(folder: Path) -> list[Path]:
+    files = sorted(folder.glob("????-??-??.ndjson"))
+    if not files:
+        raise DataError(
+            f"no served scores in {folder}: serve some first (python -m prospect_lib serve), "
+            "and do not turn the log off (Options(served_days=0))."
+        )
+    return files
 
 
 def _statement(
@@ -196,3 +203,35 @@ def quoted(name: str) -> str:
 def _naive(moment: datetime) -> str:
     at = moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
     return literal(at.isoformat(sep=" ", timespec="microseconds"))
+
+
+def read_features(
+    folder: Path,
+    features: Sequence[Feature],
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> pa.Table:
+    """What the model was given: ``domain_userid``, ``anchor_ts``, ``score``, the features.
+
+    Raises:
+        DataError: there is no log.
+    """
+    types = {"number": "DOUBLE", "flag": "BOOLEAN", "category": "VARCHAR"}
+    values = ", ".join(
+        f"CAST(scoring_attributes ->> {literal('$.' + quoted(f.name))} AS {types[f.kind]}) "
+        f"AS {quoted(f.name)}"
+        for f in features
+    )
+    at = "CAST(scored_at AS TIMESTAMP)"
+    bounds = [f"{at} >= {_naive(since)}"] if since else []
+    bounds += [f"{at} < {_naive(until)}"] if until else []
+    names = ", ".join(literal(path) for path in _files(folder))
+    with duckdb.connect() as connection:
+        table: pa.Table = connection.sql(
+            f"SELECT domain_userid, {at} AS anchor_ts, score, {values} FROM read_json([{names}], "
+            "format = 'newline_delimited', ignore_errors = true, columns = {domain_userid: "
+            "'VARCHAR', scored_at: 'VARCHAR', score: 'DOUBLE', scoring_attributes: 'JSON'}) "
+            f"WHERE {' AND '.join(['scored_at IS NOT NULL', *bounds])} ORDER BY 2, 1"
+        ).to_arrow_table()
+    return table
