@@ -111,6 +111,7 @@ def test_memory_is_bounded() -> None:
         record(True),
         record(1.5),
         record(float("nan")),
+        record(10**400),
         record(0.5, visitor=None),
         record(0.5, visitor=["u1"]),
     ],
@@ -185,7 +186,7 @@ def test_events_and_scores_come_in_by_the_doors_of_the_sandbox(client: FlaskClie
     client.post(address, data=json.dumps({"data": [event, {"e": "?"}]}))
     assert post_score(client, record(0.75)) == 200
     assert post_score(client, record(0.1), bearer="wrong") == 401
-    assert post_score(client, [1]) == 422
+    assert post_score(client, [1]) == post_score(client, record(10**400)) == 422
     (one,) = client.get("/board/state").get_json()["visitors"]
     assert (one["page"], one["scores"][0][1], len(one["scores"])) == ("/demo", 0.75, 1)
     client.post("/micro/reset")
@@ -202,7 +203,14 @@ def test_a_restart_goes_on_where_the_last_process_stopped(tmp_path: Path) -> Non
     served.parent.mkdir()
     recent = {**record(0.25), "scored_at": now.isoformat()}
     old = {**record(0.99), "scored_at": (now - timedelta(days=1)).isoformat()}
-    lines = ['cut short"}', json.dumps(old), "[]", json.dumps(recent), '{"cut']
+    lines = [
+        'cut short"}',
+        '{"score": ' + "[" * 9000,
+        json.dumps(old),
+        "[]",
+        json.dumps(recent),
+        '{"cut',
+    ]
     served.write_text("\n".join(lines))
     again = create_app(settings)
     (one,) = again.extensions["board"].state(now + 2 * SECOND)["visitors"]

@@ -98,15 +98,16 @@ class Board:
     def scored(self, record: Mapping[str, Any], at: datetime) -> None:
         """A served score, ``at`` (aware); a record without visitor or score is passed over."""
         identifier, score = record.get("domain_userid"), record.get("score")
-        number = isinstance(score, int | float) and not isinstance(score, bool)
-        if not isinstance(identifier, str) or not number or not 0 <= float(score or 0) <= 1:
+        if not isinstance(score, int | float) or isinstance(score, bool) or not 0 <= score <= 1:
+            return
+        if not isinstance(identifier, str):
             return
         decision = record.get("decision")
         decision = decision if isinstance(decision, dict) else {}
         threshold = decision.get("threshold")
         with self._lock:
             visitor = self._visitor(identifier, at)
-            visitor.scores.append((at, float(score or 0)))
+            visitor.scores.append((at, float(score)))
             visitor.act = decision.get("act") is True
             if isinstance(threshold, float) and 0 <= threshold <= 1:
                 self._threshold = threshold

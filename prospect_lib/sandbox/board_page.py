@@ -7,14 +7,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, render_template, request
+from flask import Blueprint, Response, current_app, jsonify, render_template
 
+from prospect_lib.sandbox.answers import Refusal, json_object
 from prospect_lib.sandbox.board import Board
 from prospect_lib.sandbox.credentials import authorised
 from prospect_lib.sandbox.storage import Storage
 
 pages = Blueprint("board", __name__)
-TAKEN_OVER = 2000  # events at a start
+TAKEN_OVER = 1000  # events at a start
 TAIL = 1 << 20  # bytes of the day's served scores at a start
 OWN_FILES_ONLY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
 
@@ -40,10 +41,10 @@ def scores() -> Response:
     """A score that the prediction server has just given."""
     if not authorised():
         return Response(status=401)
-    record = request.get_json(silent=True)
-    if not isinstance(record, dict):
-        return Response(status=422)
-    board().scored(record, datetime.now(UTC))
+    try:
+        board().scored(json_object(), datetime.now(UTC))
+    except Refusal as refusal:
+        return Response(str(refusal.detail), status=refusal.status)
     return jsonify(status="ok")
 
 
@@ -73,6 +74,6 @@ def _served(path: Path) -> list[Any]:
     for line in islice(lines, 1 if len(lines) > 1 and not lines[0].startswith(b"{") else 0, None):
         try:
             found.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
     return found

@@ -9,6 +9,7 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify, request
 
+from prospect_lib.sandbox.answers import Refusal, json_object
 from prospect_lib.sandbox.credentials import authorised, from_this_machine
 from prospect_lib.sandbox.enrichment import KINDS, SCHEMA, column_name
 from prospect_lib.sandbox.storage import SHOWN, Storage
@@ -21,14 +22,14 @@ BAD = {"reason", "limit"}
 BOTH = ["GET", "POST"]
 
 
-class FilterError(ValueError):
-    """What is wrong with a filter."""
+@micro.errorhandler(Refusal)
+def _refused(error: Refusal) -> Response:
+    return _detail(error.status, error.detail)
 
 
-@micro.errorhandler(FilterError)
-def _refused(error: FilterError) -> Response:
-    response = jsonify(detail=str(error))
-    response.status_code = 422
+def _detail(status: int, detail: object) -> Response:
+    response = jsonify(detail=detail)
+    response.status_code = status
     return response
 
 
@@ -37,9 +38,7 @@ def _private() -> Response | None:
     """Events are nobody else's business: neither the network's nor another website's."""
     if from_this_machine() or authorised():
         return None
-    response = jsonify(detail="Only from this machine, or with the sandbox's bearer token.")
-    response.status_code = 401
-    return response
+    return _detail(401, "Only from this machine, or with the sandbox's bearer token.")
 
 
 @micro.route("/all", methods=BOTH)
@@ -89,30 +88,28 @@ def _schema(row: Row) -> str:
 
 
 def _filters(known: set[str]) -> dict[str, Any]:
-    body = request.get_json(silent=True) if request.method == "POST" else None
-    if request.method == "POST" and request.get_data() and not isinstance(body, dict):
-        raise FilterError('the filters are not a JSON object, such as {"limit": 5}')
+    body = json_object() if request.method == "POST" and request.get_data() else {}
     query: dict[str, Any] = request.args.to_dict()
     if "contexts" in query:
         query["contexts"] = request.args.getlist("contexts")
-    found = {**query, **(body or {})}
+    found = {**query, **body}
     if unknown := set(found) - known:
         expected = ", ".join(sorted(known))
-        raise FilterError(f"no such filter: {min(unknown)[:80]!r}; expected some of {expected}")
+        raise Refusal(422, f"no such filter: {min(unknown)[:80]!r}; expected some of {expected}")
     return {name: value for name, value in found.items() if value is not None}
 
 
 def _limit(wanted: dict[str, Any]) -> int:
     text = str(wanted.get("limit", SHOWN))
     if not text.isdecimal() or len(text) > 9:
-        raise FilterError(f"limit is {text[:80]!r}, expected a whole number of events")
+        raise Refusal(422, f"limit is {text[:80]!r}, expected a whole number of events")
     return min(int(text), SHOWN)
 
 
 def _text(wanted: dict[str, Any], name: str) -> str | None:
     value = wanted.get(name)
     if value is not None and not isinstance(value, str):
-        raise FilterError(f"{name} is {str(value)[:80]}, expected text")
+        raise Refusal(422, f"{name} is {str(value)[:80]}, expected text")
     return value
 
 
@@ -120,7 +117,7 @@ def _keeps(wanted: dict[str, Any]) -> Callable[[Row], bool]:
     kind, schema, app = (_text(wanted, name) for name in ("event_type", "schema", "app_id"))
     contexts = wanted.get("contexts", [])
     if not isinstance(contexts, list) or not all(isinstance(one, str) for one in contexts):
-        raise FilterError("contexts: expected a list of schemas, such as iglu:com.acme/user/…")
+        raise Refusal(422, "contexts: expected a list of schemas, such as iglu:com.acme/user/…")
     columns = {_column(one) for one in contexts}
 
     def keeps(row: Row) -> bool:
