@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -17,7 +18,7 @@ import requests
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from snowplow_signals import SignalsSandbox
+from snowplow_signals import AttributeKeyIdentifiers, InterventionInstance, SignalsSandbox
 from snowplow_signals.api_client import SignalsAPIError
 from snowplow_tracker import Emitter, PageView, SelfDescribing, SelfDescribingJson, Subject, Tracker
 
@@ -273,6 +274,76 @@ def test_bad_calls_of_the_api(
     assert answer.status_code == status and "detail" in answer.json()
     refused = requests.post(f"{running.sandbox_url}/api/v1/{path}", json=body, timeout=5)
     assert refused.status_code == 401
+
+
+def test_interventions_are_pushed_and_pulled_with_the_sdk(running: Settings) -> None:
+    client = signals.connect(running)
+    targets = AttributeKeyIdentifiers(root={"domain_userid": ["pulled", "also"]})
+    other = AttributeKeyIdentifiers(root={"domain_userid": ["another"]})
+    sent = InterventionInstance(name="offer", version=2, attributes={"title": "Tea & Törtchen"})
+    assert client.push_intervention(targets, sent) == "undelivered"
+    with client.pull_interventions(targets) as subscription:
+        until(lambda: client.push_intervention(targets, sent) == "success")
+        assert subscription.get(timeout=5) == sent
+        assert client.push_intervention(other, sent) == "undelivered"
+    until(lambda: client.push_intervention(targets, sent) == "undelivered")  # it has left
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_unpublishing_freezes_values_and_publishing_begins_anew(running: Settings) -> None:
+    client, visitor = publish(running), str(uuid4())
+    other = prospect_group.model_copy(update={"name": "frozen"})
+
+    def views() -> Any:
+        name = ["num_page_views_l7d"]
+        return client.get_group_attributes("frozen", 1, name, "domain_userid", visitor)[name[0]]
+
+    client.publish([other])
+    send(running.sandbox_url, [page_view(duid=visitor)])
+    assert views() == 1
+    for _ in range(2):  # the second changes nothing
+        client.unpublish([other])
+        send(running.sandbox_url, [page_view(duid=visitor)])
+        assert views() == 1
+    client.publish([other])
+    assert views() is None
+    client.unpublish([other])
+    client.delete([other])
+
+
+def test_versions_of_a_group_live_side_by_side(running: Settings) -> None:
+    client = signals.connect(running)
+    since = datetime.now(UTC) - timedelta(hours=1)
+    first = prospect_group.model_copy(update={"backfill_since_tstamp": since})
+    second = first.model_copy(update={"version": 2, "attributes": first.attributes[:1]})
+    client.publish([first, second])
+    assert client.get_attribute_group(prospect_group.name).version == 2
+    assert len(client.get_attribute_group(prospect_group.name, 1).attributes or []) == 19
+    names = [second.attributes[0].name]
+    visitor = str(uuid4())
+    send(running.sandbox_url, [page_view(duid=visitor)])
+    for version in (1, 2):
+        found = client.get_group_attributes(
+            prospect_group.name, version, names, "domain_userid", visitor
+        )
+        assert found[names[0]] == "website"
+    client.unpublish([second])
+    client.delete([second])
+    assert client.get_attribute_group(prospect_group.name).version == 1
+
+
+def test_what_the_sandbox_does_not_have_is_said(running: Settings) -> None:
+    client = signals.connect(running)
+    with pytest.raises(SignalsAPIError, match="no GET event_log"):
+        client.get_agentic_context("log", "session")
+    with pytest.raises(SignalsAPIError, match="event_logs are not kept"):
+        client.get_event_log("log")
 
 
 # --- the collector ---------------------------------------------------------------------------

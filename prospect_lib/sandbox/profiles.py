@@ -79,8 +79,14 @@ class Profiles:
         return [str(path) for path in files]
 
 
-def beginning(group: dict[str, Any], published_at: str) -> datetime:
-    """From when on a group's values count: its backfill date, else its publishing."""
-    since = group.get("backfill_since_tstamp") or published_at
-    found = datetime.fromisoformat(since)
+def span(group: dict[str, Any], now: datetime) -> tuple[datetime, datetime]:
+    """From when to when a group's values count: from its backfill date, else its publishing,
+    until now, or until it was unpublished."""
+    since = group.get("backfill_since_tstamp") or group.get("published_at")
+    frozen = group.get("frozen_at")
+    return _aware(since) if since else now, _aware(frozen) if frozen else now
+
+
+def _aware(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
     return found if found.tzinfo else found.replace(tzinfo=UTC)

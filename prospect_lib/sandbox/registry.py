@@ -45,13 +45,17 @@ class Registry:
         return [self._objects[kind][key] for key in sorted(self._objects[kind])]
 
     def put(self, kind: str, found: Stored) -> Stored:
-        """Store an object; publishing notes the moment, which values start from."""
+        """Store an object, with the moments at which it was published and unpublished."""
         with self._lock:
             key = _key(kind, found)
             before = self._objects[kind].get(key, {})
-            published = before.get("published_at") if before.get("is_published") else None
+            now = datetime.now(UTC).isoformat()
             if found.get("is_published"):
-                found["published_at"] = published or datetime.now(UTC).isoformat()
+                published = before.get("published_at") if before.get("is_published") else None
+                found["published_at"] = published or now
+            elif "published_at" in before:  # values stay as they were when it was unpublished
+                found["published_at"] = before["published_at"]
+                found["frozen_at"] = before.get("frozen_at", now)
             self._objects[kind][key] = found
             self._save()
         return found

@@ -18,7 +18,7 @@ from snowplow_signals.models import InterventionInstance
 
 from prospect_lib.aggregation import attribute_values, like, moment
 from prospect_lib.errors import DefinitionError
-from prospect_lib.sandbox.profiles import Profiles, beginning
+from prospect_lib.sandbox.profiles import Profiles, span
 from prospect_lib.sandbox.registry import Registry, Stored
 from prospect_lib.sandbox.subscribers import Subscribers
 
@@ -80,11 +80,11 @@ class Rules:
         found: dict[str, Any] = {}
         events, now = self._profiles.events(visitor), datetime.now(UTC)
         for full, stored in self._groups(rules).items():
-            since = beginning(stored, stored.get("published_at") or now.isoformat())
+            since, until = span(stored, now)
             group = AttributeGroup.model_validate(stored)
             kept = [event for event in events if moment(event) >= since]
             try:
-                values = attribute_values(group, kept, now)
+                values = attribute_values(group, kept, until)
             except DefinitionError as error:  # no reason to lose the events
                 log.warning("no rule on %s can fire: %s", full, error)
                 continue

@@ -14,7 +14,7 @@ from prospect_lib.errors import DefinitionError
 from prospect_lib.sandbox.answers import Refusal, json_object, parsed
 from prospect_lib.sandbox.credentials import authorised
 from prospect_lib.sandbox.datasets import datasets
-from prospect_lib.sandbox.profiles import Profiles, beginning
+from prospect_lib.sandbox.profiles import Profiles, span
 from prospect_lib.sandbox.registry import KINDS, InUseError, Registry, Stored
 from prospect_lib.sandbox.subscribers import Subscribers
 
@@ -26,6 +26,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "services": Service,
     "interventions": RuleIntervention,
 }
+KEPT = ("published_at", "frozen_at")  # with an object, for the sandbox alone
 MAX_IDENTIFIERS = 100
 MAX_WINDOW = timedelta(days=3660)
 
@@ -153,7 +154,7 @@ def delete(kind: str, name: str, version: int | None = None) -> Response:
 
 
 def _shown(kind: str, found: Stored) -> Stored:
-    shown = {name: value for name, value in found.items() if name != "published_at"}
+    shown = {name: value for name, value in found.items() if name not in KEPT}
     if kind != "attribute_groups":
         return shown
     full = f"{found['name']}_v{found['version']}"
@@ -230,8 +231,8 @@ def _of_attributes(body: Stored) -> list[tuple[Stored, list[str]]]:
 
 def _values(stored: Stored, identifier: str, at: datetime) -> dict[str, Any]:
     group = AttributeGroup.model_validate(stored)
-    since = beginning(stored, stored.get("published_at") or at.isoformat())
-    return _profiles().values(group, identifier, at, since)
+    since, until = span(stored, at)
+    return _profiles().values(group, identifier, until, since)
 
 
 @api.post("/testing/attribute_groups/")
@@ -281,3 +282,9 @@ def pull() -> Response:
     response = Response(_subscribers().listen(targets, gone), mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+@api.route("/<path:call>", methods=["GET", "POST", "PUT", "DELETE"])
+def unknown(call: str) -> Response:
+    """Calls that the local sandbox does not have, such as those about event logs."""
+    raise Refusal(404, f"the local sandbox has no {request.method} {call[:200]}")
