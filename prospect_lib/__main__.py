@@ -68,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--public", action="store_true", help="with a public address, by ngrok")
     serve.set_defaults(run=_serve)
 
+    _add_audit(commands.add_parser("audit", help="is what was served right, and who comes now"))
+
     doctor = commands.add_parser("doctor", help="is this machine ready, and if not, what to do")
     doctor.add_argument("--json", action="store_true", help="for a script")
     doctor.set_defaults(run=_doctor)
@@ -93,6 +95,7 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     train.add_argument("--backend", choices=BACKENDS, help="default: what the secrets say")
     train.add_argument("--data", metavar="FILE", help="a file of events, in place of a backend")
     train.add_argument("--out", type=Path, metavar="FOLDER", help="the folder of models")
+    train.add_argument("--served", action="store_true", help="train on the moments served")
     train.add_argument("--promote", choices=["if better", "always", "never"], default="if better")
     train.add_argument("--tries", type=int, default=0, help="recipes to try in a small search")
     train.add_argument("--seed", type=int, default=0, help="of the rows each tree samples")
@@ -100,6 +103,34 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     train.add_argument("--cost", type=float, help="what engaging a wrong one costs")
     train.add_argument("--capacity", type=float, help="or: how many can be engaged a day")
     train.set_defaults(run=_train)
+
+
+def _add_audit(audit: argparse.ArgumentParser) -> None:
+    audit.description = (
+        "Rebuild every served value from the warehouse and say what differs and why; join scores "
+        "with what followed; compare visitors with those trained on. Writes audit.html. Exit "
+        "codes: 0 nothing to do; 12 look at it; 13 wrong values were served; others are errors."
+    )
+    audit.add_argument("--since", metavar="MOMENT", help="no score is earlier, such as 2026-01-31")
+    audit.add_argument("--until", metavar="MOMENT", help="the first moment left out (UTC)")
+    audit.add_argument("--tolerated", type=float, default=0.01, help="share of late or old values")
+    audit.add_argument("--known-since", metavar="MOMENT", help="from when on Signals counts")
+    audit.add_argument("--out", type=Path, metavar="FOLDER", help="where audit.html goes")
+    audit.set_defaults(run=_audit)
+
+
+def _audit(settings: Settings, options: argparse.Namespace) -> int:
+    from prospect_lib import auditing
+    from prospect_lib.weekly import moment
+
+    watch = auditing.Watch(
+        since=moment("--since", options.since),
+        until=moment("--until", options.until),
+        tolerated=options.tolerated,
+        known_since=moment("--known-since", options.known_since),
+        out=options.out,
+    )
+    return auditing.run(settings, watch).exit_code
 
 
 def _demo(settings: Settings, options: argparse.Namespace) -> None:
@@ -151,6 +182,7 @@ def _train(settings: Settings, options: argparse.Namespace) -> int:
         since=weekly.moment("--since", options.since),
         until=weekly.moment("--until", options.until),
         out=options.out,
+        served=options.served,
     )
     wanted = ("promote", "tries", "seed", "value", "cost", "capacity")
     outcome = weekly.run(settings, job, **{name: getattr(options, name) for name in wanted})

@@ -14,7 +14,7 @@ from prospect_lib.explanations import importance
 from prospect_lib.model import ProspectModel
 from prospect_lib.splits import Split
 
-_PAGE = """<!doctype html>
+PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
@@ -49,20 +49,20 @@ def report_html(model: ProspectModel, found: Evaluation, split: Split, chosen: T
         f"about {chosen.per_day:.1f} visitors a day."
     )
     parts = [
-        _text(lead),
-        _section("Who was trained on, who was tested, when", _image(plots.split_bands([split]))),
-        _section("Beside its baselines", _metrics_table(found), _image(plots.curves(found))),
-        _section("Can a probability be taken at its word?", _image(plots.reliability(found))),
-        _section("What calling only the top few brings", _image(plots.lift(found))),
-        _section(
+        text(lead),
+        section("Who was trained on, who was tested, when", image(plots.split_bands([split]))),
+        section("Beside its baselines", _metrics_table(found), image(plots.curves(found))),
+        section("Can a probability be taken at its word?", image(plots.reliability(found))),
+        section("What calling only the top few brings", image(plots.lift(found))),
+        section(
             "From which score to act",
-            _text(act),
-            _image(plots.threshold(found, chosen)),
+            text(act),
+            image(plots.threshold(found, chosen)),
         ),
-        _section("What moves the score", _image(importance(model, split.test))),
-        _section("What this model is", _facts(model)),
+        section("What moves the score", image(importance(model, split.test))),
+        section("What this model is", _facts(model)),
     ]
-    return _PAGE.format(title=f"Prospect model {escape(model.version)}", body="\n".join(parts))
+    return PAGE.format(title=f"Prospect model {escape(model.version)}", body="\n".join(parts))
 
 
 def comparison_html(
@@ -84,14 +84,14 @@ def comparison_html(
         for metric, interval in found.differences.items()
     ]
     parts = [
-        _text(f"Verdict: {verdict}."),
-        _text(lead),
-        _image(plots.challenge(on_one_scale)),
-        _image(versus(found)),
-        _section("The figures", _table(["metric", *models, "difference"], rows)),
-        _section("What each was trained on", _trained_on(models)),
+        text(f"Verdict: {verdict}."),
+        text(lead),
+        image(plots.challenge(on_one_scale)),
+        image(versus(found)),
+        section("The figures", table(["metric", *models, "difference"], rows)),
+        section("What each was trained on", _trained_on(models)),
     ]
-    return _PAGE.format(title="Champion against challenger", body="\n".join(parts))
+    return PAGE.format(title="Champion against challenger", body="\n".join(parts))
 
 
 def _trained_on(models: Mapping[str, ProspectModel]) -> str:
@@ -102,15 +102,15 @@ def _trained_on(models: Mapping[str, ProspectModel]) -> str:
         sizes = [f"{data[key]:,}" for key in ("rows", "positives", "visitors")]
         rows.append([role, model.version, window, *sizes, str(recipe["rounds"])])
     head = ["", "version", "window (UTC)", "moments", "positive", "visitors", "trees"]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _metrics_table(found: Evaluation) -> str:
     names = list(next(iter(found.metrics.values())))
     rows = [[model, *(str(values[n]) for n in names)] for model, values in found.metrics.items()]
     share = found.share_of_ceiling
-    note = "" if share is None else _text(f"Share of the achievable log-loss gain: {share:.0%}.")
-    return _table(["", *names], rows) + note
+    note = "" if share is None else text(f"Share of the achievable log-loss gain: {share:.0%}.")
+    return table(["", *names], rows) + note
 
 
 def _facts(model: ProspectModel) -> str:
@@ -124,7 +124,7 @@ def _facts(model: ProspectModel) -> str:
         "features": ", ".join(model.encoder.names),
         "packages": ", ".join(f"{k} {v}" for k, v in manifest["packages"].items()),
     }
-    return _table(["", ""], [[name, str(fact)] for name, fact in facts.items()])
+    return table(["", ""], [[name, str(fact)] for name, fact in facts.items()])
 
 
 def _provenance(about: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -136,15 +136,18 @@ def _provenance(about: Mapping[str, Any] | None) -> dict[str, Any]:
     return {title: about[name] for name, title in names.items() if name in about}
 
 
-def _section(title: str, *parts: str) -> str:
+def section(title: str, *parts: str) -> str:
+    """A heading and what is below it, which is HTML already."""
     return f"<h2>{escape(title)}</h2>\n" + "\n".join(parts)
 
 
-def _text(text: str) -> str:
-    return f"<p>{escape(text)}</p>"
+def text(words: str) -> str:
+    """A paragraph."""
+    return f"<p>{escape(words)}</p>"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows of texts below their headings."""
     lines = [_row("th", head), *(_row("td", row) for row in rows)]
     return f"<table>{''.join(lines)}</table>"
 
@@ -153,7 +156,8 @@ def _row(tag: str, cells: Sequence[str]) -> str:
     return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
-def _image(picture: Picture) -> str:
+def image(picture: Picture) -> str:
+    """A picture inside the page."""
     content = base64.b64encode(picture.png()).decode()
     titles = " / ".join(title for axes in picture.axes if (title := axes.get_title(loc="left")))
     return f'<img alt="{escape(titles)}" src="data:image/png;base64,{content}">'

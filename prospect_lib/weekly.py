@@ -15,6 +15,7 @@ from typing import Any
 from snowplow_signals import StreamAttributeGroup
 
 from prospect_lib.attributes import prospect_group, sample_group
+from prospect_lib.auditing import train_on_served
 from prospect_lib.errors import SettingsError
 from prospect_lib.extract import TrainingSet, extract
 from prospect_lib.retrain import COMPARISON, REPORT, Outcome, retrain
@@ -39,6 +40,7 @@ class Job:
         until: as if the data ended here; ``None`` is their end.
         out: the folder of models; by default ``models`` in PROSPECT_HOME, and
             ``models-sample`` for the sample, whose events support fewer attributes.
+        served: train on the moments that were served and whose outcome is known.
     """
 
     backend: str | None = None
@@ -46,6 +48,7 @@ class Job:
     since: datetime | None = None
     until: datetime | None = None
     out: Path | None = None
+    served: bool = False
 
     def source(self, settings: Settings) -> str:
         """The backend in use; empty for a file.
@@ -86,6 +89,12 @@ class Job:
         anchors = replace(SITE_ANCHORS if site else Anchors(), since=self.since, until=self.until)
         warehouse = self._open(settings, source)
         try:
+            if self.served:
+                group = self.group(settings)
+                name = train_on_served(
+                    warehouse, settings, group, since=self.since, until=self.until
+                )
+                return extract(warehouse, group, name)
             truth = settings.home / "truth" if source == SANDBOX else None
             return extract(warehouse, self.group(settings), anchors, truth=truth)
         finally:
