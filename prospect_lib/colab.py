@@ -14,9 +14,13 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prospect_lib.errors import SettingsError
+from prospect_lib.settings import SECRETS, Settings
+
+if TYPE_CHECKING:  # before `prepare` its packages may not be there
+    from prospect_lib.server import Server
 
 #: What Colab does not bring, as pinned in requirements.txt.
 LACKING = {
@@ -52,8 +56,6 @@ def prepare(*, snowflake: bool | None = None, pip: Pip | None = None) -> list[st
     Raises:
         SettingsError: pip could not install it, or changed what it should not have.
     """
-    from prospect_lib.settings import Settings
-
     if snowflake is None:
         snowflake = Settings.load().warehouse_backend == "snowflake"
     before = installed()
@@ -108,8 +110,6 @@ def _told(new: Mapping[str, str]) -> str:
 
 def refused() -> list[str]:
     """A line for each secret that is in Colab's panel but that this notebook may not read."""
-    from prospect_lib.settings import SECRETS
-
     if not inside():
         return []
     from google.colab import userdata  # only importable inside Colab
@@ -141,3 +141,24 @@ def address(port: int) -> str:
 
     found: Any = output.eval_js(f"google.colab.kernel.proxyPort({port})")
     return str(found).rstrip("/")
+
+
+def open_site(settings: Settings, server: "Server") -> str:
+    """Tell the demo website where its scores come from, and where a browser finds it.
+
+    In Colab a browser is outside the machine: the server gets a public address, by ngrok where
+    ``NGROK_TOKEN`` is set and else by Colab's proxy, and the token that goes with it. The
+    server has to allow the website's origin, ``address(settings.sandbox_port)``.
+
+    Raises:
+        ServiceError: ngrok does not open its tunnel; the message says what to do.
+    """
+    from prospect_lib.sandbox.site import announce
+    from prospect_lib.tunnel import open_tunnel
+
+    if inside():
+        tunnel = open_tunnel(server, settings)
+        announce(settings.home, tunnel.url, tunnel.token)
+    else:
+        announce(settings.home, server.url)
+    return address(settings.sandbox_port)

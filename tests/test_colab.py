@@ -3,12 +3,17 @@
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import fake_colab
 import pytest
 
 from prospect_lib import colab
+from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import SettingsError
+from prospect_lib.sandbox import token
+from prospect_lib.sandbox.site import site_config
+from prospect_lib.server import Server, create_app
 from prospect_lib.settings import SECRETS, Settings
 
 Printed = pytest.CaptureFixture[str]
@@ -123,3 +128,27 @@ def test_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     assert colab.address(9090) == "http://127.0.0.1:9090" and colab.refused() == []
     fake_colab.enter(monkeypatch)
     assert colab.address(9090) == "https://9090-colab.example"
+
+
+class _Anything:
+    """A scorer and a source of attributes."""
+
+    def read(self, _visitor: str) -> dict[str, object]:
+        return dict.fromkeys(a.name for a in prospect_group.attributes)
+
+    def score(self, _attributes: object, _at: object) -> SimpleNamespace:
+        return SimpleNamespace(score=0.5, explanations={})
+
+
+def test_the_site_knows_where_a_browser_finds_the_scores(
+    home_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token(home_settings.home)
+    with Server(create_app(_Anything(), _Anything()), port=0) as server:
+        assert colab.open_site(home_settings, server) == home_settings.sandbox_url
+        assert site_config(home_settings.home)["predict_url"] == server.url
+        fake_colab.enter(monkeypatch)
+        found = colab.open_site(home_settings, server)
+        told = site_config(home_settings.home)
+    assert found == f"https://{home_settings.sandbox_port}-colab.example"
+    assert told["predict_url"] == f"https://{server.port}-colab.example" and told["predict_token"]
