@@ -57,7 +57,7 @@ def board() -> Board:
 def remembered(storage: Storage, home: Path) -> Board:
     """A board that goes on where the last process stopped."""
     found, now = Board(), datetime.now(UTC)
-    rows = storage.good(TAKEN_OVER)[::-1]
+    rows = storage.recent(TAKEN_OVER)
     found.take_over(rows, _served(home / "served" / f"{now.date()}.ndjson"), now)
     return found
 
