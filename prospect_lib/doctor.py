@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from prospect_lib import colab
 from prospect_lib.settings import SANDBOX_KEYS, SECRETS, SIGNALS_KEYS, SNOWFLAKE_KEYS, Settings
 
 State = Literal["ok", "warning", "failure"]
@@ -191,12 +192,15 @@ def programs(find: Callable[[str], str | None] = shutil.which) -> Iterator[Check
 
 
 def secrets(settings: Settings) -> Iterator[Check]:
-    """Which backend follows from the secrets, and which secrets of it are missing."""
+    """Which backend follows from the secrets, which of it are missing, which Colab withholds."""
     signals, warehouse = settings.describe().splitlines()
     wanted = {"signals": SIGNALS_KEYS, "signals-sandbox": SANDBOX_KEYS, "local": ()}
     yield _backend("Signals", signals, settings, wanted[settings.signals_backend])
     snowflake = SNOWFLAKE_KEYS if settings.warehouse_backend == "snowflake" else ()
     yield _backend("Warehouse", warehouse, settings, snowflake)
+    for line in colab.refused():
+        withheld, _, do = line.partition(": ")
+        yield Check("Colab", "warning", withheld, do[0].upper() + do[1:])
     tunnel = "set" if "NGROK_TOKEN" in settings.values else "not set: no public address"
     yield Check("NGROK_TOKEN", "ok", tunnel)
 

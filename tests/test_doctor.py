@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fake_colab import enter
 
 from prospect_lib import __main__ as command_line
 from prospect_lib import doctor
@@ -138,3 +139,9 @@ def test_the_command(
     monkeypatch.setenv("SF_USR", "me")
     assert command_line.main(["doctor"]) == 2
     assert re.search(r"failure +Warehouse .*\n +-> Set SF_ACNT", capsys.readouterr().out)
+
+
+def test_a_secret_that_colab_withholds_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    enter(monkeypatch, withheld={"SF_PWD"})
+    (found,) = (c for c in doctor.secrets(Settings(Path())) if c.name == "Colab")
+    assert found.state == "warning" and "SF_PWD" in found.found and "Switch it on" in found.do
