@@ -18,14 +18,13 @@ from prospect_lib.training_set import features_sql
 from prospect_lib.warehouse import Warehouse, columns_of
 
 ROWS_AT_ONCE = 300_000  # anchors of one statement on DuckDB: about 1.2 GB
-_PLACED = "prospect_anchors"
 #: visitors in their order, a new part whenever so many anchors are full
 _PARTS = """
 CREATE OR REPLACE TEMP TABLE prospect_parts AS
 SELECT
   {key} AS visitor,
   CAST((SUM(COUNT(*)) OVER (ORDER BY {key}) - 1) // {size} AS INTEGER) AS part
-FROM prospect_anchors
+FROM {anchors}
 WHERE {key} IS NOT NULL
 GROUP BY {key}
 """
@@ -77,26 +76,30 @@ def _on_duckdb(
 ) -> Iterator[pa.Table]:
     """One statement, or one for each range of visitors."""
     key = group.attribute_key.name or ""
-    warehouse.run(f"CREATE OR REPLACE TEMP TABLE {_PLACED} AS {placed}")
-    try:
-        count = warehouse.query(f"SELECT count(*) AS n FROM {_PLACED}")["n"][0].as_py()
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        anchors = f"read_parquet('{folder / 'anchors.parquet'}')"  # not in memory
+        warehouse.run(f"COPY ({placed}) TO '{folder / 'anchors.parquet'}' (FORMAT parquet)")
+        count = warehouse.query(f"SELECT count(*) AS n FROM {anchors}")["n"][0].as_py()
         if count <= rows_at_once:
-            yield warehouse.query(sql(warehouse.events, _PLACED))
+            yield warehouse.query(sql(warehouse.events, anchors))
             return
         # half of it, as the rows so far may be in memory too
-        warehouse.run(_PARTS.format(key=f'"{key}"', size=-(-rows_at_once // 2)))
+        size = -(-rows_at_once // 2)
+        warehouse.run(_PARTS.format(key=f'"{key}"', anchors=anchors, size=size))
         parts = warehouse.query(_BOUNDS).to_pylist()
-        with TemporaryDirectory() as folder:
-            read = _events_of_parts(warehouse, group, key, len(parts), Path(folder))
+        try:
+            read = _events_of_parts(warehouse, group, key, len(parts), folder / "events")
             for part in tqdm(parts, "training set", unit="part"):
                 mine = f'"{key}" BETWEEN {literal(part["first"])} AND {literal(part["last"])}'
-                events, anchors = (
-                    f"(SELECT * FROM {relation} WHERE {mine})"
-                    for relation in (read(part["part"]), _PLACED)
+                yield warehouse.query(
+                    sql(
+                        f"(SELECT * FROM {read(part['part'])} WHERE {mine})",
+                        f"(SELECT * FROM {anchors} WHERE {mine})",
+                    )
                 )
-                yield warehouse.query(sql(events, anchors))
-    finally:
-        warehouse.run(f"DROP TABLE {_PLACED}; DROP TABLE IF EXISTS prospect_parts")
+        finally:
+            warehouse.run("DROP TABLE prospect_parts")
 
 
 def _events_of_parts(
