@@ -17,7 +17,7 @@ from prospect_lib.sandbox.rules import Rules
 from prospect_lib.sandbox.storage import Storage
 
 collector = Blueprint("collector", __name__)
-COOKIE, YEAR = "sp", 365 * 24 * 3600
+COOKIE, LASTING = "sp", "Max-Age=31536000; Path=/; HttpOnly; SameSite=Lax"
 PIXEL = bytes.fromhex(
     "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
 )
@@ -65,19 +65,21 @@ def _not_kept(error: ServiceError) -> Response:
 
 def _network_userid() -> str | None:
     """The browser as the collector's own cookie knows it; none where it wants to be nobody."""
-    if "SP-Anonymous" in request.headers:
+    if "HTTP_SP_ANONYMOUS" in request.environ:
         return None
     try:
-        return str(UUID(request.cookies.get(COOKIE, "")))
-    except ValueError:
-        return str(uuid4())
+        return str(UUID(request.cookies[COOKIE])) if "HTTP_COOKIE" in request.environ else _new()
+    except (KeyError, ValueError):
+        return _new()
+
+
+def _new() -> str:
+    return str(uuid4())
 
 
 def _known(response: Response, network_userid: str | None) -> Response:
-    if network_userid:
-        response.set_cookie(
-            COOKIE, network_userid, max_age=YEAR, httponly=True, samesite="Lax"
-        )  # Lax: across sites it would have to be Secure, and this is http
+    if network_userid:  # SameSite=None would have to be Secure, and this is http
+        response.headers["Set-Cookie"] = f"{COOKIE}={network_userid}; {LASTING}"
     return response
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 COLOURS = [
     "Amber", "Azure", "Coral", "Crimson", "Golden", "Hazel", "Indigo", "Ivory", "Jade",
@@ -16,7 +17,7 @@ ANIMALS = [
     "Seal", "Stork", "Swift", "Tapir", "Toad", "Vole", "Weasel", "Wren",
 ]  # fmt: skip
 WORD = re.compile(r"[A-Za-z]{1,24}([-_][A-Za-z]{1,24}){0,5}")
-LONGEST = 48  # characters of a path
+READ, LONGEST = 200, 48  # characters of a path: looked at, shown
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,11 @@ def plain_path(path: object) -> str:
 
     Example: ``plain_path("/blog/last-loaf/ada@example.com")`` -> ``"/blog/last-loaf/…"``
     """
-    if not isinstance(path, str) or not path:
-        return ""
+    return _plain(path[:READ]) if isinstance(path, str) and path else ""
+
+
+@lru_cache(maxsize=4096)
+def _plain(path: str) -> str:
     steps = [step for step in path.split("/") if step]
     kept = "/".join(step if WORD.fullmatch(step) else "…" for step in steps[:6])
     return f"/{kept}"[:LONGEST]
