@@ -1,5 +1,6 @@
 """One little world for the tests: a sandbox with history, on free ports."""
 
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,15 @@ from worlds import COMPARED, EXAMPLES
 
 from prospect_lib import sandbox
 from prospect_lib.settings import Settings
+
+# A shell lets its background jobs ignore Ctrl-C, and nohup the end of the terminal. Programs
+# that tests start inherit that, and would not end as they do for people.
+for ignored, usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(ignored) is signal.SIG_IGN:
+        signal.signal(ignored, usual)
 
 
 def free_port() -> int:

@@ -46,7 +46,6 @@ def command(home_settings: Settings, signals: str, *options: str, **extra: str) 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in background
     )
     printed = []
     try:
