@@ -33,7 +33,7 @@ def test_all_notebooks_run_in_order(home_settings: Settings) -> None:
     }
     command = [
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default",
-        "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=240",
+        "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=600",
         *map(str, [*NOTEBOOKS, *SOLUTIONS]),
     ]  # fmt: skip
     run = subprocess.run(
@@ -42,7 +42,7 @@ def test_all_notebooks_run_in_order(home_settings: Settings) -> None:
         cwd=FOLDER,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1200,
         check=False,
     )
     sandbox.stop(home_settings)
