@@ -176,7 +176,8 @@ def watch(demo: Demo) -> None:
             f"\nReady after {time.monotonic() - demo.started:.0f} s. Open "
             f"{demo.settings.sandbox_url} and browse: pricing, customers, a video, the demo form.\n"
             f"Scores come from {server.url}/predict; they are on the page and in the browser's "
-            "console every 10 seconds. Ctrl-C stops everything."
+            f"console every 10 seconds. All visitors: {demo.settings.sandbox_url}/board. "
+            "Ctrl-C stops everything."
         )
         try:
             while True:
