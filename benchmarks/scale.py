@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from features import THREADS, write
+from features import THREADS, write_apart
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
 SIZES, FILE = (0.1, 1.0, 10.0), 1_000_000
@@ -57,7 +57,7 @@ def main() -> None:
             (folder / "events").mkdir()
             for first in range(0, events, FILE):
                 path = folder / "events" / f"{first // FILE:05}.parquet"
-                write(path, min(FILE, events - first), seed=first // FILE)
+                write_apart(path, min(FILE, events - first), seed=first // FILE)
             command = [sys.executable, __file__, "--measure", name]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
         figures = json.loads(done.stdout.splitlines()[-1])

@@ -1,0 +1,159 @@
+"""What an audit costs: 100,000 served scores against the warehouse, clean and with faults.
+
+The served log is made from the simulator's events by the training set's own statement, so
+that a clean run finds nothing; then one score in fifty gets a value from a moment too early,
+and one in a thousand a value that nothing explains. Beside it, the plain way: the fold of
+``attribute_values`` over each visitor's events, timed on 500 of the same scores.
+
+Also the false alarms of the drift report: 100 simulated days on which nothing has changed,
+each against the same training rows of other visitors.
+
+Usage: ``python benchmarks/audit.py``; writes ``benchmarks/results/audit.json``.
+"""
+
+import json
+import os
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from prospect_lib.aggregation import attribute_values, group_hash
+from prospect_lib.attributes import prospect_group
+from prospect_lib.audit import audit
+from prospect_lib.drift import drift
+from prospect_lib.sandbox.visitors import simulate
+from prospect_lib.served_rows import read
+from prospect_lib.story import events_of
+from prospect_lib.training_set import SITE_ANCHORS, attributes_sql, features_sql
+from prospect_lib.warehouse import DuckDBWarehouse
+
+RESULTS = Path(__file__).parent / "results" / "audit.json"
+END = datetime(2026, 3, 1, tzinfo=UTC)
+SCORES, VISITORS, FOLDED, DAYS = 100_000, 18_000, 500, 100
+
+
+def warehouse_of(visitors: int, seed: int) -> DuckDBWarehouse:
+    """Sixty simulated days."""
+    events = simulate(visitors, 60, end=END, seed=seed).events
+    found = DuckDBWarehouse.over("SELECT NULL AS nothing")
+    found.connection.register("arrived", events)
+    found.run("CREATE OR REPLACE TABLE events AS SELECT * FROM arrived")
+    found.connection.unregister("arrived")
+    return found
+
+
+def serve(warehouse: DuckDBWarehouse, folder: Path) -> None:
+    """Write the log of so many scores, at moments at which the website asks."""
+    anchors = f"(SELECT * FROM ({SITE_ANCHORS.sql(events='events')}) LIMIT {SCORES})"
+    sql = attributes_sql(prospect_group, events="events", anchors=anchors)
+    names = [attribute.name for attribute in prospect_group.attributes]
+    digest = group_hash(prospect_group)
+    lines = []
+    for row in warehouse.query(sql).to_pylist():
+        signals = {name: row[name] for name in names}
+        record = {"domain_userid": row["domain_userid"], "group_hash": digest, "signals": signals}
+        about = {"score": 0.1, "scored_at": row["anchor_ts"].isoformat(), "stale": False}
+        lines.append(record | about)
+    folder.mkdir()
+    write(folder, lines)
+
+
+def write(folder: Path, lines: list[dict[str, Any]]) -> None:
+    """All in one file."""
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "2026-03-01.ndjson").write_text(text)
+
+
+def spoil(folder: Path) -> None:
+    """Old values in one score of fifty, wrong ones in one of a thousand."""
+    path = folder / "2026-03-01.ndjson"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for place in range(0, len(lines), 50):
+        at = datetime.fromisoformat(lines[place]["scored_at"])
+        lines[place]["scored_at"] = (at + timedelta(seconds=8)).isoformat()
+    for place in range(7, len(lines), 1000):
+        lines[place]["signals"]["num_page_pings_l7d"] = 999
+    write(folder, lines)
+
+
+def timed_audit(warehouse: DuckDBWarehouse, folder: Path) -> dict[str, Any]:
+    """Read the log and audit it."""
+    begun = time.perf_counter()
+    report = audit(warehouse, read(folder, prospect_group))
+    return {
+        "seconds": round(time.perf_counter() - begun, 1),
+        "scores": report.scores,
+        "mismatches": int(report.attributes["mismatches"].sum()),
+        "exit_code": report.exit_code,
+        "kinds": {kind: count for kind, count in report.kinds.items() if count},
+    }
+
+
+def fold_seconds(warehouse: DuckDBWarehouse, served: pa.Table) -> float:
+    """Seconds for all scores by the fold, from so many of them."""
+    some = served.slice(0, FOLDED).to_pylist()
+    known = {v: events_of(warehouse, v) for v in {row["domain_userid"] for row in some}}
+    begun = time.perf_counter()
+    for row in some:
+        at = row["anchor_ts"].replace(tzinfo=UTC)
+        attribute_values(prospect_group, known[row["domain_userid"]], at)
+    return (time.perf_counter() - begun) / FOLDED * SCORES
+
+
+def false_alarms() -> dict[str, Any]:
+    """Days on which nothing changed, and how many raised an alarm."""
+    days: list[pd.DataFrame] = []
+    training = rows_of(seed=0)
+    seed = 0
+    while len(days) < DAYS:
+        seed += 1
+        rows = rows_of(seed)
+        days += [day for _, day in rows.groupby(rows["anchor_ts"].dt.date) if len(day) > 20]
+    alarms = [drift(training, day).alarms for day in days[:DAYS]]
+    counts = [day["domain_userid"].nunique() for day in days[:DAYS]]
+    return {
+        "days": DAYS,
+        "visitors_a_day": round(sum(counts) / len(counts)),
+        "days_with_an_alarm": sum(bool(found) for found in alarms),
+        "features_named": sorted({name for found in alarms for name in found}),
+    }
+
+
+def rows_of(seed: int) -> pd.DataFrame:
+    """Feature rows of the last 30 of 60 simulated days."""
+    warehouse = warehouse_of(2000, seed)
+    anchors = f"({SITE_ANCHORS.sql(events='events')})"
+    found = warehouse.frame(features_sql(prospect_group, events="events", anchors=anchors))
+    warehouse.close()
+    found["anchor_ts"] = found["anchor_ts"].astype("datetime64[us]")
+    start = END.replace(tzinfo=None) - timedelta(days=30)
+    return found[found["anchor_ts"] >= start].reset_index(drop=True)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    found: dict[str, Any] = {"cpus": os.cpu_count(), "load_before": round(os.getloadavg()[0], 1)}
+    warehouse = warehouse_of(VISITORS, seed=0)
+    with tempfile.TemporaryDirectory() as home:
+        folder = Path(home) / "served"
+        serve(warehouse, folder)
+        found["clean"] = timed_audit(warehouse, folder)
+        fold = fold_seconds(warehouse, read(folder, prospect_group))
+        found["fold"] = {"seconds": round(fold, 1)}
+        found["times as fast"] = round(fold / found["clean"]["seconds"], 1)
+        spoil(folder)
+        found["spoilt"] = timed_audit(warehouse, folder)
+    warehouse.close()
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    found["drift"] = false_alarms()
+    print(json.dumps(found, indent=1))
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
