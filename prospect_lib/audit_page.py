@@ -16,7 +16,7 @@ _SEGMENT = "latest_device_class"
 def mismatches_picture(report: AuditReport) -> Picture:
     """Each attribute's share of values that differ, by cause."""
     found = report.attributes[report.attributes["mismatches"] > 0][::-1]
-    with picture(height=1.2 + 0.28 * max(len(found), 1)) as (figure, axes):
+    with picture(height=1.5 + 0.28 * max(len(found), 1)) as (figure, axes):
         start = found["mismatches"] * 0.0
         for kind, colour in _COLOURS.items():
             share = found[kind] / report.scores
@@ -29,7 +29,7 @@ def mismatches_picture(report: AuditReport) -> Picture:
             axes.set(xlim=(0, 1), ylim=(0, 1), yticks=[])
             axes.text(0.5, 0.5, "nothing differs", ha="center", va="center", color=GREY)
         else:
-            axes.legend(loc="lower right")
+            figure.legend(loc="outside lower center", ncols=len(_COLOURS))
     return figure
 
 

@@ -294,3 +294,29 @@ def shortest_way(attempt: list[str], settings: Settings, url: str, threshold: fl
             f"a stranger ends at {last:.3f}, below {threshold:.3f}. What moved above?"
         )
     return f"{len(attempt)} steps, from {scores['arrives']:.3f} to {last:.3f}."
+
+
+def loses(event: Mapping[str, Any]) -> bool:
+    """05: what a broken tracker would still send; which event it is that gets lost?"""
+    return bool(event["event_name"] != "focus_form")
+
+
+@exercise("print(broken.findings[0]) says which attribute differs; what is it counted from?")
+def lost_event(attempt: str) -> str:
+    """05: the name of the event that :func:`loses` loses."""
+    names = {"page_view", "page_ping", "focus_form", "change_form", "submit_form", "play_event"}
+    if attempt not in names:
+        raise NotYetError(f"{attempt!r} is no event of the website: {sorted(names)}.")
+    if loses({"event_name": attempt}):
+        raise NotYetError(f"{attempt} arrived as ever. Which attribute is served too low?")
+    return f"{attempt}: half of what fills a form in; change_form still came."
+
+
+@exercise("train_on_served(...) gives the name of a relation of anchors; extract takes it.")
+def as_it_is_served(attempt: TrainingSet, served: int) -> str:
+    """05: a training set of exactly the moments that were scored."""
+    if attempt.manifest["anchors"] == "" or not isinstance(attempt.manifest["anchors"], str):
+        raise NotYetError("its anchors are placed by rules; take those that were served.")
+    if attempt.table.num_rows > served:
+        raise NotYetError(f"{attempt.table.num_rows:,} rows, but only {served:,} were served.")
+    return f"{attempt.table.num_rows:,} rows: the moments that are scored are those it learns from."

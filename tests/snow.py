@@ -67,7 +67,12 @@ def server() -> Iterator[None]:
         isolated = {"FAKESNOW_DB_PATH": ":isolated:"}
         with start_server(session_parameters=isolated) as to, MonkeyPatch.context() as patched:
             address = {name: to[name] for name in ("host", "port", "protocol")}
-            patched.setattr(snowflake.connector, "connect", lambda **kw: real(**{**kw, **address}))
+
+            def connect(session_parameters: dict[str, Any], **asked: Any) -> Any:
+                both = {**session_parameters, **to["session_parameters"]}
+                return real(**{**asked, **address}, session_parameters=both)
+
+            patched.setattr(snowflake.connector, "connect", connect)
             yield
     finally:
         FakeSnowflakeCursor._transform = _translate

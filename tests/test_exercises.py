@@ -205,3 +205,28 @@ def test_every_ten_seconds(warehouse: DuckDBWarehouse, capsys: Printed) -> None:
     asked = Anchors(every=timedelta(seconds=10), per_session=20)
     assert exercises.every_ten_seconds(asked, warehouse)
     assert "rows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("mine", "said"),
+    [
+        (None, "Not yet: print"),
+        ("clicks", "is no event of the website"),
+        ("page_view", "arrived as ever"),
+        ("focus_form", "Right"),
+    ],
+)
+def test_the_lost_event(capsys: Printed, mine: Any, said: str) -> None:
+    exercises.lost_event(mine)
+    assert said in capsys.readouterr().out
+
+
+def test_learning_from_what_was_served(warehouse: DuckDBWarehouse, capsys: Printed) -> None:
+    placed = extract(warehouse, prospect_group, SITE_ANCHORS)
+    assert not exercises.as_it_is_served(placed, 10**6)
+    warehouse.run("CREATE OR REPLACE TABLE moments AS SELECT domain_userid, "
+                  "max(derived_tstamp) AS anchor_ts FROM events GROUP BY ALL")  # fmt: skip
+    served = extract(warehouse, prospect_group, "moments")
+    assert not exercises.as_it_is_served(served, 3)
+    assert exercises.as_it_is_served(served, served.table.num_rows)
+    assert "were served" in capsys.readouterr().out

@@ -141,9 +141,9 @@ def _filled(home: Path) -> list[str]:
     types = ["timestamp_ntz" if c.endswith("tstamp") else "varchar" for c in columns[:-1]]
     declared = ", ".join(f"{c} {t}" for c, t in zip(columns, [*types, "variant"], strict=True))
     made = [
-        "CREATE DATABASE DB",
-        "CREATE SCHEMA DB.PUBLIC",
-        f"CREATE TABLE DB.PUBLIC.EVENTS ({declared})",
+        "CREATE DATABASE IF NOT EXISTS DB",  # the connector asks again when an answer is late
+        "CREATE SCHEMA IF NOT EXISTS DB.PUBLIC",
+        f"CREATE OR REPLACE TABLE DB.PUBLIC.EVENTS ({declared})",
     ]
     quoted = [["NULL" if v is None else f"'{v}'" for v in row] for row in rows]
     selects = [f"SELECT {', '.join(row[:-1])}, PARSE_JSON({row[-1]})" for row in quoted]

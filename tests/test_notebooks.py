@@ -17,7 +17,6 @@ from prospect_lib.settings import Settings
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SOLUTIONS = sorted(FOLDER.glob("solutions/*.ipynb"))
-TAUGHT = [path for path in NOTEBOOKS if path.stem[:2] != "05"]
 
 
 def name_of(path: Path) -> str:
@@ -75,7 +74,7 @@ def test_prose_outweighs_code_and_links_lead_on(path: Path) -> None:
         assert link.startswith("http") or (FOLDER / link).exists(), link
 
 
-@pytest.mark.parametrize("path", TAUGHT, ids=name_of)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
 def test_a_notebook_opens_with_what_it_takes_and_a_picture(path: Path) -> None:
     first, install, *opening = nbformat.read(path, as_version=4).cells[:6]
     assert first.source.startswith("[![Open in Colab](")
@@ -86,7 +85,7 @@ def test_a_notebook_opens_with_what_it_takes_and_a_picture(path: Path) -> None:
     assert any("image/png" in output.get("data", {}) for output in outputs)
 
 
-@pytest.mark.parametrize("path", TAUGHT, ids=name_of)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
 def test_a_picture_is_followed_by_its_text(path: Path) -> None:
     cells = nbformat.read(path, as_version=4).cells
     for cell, after in itertools.pairwise(cells):
@@ -94,7 +93,7 @@ def test_a_picture_is_followed_by_its_text(path: Path) -> None:
             assert re.match(r"\*The pictures?: ", after.source), cell.source
 
 
-@pytest.mark.parametrize("path", TAUGHT, ids=name_of)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
 def test_exercises_wait_to_be_solved_and_are_solved_in_their_folder(path: Path) -> None:
     def asked(where: Path) -> set[str]:
         cells = nbformat.read(where, as_version=4).cells

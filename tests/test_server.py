@@ -535,7 +535,10 @@ def test_scores_are_reported_to_the_local_board(tmp_path: Path):
         settings = Settings(home=tmp_path, sandbox_port=port)
         answer = post(app_of(settings=settings, push=lambda *_: "success")).get_json()
         wait_for(lambda: fake.calls)
-    assert fake.calls == [("/sandbox/scores", {"domain_userid": VISITOR, **answer})]
+    ((path, record),) = fake.calls
+    assert path == "/sandbox/scores"
+    assert {**record, "domain_userid": VISITOR, **answer} == record
+    assert record["signals"]["domain_userid"] == VISITOR
 
 
 def test_nothing_is_reported_elsewhere(tmp_path: Path):
