@@ -6,12 +6,11 @@ what, and neither stops the notebook. The solutions are in ``notebooks/solutions
 Example: ``exercises.break_even(0.5, value=100, cost=5)`` prints ``Not yet: …``
 """
 
-import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Concatenate, ParamSpec
+from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
@@ -20,6 +19,7 @@ from snowplow_signals import Attribute, StreamAttributeGroup
 
 from prospect_lib.aggregation import attribute_values
 from prospect_lib.anchors import Anchors
+from prospect_lib.attempts import NotYetError, exercise
 from prospect_lib.attributes import prospect_group
 from prospect_lib.decision import Threshold
 from prospect_lib.evaluation import MODEL, RULE, Evaluation
@@ -30,42 +30,7 @@ from prospect_lib.splits import Split
 from prospect_lib.story import visit
 from prospect_lib.warehouse import Warehouse
 
-P = ParamSpec("P")
 SNOWPLOW = "com.snowplowanalytics.snowplow"
-
-
-class NotYetError(Exception):
-    """An attempt is not right yet; the message is a hint."""
-
-
-def exercise(
-    hint: str,
-) -> Callable[[Callable[Concatenate[Any, P], str]], Callable[Concatenate[Any, P], bool]]:
-    """Make a check of a function that praises an attempt or raises ``NotYetError``.
-
-    Whatever else an attempt makes it raise is shown as a part of the hint: the notebook
-    goes on.
-    """
-
-    def decorate(check: Callable[Concatenate[Any, P], str]) -> Callable[Concatenate[Any, P], bool]:
-        @functools.wraps(check)
-        def checked(attempt: Any, /, *args: P.args, **kwargs: P.kwargs) -> bool:
-            if attempt is None or attempt is ...:
-                print(f"Not yet: {hint}")
-                return False
-            try:
-                print(f"Right. {check(attempt, *args, **kwargs)}")
-            except NotYetError as wrong:
-                print(f"Not yet: {wrong}")
-            except Exception as error:  # noqa: BLE001 - of code that a learner is still writing
-                print(f"Not yet: {hint} (It raised {type(error).__name__}: {error})")
-            else:
-                return True
-            return False
-
-        return checked
-
-    return decorate
 
 
 @exercise("Settings(home=settings.home, values={'NAME': 'anything'}) with a name from the README.")

@@ -19,7 +19,7 @@ from snowplow_signals.models.model import Attribute
 
 from prospect_lib.aggregation import column_of
 from prospect_lib.errors import DataError, ServiceError
-from prospect_lib.sandbox.segments import live_files
+from prospect_lib.segments import live_files
 from prospect_lib.settings import Settings
 from prospect_lib.snowflake import SnowflakeWarehouse
 from prospect_lib.sql import DialectName

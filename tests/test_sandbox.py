@@ -27,8 +27,8 @@ from prospect_lib.attributes import prospect_group, prospect_service
 from prospect_lib.errors import ServiceError, SettingsError
 from prospect_lib.sandbox.bodies import BadPayloadError
 from prospect_lib.sandbox.enrichment import column_name, device_class, enrich
-from prospect_lib.sandbox.segments import log_of
 from prospect_lib.sandbox.traffic import conversion, scripted_visitor, send
+from prospect_lib.segments import log_of
 from prospect_lib.settings import Settings
 from prospect_lib.warehouse import DuckDBWarehouse
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import duckdb
 
+from prospect_lib import segments
 from prospect_lib.errors import ServiceError
-from prospect_lib.sandbox import segments
 from prospect_lib.sandbox.index import Index
 from prospect_lib.sandbox.tail import Tail
 from prospect_lib.warehouse import live_events

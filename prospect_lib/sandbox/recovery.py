@@ -7,8 +7,8 @@ from typing import Any
 
 import duckdb
 
+from prospect_lib import segments
 from prospect_lib.errors import SettingsError
-from prospect_lib.sandbox import segments
 from prospect_lib.sandbox.index import Index
 from prospect_lib.sandbox.tail import Tail, stamp
 
