@@ -248,7 +248,8 @@ SERVER = """
 import sys
 from pathlib import Path
 from prospect_lib import sandbox
-from prospect_lib.sandbox import segments, storage
+from prospect_lib import segments
+from prospect_lib.sandbox import storage
 from prospect_lib.settings import Settings
 storage.SEGMENT, segments.GRACE = 40, 0.2
 sandbox.serve(Settings(home=Path(sys.argv[1]), sandbox_port=int(sys.argv[2])))
