@@ -19,7 +19,7 @@ from snowplow_signals.models.model import Attribute
 
 from prospect_lib.aggregation import group_hash
 from prospect_lib.attributes import prospect_group
-from prospect_lib.clock import common_shift
+from prospect_lib.clock import common_shift, moments_of_events
 from prospect_lib.rebuild import Rebuilt
 from prospect_lib.suspects import missing_events
 from prospect_lib.warehouse import Warehouse
@@ -44,6 +44,7 @@ EXPECTED = (LATE, FRESH)
 CLEAN, WATCH, WRONG = 0, 12, 13
 TOLERATED = 0.01  # share of scores that may meet late events or old values
 FRESHNESS = tuple(timedelta(seconds=s) for s in (-60, -30, -10, -5, -2, -1, -0.3, 0.3, 1, 2))
+_BEHIND, _AHEAD = -FRESHNESS[0], FRESHNESS[-1]  # further off, it is the clock
 _EXAMINED, _ENOUGH = 400, 5  # rows a wrong clock is looked for in; rows it takes to say so
 
 
@@ -164,6 +165,12 @@ def _by_freshness(rebuilt: Rebuilt) -> None:
         rebuilt.now("moved", rows, shifts=FRESHNESS)
         equal = f"SELECT served_row FROM ({rebuilt.equal_rows('moved')})"
         rebuilt.explain(FRESH, f"served_row IN ({equal})")
+    if (rows := rebuilt.open_rows()).num_rows:  # of a moment between those, then
+        rebuilt.place("moved", moments_of_events(rebuilt, rows, _BEHIND))
+        equal, most = rebuilt.equal_rows("moved"), _AHEAD // timedelta(microseconds=1)
+        rebuilt.explain(
+            FRESH, f"served_row IN (SELECT served_row FROM ({equal}) WHERE shift <= {most})"
+        )
 
 
 def _by_history(rebuilt: Rebuilt, since: datetime) -> None:

@@ -18,7 +18,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 def common_shift(rebuilt: Rebuilt, rows: pa.Table) -> tuple[timedelta, float]:
     """The shift of the moments that makes most rows right, and the share of rows it does."""
-    anchors = _moments_of_events(rebuilt, rows)
+    anchors = moments_of_events(rebuilt, rows, FURTHEST)
     rebuilt.place("moved", anchors)
     right = rebuilt.frame(rebuilt.equal_rows("moved"))
     if right.empty:
@@ -28,12 +28,13 @@ def common_shift(rebuilt: Rebuilt, rows: pa.Table) -> tuple[timedelta, float]:
     return at * _MICROSECOND, count / rows.num_rows
 
 
-def _moments_of_events(rebuilt: Rebuilt, rows: pa.Table) -> pa.Table:
-    """Every moment near a row's at which its visitor did something, and one before them all."""
-    events = rebuilt.times_of_events(rows, FURTHEST)
+def moments_of_events(rebuilt: Rebuilt, rows: pa.Table, within: timedelta) -> pa.Table:
+    """Every moment so near a row's at which its visitor did something, and one before them
+    all, as anchors for ``Rebuilt.place``."""
+    events = rebuilt.times_of_events(rows, within)
     first = rows.select(["served_row", "domain_userid", "anchor_ts"]).to_pandas()
     at = first["anchor_ts"].rename("claimed")
-    before = first.assign(anchor_ts=at - FURTHEST, claimed=at)
+    before = first.assign(anchor_ts=at - within, claimed=at)
     every = pd.concat([before, events.rename(columns={rebuilt.key: "domain_userid"})])
     shift = (every["anchor_ts"] - every["claimed"]) // _MICROSECOND
     table = {

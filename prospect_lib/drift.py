@@ -2,8 +2,9 @@
 
 The measure is the population stability index (PSI) of each feature and of the score:
 the sum of (p - q) ln(p / q) over bins. By convention 0.1 is worth a look and 0.25 is much.
-How large it gets by chance is not a convention: whole visitors are drawn from the training
-rows, as many as were served, and an alarm must exceed both.
+Each visitor counts once, however many rows he has: one who reads all day is one visitor.
+How large PSI gets by chance is not a convention: visitors are drawn from the training rows,
+as many as were served, and an alarm must exceed both.
 
 Example: ``drift(training, served).alarms`` -> ``["first_mkt_medium_l30d"]``
 """
@@ -23,8 +24,10 @@ from prospect_lib.canvas import BLUE, GREY, ORANGE, Picture, picture
 from prospect_lib.errors import DataError
 from prospect_lib.splits import Floats
 
+Ints = npt.NDArray[np.int64]
+
 WORTH_A_LOOK, MUCH = 0.1, 0.25
-BINS, DRAWS, SCORE = 10, 60, "score"
+BINS, DRAWS, SCORE = 10, 300, "score"
 FALSE_ALARM = 0.01  # of a whole report, all features together
 COOL_DOWN = timedelta(days=3)
 _LEAST = 1e-4  # share of an empty bin
@@ -93,12 +96,12 @@ def drift(
             f"nothing to compare: {len(training)} rows of training, {len(served)} served, common "
             f"columns {names}. Give both the model's features."
         )
-    groups = _blocks(training, served)
-    sets = _draw(groups, len(served), draws, seed)
     level = 1 - FALSE_ALARM / len(names)
-    rows = {name: _compare(training[name], served[name], sets, level) for name in names}
+    known, now = _Visits(_blocks(training, served)), _Visits(_factorized(served["domain_userid"]))
+    drawn = known.draw(now.number, draws, seed)
+    rows = {n: _compare(training[n], served[n], known, now, drawn, level) for n in names}
     table = pd.DataFrame.from_dict(rows, orient="index")
-    visitors = served["domain_userid"].nunique()
+    visitors = now.number
     needed = int(np.ceil(visitors * table["noise"].max() / WORTH_A_LOOK))
     return DriftReport(table, visitors, needed)
 
@@ -112,16 +115,48 @@ def psi(training: Floats, served: Floats) -> float:
     return float(((q - p) * np.log(q / p)).sum())
 
 
+class _Visits:
+    """Rows by visitor; each visitor weighs one, shared by his rows."""
+
+    def __init__(self, codes: Ints) -> None:
+        self.codes, self.number = codes, int(codes.max()) + 1
+        self._weights = 1 / np.bincount(codes)[codes]
+
+    def counts(self, bins: Ints, number: int) -> Floats:
+        """Visitors by bin: parts of one where his rows are in several."""
+        found: Floats = np.bincount(bins, self._weights, minlength=number).astype(np.float64)
+        return found
+
+    def draw(self, visitors: int, draws: int, seed: int) -> Ints:
+        """How often each visitor is in each of the draws of so many, with replacement."""
+        even = np.full(self.number, 1 / self.number)
+        times = np.random.default_rng(seed).multinomial(visitors, even, size=draws)
+        return times.astype(np.int64)
+
+    def drawn(self, times: Ints, bins: Ints, number: int) -> Floats:
+        """Visitors by draw and bin."""
+        each = np.zeros((self.number, number))
+        np.add.at(each, (self.codes, bins), self._weights)
+        found: Floats = times @ each
+        return found
+
+
 def _compare(
     training: "pd.Series[float]",
     served: "pd.Series[float]",
-    sets: list[npt.NDArray[np.int64]],
+    known: _Visits,
+    now: _Visits,
+    drawn: Ints,
     level: float,
 ) -> dict[str, object]:
     codes, other, labels = _binned(training, served)
-    expected, found = _shares(codes, len(labels)), _shares(other, len(labels))
-    chance = np.array([psi(expected, _shares(codes[s], len(labels))) for s in sets])
-    value, noise = psi(expected, found), _quantile(chance, level)
+    expected = known.counts(codes, len(labels)) / known.number
+    counts = now.counts(other, len(labels))
+    chance = [
+        psi(expected, _settled(each, expected)) for each in known.drawn(drawn, codes, len(labels))
+    ]
+    value, noise = psi(expected, _settled(counts, expected)), _quantile(np.array(chance), level)
+    found = counts / now.number
     most = int(np.abs(found - expected).argmax())
     return {
         "psi": value,
@@ -129,6 +164,12 @@ def _compare(
         "alarm": bool(value > max(noise, WORTH_A_LOOK)),
         "moved": f"{labels[most]}: {expected[most]:.0%} in training, {found[most]:.0%} now",
     }
+
+
+def _settled(counts: Floats, expected: Floats) -> Floats:
+    """Shares, with one more visitor who is as training is: an empty bin is no infinity."""
+    shares: Floats = (counts + expected) / (counts.sum() + 1)
+    return shares
 
 
 def _quantile(chance: Floats, level: float) -> float:
@@ -144,7 +185,7 @@ def _quantile(chance: Floats, level: float) -> float:
 
 def _binned(
     training: "pd.Series[float]", served: "pd.Series[float]"
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], list[str]]:
+) -> tuple[Ints, Ints, list[str]]:
     """Both as bin numbers: tenths of the training's numbers or its values, and missing."""
     if pd.api.types.is_numeric_dtype(training) and training.dtype != bool:
         edges = np.unique(np.nanquantile(training, np.linspace(0, 1, BINS + 1)[1:-1]))
@@ -163,35 +204,17 @@ def _binned(
     return both[0], both[1], labels
 
 
-def _shares(codes: npt.NDArray[np.int64], bins: int) -> Floats:
-    shares: Floats = np.bincount(codes, minlength=bins) / max(len(codes), 1)
-    return shares
-
-
-def _blocks(training: pd.DataFrame, served: pd.DataFrame) -> npt.NDArray[np.int64]:
+def _blocks(training: pd.DataFrame, served: pd.DataFrame) -> Ints:
     """Training rows by visitor and stretch of time, each as long as the served one."""
     length = max(served["anchor_ts"].max() - served["anchor_ts"].min(), timedelta(days=1))
     stretch = (training["anchor_ts"] - training["anchor_ts"].min()) // length
     together = training["domain_userid"].astype(str) + " " + stretch.astype(str)
-    codes: npt.NDArray[np.int64] = pd.factorize(together)[0].astype(np.int64)
+    return _factorized(together)
+
+
+def _factorized(names: "pd.Series[str]") -> Ints:
+    codes: Ints = pd.factorize(names)[0].astype(np.int64)
     return codes
-
-
-def _draw(
-    groups: npt.NDArray[np.int64], rows: int, draws: int, seed: int
-) -> list[npt.NDArray[np.int64]]:
-    """Row numbers of training: whole blocks, until there are as many as were served."""
-    rng = np.random.default_rng(seed)
-    order = np.argsort(groups, kind="stable")
-    starts = np.searchsorted(groups[order], np.arange(groups.max() + 2))
-    sizes = np.diff(starts)
-    found = []
-    for _ in range(draws):
-        count = max(1, round(rows / sizes.mean()))
-        chosen = rng.integers(0, len(sizes), count)
-        parts = [order[starts[c] : starts[c + 1]] for c in chosen]
-        found.append(np.concatenate(parts))
-    return found
 
 
 def _next(name: object) -> str:

@@ -92,6 +92,13 @@ def test_values_of_some_seconds_ago_are_freshness(tmp_path: Path):
     assert run(world, tolerated=1).exit_code == CLEAN
 
 
+def test_values_of_twenty_seconds_ago_are_freshness_whatever_happened_since(tmp_path: Path):
+    ago = timedelta(seconds=20)
+    world = World(tmp_path, seen=lambda events, at: [e for e in events if aware(e) <= at - ago])
+    report = run(world)
+    assert found(report) == {FRESH} and report.clock is None
+
+
 def test_a_changed_definition_is_named(tmp_path: Path):
     attributes = [
         a.model_copy(update={"period": timedelta(days=1)}) if a.name == "num_page_pings_l7d" else a

@@ -68,6 +68,15 @@ def test_a_shifted_channel_mix_is_named(parts):
     assert drift_picture(report).png()[:4] == b"\x89PNG"
 
 
+def test_one_visitor_is_one_however_many_rows_he_has(parts):
+    training, served = parts
+    week = served[served["anchor_ts"] > served["anchor_ts"].max() - timedelta(days=7)]
+    one = week[week["domain_userid"] == week["domain_userid"].iloc[0]]
+    busy = one.iloc[:1].assign(num_page_views_l7d=10_000.0)
+    crowd = pd.concat([week, *[busy] * len(week)])
+    assert drift(training, crowd).alarms == []
+
+
 def test_few_visitors_cannot_say_so_and_the_report_says_that(parts):
     training, served = parts
     few = served[served["domain_userid"].isin(served["domain_userid"].unique()[:6])]

@@ -18,9 +18,10 @@ from uuid import uuid4
 import duckdb
 import pytest
 
+from prospect_lib import segments
 from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import ServiceError
-from prospect_lib.sandbox import compaction, segments, token
+from prospect_lib.sandbox import compaction, token
 from prospect_lib.sandbox.enrichment import enrich
 from prospect_lib.sandbox.index import Index
 from prospect_lib.sandbox.profiles import Profiles
