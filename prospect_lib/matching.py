@@ -1,5 +1,6 @@
 """Which events an attribute is about: its ``events`` and its ``criteria``."""
 
+import operator
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -29,35 +30,36 @@ def _selects(pattern: Event, event: Mapping[str, Any]) -> bool:
     )
 
 
-_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
-    "=": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
-    "<": lambda a, b: a < b,
-    ">": lambda a, b: a > b,
-    "<=": lambda a, b: a <= b,
-    ">=": lambda a, b: a >= b,
+#: What the operators of criteria and of rules have in common, on two values of one type.
+COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
     "like": lambda a, b: like(str(b), str(a)),
 }
 
 
 def meets(criterion: Any, event: Mapping[str, Any]) -> bool:
     """Whether one criterion holds; comparing with null never does, as in SQL."""
-    operator, wanted = criterion.operator, criterion.value
-    if operator in ("is null", "is not null"):
-        return bool((property_text(criterion.property, event) is None) == (operator == "is null"))
+    by, wanted = criterion.operator, criterion.value
+    if by in ("is null", "is not null"):
+        return bool((property_text(criterion.property, event) is None) == (by == "is null"))
     options = wanted if isinstance(wanted, list) else [wanted]
-    if operator == "in":
+    if by == "in":
         return any(_compare("=", criterion.property, event, option) for option in options)
-    return _compare(operator, criterion.property, event, wanted)
+    return _compare(by, criterion.property, event, wanted)
 
 
-def _compare(operator: str, prop: Any, event: Mapping[str, Any], wanted: Any) -> bool:
+def _compare(by: str, prop: Any, event: Mapping[str, Any], wanted: Any) -> bool:
     text = property_text(prop, event)
     as_number = isinstance(wanted, int | float) and not isinstance(wanted, bool)
-    value: Any = to_number(text) if as_number and operator != "like" else text
+    value: Any = to_number(text) if as_number and by != "like" else text
     if value is None:
         return False
-    return bool(_COMPARE[operator](value, wanted if as_number else to_text(wanted)))
+    return bool(COMPARISONS[by](value, wanted if as_number else to_text(wanted)))
 
 
 def like(pattern: str, text: str) -> bool:

@@ -16,8 +16,9 @@ from typing import Any
 from snowplow_signals import AttributeGroup, RuleIntervention
 from snowplow_signals.models import InterventionInstance
 
-from prospect_lib.aggregation import attribute_values, like, moment
+from prospect_lib.aggregation import attribute_values, moment
 from prospect_lib.errors import DefinitionError
+from prospect_lib.matching import COMPARISONS, like
 from prospect_lib.sandbox.profiles import Profiles, span
 from prospect_lib.sandbox.registry import Registry, Stored
 from prospect_lib.sandbox.subscribers import Subscribers
@@ -25,13 +26,7 @@ from prospect_lib.sandbox.subscribers import Subscribers
 log = logging.getLogger(__name__)
 Values = Mapping[str, Any]
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
-    "=": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
-    "<": lambda a, b: a < b,
-    ">": lambda a, b: a > b,
-    "<=": lambda a, b: a <= b,
-    ">=": lambda a, b: a >= b,
-    "like": lambda a, b: like(str(b), str(a)),
+    **COMPARISONS,
     "not like": lambda a, b: not like(str(b), str(a)),
     "rlike": lambda a, b: re.search(str(b), str(a)) is not None,
     "not rlike": lambda a, b: re.search(str(b), str(a)) is None,
