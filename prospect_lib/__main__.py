@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="the prediction server, in the foreground")
     serve.add_argument("--origin", action="append", default=[], help="a website that may ask")
     serve.add_argument("--public", action="store_true", help="with a public address, by ngrok")
+    serve.add_argument("--processes", type=int, default=1, help="how many answer on the port")
     serve.set_defaults(run=_serve)
 
     _add_audit(commands.add_parser("audit", help="is what was served right, and who comes now"))
@@ -192,7 +193,12 @@ def _train(settings: Settings, options: argparse.Namespace) -> int:
 def _serve(settings: Settings, options: argparse.Namespace) -> None:
     from prospect_lib.serve import serve
 
-    serve(settings, origins=tuple(options.origin), public=options.public)
+    serve(
+        settings,
+        origins=tuple(options.origin),
+        public=options.public,
+        processes=options.processes,
+    )
 
 
 def _doctor(settings: Settings, options: argparse.Namespace) -> int:

@@ -17,13 +17,13 @@ import requests
 from snowplow_signals import AttributeGroup, AttributeKeyIdentifiers, InterventionInstance
 
 from prospect_lib.contract import PredictResponse
+from prospect_lib.invitations import SESSION, Invitations
 from prospect_lib.settings import Settings
 from prospect_lib.signals import connect, local_token
 
 log = logging.getLogger(__name__)
 #: Told a visitor and what the intervention says; answers "success", or why not.
 Push = Callable[[str, Mapping[str, str]], str]
-SESSION = 1800.0  # seconds without activity that end a session, as the trackers have it
 KEPT = 10_000  # sessions remembered as invited
 
 
@@ -85,6 +85,7 @@ class Inviter:
         push: delivers; called in the background. Anything but "success" (nobody listens
             yet, Signals fails) is tried again at the visitor's next score.
         group: where to find the session among the attributes.
+        shared: asked before each push, where other processes serve the same visitors.
         clock: seconds, monotonic.
     """
 
@@ -94,9 +95,11 @@ class Inviter:
         background: Background,
         group: AttributeGroup,
         *,
+        shared: Invitations | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._push, self._background, self._clock = push, background, clock
+        self._shared = shared
         self._session = _session_attribute(group)
         self._lock = threading.Lock()
         self._invited: OrderedDict[tuple[str, str], float] = OrderedDict()
@@ -120,6 +123,8 @@ class Inviter:
         return act and not recent
 
     def _deliver(self, key: tuple[str, str], answer: PredictResponse) -> None:
+        if self._shared is not None and not self._shared.claim(*key):
+            return
         says = {
             "decision": answer.decision.name,
             "score": f"{answer.score:.4f}",
@@ -132,6 +137,8 @@ class Inviter:
             if status != "success":
                 with self._lock:
                     self._invited.pop(key, None)
+                if self._shared is not None:
+                    self._shared.release(*key)
 
 
 def pusher(settings: Settings, name: str) -> Push:

@@ -38,6 +38,7 @@ class Server:
         host: loopback unless other machines shall reach it; they need the token then.
         port: 0 takes any free one.
         patience: seconds that stopping leaves to the requests in flight.
+        listening: a socket that listens already, in place of host and port; closed in the end.
         threads: by default 8 for each processor, at most 64: they mostly wait for Signals.
     """
 
@@ -49,9 +50,10 @@ class Server:
         *,
         threads: int | None = None,
         patience: float = 5.0,
+        listening: socket.socket | None = None,
     ) -> None:
         self.app, self.host, self.port = app, host, port
-        self._patience = patience
+        self._patience, self._given = patience, listening
         self._threads = threads or min(64, 8 * (os.cpu_count() or 1))
         self._sockets: dict[int, Any] = {}
         self._stopping = threading.Event()
@@ -96,15 +98,7 @@ class Server:
         self.stop()
 
     def _listen(self) -> TcpWSGIServer:
-        try:
-            listening = socket.create_server((self.host, self.port))
-        except OSError as error:
-            busy = error.errno == errno.EADDRINUSE
-            raise SettingsError(
-                f"cannot serve on {self.host}:{self.port}: "
-                f"{'the port is in use' if busy else error.strerror}. Stop what uses it, or "
-                "choose another port: set PREDICT_PORT (0 < port < 65536) or pass port=0."
-            ) from error
+        listening, self._given = self._given or listen(self.host, self.port), None
         # one line for each request that waits for a thread would be a log of its own
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         return waitress.create_server(
@@ -132,6 +126,23 @@ class Server:
             wasyncore.loop(0.05, use_poll=True, map=self._sockets, count=1)
         server.task_dispatcher.shutdown(timeout=max(0.0, until - time.monotonic()))
         wasyncore.close_all(self._sockets, ignore_all=True)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        SettingsError: the port is in use, or may not be opened.
+    """
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        busy = error.errno == errno.EADDRINUSE
+        raise SettingsError(
+            f"cannot serve on {host}:{port}: "
+            f"{'the port is in use' if busy else error.strerror}. Stop what uses it, or "
+            "choose another port: set PREDICT_PORT (0 < port < 65536) or pass port=0."
+        ) from error
 
 
 def _busy(server: TcpWSGIServer) -> bool:

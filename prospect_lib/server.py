@@ -24,6 +24,7 @@ from prospect_lib.aggregation import group_hash
 from prospect_lib.attributes import prospect_group
 from prospect_lib.contract import MAX_BODY, PredictResponse, openapi, parse_request
 from prospect_lib.guard import Guard, with_headers
+from prospect_lib.invitations import Invitations
 from prospect_lib.lane import Answer, Lane
 from prospect_lib.monitoring import Monitor
 from prospect_lib.predictor import Loaded, Predictor, Readiness, Scorer, check_fits
@@ -56,6 +57,8 @@ class Options:
         caller_limit, visitor_limit: for callers from outside this machine.
         explain: give reasons with each score; without them a model takes half the time.
         interventions: push one through Signals when the decision is to act.
+        shared_invitations: sessions that were invited are noted in PROSPECT_HOME, for other
+            processes that serve the same visitors; otherwise in memory.
         served_days: served scores are logged and kept this long; 0 logs none.
     """
 
@@ -69,6 +72,7 @@ class Options:
     visitor_limit: str = "30 per minute"
     explain: bool = True
     interventions: bool = True
+    shared_invitations: bool = False
     served_days: int = 30
 
 
@@ -221,12 +225,19 @@ def _followers(
     if push is None and settings is not None:
         push = pusher(settings, options.decision)
     if push is not None and options.interventions:
-        inviter = Inviter(push, background, group)
+        inviter = Inviter(push, background, group, shared=_shared(settings, options))
         found.append(lambda visitor, answer, _record: inviter.consider(visitor, answer))
     if settings is not None and settings.signals_backend == "local":
         board = Board(settings, background)
         found.append(lambda _visitor, _answer, record: board.report(record))
     return found
+
+
+def _shared(settings: Settings | None, options: Options) -> Invitations | None:
+    """Where processes note who was invited, if they shall."""
+    if settings is None or not options.shared_invitations:
+        return None
+    return Invitations(settings.home / "invited.sqlite")
 
 
 def _site(settings: Settings | None) -> tuple[str, str]:

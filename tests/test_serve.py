@@ -1,4 +1,5 @@
-"""The prediction server as a command: it starts, logs lines, and leaves nothing behind."""
+"""The prediction server as a command, in one process or several: it starts, logs lines, and
+leaves nothing behind."""
 
 import json
 import os
@@ -6,8 +7,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -16,7 +18,9 @@ from fake_signals import TOKEN, FakeSignals
 from serving import PUBLIC, VISITOR, WARM
 from synthetic import training_table
 
+from prospect_lib.errors import SettingsError
 from prospect_lib.model import ProspectModel
+from prospect_lib.serve import serve
 from prospect_lib.settings import Settings
 from prospect_lib.training import Recipe
 
@@ -120,3 +124,96 @@ def test_in_public(home_settings: Settings, home: Path, tmp_path: Path) -> None:
         assert secret not in logged
     assert not (home / "ngrok.yml").exists()
     assert json.loads((home / "tunnel.json").read_text())["requests"] == 4
+
+
+def pids(process: subprocess.Popen[str], count: int) -> list[int]:
+    """Of the processes that serve, as the log names them."""
+    found: list[int] = []
+    for line in process.stderr or ():
+        if " serves" in line:
+            found.append(int(line.split("process ")[1].split()[0]))
+        if len(found) == count:
+            break
+    return found
+
+
+def answered(asked: dict[str, Any]) -> int:
+    """The status of the first answer; a process may still take a question while it stops."""
+    for _ in range(5):
+        with suppress(requests.Timeout):
+            return requests.post(**asked, timeout=3).status_code
+    return 0
+
+
+def test_several_processes_answer_on_one_port(home_settings: Settings, home: Path) -> None:
+    asked = {
+        "url": f"http://127.0.0.1:{home_settings.predict_port}/predict",
+        "json": {"domain_userid": VISITOR},
+    }
+    with (
+        FakeSignals(WARM) as fake,
+        command(home_settings, fake.url, "--processes", "2") as (process, printed),
+    ):
+        assert asked["url"] in printed
+        first, second = pids(process, 2)
+        for paused in (first, second):
+            os.kill(paused, signal.SIGSTOP)
+            try:
+                assert answered(asked) == 200
+            finally:
+                os.kill(paused, signal.SIGCONT)
+        end(process, signal.SIGTERM)
+        for pid in (first, second):
+            with pytest.raises(ProcessLookupError):
+                os.kill(pid, 0)
+    (served,) = (home / "served").glob("*.ndjson")
+    records = [json.loads(line) for line in served.read_text().splitlines()]
+    assert len(records) >= 2 and {record["domain_userid"] for record in records} == {VISITOR}
+
+
+@pytest.mark.usefixtures("home")
+def test_when_one_process_dies_all_end(home_settings: Settings) -> None:
+    with (
+        FakeSignals(WARM) as fake,
+        command(home_settings, fake.url, "--processes", "2") as (process, _),
+    ):
+        first, second = pids(process, 2)
+        os.kill(first, signal.SIGKILL)
+        _, logged = process.communicate(timeout=20)
+        assert process.returncode == 6
+        assert f"process {first} of 2 ended with code -9" in logged
+        with pytest.raises(ProcessLookupError):
+            os.kill(second, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"public": True, "processes": 2}, "--public and --processes 2"),
+        ({"processes": 0}, "--processes 0: expected 1 to 64"),
+        ({"processes": 65}, "--processes 65: expected 1 to 64"),
+    ],
+)
+def test_what_several_processes_cannot_do(home_settings, monkeypatch, arguments, says) -> None:
+    monkeypatch.setattr("prospect_lib.serve.log_lines", lambda _stream: None)
+    monkeypatch.setattr("prospect_lib.serve.end_with_signals", lambda: None)
+    with pytest.raises(SettingsError, match=says):
+        serve(home_settings, **arguments)
+
+
+def test_what_a_process_raises_the_command_says(home_settings: Settings) -> None:
+    ports = {
+        "PREDICT_PORT": str(home_settings.predict_port),
+        "PROSPECT_HOME": str(home_settings.home),
+        "SP_SANDBOX_URL": "http://127.0.0.1:1",
+        "SP_SANDBOX_TOKEN": TOKEN,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "prospect_lib", "serve", "--processes", "2"],
+        env={**os.environ, **ports},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 5 and "no model is promoted" in done.stderr
+    assert "Traceback" not in done.stderr
