@@ -3,9 +3,12 @@
 Each size is a process of its own: ``extract_to`` reads Parquet files of a million events each
 and writes the rows at every page view, with label and 20 features, as Parquet files.
 
-Usage: ``python benchmarks/scale.py [millions ...]`` (default 0.1 1 10). Figures go to
-``benchmarks/results/scale.json``; read them as ratios within a run. 100 M events need about
-2 GB of disk and half an hour on two cores.
+The shape of the plan is kept, too: the most rows that any operator of the statement emits, as
+DuckDB counts them, in times of the events and anchors that it reads.
+
+Usage: ``python benchmarks/scale.py [millions ...]`` (default 0.1 1 10; 0: only the shape).
+Figures go to ``benchmarks/results/scale.json``; read them as ratios within a run. 100 M events
+need about 2 GB of disk and half an hour on two cores.
 """
 
 import json
@@ -17,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import duckdb
 from features import THREADS, write_apart
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
@@ -43,6 +47,34 @@ def measure(folder: Path) -> None:
     print(json.dumps(figures))
 
 
+def shape(events: int = FILE) -> dict[str, object]:
+    """The most rows that an operator of the features' statement emits."""
+    from prospect_lib.anchors import Anchors
+    from prospect_lib.attributes import prospect_group
+    from prospect_lib.training_set import features_sql
+
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
+        path = Path(folder) / "events.parquet"
+        write_apart(path, events)
+        connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+        connection.execute(f"CREATE VIEW events AS FROM '{path}'")
+        connection.execute(f"CREATE TABLE anchors AS {Anchors().sql(events='events')}")
+        ((anchors,),) = connection.execute("SELECT COUNT(*) FROM anchors").fetchall()
+        sql = features_sql(prospect_group, events="events", anchors="anchors")
+        told = connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}").fetchall()
+    waiting, most = list(json.loads(told[0][1])["operator"]), 0
+    while waiting:
+        operator = waiting.pop()
+        waiting += operator.get("children", [])
+        most = max(most, int(operator["intermediate_rows"]))
+    return {
+        "events": events,
+        "anchors": anchors,
+        "most_rows_of_one_operator": most,
+        "times_events_and_anchors": round(most / (events + anchors), 2),
+    }
+
+
 def main() -> None:
     """Measure each size and keep the figures."""
     if sys.argv[1:2] == ["--measure"]:
@@ -50,8 +82,12 @@ def main() -> None:
         return
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     found["cpus"] = os.cpu_count()
+    found["shape of the plan"] = shape()
+    print(found["shape of the plan"], flush=True)
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
     for millions in map(float, sys.argv[1:]) if sys.argv[1:] else SIZES:
-        events = round(millions * 1e6)
+        if not (events := round(millions * 1e6)):
+            continue
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             (folder / "events").mkdir()
