@@ -1,5 +1,7 @@
-"""Every figure in the README is one that a benchmark wrote, or one of its settings."""
+"""Every figure in the README is one that a benchmark wrote, or one of its settings; those of
+``docs/scale.md`` are such, or assumed by name, or follow from these."""
 
+import ast
 import json
 import re
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 NUMBER = re.compile(r"(?<![\w.])(\d[\d,]*(?:\.\d+)?)(%| M\b)?")
 
 
@@ -71,3 +74,58 @@ def test_every_benchmark_is_named_and_a_made_up_figure_is_noticed():
     assert named and all((ROOT / "benchmarks" / f"{name}.py").is_file() for name in named)
     assert not shown("7.4", "", [6.9, 2.0], {3.0})
     assert shown("7.4", "", [7.42], set()) and shown("56", "%", [0.56], set())
+
+
+def rows(title: str) -> list[list[str]]:
+    """The cells of a table of ``docs/scale.md``, below its head."""
+    page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    lines = page.split(f"## {title}\n")[1].split("\n## ")[0].splitlines()
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines
+        if line.startswith("|")
+    ][2:]
+
+
+def number(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+def digits(text: str) -> float:
+    """Half of the last digit that is written."""
+    return 0.5 * 10 ** -len(text.partition(".")[2])
+
+
+def computed(node: ast.AST, names: dict[str, float]) -> float:
+    """A formula of names, numbers and the four operations."""
+    if isinstance(node, ast.Name):
+        return names[node.id]
+    if isinstance(node, ast.Constant):
+        return float(node.value)
+    assert isinstance(node, ast.BinOp), ast.dump(node)
+    left, right = computed(node.left, names), computed(node.right, names)
+    operations = {ast.Add: left + right, ast.Sub: left - right, ast.Mult: left * right}
+    return operations[type(node.op)] if type(node.op) in operations else left / right
+
+
+def test_the_measured_figures_of_the_estimate_are_in_the_results() -> None:
+    for name, value, _, where in rows("Measured"):
+        file, path = re.fullmatch(r"`(\w+\.json)`: (.+)", where).groups()
+        found = json.loads((RESULTS / file).read_text(encoding="utf-8"))
+        for key in path.split(" / "):
+            found = found[key]
+        assert abs(found - number(value)) <= digits(value), (name, found)
+
+
+def test_the_estimate_follows_from_what_is_measured_and_assumed() -> None:
+    given = [*rows("Assumed"), *rows("Measured")]
+    names = {row[0].strip("`"): number(row[1]) for row in given}
+    assert len(names) == len(given) >= 20
+    unused = set(names)
+    for what, how, value in rows("It follows"):
+        name, formula = re.fullmatch(r"`(\w+) = (.+)`", how).groups()
+        tree = ast.parse(formula, mode="eval").body
+        unused -= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        names[name] = computed(tree, names)
+        assert abs(names[name] - number(value)) <= digits(value), (what, names[name])
+    assert not unused
