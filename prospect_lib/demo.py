@@ -155,7 +155,7 @@ def once(demo: Demo) -> dict[str, Any]:
             visitor, session, demo.settings.sandbox_url, start=datetime.now(UTC)
         )
         for name, payload in steps:
-            traffic.send(demo.settings.sandbox_url, [payload])
+            traffic.send(demo.settings.sandbox_url, [traffic.happening_now(payload)])
             scores.append(_score(server.url, visitor))
             demo.say(f"  {name:<28} {scores[-1]['score']:.3f}")
         latencies = sorted(score["latency_ms"] for score in scores)

@@ -3,9 +3,12 @@
 Neither holds personal data: no address, no visitor, no attribute.
 """
 
+import contextlib
 import json
 import logging
+import threading
 import time
+from collections import deque
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -33,12 +36,60 @@ class JsonLines(logging.Formatter):
         return json.dumps({"at": at, "level": record.levelname, "logger": record.name, **own})
 
 
+class Aside(logging.Handler):
+    """Writes lines from a thread of its own, many at once: a request never waits for the
+    stream, and threads that compute do not queue behind one that writes. A warning is
+    written at once; other lines within ``EVERY`` seconds, and when Python ends.
+
+    Args:
+        stream: what cannot be written to it is lost.
+    """
+
+    EVERY, WAITING = 0.2, 100_000  # seconds; lines, of which those that come later are lost
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream, self._lines = stream, deque[str](maxlen=self.WAITING)
+        self._writing, self._closing = threading.Lock(), threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take a record; called by one thread at a time."""
+        if len(self._lines) < self.WAITING:
+            self._lines.append(self.format(record) + "\n")
+        if record.levelno >= logging.WARNING or self._closing.is_set():
+            self.flush()
+        elif self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="log-lines", daemon=True)
+            self._thread.start()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        with self._writing:
+            lines = "".join(self._lines.popleft() for _ in range(len(self._lines)))
+            with contextlib.suppress(OSError, ValueError):  # a full disk, a closed stream
+                self._stream.write(lines)
+                self._stream.flush()
+
+    def close(self) -> None:
+        """Write what waits, and end the thread."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.flush()
+        super().close()
+
+    def _run(self) -> None:
+        while not self._closing.wait(self.EVERY):
+            self.flush()
+
+
 def log_lines(stream: TextIO) -> None:
     """Write what this library and its web server log to a stream, as JSON lines.
 
     No other library gets a say: pyngrok's records may hold the token.
     """
-    handler = logging.StreamHandler(stream)
+    handler = Aside(stream)
     handler.setFormatter(JsonLines())
     for name, level in (("prospect_lib", logging.INFO), ("waitress", logging.WARNING)):
         logger = logging.getLogger(name)

@@ -116,7 +116,7 @@ def visit(
         raise DataError(f"steps {unknown}: expected some of {list(script)}.")
     scores = {"arrives": _score(predict_url, domain_userid)}
     for step in wanted:
-        traffic.send(url, [script[step]])
+        traffic.send(url, [traffic.happening_now(script[step])])
         scores[step] = _score(predict_url, domain_userid)
     return scores
 

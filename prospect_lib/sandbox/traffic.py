@@ -43,6 +43,13 @@ def send(collector: str, payloads: Sequence[Payload], *, user_agent: str = USER_
         raise ServiceError(f"{address} answered {answer.status_code}: {answer.text[:200]}")
 
 
+def happening_now(payload: Payload) -> Payload:
+    """The same as if it happened at this moment: what is scored next is what came before."""
+    now = str(int(datetime.now(UTC).timestamp() * 1000))
+    stamps = {"dtm": now, "stm": now} | ({"ttm": now} if "ttm" in payload else {})
+    return payload | stamps
+
+
 def scripted_visitor(
     domain_userid: str, session_id: str, base_url: str, *, start: datetime
 ) -> Iterator[tuple[str, Payload]]:
@@ -153,8 +160,7 @@ def live(
     try:
         for due, payload, agent in tqdm(queue, desc="live events", unit="event"):
             time.sleep(max(0.0, due - (time.monotonic() - begun)))
-            now = str(int(datetime.now(UTC).timestamp() * 1000))
-            send(settings.sandbox_url, [{**payload, "dtm": now, "stm": now}], user_agent=agent)
+            send(settings.sandbox_url, [happening_now(payload)], user_agent=agent)
             sent += 1
             if payload["e"] != "pp":
                 asking.about(payload["duid"])
