@@ -4,7 +4,9 @@ A warehouse like Snowflake does that by itself; embedded DuckDB is given one sta
 another, each for a range of visitors, and all of them give the rows that one would give.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,6 +35,12 @@ SELECT part, MIN(visitor) AS first, MAX(visitor) AS last
 FROM prospect_parts GROUP BY part ORDER BY part
 """
 _PARTS_OF_A_FILE = 32
+_MEMORY = """
+SELECT
+  parse_formatted_bytes(current_setting('memory_limit')) + 1048576 AS before,  -- it rounds down
+  (SELECT CAST(SUM(memory_usage_bytes) AS BIGINT) FROM duckdb_memory()) AS used
+"""
+_MB_AT_LEAST, _MB_A_THREAD = 1000, 250  # for what is about all visitors at once
 _TYPES = {"number": pa.float64(), "flag": pa.bool_(), "category": pa.string()}
 
 
@@ -79,7 +87,8 @@ def _on_duckdb(
     with TemporaryDirectory() as name:
         folder = Path(name)
         anchors = f"read_parquet('{folder / 'anchors.parquet'}')"  # not in memory
-        warehouse.run(f"COPY ({placed}) TO '{folder / 'anchors.parquet'}' (FORMAT parquet)")
+        with _little_memory(warehouse):
+            warehouse.run(f"COPY ({placed}) TO '{folder / 'anchors.parquet'}' (FORMAT parquet)")
         count = warehouse.query(f"SELECT count(*) AS n FROM {anchors}")["n"][0].as_py()
         if count <= rows_at_once:
             yield warehouse.query(sql(warehouse.events, anchors))
@@ -116,12 +125,30 @@ def _events_of_parts(
     needed = needed.union(*columns_of(group).values()) & set(warehouse.columns()) - {key}
     columns = ", ".join(f'e."{name}"' for name in [key, *sorted(needed)])
     warehouse.run("SET partitioned_write_flush_threshold = 65536")  # rows; else all wait in memory
-    warehouse.run(
-        f"COPY (SELECT {columns}, p.part // {_PARTS_OF_A_FILE} AS file "
-        f'FROM {warehouse.events} AS e JOIN prospect_parts AS p ON p.visitor = e."{key}") '
-        f"TO '{folder}' (FORMAT parquet, PARTITION_BY (file))"
-    )
+    with _little_memory(warehouse):
+        warehouse.run(
+            f"COPY (SELECT {columns}, p.part // {_PARTS_OF_A_FILE} AS file "
+            f'FROM {warehouse.events} AS e JOIN prospect_parts AS p ON p.visitor = e."{key}") '
+            f"TO '{folder}' (FORMAT parquet, PARTITION_BY (file))"
+        )
     return lambda part: f"read_parquet('{folder}/file={part // _PARTS_OF_A_FILE}/*.parquet')"
+
+
+@contextmanager
+def _little_memory(warehouse: Warehouse) -> Iterator[None]:
+    """What is about all visitors at once sorts on disk rather than in memory.
+
+    DuckDB's own limit is 80% of the machine's; its guide advises against less than 125 MB a
+    thread (duckdb.org/docs, "Environment").
+    """
+    found = warehouse.query(_MEMORY)
+    before, used = (found[name][0].as_py() for name in ("before", "used"))
+    most = used + 1_000_000 * max(_MB_AT_LEAST, _MB_A_THREAD * (os.cpu_count() or 1))
+    warehouse.run(f"SET memory_limit = '{min(most, before)} B'")
+    try:
+        yield
+    finally:
+        warehouse.run(f"SET memory_limit = '{before} B'")
 
 
 def conform(table: pa.Table, key: str, features: Sequence[Feature]) -> pa.Table:

@@ -6,10 +6,12 @@ statements on ``ATOMIC_TABLE`` through the real connector.
 """
 
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from uuid import uuid4
 
 import duckdb
 import pandas as pd
@@ -133,7 +135,9 @@ class DuckDBWarehouse:
             files: a SELECT over Parquet files, which stay where they are: each statement
                 reads the columns that it needs.
         """
-        connection = duckdb.connect()
+        # what memory has no room for does not go to the working folder, as by default
+        aside = Path(tempfile.gettempdir()) / f"prospect_lib-{uuid4().hex}"
+        connection = duckdb.connect(config={"temp_directory": str(aside)})
         connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         warehouse = cls(connection)
         if relation:

@@ -61,6 +61,36 @@ def test_of_very_many_parts_files_are_written(
     assert local.query("SHOW TABLES")["name"].to_pylist() == ["events"], "nothing is left"
 
 
+def test_what_is_about_all_visitors_is_sorted_on_disk_once_memory_is_full(
+    local: DuckDBWarehouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Half a million anchors in the memory of two visitors, and no trace of it afterwards."""
+    monkeypatch.setattr(parts, "_MB_AT_LEAST", 60)
+    monkeypatch.setattr(parts, "_MB_A_THREAD", 0)
+    local.run("SET threads = 2")
+    monkeypatch.chdir(tmp_path)
+    many = """SELECT domain_userid, TIMESTAMP '2026-01-01' + INTERVAL (n) SECOND AS anchor_ts
+      FROM (SELECT DISTINCT domain_userid FROM events ORDER BY ALL LIMIT 2),
+        (SELECT range AS n FROM range(250000)) ORDER BY domain_userid, anchor_ts"""
+    local.run(f"CREATE VIEW mine AS {many}")
+    limits, run = [], DuckDBWarehouse.run
+
+    def watched(self: DuckDBWarehouse, sql: str) -> None:
+        run(self, sql)
+        if sql.startswith("COPY"):
+            limits.append(limit(self))
+
+    def limit(warehouse: DuckDBWarehouse) -> int:
+        said = "SELECT parse_formatted_bytes(current_setting('memory_limit')) AS said"
+        return warehouse.query(said)["said"][0].as_py()
+
+    before = limit(local)
+    monkeypatch.setattr(DuckDBWarehouse, "run", watched)
+    assert extract(local, sample_group, "mine").table.num_rows == 500_000
+    assert limits and max(limits) < 200_000_000 < before == limit(local), "and back"
+    assert not list(tmp_path.iterdir()), "the working folder stays as it was"
+
+
 def test_a_manifest_says_all_it_takes_to_build_the_rows_again(local: DuckDBWarehouse) -> None:
     chosen = Anchors(every=timedelta(minutes=5), negatives=0.5, seed=3)
     found = extract(local, anchors=chosen).manifest
