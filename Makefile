@@ -21,12 +21,12 @@ test: $(VENV)/installed-test $(SITE)/node_modules/.package-lock.json chromium
 # SQL against the fold on so many random worlds a dialect: over 100,000 cases in some minutes.
 PARITY ?= 2500
 parity: $(VENV)/installed-test
-	PROSPECT_PARITY=$(PARITY) $(BIN)/pytest -q tests/test_training_set.py tests/test_snowflake.py -k random_worlds
+	PROSPECT_PARITY=$(PARITY) $(BIN)/pytest -q tests/training_set tests/warehouse/test_snowflake.py -k random_worlds
 
 # The random tests of the prediction server with 10,000 examples each: about five minutes.
 FUZZ ?= 10000
 fuzz: $(VENV)/installed-test
-	PROSPECT_FUZZ=$(FUZZ) $(BIN)/pytest tests/test_openapi.py tests/test_server.py tests/test_lane.py -k "documented or any_"
+	PROSPECT_FUZZ=$(FUZZ) $(BIN)/pytest tests/server -k "documented or any_"
 
 lab: $(VENV)/installed $(SITE)/node_modules/.package-lock.json
 	$(BIN)/jupyter lab notebooks
@@ -39,8 +39,8 @@ retrain: $(VENV)/installed
 
 # Every notebook and solution again, outputs written; make notebooks CHECK=--check writes nothing.
 notebooks: $(VENV)/installed
-	@$(BIN)/python -m prospect_lib stamp
-	@$(BIN)/python -m prospect_lib notebooks $(CHECK)
+	@$(BIN)/python -m tools.stamp_notebooks
+	@$(BIN)/python -m tools.run_notebooks $(CHECK)
 
 # The notebooks on Colab's Python and package versions, beside a stand-in for google.colab.
 COLAB_PYTHON ?= python3.13

@@ -22,13 +22,13 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from prospect_lib.aggregation import attribute_values, group_hash
+from prospect_lib.aggregation.fold import attribute_values, group_hash
 from prospect_lib.attributes import prospect_group
-from prospect_lib.audit import audit
-from prospect_lib.drift import drift
-from prospect_lib.sandbox.visitors import simulate
-from prospect_lib.served_rows import read
-from prospect_lib.story import events_of
+from prospect_lib.monitoring.audit import audit
+from prospect_lib.monitoring.drift import drift
+from prospect_lib.monitoring.served_scores import read
+from prospect_lib.sandbox.simulation.visitors import simulate
+from prospect_lib.teaching.story import events_of
 from prospect_lib.training_set import SITE_ANCHORS, attributes_sql, features_sql
 from prospect_lib.warehouse import DuckDBWarehouse
 

@@ -23,13 +23,21 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from prospect_lib.evaluation import CEILING, LOGISTIC, MODEL, PRIOR, RULE, Evaluation, evaluate
-from prospect_lib.extract import extract
-from prospect_lib.metrics import Interval, gain_share, visitor_draws
-from prospect_lib.sandbox import history
-from prospect_lib.splits import Split, honest_split, visitor_fractions
-from prospect_lib.training import Recipe
+from prospect_lib.evaluation.evaluate import (
+    CEILING,
+    LOGISTIC,
+    MODEL,
+    PRIOR,
+    RULE,
+    Evaluation,
+    evaluate,
+)
+from prospect_lib.evaluation.metrics import Interval, gain_share, visitor_draws
+from prospect_lib.model.splits import Split, honest_split, visitor_fractions
+from prospect_lib.model.training import Recipe
+from prospect_lib.sandbox.simulation import history
 from prospect_lib.training_set import SITE_ANCHORS
+from prospect_lib.training_set.extract import extract
 from prospect_lib.warehouse import DuckDBWarehouse
 
 SEEDS, DEMO, LARGE, DAYS = (0, 1, 2), 8_000, 40_000, 60

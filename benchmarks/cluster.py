@@ -48,14 +48,14 @@ def write(folder: Path, count: int) -> None:
 
 def recipe(seed: int = 0) -> Any:
     """What all of them train."""
-    from prospect_lib.training import Recipe
+    from prospect_lib.model.training import Recipe
 
     return Recipe({**Recipe().params, "eta": ETA, "seed": seed}, rounds=ROUNDS)
 
 
 def alone(folder: Path, seed: int) -> tuple[float, int, Any]:
     """Seconds, memory and the model of one process."""
-    from prospect_lib.model import ProspectModel
+    from prospect_lib.model.prospect_model import ProspectModel
 
     start = time.perf_counter()
     model = ProspectModel.fit(folder / "train", recipe=recipe(seed), calibrate=False)
@@ -66,7 +66,7 @@ def clustered(folder: Path) -> tuple[float, int, Any]:
     """The same of two workers; the memory is that of the larger one."""
     from distributed import Client, LocalCluster
 
-    from prospect_lib.distributed import fit_on_cluster
+    from prospect_lib.model.dask import fit_on_cluster
 
     with LocalCluster(
         n_workers=WORKERS, threads_per_worker=1, dashboard_address=":0", scheduler_port=0

@@ -106,7 +106,7 @@ def _coded(values: list[Any], codes: np.ndarray) -> pa.Array:
 
 
 def ours(path: Path) -> pa.Table:
-    from prospect_lib.extract import extract
+    from prospect_lib.training_set.extract import extract
     from prospect_lib.warehouse import DuckDBWarehouse
 
     warehouse = DuckDBWarehouse.over_file(path)
@@ -282,7 +282,7 @@ def contend(name: str, path: Path, kept: Path) -> None:
     if name == "polars":
         import polars  # noqa: F401 - as with the others, importing is not measured
     else:
-        import prospect_lib.extract  # noqa: F401
+        import prospect_lib.training_set.extract  # noqa: F401
     before, start = time.process_time(), time.perf_counter()
     table = CONTENDERS[name](path)
     seconds, cpu = time.perf_counter() - start, time.process_time() - before
@@ -335,9 +335,9 @@ def scene(events: int, contenders: list[str], turns: int, heavy: int = 0) -> dic
 
 def profile(events: int) -> dict[str, float]:
     """Where the compiled statement spends its processor seconds, by kind of operator."""
-    from prospect_lib.anchors import Anchors
     from prospect_lib.attributes import prospect_group
     from prospect_lib.training_set import features_sql
+    from prospect_lib.training_set.anchors import Anchors
 
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
         path, told = Path(folder) / "events.parquet", Path(folder) / "profile.json"

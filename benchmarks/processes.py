@@ -21,11 +21,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from serving import load, our_model, process, rounded, serve_signals
-
-from prospect_lib.processes import Several
-from prospect_lib.server import Options
+from prospect_lib.server.app import Options
+from prospect_lib.server.processes import Several
 from prospect_lib.settings import Settings
+from tests.support.serving import load, our_model, process, rounded, serve_signals
 
 RESULTS = Path(__file__).parent / "results" / "processes.json"
 COUNTS, CLIENTS, TURNS, TICK = (1, 2), 64, 5, os.sysconf("SC_CLK_TCK")

@@ -32,12 +32,12 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
 from sklearn.model_selection import GroupKFold, train_test_split
 
 from prospect_lib.attributes import sample_group
-from prospect_lib.evaluation import MODEL, PRIOR, evaluate
-from prospect_lib.extract import extract
-from prospect_lib.sample import sample_events
+from prospect_lib.evaluation.evaluate import MODEL, PRIOR, evaluate
+from prospect_lib.model.splits import Split, honest_split, random_split
 from prospect_lib.settings import Settings
-from prospect_lib.splits import Split, honest_split, random_split
+from prospect_lib.training_set.extract import extract
 from prospect_lib.warehouse import DuckDBWarehouse
+from prospect_lib.warehouse.sample import sample_events
 
 ORDERS, FOLDS, SEED = 20, 5, 42
 STRICT = ["views_before", "pricing_before", "customers_before"]

@@ -32,7 +32,7 @@ from uuid import uuid4
 
 from prospect_lib import sandbox, signals
 from prospect_lib.attributes import prospect_group, prospect_service
-from prospect_lib.sandbox.enrichment import enrich
+from prospect_lib.sandbox.collector.enrichment import enrich
 from prospect_lib.sandbox.storage import Storage
 from prospect_lib.settings import Settings
 

@@ -29,7 +29,7 @@ SIZES, FILE = (0.1, 1.0, 10.0), 1_000_000
 
 def measure(folder: Path) -> None:
     """Build the training set of the files in a folder; print the figures as a line of JSON."""
-    from prospect_lib.extract import extract_to
+    from prospect_lib.training_set.extract import extract_to
     from prospect_lib.warehouse import DuckDBWarehouse
 
     before, start = time.process_time(), time.perf_counter()
@@ -49,9 +49,9 @@ def measure(folder: Path) -> None:
 
 def shape(events: int = FILE) -> dict[str, object]:
     """The most rows that an operator of the features' statement emits."""
-    from prospect_lib.anchors import Anchors
     from prospect_lib.attributes import prospect_group
     from prospect_lib.training_set import features_sql
+    from prospect_lib.training_set.anchors import Anchors
 
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
         path = Path(folder) / "events.parquet"

@@ -51,11 +51,11 @@ from xgboost import DMatrix, XGBClassifier
 
 from prospect_lib.attributes import prospect_group, prospect_service
 from prospect_lib.features import FEATURES, from_attributes
-from prospect_lib.model import ProspectModel
-from prospect_lib.server import Options, Server, create_app
+from prospect_lib.model.prospect_model import ProspectModel
+from prospect_lib.model.training import Recipe
+from prospect_lib.server.app import Options, Server, create_app
 from prospect_lib.settings import Settings
 from prospect_lib.signals import AttributeReader, Token
-from prospect_lib.training import Recipe
 
 try:
     import shap

@@ -25,9 +25,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fake_signals import TOKEN, FakeSignals
+from tests.support.fake_signals import TOKEN, FakeSignals
 
 RESULTS = Path(__file__).parent / "results" / "soak.json"
 ALLOWED = {200, 400, 401, 403, 404, 405, 413, 415, 422, 503}
@@ -38,14 +38,13 @@ PAGE = resource.getpagesize()
 
 def serve(signals: str, home: Path, port: "multiprocessing.Queue[int]") -> None:
     """The server, with a folder of models, behind waitress."""
-    from synthetic import training_table
-
-    from prospect_lib import profiles
-    from prospect_lib.model import ProspectModel
-    from prospect_lib.server import Server, create_app
+    from prospect_lib.model.prospect_model import ProspectModel
+    from prospect_lib.model.training import Recipe
+    from prospect_lib.server import attribute_cache as profiles
+    from prospect_lib.server.app import Server, create_app
     from prospect_lib.settings import Settings
     from prospect_lib.signals import AttributeReader, Token
-    from prospect_lib.training import Recipe
+    from tests.support.synthetic import training_table
 
     profiles.KEPT = 1000  # visitors remembered: full in a minute, and what grows later leaks
     models = home / "models"
@@ -124,7 +123,7 @@ def change(fake: FakeSignals, home: Path, until: float) -> None:
 def main() -> int:
     """Run, print, write; 1 if something was wrong."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 300.0
-    from serving import WARM
+    from tests.support.serving import WARM
 
     context = multiprocessing.get_context("spawn")
     queue: multiprocessing.Queue[int] = context.Queue()

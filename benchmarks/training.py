@@ -100,8 +100,8 @@ def write(folder: Path, count: int) -> None:
 
 def ours(folder: Path, cache: Path | None) -> tuple[float, np.ndarray]:
     """Seconds to train, and the scores of the test rows."""
-    from prospect_lib.model import ProspectModel
-    from prospect_lib.training import Recipe
+    from prospect_lib.model.prospect_model import ProspectModel
+    from prospect_lib.model.training import Recipe
 
     recipe = Recipe({**Recipe().params, "eta": ETA}, rounds=ROUNDS)
     start = time.perf_counter()

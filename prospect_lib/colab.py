@@ -20,7 +20,7 @@ from prospect_lib.errors import SettingsError
 from prospect_lib.settings import SECRETS, Settings
 
 if TYPE_CHECKING:  # before `prepare` its packages may not be there
-    from prospect_lib.server import Server
+    from prospect_lib.server.app import Server
 
 #: What Colab does not bring, as pinned in requirements.txt.
 LACKING = {
@@ -153,8 +153,8 @@ def open_site(settings: Settings, server: "Server") -> str:
     Raises:
         ServiceError: ngrok does not open its tunnel; the message says what to do.
     """
-    from prospect_lib.sandbox.site import announce
-    from prospect_lib.tunnel import open_tunnel
+    from prospect_lib.sandbox.website.routes import announce
+    from prospect_lib.server.tunnel import open_tunnel
 
     if inside():
         tunnel = open_tunnel(server, settings)

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from leaks import nothing_leaks, watch  # noqa: F401 - fixtures of every test
-from worlds import COMPARED, EXAMPLES
 
 from prospect_lib import sandbox
 from prospect_lib.settings import Settings
+from tests.support.leaks import nothing_leaks, watch  # noqa: F401 - fixtures of every test
+from tests.support.worlds import COMPARED, EXAMPLES
 
 # A shell lets its background jobs ignore Ctrl-C, and nohup the end of the terminal. Programs
 # that tests start inherit that, and would not end as they do for people.

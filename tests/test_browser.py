@@ -22,11 +22,11 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, 
 from snowplow_signals import RuleIntervention
 
 from prospect_lib import sandbox, signals
-from prospect_lib.acting import pusher
 from prospect_lib.attributes import prospect_group, prospect_service
-from prospect_lib.running import Server
-from prospect_lib.sandbox.site import announce
-from prospect_lib.server import Options, create_app
+from prospect_lib.sandbox.website.routes import announce
+from prospect_lib.server.app import Options, create_app
+from prospect_lib.server.interventions import pusher
+from prospect_lib.server.runner import Server
 from prospect_lib.settings import Settings
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-import fake_colab
 import pytest
 
 from prospect_lib import colab
 from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import SettingsError
-from prospect_lib.sandbox import token
-from prospect_lib.sandbox.site import site_config
-from prospect_lib.server import Server, create_app
+from prospect_lib.sandbox.process import token
+from prospect_lib.sandbox.website.routes import site_config
+from prospect_lib.server.app import Server, create_app
 from prospect_lib.settings import SECRETS, Settings
+from tests.support import fake_colab
 
 Printed = pytest.CaptureFixture[str]
 PINS = (Path(__file__).parents[1] / "requirements.txt").read_text().splitlines()

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_colab import enter
 
-from prospect_lib import __main__ as command_line
+from prospect_lib import cli as command_line
 from prospect_lib import doctor
 from prospect_lib.settings import SECRETS, Settings
+from tests.support.fake_colab import enter
 
 PINS = dict(
     line.split(";")[0].strip().split("==")

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from fake_signals import TOKEN, FakeSignals
 from flask import Flask
-from leaks import KNOWN, Watch, found_in
-from serving import PUBLIC, VISITOR, WARM, Rule
 
-from prospect_lib.server import Options, create_app
+from prospect_lib.server.app import Options, create_app
 from prospect_lib.settings import Settings
 from prospect_lib.signals import AttributeReader, Token
+from tests.support.fake_signals import TOKEN, FakeSignals
+from tests.support.leaks import KNOWN, Watch, found_in
+from tests.support.serving import PUBLIC, VISITOR, WARM, Rule
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").rglob("*.ipynb"))
 

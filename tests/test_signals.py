@@ -8,7 +8,6 @@ from typing import Any
 
 import jwt
 import pytest
-from fake_signals import TOKEN, FakeSignals
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -17,6 +16,7 @@ from snowplow_signals import Service, Signals, SignalsSandbox
 from prospect_lib.errors import ServiceError, SettingsError
 from prospect_lib.settings import Settings
 from prospect_lib.signals import AttributeReader, Token, connect, console_token, reader
+from tests.support.fake_signals import TOKEN, FakeSignals
 
 VISITOR = "6f1c1f0e-5b1f-4a0e-9a55-7d5f3f6f9d10"
 ATTRIBUTES = {"num_page_views_l7d": 3, "num_apps_l7d": ["website"], "first_mkt_medium_l30d": None}

@@ -2,19 +2,19 @@
 
 from flask import Flask
 
-from prospect_lib.sandbox import token
-from prospect_lib.sandbox.board_page import pages, remembered
-from prospect_lib.sandbox.bodies import MAX_BODY
-from prospect_lib.sandbox.collector import collector
-from prospect_lib.sandbox.credentials import credentials
+from prospect_lib.sandbox.collector.payloads import MAX_BODY
+from prospect_lib.sandbox.collector.routes import collector
 from prospect_lib.sandbox.micro import micro
-from prospect_lib.sandbox.profiles import Profiles
-from prospect_lib.sandbox.registry import Registry
-from prospect_lib.sandbox.rules import Rules
-from prospect_lib.sandbox.signals_api import api
-from prospect_lib.sandbox.site import site
+from prospect_lib.sandbox.process import token
+from prospect_lib.sandbox.signals_api.credentials import credentials
+from prospect_lib.sandbox.signals_api.profiles import Profiles
+from prospect_lib.sandbox.signals_api.registry import Registry
+from prospect_lib.sandbox.signals_api.routes import api
+from prospect_lib.sandbox.signals_api.rules import Rules
+from prospect_lib.sandbox.signals_api.subscribers import Subscribers
 from prospect_lib.sandbox.storage import Storage
-from prospect_lib.sandbox.subscribers import Subscribers
+from prospect_lib.sandbox.website.board_routes import pages, remembered
+from prospect_lib.sandbox.website.routes import site
 from prospect_lib.settings import Settings
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify, request
 
-from prospect_lib.sandbox.answers import Refusal, json_object
-from prospect_lib.sandbox.credentials import authorised, from_this_machine
-from prospect_lib.sandbox.enrichment import KINDS, SCHEMA, column_name
+from prospect_lib.sandbox.collector.enrichment import KINDS, SCHEMA, column_name
+from prospect_lib.sandbox.signals_api.answers import Refusal, json_object
+from prospect_lib.sandbox.signals_api.credentials import authorised, from_this_machine
 from prospect_lib.sandbox.storage import SHOWN, Storage
 from prospect_lib.sandbox.tail import Row
 

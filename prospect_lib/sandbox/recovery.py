@@ -7,10 +7,10 @@ from typing import Any
 
 import duckdb
 
-from prospect_lib import segments
 from prospect_lib.errors import SettingsError
 from prospect_lib.sandbox.index import Index
 from prospect_lib.sandbox.tail import Tail, stamp
+from prospect_lib.warehouse import segments
 
 NAME = "index.sqlite"
 

@@ -18,11 +18,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from prospect_lib import segments
 from prospect_lib.errors import ServiceError, SettingsError
 from prospect_lib.sandbox.compaction import Compactor
 from prospect_lib.sandbox.recovery import indexed
 from prospect_lib.sandbox.tail import Row, Tail, id_of, read_tail, stamp
+from prospect_lib.warehouse import segments
 
 SEGMENT = 10_000  # events of one log
 REMEMBERED = 500  # visitors whose events are kept ready

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from prospect_lib.segments import log_of
+from prospect_lib.warehouse.segments import log_of
 
 Row = dict[str, Any]
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from prospect_lib import notebooks
+from tools import run_notebooks as notebooks
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -26,7 +26,7 @@ def main(python: str) -> int:
         about = {"argv": argv, "display_name": "Python 3", "language": "python"}
         (kernel / "kernel.json").write_text(json.dumps(about))
         os.environ["JUPYTER_PATH"] = folder
-        os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (HERE, ROOT / "tests", ROOT)))
+        os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (HERE, ROOT)))
         for line in notebooks.run(ROOT / "notebooks", check=True):
             print("differs:", line)
     return 0

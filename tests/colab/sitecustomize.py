@@ -3,7 +3,7 @@
 import sys
 from types import ModuleType
 
-from fake_colab import Output, UserData
+from tests.support.fake_colab import Output, UserData
 
 colab = ModuleType("google.colab")
 colab.userdata, colab.output = UserData({}, set(), page=True), Output()  # type: ignore[attr-defined]

@@ -1,0 +1,148 @@
+"""What an event says: its moment, its properties as text, numbers and typed values.
+
+Functions of one event, a mapping with atomic column names, and of the SDK's property objects.
+The SQL of :mod:`prospect_lib.sql.conditions` mirrors them.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from prospect_lib.errors import DataError
+
+
+def moment(event: Mapping[str, Any]) -> datetime:
+    """When the event happened, in UTC."""
+    value = event.get("derived_tstamp")
+    found = to_moment(value)
+    if found is None:
+        raise DataError(
+            f"event {event.get('event_id')!r}: derived_tstamp is {value!r}, expected a "
+            "datetime or ISO 8601 text."
+        )
+    return found
+
+
+def to_moment(value: Any) -> datetime | None:
+    """A datetime or ISO 8601 text as an aware UTC datetime; ``None`` for anything else."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.strip())
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def column_of(prop: Any) -> str:
+    """The atomic events column that holds a property (Snowplow's loader naming)."""
+    if prop.type == "atomic":
+        return str(prop.name)
+    prefix = "contexts" if prop.type == "entity" else "unstruct_event"
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", f"{prop.vendor}_{prop.name}")
+    return re.sub(r"[^a-z0-9]", "_", f"{prefix}_{name}_{prop.major_version}".lower())
+
+
+def path_of(prop: Any) -> list[str | int]:
+    """The steps into a nested column: ``"$.items[1].id"`` -> ``["items", 1, "id"]``."""
+    steps = re.findall(r"\[(\d+)\]|([^.\[\]]+)", prop.path.removeprefix("$").lstrip("."))
+    found: list[str | int] = [int(index) if index else name for index, name in steps]
+    return [prop.index or 0, *found] if prop.type == "entity" else found
+
+
+def property_text(prop: Any, event: Mapping[str, Any]) -> str | None:
+    """A property of an event as text; ``None`` where the event has none."""
+    if prop.type == "calculated":
+        return _calculated(prop, event)
+    value = event.get(column_of(prop))
+    if prop.type != "atomic":
+        value = _inside(value, path_of(prop))
+    return _date_part(prop.date_part, value) if prop.date_part else to_text(value)
+
+
+def _inside(value: Any, path: Sequence[str | int]) -> Any:
+    if isinstance(value, str):
+        value = json.loads(value)
+    for step in path:
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return value
+
+
+def _date_part(part: str, value: Any) -> str | None:
+    at = to_moment(value)
+    if at is None:
+        return None
+    return {
+        "hour_of_day": str(at.hour),
+        "day_of_week": str(at.isoweekday()),
+        "month_of_year": str(at.month),
+        "active_day": at.date().isoformat(),
+        "active_week": (at - timedelta(days=at.weekday())).date().isoformat(),
+        "active_month": at.date().replace(day=1).isoformat(),
+    }[part]
+
+
+_ARITHMETIC: dict[str, Callable[[list[float]], float]] = {
+    "sum": lambda numbers: sum(numbers),
+    "product": lambda numbers: math.prod(numbers),
+    "min": lambda numbers: min(numbers),
+    "max": lambda numbers: max(numbers),
+}
+
+
+def _calculated(prop: Any, event: Mapping[str, Any]) -> str | None:
+    texts = [property_text(getattr(leaf, "root", leaf), event) for leaf in prop.properties]
+    present = [text for text in texts if text is not None]
+    if prop.operation == "concat":
+        return (prop.separator or "").join(present) if present else None
+    if prop.operation == "coalesce":
+        return present[0] if present else None
+    numbers = [number for text in texts if (number := to_number(text)) is not None]
+    if len(numbers) < len(texts):
+        return None
+    return to_text(_ARITHMETIC[prop.operation](numbers))
+
+
+def to_text(value: Any) -> str | None:
+    """A scalar as SQL and JSON write it; objects and arrays as compact JSON."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    if isinstance(value, bool | dict | list):
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return str(value)
+
+
+def to_number(text: str | None) -> float | None:
+    """The number a text stands for; ``None`` where it stands for none."""
+    try:
+        number = float(text) if text is not None else math.nan
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def typed(kind: str, text: str | None) -> Any:
+    """Text as a value of the attribute type ``kind`` (``string_list`` means its element)."""
+    kind = kind.removesuffix("_list")
+    if text is None or kind in ("string", "dict"):
+        return text
+    if kind == "bool":
+        return {"true": True, "false": False}.get(text.lower())
+    if kind not in ("int32", "int64", "double", "float"):
+        return text
+    number = to_number(text)
+    return whole(number) if kind.startswith("int") and number is not None else number
+
+
+def whole(number: float) -> int:
+    """The nearest integer, halves upwards, as the SQL's ``FLOOR(x + 0.5)`` does."""
+    return math.floor(number + 0.5)

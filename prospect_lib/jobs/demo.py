@@ -1,0 +1,234 @@
+"""The main job, end to end: events, attributes, training set, model, server, a live score."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import requests
+from snowplow_signals import StreamAttributeGroup
+
+from prospect_lib import sandbox, signals
+from prospect_lib.attributes import prospect_group, prospect_service, sample_group
+from prospect_lib.errors import DataError, ModelError, ServiceError
+from prospect_lib.evaluation.evaluate import MODEL
+from prospect_lib.jobs.retrain import CURRENT, Outcome, retrain
+from prospect_lib.model.prospect_model import ProspectModel
+from prospect_lib.sandbox.simulation import history, traffic
+from prospect_lib.sandbox.website.routes import announce
+from prospect_lib.server.app import Server, create_app
+from prospect_lib.settings import Settings
+from prospect_lib.training_set import SITE_ANCHORS
+from prospect_lib.training_set.extract import extract
+from prospect_lib.warehouse import DuckDBWarehouse, open_warehouse
+from prospect_lib.warehouse.sample import sample_events, what_it_lacks
+
+VISITORS, DAYS, SEED = 8000, 60, 0
+Say = Callable[[str], None]
+
+
+@dataclass
+class Demo:
+    """One run; each step says what it did.
+
+    Attributes:
+        settings: where state lives and which ports are used.
+        visitors: how many are simulated, over ``days`` days, from ``seed``.
+        say: where the lines for people go.
+    """
+
+    settings: Settings
+    visitors: int = VISITORS
+    days: int = DAYS
+    seed: int = SEED
+    say: Say = print
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def models(self) -> Path:
+        """The folder of model bundles."""
+        return self.settings.home / "models"
+
+    def prepare(self) -> float:
+        """Everything up to a promoted model; returns its ROC-AUC on visitors not trained on."""
+        self.say(self.settings.describe())
+        local = self.settings.signals_backend == "local"
+        if local:
+            self.write_history()
+            self.say(f"Sandbox: {sandbox.ensure_running(self.settings)}")
+        self.publish()
+        model = self._trained_before() if local else None
+        if model is None:
+            return self._train().found.auc
+        self.say(f"Model {model.version} was trained on this history before.")
+        return float(model.manifest["metrics"][MODEL]["roc_auc"]["value"])
+
+    def _trained_before(self) -> ProspectModel | None:
+        """The promoted model, if it is newer than the history and still fits the attributes."""
+        pointer = self.models / CURRENT
+        written = self.settings.home / "history" / "manifest.json"
+        if not pointer.is_file() or pointer.stat().st_mtime < written.stat().st_mtime:
+            return None
+        try:
+            return ProspectModel.load(self.models / pointer.read_text(encoding="utf-8").strip())
+        except ModelError:
+            return None
+
+    def write_history(self) -> None:
+        """Simulated visitors until last midnight; the same again does nothing."""
+        end = _last_midnight()
+        written = history.write(
+            self.settings.home, visitors=self.visitors, days=self.days, end=end, seed=self.seed
+        )
+        self.say(
+            f"History: {written['events']:,} events of {self.visitors:,} simulated visitors "
+            f"over {self.days} days, until {end:%Y-%m-%d}."
+        )
+
+    def publish(self) -> None:
+        """The attributes and their service, counted from the history's beginning."""
+        client = signals.connect(self.settings)
+        backfilled = prospect_group.model_copy(
+            update={"backfill_since_tstamp": _last_midnight() - timedelta(days=self.days)}
+        )
+        client.publish([backfilled, prospect_service])
+        self.say(
+            f"Published: {prospect_group.name} v{prospect_group.version} "
+            f"({len(prospect_group.attributes)} attributes) and {prospect_service.name}."
+        )
+
+    def _train(self) -> Outcome:
+        warehouse = open_warehouse(self.settings)
+        try:
+            rows = extract(warehouse, anchors=SITE_ANCHORS, truth=self.settings.home / "truth")
+        finally:
+            warehouse.close()
+        found = rows.manifest
+        self.say(
+            f"Training set: {found['rows']:,} moments on the site, {found['positives']:,} "
+            "followed by a form within the hour."
+        )
+        outcome = retrain(
+            rows.table,
+            self.models,
+            promote="always",
+            seed=self.seed,
+            resamples=100,
+            about=found,
+        )
+        self.say(outcome.found.summary())
+        self.say(
+            f"Model {outcome.version} is promoted; its report.html is beside it in the "
+            "models folder of PROSPECT_HOME."
+        )
+        return outcome
+
+    @contextmanager
+    def serving(self) -> Iterator[Server]:
+        """The prediction server, known to the website while it runs."""
+        app = create_app(self.models, signals.reader(self.settings), self.settings)
+        with Server(app, port=self.settings.predict_port) as server:
+            announce(self.settings.home, server.url)
+            try:
+                yield server
+            finally:
+                announce(self.settings.home, None)
+
+
+def once(demo: Demo) -> dict[str, Any]:
+    """The whole job with one scripted visitor; what ``demo --once`` prints last.
+
+    Returns:
+        ``score`` after the visit, ``score_before`` it (both 0..1), median ``latency_ms`` of
+        a score, ``auc`` on visitors not trained on, and ``seconds`` in all.
+    """
+    auc = demo.prepare()
+    with demo.serving() as server:
+        visitor, session = str(uuid4()), str(uuid4())
+        scores = [_score(server.url, visitor)]
+        steps = traffic.scripted_visitor(
+            visitor, session, demo.settings.sandbox_url, start=datetime.now(UTC)
+        )
+        for name, payload in steps:
+            traffic.send(demo.settings.sandbox_url, [traffic.happening_now(payload)])
+            scores.append(_score(server.url, visitor))
+            demo.say(f"  {name:<28} {scores[-1]['score']:.3f}")
+        latencies = sorted(score["latency_ms"] for score in scores)
+    return {
+        "score": scores[-1]["score"],
+        "score_before": scores[0]["score"],
+        "latency_ms": round(latencies[len(latencies) // 2], 2),
+        "auc": round(auc, 4),
+        "seconds": round(time.monotonic() - demo.started, 1),
+    }
+
+
+def watch(demo: Demo) -> None:
+    """The whole job for a person: serves until Ctrl-C."""
+    demo.prepare()
+    with demo.serving() as server:
+        demo.say(
+            f"\nReady after {time.monotonic() - demo.started:.0f} s. Open "
+            f"{demo.settings.sandbox_url} and browse: pricing, customers, a video, the demo form.\n"
+            f"Scores come from {server.url}/predict; they are on the page and in the browser's "
+            f"console every 10 seconds. All visitors: {demo.settings.sandbox_url}/board. "
+            "Ctrl-C stops everything."
+        )
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            demo.say("\nStopped.")
+
+
+def on_file(settings: Settings, data: str, say: Say = print, seed: int = SEED) -> dict[str, Any]:
+    """Train on a file of atomic events (``sample`` or a path) and judge the model honestly."""
+    path = sample_events(settings.home) if data == "sample" else Path(data)
+    group: StreamAttributeGroup = sample_group if data == "sample" else prospect_group
+    warehouse = DuckDBWarehouse.over_file(path)
+    try:
+        if data == "sample":
+            say(what_it_lacks(warehouse))
+        rows = extract(warehouse, group)
+    finally:
+        warehouse.close()
+    say(f"Training set: {rows.manifest['rows']:,} rows, {rows.manifest['positives']:,} positive.")
+    outcome = retrain(
+        rows.table,
+        settings.home / "models-sample",
+        promote="always",
+        group=group,
+        seed=seed,
+        about=rows.manifest,
+    )
+    say(outcome.found.summary())
+    return {
+        "auc": round(outcome.found.auc, 4),
+        **{k: rows.manifest[k] for k in ("rows", "positives")},
+    }
+
+
+def _score(url: str, visitor: str) -> dict[str, Any]:
+    begun = time.perf_counter()
+    answer = requests.post(f"{url}/predict", json={"domain_userid": visitor}, timeout=10)
+    elapsed = (time.perf_counter() - begun) * 1000
+    if answer.status_code != 200:
+        raise ServiceError(f"{url}/predict answered {answer.status_code}: {answer.text[:300]}")
+    return {**answer.json(), "latency_ms": elapsed}
+
+
+def _last_midnight() -> datetime:
+    """The end of the simulated history: a second run on the same day reuses it."""
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def as_line(result: dict[str, Any]) -> str:
+    """The machine-readable last line."""
+    if any(isinstance(value, float) and value != value for value in result.values()):
+        raise DataError(f"a figure is not a number: {result}")
+    return json.dumps(result)

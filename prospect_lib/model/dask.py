@@ -1,0 +1,110 @@
+"""The same model trained on a cluster: ``xgboost.dask`` at a scheduler's address.
+
+Workers each read their part of the Parquet files, so no machine holds all rows. The
+manifest is the same; the figures are the same within noise (the quantile sketches of
+the parts are merged). Needs ``dask`` and ``distributed`` (see requirements.txt), and
+this package on the workers.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+from snowplow_signals import StreamAttributeGroup
+
+from prospect_lib.attributes import prospect_group
+from prospect_lib.errors import DataError, ServiceError
+from prospect_lib.features import features_of
+from prospect_lib.model.calibration import Calibration
+from prospect_lib.model.dataset import labels, refuse_constant, survey
+from prospect_lib.model.encoding import Encoder
+from prospect_lib.model.prospect_model import ProspectModel
+from prospect_lib.model.splits import row_weights
+from prospect_lib.model.training import FALLBACK_ROUNDS, Recipe
+
+
+def fit_on_cluster(
+    rows: Path,
+    address: str,
+    *,
+    group: StreamAttributeGroup = prospect_group,
+    recipe: Recipe | None = None,
+) -> ProspectModel:
+    """Train on a folder of Parquet files that the workers can read, too.
+
+    Args:
+        rows: a training set in at least one Parquet file; a worker reads whole files.
+        address: of the scheduler, such as ``tcp://10.0.0.5:8786``.
+        recipe: ``rounds`` should be set; find them on a sample that fits one machine.
+    Raises:
+        ServiceError: the cluster does not answer, or dask is not installed.
+        DataError: the rows cannot train a model.
+    """
+    features = features_of(group)
+    recipe = recipe or Recipe(rounds=FALLBACK_ROUNDS)
+    rounds = recipe.rounds or FALLBACK_ROUNDS
+    found = survey(rows, features)
+    refuse_constant(found)
+    encoder = Encoder.fit(found.categories, features, recipe.never_lower)
+    with _client(address) as client, client.as_current():
+        params = recipe.booster_params(encoder, found.rows)
+        booster = _train(client, _files(rows), encoder, params, rounds)
+    return ProspectModel.assemble(booster, encoder, Calibration(), features, group, recipe, found)
+
+
+def _client(address: str) -> Any:
+    """A client of the cluster; it is a context manager that closes itself."""
+    client = _optional("distributed").Client
+    try:
+        return client(address, timeout="10s", set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ServiceError(
+            f"no cluster answers at {address!r}: {error}. Start one with `dask scheduler` and "
+            "`dask worker`, and give its tcp:// address."
+        ) from error
+
+
+def _optional(name: str) -> Any:
+    """A module of dask, which only this way of training needs."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ServiceError(
+            f"training on a cluster needs {name}: pip install dask distributed."
+        ) from error
+
+
+def _files(rows: Path) -> list[str]:
+    files = list(ds.dataset(rows, format="parquet").files)
+    if not files:
+        raise DataError(f"{rows}: no Parquet files. Write the training set there first.")
+    return sorted(files)
+
+
+def _train(
+    client: Any, files: list[str], encoder: Encoder, params: dict[str, Any], rounds: int
+) -> Any:
+    da, dxgb = _optional("dask.array"), _optional("xgboost.dask")
+    parts = [_optional("dask").delayed(_part)(file, encoder, pure=True) for file in files]
+    width = len(encoder.names) + 2
+    blocks = [da.from_delayed(part, (np.nan, width), np.float32) for part in parts]
+    values = da.concatenate(blocks, allow_unknown_chunksizes=True)
+    matrix = dxgb.DaskQuantileDMatrix(
+        client,
+        values[:, 2:],
+        label=values[:, 0],
+        weight=values[:, 1],
+        feature_names=encoder.names,
+        feature_types=encoder.types,
+    )
+    return dxgb.train(client, params, matrix, rounds)["booster"]
+
+
+def _part(file: str, encoder: Encoder) -> Any:
+    """Label, weight and features of one file, on a worker."""
+    table: pa.Table = ds.dataset(file, format="parquet").to_table()
+    aside = np.column_stack([labels(table), row_weights(table)]).astype(np.float32)
+    return np.hstack([aside, encoder.matrix(table)])

@@ -1,0 +1,78 @@
+"""A small search for better parameters: a fixed number of tries, the seconds as a lid.
+
+Tries are drawn at random (seeded) and judged by log loss on visitors left out, which
+is what calibrated decisions need; so class weights win only where they help that.
+The defaults are the first try, and stay unless something beats them beyond noise.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from sklearn.model_selection import ParameterSampler
+from tqdm.auto import tqdm
+
+from prospect_lib.features import Feature
+from prospect_lib.model.calibration import row_loss
+from prospect_lib.model.dataset import labels, survey
+from prospect_lib.model.encoding import Encoder
+from prospect_lib.model.splits import row_weights
+from prospect_lib.model.training import Recipe, best_rounds, out_of_fold
+
+SPACE: Mapping[str, Sequence[float]] = {
+    "max_depth": (2, 3, 4, 5, 6),
+    "eta": (0.03, 0.05, 0.1),
+    "min_child_weight": (1, 5, 20, 50),
+    "lambda": (0.5, 2.0, 10.0),
+    "subsample": (0.6, 0.8, 1.0),
+    "colsample_bytree": (0.5, 0.8, 1.0),
+    "scale_pos_weight": (1.0, 1.0, 3.0),
+}
+
+
+def search(
+    table: pa.Table,
+    features: Sequence[Feature],
+    *,
+    recipe: Recipe | None = None,
+    tries: int = 20,
+    seconds: float = 120.0,
+    progress: bool = True,
+) -> tuple[Recipe, list[dict[str, Any]]]:
+    """The best recipe found, with its rounds, and every try with its log loss.
+
+    The same table and recipe give the same answer as long as ``seconds`` suffice.
+
+    Args:
+        table: training rows only.
+        recipe: where to start, and the seed of the draws.
+    """
+    start = recipe or Recipe()
+    found = survey(table, features)
+    encoder = Encoder.fit(found.categories, features, start.never_lower)
+    _, visitor = np.unique(table["domain_userid"].to_numpy(), return_inverse=True)
+    label, weight = labels(table), row_weights(table)
+    draws = ParameterSampler(dict(SPACE), tries - 1, random_state=start.seed) if tries > 1 else []
+    log: list[dict[str, Any]] = []
+    best, best_loss = start, np.empty(0)
+    deadline = time.monotonic() + seconds
+    bar = tqdm([start, *(replace(start, params=draw) for draw in draws)], disable=not progress)
+    for candidate in bar:
+        if log and time.monotonic() > deadline:
+            break
+        rounds = best_rounds(table, encoder, candidate, found)
+        raw = out_of_fold(table, encoder, candidate, rounds)
+        loss = np.bincount(visitor, weight * row_loss(label, raw)).astype(np.float64)
+        log.append({**candidate.params, "rounds": rounds, "log_loss": loss.sum() / weight.sum()})
+        if len(best_loss) == 0 or _beats(best_loss - loss):
+            best, best_loss = replace(candidate, rounds=rounds), loss
+        bar.set_postfix(log_loss=f"{best_loss.sum() / weight.sum():.4f}")
+    return best, log
+
+
+def _beats(gain: Any) -> bool:
+    """Whether the summed gain over visitors is more than its standard error."""
+    return bool(gain.sum() > np.sqrt(len(gain)) * gain.std())

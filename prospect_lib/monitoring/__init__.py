@@ -1,0 +1,1 @@
+"""Served scores compared with the warehouse, with outcomes and with training data."""

@@ -1,0 +1,295 @@
+"""The pictures of notebooks and reports: splits, metrics, decisions, comparisons.
+
+Each function gives a ``Picture``: the last line of a notebook cell shows it,
+``savefig`` writes it, and ``png()`` is the file's content.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from prospect_lib.evaluation.evaluate import CEILING, LOGISTIC, MODEL, PRIOR, RULE, Evaluation
+from prospect_lib.evaluation.metrics import LOSSES, Interval
+from prospect_lib.evaluation.threshold import Threshold, gains
+from prospect_lib.model.splits import Floats, Mask, Split
+from prospect_lib.plots.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PALE,
+    RED,
+    Picture,
+    dates,
+    percent,
+    picture,
+)
+
+_LOOK: dict[str, Any] = {
+    MODEL: {"color": BLUE, "lw": 2.4},
+    RULE: {"color": ORANGE, "lw": 1.6},
+    LOGISTIC: {"color": GREEN, "lw": 1.6},
+    CEILING: {"color": INK, "lw": 1.4, "ls": "--"},
+    PRIOR: {"color": GREY, "lw": 1.4, "ls": ":"},
+}
+
+
+def split_bands(splits: Sequence[Split]) -> Picture:
+    """Which visitors are trained on and tested on, when; one pair of lanes a split."""
+    with picture(height=1.2 + 0.8 * len(splits)) as (figure, axes):
+        for row, split in enumerate(splits):
+            _bands(axes, split, y=-2.4 * row)
+        axes.set_yticks(
+            [y for row in range(len(splits)) for y in (-2.4 * row, -2.4 * row - 1)],
+            ["trained on", "held out or new"] * len(splits),
+        )
+        axes.set(
+            title="Test later, on visitors the model has not seen", xlabel="time of the row (UTC)"
+        )
+        axes.grid(visible=False)
+        dates(axes)
+    return figure
+
+
+def _bands(axes: Any, split: Split, y: float) -> None:
+    assert split.cut is not None, "a split of rows at random has no bands"
+    (first, known), (_, last) = _period(split.train), _period(split.test)
+    gap = split.cut - split.horizon
+    for lane, start, end, colour in (
+        (y, first, known, BLUE),
+        (y, split.cut, last, PALE),
+        (y - 1, first, gap, PALE),
+        (y - 1, split.cut, last, ORANGE),
+    ):
+        axes.barh(lane, end - start, left=start, height=0.8, color=colour)
+    near_cut: Any = {
+        "xytext": (-6, 0),
+        "textcoords": "offset points",
+        "ha": "right",
+        "va": "center",
+    }
+    axes.annotate(f"train: {split.train.num_rows:,} rows", (gap, y), color="white", **near_cut)
+    axes.annotate(f"test: {split.test.num_rows:,} rows →", (gap, y - 1), **near_cut)
+    axes.plot([split.cut, split.cut], [y - 1.5, y + 0.5], color=RED, lw=2)
+    hours = split.horizon.total_seconds() / 3600
+    axes.annotate(
+        f"gap {hours:g} h",
+        (split.cut, y + 0.45),
+        (3, 2),
+        textcoords="offset points",
+        color=RED,
+        fontsize=8,
+    )
+
+
+def reliability(found: Evaluation) -> Picture:
+    """Does 10% mean 10%? Observed rate against predicted, in bins of equal weight."""
+    bins = found.rows[MODEL].reliability()
+    error = found.metrics[MODEL]["calibration_error"]
+    with picture(4.6, 4.4) as (figure, axes):
+        top = 1.1 * max(max(b["score"], b["rate"]) for b in bins)
+        axes.plot([0, top], [0, top], color=GREY, ls=":", label="perfect")
+        x, y = ([b[key] for b in bins] for key in ("score", "rate"))
+        axes.plot(x, y, "o-", color=BLUE, label="a tenth of the moments each")
+        axes.set(
+            title=f"Calibration error {error.value:.3f}",
+            xlabel="mean predicted probability",
+            ylabel="share that converted",
+            xlim=(0, top),
+            ylim=(0, top),
+        )
+        axes.legend(loc="upper left")
+        axes.locator_params(nbins=5)
+        percent(axes.xaxis, axes.yaxis)
+    return figure
+
+
+def curves(found: Evaluation) -> Picture:
+    """Precision against recall, and the ROC curve, of the model and its baselines."""
+    readable = {"fontsize": 8, "labelspacing": 0.3}
+    with picture(ncols=2) as (figure, (left, right)):
+        for name, rows in found.rows.items():
+            hits, misses = rows.caught()
+            metrics, look = rows.metrics(), _LOOK[name]
+            recall = hits / hits[-1]
+            shown = _enough(hits + misses)
+            left.plot(
+                recall[shown],
+                (hits / (hits + misses))[shown],
+                label=f"{name} {metrics['pr_auc']:.2f}",
+                **look,
+            )
+            right.plot(
+                np.append(0, misses / misses[-1]),
+                np.append(0, recall),
+                label=f"{name} {metrics['roc_auc']:.2f}",
+                **look,
+            )
+        left.set(title="Precision and recall", xlabel="recall", ylabel="precision", ylim=(0, 1.55))
+        left.set_yticks(np.linspace(0, 1, 6))  # the legend has the room above
+        right.set(title="ROC", xlabel="false positive rate", ylabel="true positive rate")
+        left.legend(title="area under the curve", title_fontsize=8, loc="upper right", **readable)
+        right.legend(loc="lower right", **readable)
+        percent(left.xaxis, left.yaxis, right.xaxis, right.yaxis)
+    return figure
+
+
+def lift(found: Evaluation) -> Picture:
+    """What a team gets that can call only the top few."""
+    rows = found.rows[MODEL]
+    hits, misses = rows.caught()
+    share = (hits + misses) / (hits + misses)[-1]
+    base = hits[-1] / (hits[-1] + misses[-1])
+    with picture(ncols=2) as (figure, (left, right)):
+        left.plot(np.append(0, share), np.append(0, hits / hits[-1]), **_LOOK[MODEL])
+        left.plot([0, 1], [0, 1], **_LOOK[PRIOR])
+        left.set(title="Conversions reached", ylabel="share of all conversions")
+        kept = _enough(hits + misses)
+        right.plot(share[kept], (hits / (hits + misses))[kept], **_LOOK[MODEL])
+        right.axhline(base, **_LOOK[PRIOR])
+        right.annotate(
+            f"everyone: {base:.1%}",
+            (0, base),
+            (0, -11),
+            textcoords="offset points",
+            color=GREY,
+        )
+        right.set(title="Precision among them", ylabel="share that converts", ylim=(0, None))
+        for axes in (left, right):
+            axes.set_xlabel("share of moments acted on, best first")
+            percent(axes.xaxis, axes.yaxis)
+    return figure
+
+
+def threshold(found: Evaluation, chosen: Threshold) -> Picture:
+    """Gain, precision and recall of acting from each score on, and the chosen score."""
+    scores, gain = gains(found.rows[MODEL], chosen.value, chosen.cost)
+    hits, misses = found.rows[MODEL].caught()
+    with picture(ncols=2) as (figure, (left, right)):
+        left.plot(scores, gain, **_LOOK[MODEL])
+        left.axhline(0, color=GREY, lw=0.8)
+        left.set(
+            title="Gain per 1,000 moments",
+            ylabel=f"a hit {chosen.value:g}, a miss −{chosen.cost:g}",
+        )
+        shown = _enough(hits + misses)
+        right.plot(
+            scores[shown], (hits / (hits + misses))[shown], color=BLUE, lw=2, label="precision"
+        )
+        right.plot(scores, hits / hits[-1], color=ORANGE, lw=2, label="recall")
+        right.set(title=f"{chosen.per_day:.1f} visitors a day", ylabel="share", ylim=(0, 1))
+        right.legend()
+        for axes in (left, right):
+            axes.axvline(chosen.score, color=RED, lw=1.6)
+            axes.set_xlabel("act from this score on")
+        left.annotate(
+            f"{chosen.score:.3f}",
+            (chosen.score, 0),
+            (4, 4),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            color=RED,
+        )
+        percent(right.yaxis)
+    return figure
+
+
+def side_by_side(found: Mapping[str, Evaluation]) -> Picture:
+    """The same model judged in several ways, such as on random rows and honestly.
+
+    Example: ``side_by_side({"random rows": a, "later, new visitors": b})``
+    """
+    shown = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "brier_skill": "Brier skill"}
+    with picture(height=1.3 + 0.45 * len(found), ncols=len(shown), sharey=True) as (figure, panels):
+        for axes, (metric, title) in zip(panels, shown.items(), strict=True):
+            for row, (_, evaluation) in enumerate(found.items()):
+                colour = BLUE if evaluation.about["shared_visitors"] == 0 else RED
+                _dot(axes, row, evaluation.metrics[MODEL][metric], colour)
+            axes.set(title=title, ylim=(len(found) - 0.5, -0.5))
+            axes.margins(x=0.25)
+        shares = [e.about["shared_visitors"] / e.about["test_visitors"] for e in found.values()]
+        names = [f"{n}\n{s:.0%} seen in training" for n, s in zip(found, shares, strict=True)]
+        panels[0].set_yticks(range(len(found)), names)
+    return figure
+
+
+def forward(found: Sequence[Evaluation], metric: str = "roc_auc") -> Picture:
+    """A metric of the model on each of several forward splits, and the baselines'."""
+    with picture(height=3.2) as (figure, axes):
+        for name in (MODEL, LOGISTIC, RULE):
+            shift = {MODEL: 0.0, LOGISTIC: 0.12, RULE: 0.24}[name]
+            rows = [
+                (i + shift, e.metrics[name][metric])
+                for i, e in enumerate(found)
+                if name in e.metrics
+            ]
+            for place, interval in rows:
+                axes.plot([place] * 2, [interval.low, interval.high], color=_LOOK[name]["color"])
+            axes.plot(
+                [p for p, _ in rows],
+                [i.value for _, i in rows],
+                "o",
+                color=_LOOK[name]["color"],
+                label=name,
+            )
+        cuts = [datetime.fromisoformat(e.about["cut"]).strftime("from %d %b") for e in found]
+        axes.set_xticks(range(len(found)), cuts)
+        axes.set(
+            title="The same recipe, week after week", xlabel="test period", ylabel=_title(metric)
+        )
+        axes.legend(ncols=3, loc="best")
+    return figure
+
+
+def challenge(differences: Mapping[str, Interval]) -> Picture:
+    """Challenger minus champion in each metric, turned so that right is better."""
+    with picture(height=1.2 + 0.42 * len(differences)) as (figure, axes):
+        for row, (metric, interval) in enumerate(differences.items()):
+            sign = -1 if metric in LOSSES else 1
+            ends = sorted((sign * interval.low, sign * interval.high))
+            sure = GREEN if ends[0] > 0 else RED if ends[1] < 0 else GREY
+            _dot(axes, row, Interval(sign * interval.value, *ends), sure)
+        axes.axvline(0, color=INK, lw=1)
+        axes.set_yticks(range(len(differences)), [_title(metric) for metric in differences])
+        axes.set(
+            title="Challenger against champion, same unseen period",
+            xlabel="← worse    difference, 95% interval over visitors    better →",
+            ylim=(len(differences) - 0.5, -0.5),
+        )
+        axes.margins(x=0.2)
+    return figure
+
+
+def _enough(caught: Floats) -> Mask:
+    """Where precision rests on at least 1% of the rows; less is noise to the eye."""
+    found: Mask = caught >= 0.01 * caught[-1]
+    return found
+
+
+def _dot(axes: Any, row: int, interval: Interval, colour: str) -> None:
+    axes.plot([interval.low, interval.high], [row, row], color=colour, lw=2.4, alpha=0.45)
+    axes.plot(interval.value, row, "o", color=colour, ms=7)
+    axes.annotate(
+        f"{interval.value:.3f}",
+        (interval.value, row),
+        (0, 7),
+        textcoords="offset points",
+        ha="center",
+        fontsize=8,
+        color=INK,
+    )
+
+
+def _title(metric: str) -> str:
+    names = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "brier": "Brier score"}
+    return names.get(metric, metric.replace("_", " "))
+
+
+def _period(table: pa.Table) -> tuple[datetime, datetime]:
+    ends = pc.min_max(table["anchor_ts"]).as_py()
+    return ends["min"], ends["max"]

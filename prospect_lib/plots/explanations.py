@@ -1,0 +1,225 @@
+"""Pictures of why: the whole model, one prospect, and one visitor's story in time.
+
+Explanations are XGBoost's own TreeSHAP values in log-odds: right of zero a feature
+raised the score. Features of one attribute can be added up, because log-odds add.
+"""
+
+from bisect import bisect
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from prospect_lib.model.calibration import sigmoid
+from prospect_lib.model.encoding import ABSENT, Column
+from prospect_lib.model.prospect_model import OTHERS, ProspectModel, Score
+from prospect_lib.model.splits import Floats
+from prospect_lib.plots.style import BLUE, GREY, INK, ORANGE, RED, SKY, Picture, dates, picture
+
+_ROWS = 1500  # more dots than this hide one another
+
+
+def by_attribute(model: ProspectModel, table: pa.Table) -> dict[str, Floats]:
+    """Log-odds of each attribute for every row: its features' contributions added up."""
+    shares = model.contributions(table)
+    found: dict[str, Floats] = {}
+    for position, column in enumerate(model.encoder.columns):
+        name = column.attribute or column.name
+        found[name] = found.get(name, 0.0) + shares[:, position]
+    return found
+
+
+def importance(model: ProspectModel, table: pa.Table, *, top: int = 10) -> Picture:
+    """What moves scores: mean size of each feature's push, and every prospect's own.
+
+    A dot is a prospect, dark where the feature's value is high, pale where it is low,
+    grey where it is missing or a category.
+    """
+    rows = table.take(np.linspace(0, table.num_rows - 1, min(_ROWS, table.num_rows)).astype(int))
+    shares, values = model.contributions(rows)[:, :-1], model.encoder.matrix(rows)
+    order = np.argsort(-np.abs(shares).mean(axis=0))[:top]
+    with picture(8.2, 0.9 + 0.36 * len(order), ncols=2, sharey=True) as (figure, (left, right)):
+        left.barh(range(len(order)), np.abs(shares).mean(axis=0)[order], color=BLUE)
+        left.set_yticks(range(len(order)), [model.encoder.names[i] for i in order])
+        left.set(
+            title="How much it matters", xlabel="mean |log-odds|", ylim=(len(order) - 0.5, -0.5)
+        )
+        for row, i in enumerate(order):
+            right.scatter(
+                shares[:, i],
+                row + _spread(shares[:, i]),
+                c=_shades(values[:, i], model.encoder.columns[i]),
+                s=5,
+                linewidths=0,
+                rasterized=True,
+            )
+        right.axvline(0, color=INK, lw=0.8)
+        right.set(title="Which way, for whom", xlabel="log-odds (pale low, dark high, grey none)")
+    return figure
+
+
+def waterfall(score: Score) -> Picture:
+    """One prospect's reasons, from the average visitor's log-odds to this score."""
+    steps = list(score.explanations.items())
+    starts = score.bias + np.cumsum([0.0, *(push for _, push in steps)])
+    with picture(height=1.3 + 0.42 * len(steps)) as (figure, axes):
+        for row, ((_, push), start) in enumerate(zip(steps, starts, strict=False)):
+            axes.barh(row, push, left=start, height=0.62, color=BLUE if push > 0 else ORANGE)
+            axes.annotate(
+                f"{push:+.2f}",
+                (max(start, start + push), row),
+                (4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8.5,
+            )
+            axes.plot([start + push] * 2, [row - 0.31, row + 1.31], color=GREY, lw=0.8)
+        axes.set_yticks(range(len(steps)), [_reason(name, score) for name, _ in steps])
+        axes.axvline(score.bias, color=GREY, ls=":")
+        axes.set(
+            title=f"Score {score.score:.1%}",
+            xlabel=f"log-odds, from {score.bias:.2f} (before any reason) to {score.margin:.2f}",
+            ylim=(len(steps) - 0.3, -0.6),
+        )
+        axes.use_sticky_edges = False
+        axes.margins(x=0.1)
+        top = axes.secondary_xaxis("top", functions=(lambda x: x, lambda x: x))
+        ticks = axes.get_xticks()
+        top.set_xticks(ticks, [f"{p:.1%}" for p in sigmoid(ticks)])
+        top.set_xlabel("as a probability, before calibration", fontsize=8.5, color=GREY)
+        top.tick_params(labelsize=8, colors=GREY)
+    return figure
+
+
+def timeline(
+    events: Iterable[Mapping[str, Any]],
+    anchor: datetime,
+    *,
+    window: timedelta = timedelta(days=7),
+    horizon: timedelta = timedelta(hours=1),
+    goal: str = "submit_form",
+) -> Picture:
+    """One visitor's events around an anchor: what a feature sees and what the label asks.
+
+    Args:
+        events: atomic events of one visitor, with ``derived_tstamp`` and ``event_name``.
+        anchor: the moment that is scored, aware.
+        window: how far a feature looks back; the horizon is drawn wider than it is
+            where it would not be visible otherwise.
+    """
+    rows = sorted(events, key=lambda event: event["derived_tstamp"])
+    names = list(dict.fromkeys(row["event_name"] for row in rows))
+    drawn = max(horizon, window / 25)
+    with picture(height=1.5 + 0.4 * len(names)) as (figure, axes):
+        axes.axvspan(
+            anchor - window, anchor, color=SKY, alpha=0.3, lw=0, label=f"window, {_length(window)}"
+        )
+        axes.axvspan(
+            anchor,
+            anchor + drawn,
+            color=ORANGE,
+            alpha=0.35,
+            lw=0,
+            label=f"label, {_length(horizon)}",
+        )
+        axes.axvline(anchor, color=RED, lw=1.8, label="anchor: the moment scored")
+        for row in rows:
+            inside = anchor - window <= row["derived_tstamp"] <= anchor
+            hit = row["event_name"] == goal and anchor < row["derived_tstamp"] <= anchor + horizon
+            axes.plot(
+                row["derived_tstamp"],
+                names.index(row["event_name"]),
+                "*" if hit else "o",
+                ms=13 if hit else 6,
+                color=RED if hit else BLUE if inside else GREY,
+            )
+        converts = any(
+            row["event_name"] == goal and anchor < row["derived_tstamp"] <= anchor + horizon
+            for row in rows
+        )
+        axes.set_yticks(range(len(names)), names)
+        axes.set(
+            title=f"Label {'yes' if converts else 'no'}: {goal} within {_length(horizon)}",
+            xlabel="time (UTC)",
+            ylim=(len(names) - 0.5, -0.5),
+        )
+        figure.legend(loc="outside lower center", ncols=3)
+        dates(axes)
+    return figure
+
+
+def running_total(
+    moments: Sequence[datetime], anchor: datetime, *, window: timedelta = timedelta(days=7)
+) -> Picture:
+    """Why a count over a window is a difference: the total now, less the total a window ago.
+
+    Args:
+        moments: aware, when the counted events happened.
+        anchor: the moment asked about, aware.
+    """
+    ordered = sorted(moments)
+    start = anchor - window
+    before, now = (bisect(ordered, at) for at in (start - timedelta(microseconds=1), anchor))
+    with picture(height=3.3) as (figure, axes):
+        axes.step(
+            [ordered[0] - window / 14, *ordered, anchor + window / 14],
+            [0, *range(1, len(ordered) + 1), len(ordered)],
+            where="post",
+            color=BLUE,
+            lw=1.8,
+            label="running total",
+        )
+        axes.axvspan(start, anchor, color=SKY, alpha=0.3, lw=0, label=f"window, {_length(window)}")
+        for at, total, name in ((start, before, "before"), (anchor, now, "now")):
+            axes.plot([at], [total], "o", color=RED, ms=7)
+            axes.annotate(f"{name}: {total}", (at, total), (-8, 6), ha="right", color=RED,
+                          textcoords="offset points", fontsize=10)  # fmt: skip
+        axes.set(
+            title=f"{now} now less {before} before: {now - before} within {_length(window)}",
+            xlabel="time (UTC)",
+            ylabel="events so far",
+            ylim=(-0.4, len(ordered) + 1.2),
+        )
+        axes.legend(loc="lower right")
+        dates(axes)
+    return figure
+
+
+def _spread(shares: Floats) -> Floats:
+    """Heights that pile up dots of similar value, within a third of a row."""
+    cells = np.round((shares - shares.min()) / (np.ptp(shares) + 1e-9) * 60).astype(int)
+    heights = np.zeros(len(shares))
+    for cell in np.unique(cells):
+        mine = np.flatnonzero(cells == cell)
+        heights[mine] = (np.arange(len(mine)) - (len(mine) - 1) / 2) * (-1.0) ** np.arange(
+            len(mine)
+        )
+    spread: Floats = heights / max(np.abs(heights).max(), 1.0) * 0.36
+    return spread
+
+
+def _shades(values: Any, column: Column) -> Any:
+    if column.kind == "category":
+        return GREY
+    missing = values == ABSENT
+    ranks = np.searchsorted(np.unique(values[~missing]), values) / max(len(np.unique(values)), 2)
+    pale, dark = (
+        np.array([int(c[i : i + 2], 16) for i in (1, 3, 5)]) / 255 for c in ("#9FD0EE", "#08306B")
+    )
+    shades = pale + np.clip(ranks, 0, 1)[:, None] * (dark - pale)
+    shades[missing] = 0.72
+    return shades
+
+
+def _reason(name: str, score: Score) -> str:
+    if name == OTHERS:
+        return "all other features"
+    value = score.features[name]
+    return f"{name} = {'none' if value is None else value}"
+
+
+def _length(span: timedelta) -> str:
+    hours = span.total_seconds() / 3600
+    return f"{hours:g} h" if hours < 48 else f"{hours / 24:g} days"

@@ -1,0 +1,105 @@
+"""``audit.html``: what was served, what came of it and who comes now, as one offline page."""
+
+import pandas as pd
+
+from prospect_lib.monitoring.audit import EXPECTED, KINDS, AuditReport
+from prospect_lib.monitoring.backfill import Backfill
+from prospect_lib.monitoring.drift import DriftReport, drift_picture
+from prospect_lib.monitoring.outcomes import Outcomes, live_calibration
+from prospect_lib.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, Picture, picture
+from prospect_lib.reports.model_report import PAGE, image, section, table, text
+
+_COLOURS = dict(zip(KINDS, (SKY, BLUE, ORANGE, GREEN, PURPLE, RED), strict=True))
+_SEGMENT = "latest_device_class"
+
+
+def mismatches_picture(report: AuditReport) -> Picture:
+    """Each attribute's share of values that differ, by cause."""
+    found = report.attributes[report.attributes["mismatches"] > 0][::-1]
+    with picture(height=1.5 + 0.28 * max(len(found), 1)) as (figure, axes):
+        start = found["mismatches"] * 0.0
+        for kind, colour in _COLOURS.items():
+            share = found[kind] / report.scores
+            if share.any():
+                axes.barh(found.index, share, left=start, color=colour, height=0.6, label=kind)
+            start = start + share
+        axes.set(title="Served, but not what training sees", xlabel="share of scores")
+        axes.grid(visible=False, axis="y")
+        if found.empty:
+            axes.set(xlim=(0, 1), ylim=(0, 1), yticks=[])
+            axes.text(0.5, 0.5, "nothing differs", ha="center", va="center", color=GREY)
+        else:
+            figure.legend(loc="outside lower center", ncols=len(_COLOURS))
+    return figure
+
+
+def audit_html(
+    report: AuditReport,
+    outcomes: Outcomes | None = None,
+    drift: DriftReport | None = None,
+    backfill: Backfill | None = None,
+) -> str:
+    """The whole page; parts that are not known yet say so."""
+    window = f"{report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M} UTC"
+    body = [
+        text(f"Served scores from {window}. {report.summary()}"),
+        _values(report),
+        _outcomes(outcomes),
+        _drift(drift),
+    ]
+    if backfill is not None:
+        body.append(section("Histories that Signals did not know", text(backfill.summary())))
+    return PAGE.format(title="Audit of served scores", body="\n".join(body))
+
+
+def _values(report: AuditReport) -> str:
+    kinds = [
+        [kind, f"{count:,}", "expected, in small numbers" if kind in EXPECTED else "", KINDS[kind]]
+        for kind, count in report.kinds.items()
+        if count
+    ]
+    found = report.attributes[report.attributes["mismatches"] > 0]
+    rows = [
+        [str(n), f"{row['mismatches']:,.0f}", f"{row['rate']:.2%}"] for n, row in found.iterrows()
+    ]
+    examples = [[str(value) for value in row] for row in report.examples.itertuples(index=False)]
+    parts = [image(mismatches_picture(report)), *(text(line) for line in report.findings)]
+    if kinds:
+        parts += [
+            table(["cause", "scores", "", "what to do"], kinds),
+            table(["attribute", "values that differ", "share"], rows),
+            text("Examples:"),
+            table(list(report.examples.columns), examples),
+        ]
+    return section("Are they what training sees?", *parts)
+
+
+def _outcomes(found: Outcomes | None) -> str:
+    title = "Did they come true?"
+    if found is None:
+        return section(title, text("Not known yet: the hour after the scores has not passed."))
+    days = found.by("day")
+    tables = [_by(days, "day")]
+    if _SEGMENT in found.rows:
+        tables.append(_by(found.by(_SEGMENT), "device"))
+    return section(title, image(live_calibration(found)), text(found.summary()), *tables)
+
+
+def _by(found: pd.DataFrame, name: str) -> str:
+    rows = [
+        [
+            str(index), f"{row.scores:,.0f}", f"{row.goals:,.0f}", f"{row.promised:.2%}",
+            f"{row.came:.2%}", f"{row.acted:,.0f}",
+            "" if pd.isna(row.precision) else f"{row.precision:.1%}",
+        ]
+        for index, row in found.iterrows()
+    ]  # fmt: skip
+    return table([name, "scores", "goals", "promised", "came", "acted on", "precision"], rows)
+
+
+def _drift(found: DriftReport | None) -> str:
+    title = "Who comes now?"
+    if found is None:
+        return section(title, text("Not compared: no promoted model knows its training rows."))
+    lines = [text(line) for line in found.advice()]
+    return section(title, image(drift_picture(found)), text(found.summary()), *lines)

@@ -1,0 +1,1 @@
+"""The collector: from a tracker's request to a row of atomic events."""

@@ -1,0 +1,248 @@
+"""From what a tracker sends to a row of atomic events, as Snowplow's pipeline does it.
+
+Protocol: https://docs.snowplow.io/docs/events/going-deeper/http-protocol/ (fields ``e``,
+``eid``, ``dtm`` ...); rows: https://docs.snowplow.io/docs/fundamentals/canonical-event/.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from math import isfinite
+from typing import Any
+from uuid import UUID
+
+from prospect_lib.sandbox.collector.addresses import of_page
+from prospect_lib.sandbox.collector.payloads import (
+    BadPayloadError,
+    readable,
+    whole_number,
+    whole_text,
+)
+from prospect_lib.sandbox.tail import Row, stamp
+
+SNOWPLOW = "com.snowplowanalytics.snowplow"
+KINDS = {
+    "pv": ("page_view", SNOWPLOW, "page_view"),
+    "pp": ("page_ping", SNOWPLOW, "page_ping"),
+    "se": ("struct", "com.google.analytics", "event"),
+    "ue": ("unstruct", "", ""),
+}
+TEXTS = {
+    "p": "platform", "aid": "app_id", "tna": "name_tracker", "tv": "v_tracker", "uid": "user_id",
+    "duid": "domain_userid", "sid": "domain_sessionid", "page": "page_title", "url": "page_url",
+    "refr": "page_referrer", "se_ca": "se_category", "se_ac": "se_action", "se_la": "se_label",
+    "se_pr": "se_property", "cd": "br_colordepth",
+    "tnuid": "network_userid", "lang": "br_lang", "tz": "os_timezone", "cs": "doc_charset",
+}  # fmt: skip
+NUMBERS = {
+    "vid": "domain_sessionidx", "pp_mix": "pp_xoffset_min", "pp_max": "pp_xoffset_max",
+    "pp_miy": "pp_yoffset_min", "pp_may": "pp_yoffset_max",
+}  # fmt: skip
+SIZES = {
+    "res": ("dvce_screenwidth", "dvce_screenheight"),
+    "vp": ("br_viewwidth", "br_viewheight"),
+    "ds": ("doc_width", "doc_height"),
+}
+SCHEMA = re.compile(  # lengths as no registry exceeds them: the names become a column's
+    r"iglu:([a-zA-Z0-9._-]{1,128})/([a-zA-Z0-9_-]{1,128})/jsonschema/"
+    r"([1-9][0-9]{0,3})-([0-9]{1,4})-([0-9]{1,4})"
+)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def enrich(
+    payload: Any, *, at: datetime, user_agent: str = "", network_userid: str | None = None
+) -> Row:
+    """One event of a tracker as an atomic events row, timestamps as UTC text.
+
+    Args:
+        payload: the tracker's fields; every value is text.
+        at: when the collector received it (aware).
+        user_agent: of the request, unless the payload has its own ``ua``.
+        network_userid: of the collector's cookie, unless the payload has its own ``tnuid``.
+    Raises:
+        BadPayloadError: naming the field, its value and what was expected.
+    """
+    if not isinstance(payload, Mapping):
+        kind = type(payload).__name__
+        raise BadPayloadError(f"expected an object of tracker fields, got {kind}")
+    wrong = [name for name, value in payload.items() if not isinstance(value, str)]
+    if wrong:
+        raise BadPayloadError(f"field {wrong[0]!r:.60}: expected text, as trackers send it")
+    fields = {name: whole_text(value) for name, value in payload.items() if value != ""}
+    row: Row = {**_kind(fields), "event_id": _event_id(fields), **_times(fields, at)}
+    row.update({column: fields[name] for name, column in TEXTS.items() if name in fields})
+    row.update({column: _whole(name, fields) for name, column in NUMBERS.items() if name in fields})
+    for name, columns in SIZES.items():
+        row.update(_size(name, columns, fields))
+    row.setdefault("network_userid", network_userid)
+    if "cookie" in fields:
+        row["br_cookies"] = fields["cookie"] == "1"
+    if "se_va" in fields:
+        row["se_value"] = _number("se_va", fields["se_va"])
+    row.update(of_page(fields.get("url"), fields.get("refr")))
+    row["useragent"] = fields.get("ua", user_agent)[:1000] or None
+    row.update(_nested(fields))
+    row.setdefault(
+        "contexts_nl_basjes_yauaa_context_1", [{"deviceClass": device_class(row["useragent"])}]
+    )
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _kind(fields: Mapping[str, str]) -> Row:
+    code = fields.get("e", "")
+    if code not in KINDS:
+        raise BadPayloadError(f"field 'e' is {code!r:.60}, expected one of {', '.join(KINDS)}")
+    event, vendor, name = KINDS[code]
+    return {
+        "event": event,
+        "event_vendor": vendor,
+        "event_name": name,
+        "event_format": "jsonschema",
+        "event_version": "1-0-0",
+    }
+
+
+def _event_id(fields: Mapping[str, str]) -> str:
+    try:
+        return str(UUID(fields["eid"]))
+    except (KeyError, ValueError):
+        raise BadPayloadError(
+            f"field 'eid' is {fields.get('eid')!r:.60}, expected a UUID"
+        ) from None
+
+
+def _times(fields: Mapping[str, str], at: datetime) -> Row:
+    """``derived_tstamp`` is the true time if sent, else corrected for the device's clock."""
+    created, sent, true = (_moment(name, fields) for name in ("dtm", "stm", "ttm"))
+    try:
+        derived = true or (at - (sent - created) if created and sent else at)
+        if derived < EPOCH:
+            raise OverflowError
+    except OverflowError:
+        raise BadPayloadError(
+            f"fields 'dtm' {fields.get('dtm')!r} and 'stm' {fields.get('stm')!r}: "
+            "expected clocks that put the event after 1970"
+        ) from None
+    moments = {
+        "collector_tstamp": at,
+        "derived_tstamp": derived,
+        "dvce_created_tstamp": created,
+        "dvce_sent_tstamp": sent,
+        "true_tstamp": true,
+    }
+    return {name: stamp(moment) for name, moment in moments.items() if moment}
+
+
+def _moment(name: str, fields: Mapping[str, str]) -> datetime | None:
+    if name not in fields:
+        return None
+    try:
+        found = datetime.fromtimestamp(int(fields[name]) / 1000, UTC)
+        if found < EPOCH:
+            raise OverflowError
+        return found
+    except (ValueError, OverflowError, OSError):
+        raise BadPayloadError(
+            f"field {name!r} is {fields[name][:40]!r}, expected milliseconds since 1970"
+        ) from None
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        found = float(text)
+        if not isfinite(found):  # JSON has no NaN: a reader of the log would choke on it
+            raise ValueError
+        return found
+    except ValueError:
+        raise BadPayloadError(f"field {name!r} is {text[:40]!r}, expected a number") from None
+
+
+def _whole(name: str, fields: Mapping[str, str]) -> int:
+    number = _number(name, fields[name])
+    if not -(2**31) < number < 2**31:
+        raise BadPayloadError(f"field {name!r} is {fields[name][:40]!r}, expected a 32-bit integer")
+    return round(number)
+
+
+def _size(name: str, columns: tuple[str, str], fields: Mapping[str, str]) -> Row:
+    found = re.fullmatch(r"(\d{1,9})x(\d{1,9})", fields.get(name, ""))
+    return {column: int(found[i + 1]) for i, column in enumerate(columns)} if found else {}
+
+
+def _nested(fields: Mapping[str, str]) -> Row:
+    """The self-describing event and the entities, each in a column named by its schema."""
+    row: Row = {}
+    if fields["e"] == "ue":
+        outer = _json("ue_pr", "ue_px", fields)
+        vendor, name, version, data = _self_describing(outer.get("data"))
+        row.update(event_vendor=vendor, event_name=name, event_version=version)
+        row[column_name("unstruct_event", vendor, name, version)] = data
+    if "co" in fields or "cx" in fields:
+        entities = _json("co", "cx", fields).get("data")
+        if not isinstance(entities, list):
+            raise BadPayloadError("field 'co': expected a list of entities in 'data'")
+        for entity in entities:
+            vendor, name, version, data = _self_describing(entity)
+            row.setdefault(column_name("contexts", vendor, name, version), []).append(data)
+    return row
+
+
+def _json(plain: str, encoded: str, fields: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        text = fields.get(plain) or base64.urlsafe_b64decode(fields[encoded] + "==").decode()
+        found = json.loads(text, parse_constant=_no_constant, parse_int=whole_number)
+        found = readable(found, strict=True)
+    except KeyError:
+        raise BadPayloadError(f"neither {plain!r} nor {encoded!r} is there") from None
+    except (ValueError, RecursionError) as error:
+        raise BadPayloadError(
+            f"field {plain!r} or {encoded!r} is not JSON: {error}"[:200]
+        ) from None
+    if not isinstance(found, dict):
+        raise BadPayloadError(f"field {plain!r}: expected a JSON object with schema and data")
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _self_describing(found: Any) -> tuple[str, str, str, Any]:
+    schema = found.get("schema") if isinstance(found, dict) else None
+    parts = SCHEMA.fullmatch(schema) if isinstance(schema, str) else None
+    if not parts or not isinstance(found.get("data"), dict):
+        raise BadPayloadError(
+            f"schema {str(schema)[:80]!r}: expected iglu:vendor/name/jsonschema/1-0-0 and an object"
+        )
+    return parts[1], parts[2], "-".join(parts.groups()[2:]), found["data"]
+
+
+def column_name(prefix: str, vendor: str, name: str, version: str) -> str:
+    """The column of a schema: ``contexts_nl_basjes_yauaa_context_1`` (Snowplow's loaders)."""
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", f"{vendor}_{name}")
+    return re.sub(r"[^a-z0-9]", "_", f"{prefix}_{snake}_{version.split('-')[0]}".lower())
+
+
+@lru_cache(maxsize=4096)
+def device_class(user_agent: str | None) -> str:
+    """YAUAA's class of a device, from the user agent as ua-parser reads it."""
+    if not user_agent:
+        return "Unknown"
+    import ua_parser
+
+    found = ua_parser.parse(user_agent)
+    family = (found.device.family if found.device else "") or ""
+    system = (found.os.family if found.os else "") or ""
+    if family == "Spider" or re.search(r"bot|crawl|spider|headless", user_agent, re.IGNORECASE):
+        return "Robot"
+    if re.search(r"iPad|Tablet|Kindle", f"{family} {user_agent}"):
+        return "Tablet"
+    if system == "iOS" or (system == "Android" and "Mobile" in user_agent):
+        return "Phone"
+    if re.search(r"\bTV\b|Tizen|Web0S|BRAVIA", user_agent):
+        return "TV"
+    return "Tablet" if system == "Android" else "Desktop"

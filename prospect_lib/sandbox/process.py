@@ -1,0 +1,242 @@
+"""A local stand-in for Snowplow: collector, Signals API and demo website in one process."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import requests
+
+from prospect_lib.errors import ServiceError, SettingsError
+from prospect_lib.settings import Settings
+
+MARKER = "prospect-sandbox"
+THREADS = 48  # each open intervention stream holds one
+PATIENCE = 30.0
+LOOPBACK = "127.0.0.1"  # this machine alone
+
+
+def token(home: Path) -> str:
+    """The API token of the sandbox in ``home``, made on first use, readable by its owner only.
+
+    Raises:
+        SettingsError: the folder cannot be written.
+    """
+    path = home / "token"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if not path.is_file():
+            with os.fdopen(
+                os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w"
+            ) as file:
+                file.write(secrets.token_urlsafe(24))
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(
+            f"{home} cannot be written ({error.strerror}). Set PROSPECT_HOME to a folder of yours."
+        ) from error
+
+
+def ensure_running(settings: Settings) -> str:
+    """The address of the local sandbox, which is started in the background if need be.
+
+    Raises:
+        ServiceError: something else uses the port, or the sandbox does not come up.
+    """
+    if _answers(settings):
+        return settings.sandbox_url
+    token(settings.home)
+    log = settings.home / "sandbox.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prospect_lib.sandbox"],
+            env={
+                **os.environ,
+                "PROSPECT_HOME": str(settings.home),
+                "PROSPECT_PORT": str(settings.sandbox_port),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if _answers(settings):
+            process.returncode = 0  # it outlives this process on purpose: nobody waits for it
+            return settings.sandbox_url
+        if process.poll() is not None and holder(settings.home) is None:
+            break  # and no other process was quicker
+        time.sleep(0.05)
+    raise ServiceError(f"the sandbox did not start; its log says:\n{_tail(log)}")
+
+
+def stop(settings: Settings) -> bool:
+    """Stop the sandbox of this home, if one runs; its state stays.
+
+    Returns:
+        Whether one ran.
+    Raises:
+        ServiceError: it does not end.
+    """
+    pid = holder(settings.home)
+    if pid is None:
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + PATIENCE
+    while holder(settings.home) == pid:
+        if time.monotonic() > deadline:
+            raise ServiceError(f"the sandbox (process {pid}) does not stop. End it by hand.")
+        time.sleep(0.05)
+    with contextlib.suppress(ChildProcessError):  # if it was our own child, it leaves no zombie
+        os.waitpid(pid, 0)
+    return True
+
+
+def reset(settings: Settings) -> list[str]:
+    """Stop the sandbox and forget its events and published objects; models are kept.
+
+    Returns:
+        Names in the home that are gone.
+    Raises:
+        ServiceError: it does not end.
+    """
+    stop(settings)
+    names = ("live", "history", "truth", "registry.json", "site.json", "sandbox.log")
+    found = [name for name in names if (settings.home / name).exists()]
+    for path in (settings.home / name for name in found):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return found
+
+
+def serve(
+    settings: Settings, host: str = LOOPBACK, *, ready: Callable[[], object] = lambda: None
+) -> None:
+    """Run the sandbox in the foreground until SIGTERM or Ctrl-C.
+
+    Args:
+        host: the address to listen on. Any other than the default lets other machines send
+            events and see the website: ``0.0.0.0`` means all of this machine's addresses.
+        ready: called when it listens.
+    Raises:
+        SettingsError: the port or the home is in use, the host is not an address of this
+            machine, or the folder cannot be written.
+    """
+    import waitress
+
+    from prospect_lib.sandbox.app import create_app
+
+    token(settings.home)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with _claim(settings.home):
+        listening = _listen(settings, host)
+        app = create_app(settings)
+        server = waitress.create_server(
+            app,
+            sockets=[listening],
+            threads=THREADS,
+            ident=None,
+            channel_request_lookahead=1,  # to notice that a listener has left
+        )
+        try:
+            ready()
+            server.run()
+        finally:
+            server.close()
+            app.extensions["storage"].close()
+
+
+def _listen(settings: Settings, host: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, settings.sandbox_port), family=family)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise SettingsError(_occupied(settings)) from error
+        raise SettingsError(
+            f"host={host!r}, port {settings.sandbox_port}: {error.strerror or error}. Expected an "
+            "address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them."
+        ) from error
+
+
+@contextlib.contextmanager
+def _claim(home: Path) -> Iterator[None]:
+    """Hold ``sandbox.pid``: two writers of one log would lose and double events.
+
+    The lock ends with the process, however it ends; a number left behind by a crash, which
+    another program may have by now, is therefore never taken for a sandbox.
+    """
+    deadline = time.monotonic() + 0.5  # a look at the file holds it for a moment
+    with (home / "sandbox.pid").open("a+", encoding="utf-8") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise SettingsError(
+                        f"another sandbox uses {home}. Stop it, or set PROSPECT_HOME to another."
+                    ) from None
+                time.sleep(0.01)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+def holder(home: Path) -> int | None:
+    """The process that runs the sandbox of this home."""
+    try:
+        with (home / "sandbox.pid").open(encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read() or 0) or None
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def _answers(settings: Settings) -> bool:
+    try:
+        found = requests.get(f"{settings.sandbox_url}/health", timeout=2)
+    except requests.ConnectionError:
+        return False
+    except requests.RequestException as error:
+        if isinstance(error, requests.Timeout) and holder(settings.home):
+            return False  # ours, and still reading a long log
+        raise ServiceError(_occupied(settings)) from error
+    if found.headers.get("Content-Type") != "application/json" or MARKER not in found.text:
+        raise ServiceError(_occupied(settings))
+    home = found.json().get("home", str(settings.home))
+    if Path(home).resolve() != settings.home.resolve():
+        raise ServiceError(
+            f"port {settings.sandbox_port} is in use by the sandbox of {home}. Stop it, or choose "
+            "another port for this one: PROSPECT_PORT=9190."
+        )
+    return True
+
+
+def _occupied(settings: Settings) -> str:
+    return (
+        f"port {settings.sandbox_port} is in use by something that is not this sandbox. Stop it, "
+        "or choose another port: PROSPECT_PORT=9190."
+    )
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:])

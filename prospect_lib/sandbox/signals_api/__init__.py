@@ -1,0 +1,1 @@
+"""The part of the Signals API that the SDK calls."""

@@ -1,0 +1,1 @@
+"""Simulated visitors: their history, and live traffic."""

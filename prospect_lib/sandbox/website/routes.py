@@ -1,0 +1,130 @@
+"""The demo website: the made-up company Samphire, with the real Snowplow tracker on it.
+
+A Flask blueprint for the root of the sandbox. Its pages share one layout; what differs
+between them is text. The tracker comes from ``website/node_modules`` where ``npm ci``
+has been run, else the same pinned files come from a public CDN, and the browser checks
+them against the hashes below.
+
+The application that registers it sets ``app.config["PROSPECT_HOME"]``.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, current_app, redirect, render_template, send_from_directory, url_for
+from werkzeug.wrappers import Response
+
+WEBSITE = Path(__file__).parent
+NODE_MODULES = WEBSITE / "node_modules"
+CDN = "https://cdn.jsdelivr.net/npm"
+BUNDLE = "dist/index.umd.min.js"
+
+#: npm package -> SHA-384 of its bundle at the version pinned in website/package.json.
+TRACKER_FILES = {
+    "@snowplow/browser-tracker": (
+        "sha384-p1hMWJf4epbxL+WJ2Ok1RymZs7quNNJK07BR4E6FXGFdTTOxflU3qh31usI14dPp"
+    ),
+    "@snowplow/browser-plugin-form-tracking": (
+        "sha384-FdemRHSwUX98ZoE7C++OqpM6UOkT9v57RfTP4N9b57JChpvUADOtrl5ikKqo0K2D"
+    ),
+    "@snowplow/browser-plugin-media": (
+        "sha384-MGss/QzvCXV3NBSIxVCeo5aZYEbOsBKlhuYwNkOwPDv1h5GJKg8uEYLm16Y0Kf4I"
+    ),
+}
+
+site = Blueprint(
+    "site",
+    __name__,
+    template_folder="website/pages",
+    static_folder="website/assets",
+    static_url_path="/assets",
+)
+
+
+@dataclass(frozen=True)
+class Script:
+    """One ``<script>`` of the tracker: its address and the hash the browser checks."""
+
+    src: str
+    integrity: str
+
+
+def tracker_scripts(node_modules: Path = NODE_MODULES) -> list[Script]:
+    """The tracker's files: from ``node_modules`` if all are there, else from the CDN."""
+    installed = all((node_modules / package / BUNDLE).is_file() for package in TRACKER_FILES)
+    versions = json.loads((WEBSITE / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    return [
+        Script(
+            url_for("site.tracker", package=package)
+            if installed
+            else f"{CDN}/{package}@{versions[package]}/{BUNDLE}",
+            integrity,
+        )
+        for package, integrity in TRACKER_FILES.items()
+    ]
+
+
+def site_config(home: Path) -> dict[str, Any]:
+    """What the pages may know: where predictions come from, or why there are none.
+
+    ``site.json`` is written when the prediction server starts and may be half written or
+    absent; neither breaks a page.
+
+    Returns:
+        ``predict_url`` and ``predict_token`` (``None`` where not set), ``problem`` (a
+        sentence, or ``None``). Other keys of the file are not passed on.
+    """
+    config: dict[str, Any] = {"predict_url": None, "predict_token": None, "problem": None}
+    path = home / "site.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        config |= {key: found.get(key) for key in ("predict_url", "predict_token")}
+    except FileNotFoundError:
+        config["problem"] = "No prediction server has been started yet."
+    except (OSError, ValueError, AttributeError):
+        config["problem"] = "site.json is not the JSON object it should be."
+    return config
+
+
+def announce(home: Path, predict_url: str | None, predict_token: str | None = None) -> None:
+    """Tell the website where predictions come from; ``None`` when they end.
+
+    The token is written only for its owner to read, and never half.
+    """
+    told = {"predict_url": predict_url, "predict_token": predict_token}
+    path = home / "site.json"
+    draft = path.with_suffix(".draft")
+    draft.touch(mode=0o600)
+    draft.write_text(json.dumps(told), encoding="utf-8")
+    draft.replace(path)
+
+
+@site.get("/", defaults={"page": "home"})
+@site.get("/<any(product, pricing, customers, blog, videos, demo, landing, 'thank-you'):page>")
+@site.get("/blog/<any('last-loaf', 'three-kinds-of-rain'):post>", defaults={"page": "blog"})
+def show(page: str, post: str | None = None) -> str:
+    """A page of the site, ``website/pages/<page>.html``, or one post of its blog."""
+    template = f"blog/{post}.html" if post else f"{page}.html"
+    return render_template(template, page=page, tracker_scripts=tracker_scripts())
+
+
+@site.post("/thank-you")
+def submitted() -> Response:
+    """Where the forms are sent. What was typed is not read, let alone kept."""
+    return redirect(url_for("site.show", page="thank-you"), code=303)
+
+
+@site.get("/config.json")
+def config() -> tuple[dict[str, Any], dict[str, str]]:
+    """``site_config`` of this moment: a server started later is found without a restart."""
+    return site_config(Path(current_app.config["PROSPECT_HOME"])), {"Cache-Control": "no-store"}
+
+
+@site.get("/tracker/<path:package>.js")
+def tracker(package: str) -> Response:
+    """One bundle of the tracker; 404 for anything that is not in ``TRACKER_FILES``."""
+    if package not in TRACKER_FILES:
+        return Response("no such tracker file", status=404, mimetype="text/plain")
+    return send_from_directory(NODE_MODULES, f"{package}/{BUNDLE}", max_age=3600)

@@ -1,0 +1,1 @@
+"""From an attribute group to one SQL statement, for each dialect."""

@@ -1,0 +1,110 @@
+"""Event patterns, criteria and properties of an attribute as SQL over atomic events.
+
+Each function mirrors one of :mod:`prospect_lib.aggregation.fold` and must mean the same.
+"""
+
+from typing import Any
+
+from snowplow_signals import Event
+from snowplow_signals.models.model import Attribute
+
+from prospect_lib.aggregation.fold import NUMERIC, WITHOUT_PROPERTY, column_of, path_of
+from prospect_lib.sql.dialects import Dialect, literal
+
+
+def matched_value(attribute: Attribute, sql: Dialect) -> str:
+    """The value an event gives the attribute, NULL where it gives none."""
+    value = "TRUE" if attribute.aggregation in WITHOUT_PROPERTY else _taken(attribute, sql)
+    condition = matches(attribute, sql)
+    return f"CASE WHEN {condition} THEN {value} END" if condition else value
+
+
+def matches(attribute: Attribute, sql: Dialect) -> str:
+    """The condition under which an event counts, empty where every event does."""
+    criteria = attribute.criteria
+    parts = [_any_of([_selects(event, sql) for event in attribute.events])]
+    if criteria is not None:
+        parts += [meets(criterion, sql) for criterion in criteria.all or []]
+        parts += [_any_of([meets(criterion, sql) for criterion in criteria.any or []])]
+    return " AND ".join(part for part in parts if part)
+
+
+def _any_of(conditions: list[str]) -> str:
+    if len(conditions) < 2 or "" in conditions:
+        return "" if "" in conditions else "".join(conditions)
+    return f"({' OR '.join(f'({condition})' for condition in conditions)})"
+
+
+def _selects(pattern: Event, sql: Dialect) -> str:
+    wanted = {"name": pattern.name, "vendor": pattern.vendor, "version": pattern.version}
+    return " AND ".join(
+        f"{sql.identifier(f'event_{part}')} = {sql.text(value)}"
+        for part, value in wanted.items()
+        if value is not None
+    )
+
+
+def meets(criterion: Any, sql: Dialect) -> str:
+    """One criterion; comparing with null is not true, as in SQL itself."""
+    operator, wanted = criterion.operator, criterion.value
+    text = property_text(criterion.property, sql)
+    if operator in ("is null", "is not null"):
+        return f"{text} {operator.upper()}"
+    if operator == "in":
+        options = wanted if isinstance(wanted, list) else [wanted]
+        return f"({' OR '.join(_compare('=', text, option, sql) for option in options)})"
+    return _compare(operator, text, wanted, sql)
+
+
+def _compare(operator: str, text: str, wanted: Any, sql: Dialect) -> str:
+    if isinstance(wanted, int | float) and not isinstance(wanted, bool) and operator != "like":
+        return f"{sql.number(text)} {operator} {literal(float(wanted))}"
+    wanted = str(wanted).lower() if isinstance(wanted, bool) else wanted
+    return f"{text} {operator.upper()} {sql.text(wanted)}"
+
+
+def _taken(attribute: Attribute, sql: Dialect) -> str:
+    text = property_text(attribute.property, sql)
+    if attribute.aggregation in NUMERIC:
+        return sql.number(text)
+    if attribute.aggregation in ("category_count", "approx_count_distinct"):
+        return text
+    return typed(attribute.type, text, sql)
+
+
+def typed(kind: str, text: str, sql: Dialect) -> str:
+    """Text as the attribute type ``kind``."""
+    kind = kind.removesuffix("_list")
+    if kind == "bool":
+        return f"CASE LOWER({text}) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END"
+    if kind in ("int32", "int64"):
+        return sql.whole(sql.number(text))
+    return sql.number(text) if kind in ("double", "float") else text
+
+
+def property_text(prop: Any, sql: Dialect) -> str:
+    """A property as text, NULL where the event has none."""
+    if prop.type == "calculated":
+        return _calculated(prop, sql)
+    column = sql.identifier(column_of(prop))
+    if prop.type == "atomic":
+        if prop.date_part:
+            return sql.date_part(prop.date_part, f"CAST({column} AS {sql.timestamp_type})")
+        return f"CAST({column} AS VARCHAR)"
+    text = sql.inside(column, path_of(prop))
+    return sql.date_part(prop.date_part, sql.timestamp(text)) if prop.date_part else text
+
+
+def _calculated(prop: Any, sql: Dialect) -> str:
+    texts = [property_text(getattr(leaf, "root", leaf), sql) for leaf in prop.properties]
+    if prop.operation == "coalesce":
+        return f"COALESCE({', '.join(texts)})" if len(texts) > 1 else texts[0]
+    if prop.operation == "concat":
+        return sql.concat(texts, prop.separator or "")
+    numbers = [sql.number(text) for text in texts]
+    if prop.operation in ("sum", "product"):
+        return sql.number_text(f"({(' + ' if prop.operation == 'sum' else ' * ').join(numbers)})")
+    # GREATEST and LEAST pass over nulls in some warehouses: null in must be null out
+    known = " AND ".join(f"{number} IS NOT NULL" for number in numbers)
+    function = "GREATEST" if prop.operation == "max" else "LEAST"
+    return sql.number_text(f"CASE WHEN {known} THEN {function}({', '.join(numbers)}) END")

@@ -1,0 +1,1 @@
+"""What the notebooks share: the followed visitor, exercises, replay."""

@@ -1,0 +1,135 @@
+"""Statements run inside Snowflake; what comes back streams in Arrow batches."""
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import pandas as pd
+import pyarrow as pa
+from tqdm.auto import tqdm
+
+from prospect_lib.errors import ServiceError
+from prospect_lib.settings import SNOWFLAKE_KEYS, Settings
+from prospect_lib.sql.dialects import DialectName
+
+T = TypeVar("T")
+TRIES = 3
+#: errors of the connector that a new connection may heal: it could not be reached, it broke,
+#: it was closed, its session ended (https://docs.snowflake.com/en/developer-guide/python-connector)
+_DROPPED = {250001, 250002, 250003, 250005, 251012, 253002, 390111, 390112, 390114}
+_log = logging.getLogger(__name__)
+
+
+class SnowflakeWarehouse:
+    """Statements run inside Snowflake, on the table that ``ATOMIC_TABLE`` names.
+
+    Args:
+        open_connection: signs in; called again when a connection was dropped.
+        events: the name of the table of atomic events.
+    """
+
+    dialect: DialectName = "snowflake"
+
+    def __init__(self, open_connection: Callable[[], Any], events: str) -> None:
+        self._open, self.events = open_connection, events
+        self.connection = open_connection()
+
+    @classmethod
+    def connect(cls, settings: Settings) -> "SnowflakeWarehouse":
+        """Sign in with a key pair, a programmatic access token or a password.
+
+        Raises:
+            SettingsError: a secret is missing; the message names it and where to get it.
+            ServiceError: Snowflake refused; the message holds no secret.
+        """
+        import snowflake.connector  # takes half a second, which DuckDB's users need not wait
+
+        account, user, warehouse, table = settings.secrets(*SNOWFLAKE_KEYS)
+        secrets = _sign_in(settings)
+
+        def open_connection() -> Any:
+            try:
+                return snowflake.connector.connect(
+                    account=account,
+                    user=user,
+                    warehouse=warehouse,
+                    session_parameters={"QUERY_TAG": "prospect_lib", "TIMEZONE": "UTC"},
+                    **secrets,
+                )
+            except snowflake.connector.errors.Error as error:
+                raise ServiceError(
+                    f"Snowflake refused {user!r} at {account!r}: {error.msg}"
+                ) from None
+
+        return cls(open_connection, table)
+
+    def query(self, sql: str) -> pa.Table:
+        return self._again_if_dropped(lambda: self._fetch(sql))
+
+    def run(self, sql: str) -> None:
+        self._again_if_dropped(lambda: self.connection.cursor().execute(sql))
+
+    def frame(self, sql: str) -> pd.DataFrame:
+        """The rows as a pandas frame."""
+        return self.query(sql).to_pandas()
+
+    def columns(self) -> list[str]:
+        cursor = self._again_if_dropped(
+            lambda: self.connection.cursor().execute(f"SELECT * FROM {self.events} LIMIT 0")
+        )
+        return [column.name.lower() for column in cursor.description]
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def batches(self, sql: str) -> Iterator[pa.Table]:
+        """The rows as they arrive, so that no more than a batch is in memory."""
+        yield from self._stream(
+            self._again_if_dropped(lambda: self.connection.cursor().execute(sql))
+        )
+
+    def _fetch(self, sql: str) -> pa.Table:
+        parts = list(self._stream(self.connection.cursor().execute(sql)))
+        return pa.concat_tables(parts, promote_options="permissive")
+
+    @staticmethod
+    def _stream(cursor: Any) -> Iterator[pa.Table]:
+        names = [column.name.lower() for column in cursor.description]
+        total = cursor.rowcount if (cursor.rowcount or 0) >= 0 else None
+        empty = True
+        with tqdm(total=total, unit="rows", desc="from Snowflake", leave=False) as bar:
+            for batch in cursor.fetch_arrow_batches():
+                empty = False
+                yield batch.rename_columns(names)
+                bar.update(batch.num_rows)
+        if empty:
+            yield pa.table({name: pa.nulls(0) for name in names})
+
+    def _again_if_dropped(self, action: Callable[[], T]) -> T:
+        import snowflake.connector
+
+        for left in reversed(range(TRIES)):
+            try:
+                return action()
+            except snowflake.connector.errors.Error as error:
+                if not left or not self._dropped(error):
+                    raise ServiceError(f"Snowflake refused the statement: {error.msg}") from error
+                _log.warning("the connection to Snowflake was dropped (%s): again", error.errno)
+                self.connection = self._open()
+        raise AssertionError("unreachable")
+
+    def _dropped(self, error: Any) -> bool:
+        return error.errno in _DROPPED or bool(self.connection.is_closed())
+
+
+def _sign_in(settings: Settings) -> dict[str, str]:
+    """Key pair before token before password: Snowflake retires password-only sign-in."""
+    values = settings.values
+    role = {"role": values["SF_ROLE"]} if "SF_ROLE" in values else {}
+    if "SF_PRIVATE_KEY_PATH" in values:
+        phrase = values.get("SF_PRIVATE_KEY_PWD")
+        key = {"private_key_file": values["SF_PRIVATE_KEY_PATH"], **role}
+        return {**key, "private_key_file_pwd": phrase} if phrase else key
+    if "SF_TOKEN" in values:
+        return {"authenticator": "PROGRAMMATIC_ACCESS_TOKEN", "token": values["SF_TOKEN"], **role}
+    return {"password": settings.secret("SF_PWD"), **role}

@@ -1,0 +1,162 @@
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from prospect_lib.errors import DataError
+from prospect_lib.evaluation.comparison import compare, unseen
+from prospect_lib.evaluation.metrics import Interval
+from prospect_lib.jobs.retrain import KEPT, PROMOTED, WORSE, retrain, train, verdict
+from prospect_lib.model.prospect_model import ProspectModel
+from prospect_lib.model.splits import HELD_OUT, HORIZON, visitor_fractions
+from prospect_lib.model.training import Recipe
+from tests.support.synthetic import FAST, START, training_table
+
+QUICK = {"recipe": Recipe(FAST, rounds=30), "calibrate": False, "resamples": 30}
+POOR = {**QUICK, "recipe": Recipe(rounds=2)}
+
+
+@pytest.fixture(scope="module")
+def table() -> pa.Table:
+    return training_table(visitors=1500, views=6)
+
+
+@pytest.fixture(scope="module")
+def last_week(table) -> pa.Table:
+    return before(table, START + timedelta(days=28))
+
+
+def before(table: pa.Table, moment) -> pa.Table:
+    return table.filter(pc.less(table["anchor_ts"], pa.scalar(moment)))
+
+
+def current(models: Path) -> str:
+    return (models / "current").read_text().strip()
+
+
+def files(models: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(models)): p.read_bytes() for p in models.rglob("*") if p.is_file()}
+
+
+def test_the_first_model_is_promoted_with_bundle_and_report(table, tmp_path):
+    outcome = retrain(table, tmp_path, **QUICK)
+    assert (outcome.exit_code, outcome.promoted) == (PROMOTED, True)
+    assert "no champion yet" in outcome.because
+    assert current(tmp_path) == outcome.version == outcome.folder.name
+    names = sorted(p.name for p in outcome.folder.iterdir())
+    assert names == ["manifest.json", "model.ubj", "report.html"]
+    loaded = ProspectModel.load(outcome.folder)
+    assert loaded.threshold == pytest.approx(1 / 21)
+    assert loaded.manifest["threshold"]["recall"] > 0
+    assert loaded.manifest["metrics"]["model"]["roc_auc"]["value"] == outcome.found.auc
+
+
+def test_the_report_needs_no_network(table, tmp_path):
+    page = (retrain(table, tmp_path, **QUICK).folder / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 6
+    assert "http" not in page
+    assert "that the model has not seen" in page.replace("\n", " ")
+
+
+def test_running_the_job_twice_changes_nothing(table, tmp_path):
+    retrain(table, tmp_path, **QUICK)
+    before = files(tmp_path)
+    again = retrain(table, tmp_path, **QUICK)
+    assert (again.exit_code, again.promoted) == (PROMOTED, True)
+    assert "already" in again.because
+    assert files(tmp_path) == before
+
+
+def test_a_better_challenger_replaces_the_champion(table, last_week, tmp_path):
+    champion = retrain(last_week, tmp_path, **POOR)
+    outcome = retrain(table, tmp_path, **QUICK)
+    assert outcome.exit_code == PROMOTED
+    assert outcome.differences["log_loss"].high < 0
+    assert current(tmp_path) == outcome.version != champion.version
+    page = (outcome.folder / "comparison.html").read_text()
+    assert champion.version in page
+    assert "better than the champion beyond noise" in page
+    assert page.count("data:image/png;base64,") == 2
+    assert "http" not in page
+    for role in (champion, outcome):
+        assert role.found.about["train_rows"] > 0
+        assert f"{role.found.about['train_rows']:,}" in page  # what each was trained on
+
+
+def test_a_worse_challenger_is_refused_aloud(table, last_week, tmp_path):
+    champion = retrain(last_week, tmp_path, **QUICK)
+    outcome = retrain(table, tmp_path, **POOR)
+    assert (outcome.exit_code, outcome.promoted) == (WORSE, False)
+    assert current(tmp_path) == champion.version
+    assert (outcome.folder / "comparison.html").exists()
+
+
+def test_a_challenger_within_noise_leaves_the_champion(table, last_week, tmp_path):
+    champion = retrain(last_week, tmp_path, **QUICK)
+    outcome = retrain(table, tmp_path, **{**QUICK, "recipe": Recipe(FAST, rounds=30, seed=1)})
+    assert outcome.exit_code == KEPT
+    assert current(tmp_path) == champion.version
+
+
+def test_promotion_can_be_forced_and_forbidden(table, last_week, tmp_path):
+    retrain(last_week, tmp_path, **QUICK)
+    forced = retrain(table, tmp_path, promote="always", **POOR)
+    assert (forced.exit_code, current(tmp_path)) == (PROMOTED, forced.version)
+    assert "asked" in forced.because
+    kept = retrain(last_week, tmp_path / "other", promote="never", **QUICK)
+    assert kept.exit_code == KEPT
+    assert not (tmp_path / "other" / "current").exists()
+
+
+def test_a_model_no_better_than_the_base_rate_is_never_promoted(tmp_path):
+    nothing = training_table(visitors=600, signal=0.0, base=-1.5)
+    outcome = retrain(nothing, tmp_path, **QUICK)
+    assert outcome.exit_code == WORSE
+    assert "base rate" in outcome.because
+    assert not (tmp_path / "current").exists()
+
+
+def test_a_champion_that_cannot_be_loaded_gives_way(table, tmp_path):
+    first = retrain(table, tmp_path, **POOR)
+    (first.folder / "manifest.json").write_text("{}")
+    outcome = retrain(table, tmp_path, **QUICK)
+    assert outcome.exit_code == PROMOTED
+    assert "cannot be used any more" in outcome.because
+
+
+def test_the_champion_is_only_judged_on_what_it_has_not_seen(table):
+    model = train(table, **QUICK).model
+    newer = ProspectModel(model.booster, model.manifest, model.features)
+    newer.manifest["data"] = {**model.manifest["data"], "until": "2099-01-01T00:00:00+00:00"}
+    with pytest.raises(DataError, match="test side is empty"):
+        compare(newer, model, table)
+    assert compare(model, model, table).differences["log_loss"] == Interval(0, 0, 0)
+
+
+def test_a_visitor_the_champion_saw_before_the_window_began_is_not_new(table):
+    """With a window that moves on, the champion's oldest visitors are not in the table."""
+    model = train(table, **QUICK).model
+    older = ProspectModel(model.booster, model.manifest, model.features)
+    older.manifest["data"] = {**model.manifest["data"], "since": "2020-01-01T00:00:00+00:00"}
+    everyone, held_out = compare(model, model, table).about, compare(older, model, table).about
+    assert 0 < held_out["visitors"] < everyone["visitors"]
+    left = unseen([older, model], table, HORIZON).test["domain_userid"]
+    assert (visitor_fractions(left) < HELD_OUT).all()
+    nobody = table.filter(pa.array(visitor_fractions(table["domain_userid"]) >= HELD_OUT))
+    with pytest.raises(DataError, match="neither model has seen"):
+        compare(older, model, nobody)
+
+
+@pytest.mark.parametrize(
+    ("interval", "code"),
+    [((-0.2, -0.3, -0.1), PROMOTED), ((0.0, -0.1, 0.1), KEPT), ((0.2, 0.1, 0.3), WORSE)],
+)
+def test_verdicts(interval, code):
+    assert verdict(Interval(*interval))[0] == code
+
+
+def test_a_search_within_its_budget(table):
+    found = train(table.slice(0, 3000), tries=2, calibrate=False, resamples=10)
+    assert found.model.manifest["recipe"]["rounds"] >= 1

@@ -1,0 +1,259 @@
+"""A clean run raises nothing; each planted fault is found and named."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from prospect_lib.aggregation.fold import attribute_values
+from prospect_lib.attributes import PAGE_VIEW, prospect_group
+from prospect_lib.errors import DataError
+from prospect_lib.monitoring.audit import (
+    CLEAN,
+    CLOCK,
+    DEFINITION,
+    FRESH,
+    HISTORY,
+    LATE,
+    UNEXPLAINED,
+    WATCH,
+    WRONG,
+    audit,
+    changed_attributes,
+)
+from prospect_lib.monitoring.served_scores import read
+from prospect_lib.sandbox.simulation.visitors import simulate
+from prospect_lib.settings import Settings
+from prospect_lib.warehouse.snowflake import SnowflakeWarehouse
+from tests.support.served_world import END, World, record, write
+from tests.support.snow import server
+from tests.support.worlds import event, events_table, group_of
+
+
+def aware(row):
+    return row["derived_tstamp"].replace(tzinfo=UTC)
+
+
+def run(world, **options):
+    served = world.serve()
+    warehouse = world.warehouse()
+    try:
+        return audit(warehouse, served, world.claimed, **options)
+    finally:
+        warehouse.close()
+
+
+def found(report):
+    return {kind for kind, count in report.kinds.items() if count}
+
+
+def test_a_clean_run_raises_nothing(tmp_path: Path):
+    report = run(World(tmp_path), published=prospect_group, known_since=END - timedelta(days=90))
+    assert report.scores > 30 and report.values == report.scores * 19
+    assert found(report) == set() and report.findings == () and report.exit_code == CLEAN
+    assert report.examples.empty and (report.attributes["rate"] == 0).all()
+    assert "all are what training sees" in report.summary()
+
+
+def test_late_events_are_told_from_lost_ones(tmp_path: Path):
+    """A quarter of the visitors' trackers send an hour late."""
+
+    def late(row):
+        return hash_of(row) % 4 == 0
+
+    def hash_of(row):
+        return int(row["domain_userid"].replace("-", "")[:6], 16)
+
+    world = World(
+        tmp_path, seen=lambda events, at: [e for e in events if not late(e) or aware(e) < at - HOUR]
+    )
+    served = world.serve()
+    table = simulate(world.visitors, 10, end=END).events
+    times = [r["derived_tstamp"] + (HOUR if late(r) else timedelta()) for r in table.to_pylist()]
+    place = table.column_names.index("collector_tstamp")
+    arrived = pa.array(times, table.schema.field(place).type)
+    warehouse = world.warehouse(table.set_column(place, "collector_tstamp", arrived))
+    report = audit(warehouse, served)
+    warehouse.close()
+    assert found(report) == {LATE} and report.exit_code == WATCH
+    assert set(report.examples["kind"]) == {LATE}
+
+
+HOUR = timedelta(hours=1)
+
+
+def test_values_of_some_seconds_ago_are_freshness(tmp_path: Path):
+    world = World(tmp_path, seen=lambda events, at: [e for e in events if aware(e) < at])
+    report = run(world)
+    assert found(report) == {FRESH} and report.exit_code == WATCH
+    assert report.kinds[FRESH] == report.scores, "each was asked about at a page view"
+    assert run(world, tolerated=1).exit_code == CLEAN
+
+
+def test_values_of_twenty_seconds_ago_are_freshness_whatever_happened_since(tmp_path: Path):
+    ago = timedelta(seconds=20)
+    world = World(tmp_path, seen=lambda events, at: [e for e in events if aware(e) <= at - ago])
+    report = run(world)
+    assert found(report) == {FRESH} and report.clock is None
+
+
+def test_a_changed_definition_is_named(tmp_path: Path):
+    attributes = [
+        a.model_copy(update={"period": timedelta(days=1)}) if a.name == "num_page_pings_l7d" else a
+        for a in prospect_group.attributes
+    ]
+    changed = prospect_group.model_copy(update={"attributes": attributes})
+    report = run(World(tmp_path, group=changed, visitors=200), published=changed)
+    assert found(report) == {DEFINITION} and report.exit_code == WRONG
+    assert report.findings == ("Changed definition: Signals defines num_page_pings_l7d otherwise.",)
+    assert changed_attributes(prospect_group, prospect_group) == []
+
+
+def test_a_served_hash_that_differs_is_a_changed_definition(tmp_path: Path):
+    attributes = [a for a in prospect_group.attributes if a.name != "num_page_views_l7d"]
+    older = prospect_group.model_copy(update={"attributes": attributes})
+    world = World(tmp_path, group=older, claimed=older)
+    world.serve()
+    warehouse = world.warehouse()
+    report = audit(warehouse, read(tmp_path, prospect_group), prospect_group)
+    warehouse.close()
+    assert found(report) == {DEFINITION}
+    assert "num_page_views_l7d were served under another one" in report.findings[0]
+
+
+@pytest.mark.parametrize(
+    ("of", "named"),
+    [("page_ping", "events page_ping "), ("change_form", "focus_form / change_form")],
+)
+def test_a_dropped_event_type_is_named(tmp_path: Path, of: str, named: str):
+    lost = World(tmp_path / "lost", visitors=150, stored=lambda row: row["event_name"] != of)
+    report = run(lost)
+    assert report.kinds[UNEXPLAINED] and report.exit_code == WRONG
+    (finding,) = report.findings
+    assert named in finding and "the warehouse lacks" in finding
+    unseen = World(
+        tmp_path / "unseen",
+        visitors=150,
+        seen=lambda events, _at: [e for e in events if e["event_name"] != of],
+    )
+    (finding,) = run(unseen).findings
+    assert named in finding and "Signals did not count" in finding
+
+
+@pytest.mark.parametrize("minutes", [9, -9, 60])
+def test_a_wrong_clock_is_found_and_measured(tmp_path: Path, minutes: int):
+    off = timedelta(minutes=minutes)
+    report = run(World(tmp_path, visitors=150, at=lambda at: at + off))
+    assert report.kinds[CLOCK] and report.exit_code == WRONG
+    assert abs(report.clock - off) < timedelta(minutes=1)
+    assert ("ahead" if minutes > 0 else "behind") in report.findings[0]
+
+
+def test_a_history_before_publishing_is_named(tmp_path: Path):
+    published = END - timedelta(days=4)
+    world = World(
+        tmp_path,
+        visitors=400,
+        seen=lambda events, _at: [e for e in events if aware(e) >= published],
+    )
+    report = run(world, known_since=published)
+    assert found(report) == {HISTORY} and report.exit_code == WRONG
+
+
+def test_two_faults_at_once_are_both_named(tmp_path: Path):
+    world = World(
+        tmp_path,
+        visitors=150,
+        stored=lambda row: row["event_name"] != "page_ping",
+        seen=lambda events, at: [e for e in events if aware(e) < at],
+    )
+    report = run(world)
+    assert {FRESH, UNEXPLAINED} & found(report) and "page_ping" in " ".join(report.findings)
+
+
+def test_every_aggregation_is_compared_whatever_its_form(tmp_path: Path):
+    """Lists in any order, counts as objects, floats, flags, ages read a moment later."""
+    kinds = {
+        "unique_list": "string_list", "category_count": "string", "mean": "double",
+        "last": "string", "approx_count_distinct": "int64", "time_since_last": "double",
+    }  # fmt: skip
+    from snowplow_signals import AtomicProperty
+    from snowplow_signals.models.model import Attribute
+
+    def made(aggregation, kind):
+        prop = "domain_sessionidx" if aggregation == "mean" else "app_id"
+        aged = aggregation.startswith("time")
+        return Attribute(
+            name=aggregation, type=kind, events=[PAGE_VIEW], aggregation=aggregation,
+            property=None if aged else AtomicProperty(name=prop),
+            time_unit="s" if aged else None,
+        )  # fmt: skip
+
+    group = group_of(*(made(a, k) for a, k in kinds.items()), ttl=timedelta(days=30))
+    at = END - timedelta(hours=3)
+    events = [
+        event(at + timedelta(minutes=i), app_id=app, domain_sessionidx=i, collector_tstamp=at)
+        for i, app in enumerate(["b", "a", "b"])
+    ]
+    values = attribute_values(group, events, at + HOUR)
+    values["unique_list"] = values["unique_list"][::-1]
+    values["time_since_last"] += 1.5
+    write(tmp_path, [record("u1", values, at + HOUR, group)])
+    world = World(tmp_path)
+    arrived = pa.array([at.replace(tzinfo=None)] * 3)
+    table = events_table(events).append_column("collector_tstamp", arrived)
+    for spoilt, mismatches in ((None, 0), ("category_count", 1), ("mean", 1)):
+        if spoilt:
+            wrong = values | {spoilt: {"b": 3} if spoilt == "category_count" else 99.5}
+            write(tmp_path, [record("u1", wrong, at + HOUR, group)])
+        warehouse = world.warehouse(table)
+        report = audit(warehouse, read(tmp_path, group), group)
+        warehouse.close()
+        assert report.attributes["mismatches"].sum() == mismatches, spoilt
+
+
+def test_an_audit_inside_snowflake(tmp_path: Path):
+    """The same statements, temporary tables and all, through the real connector."""
+    attributes = [a for a in prospect_group.attributes if a.name.startswith("num_page_views")]
+    group = prospect_group.model_copy(update={"attributes": attributes})
+    at = END - timedelta(hours=3)
+    events = [event(at + timedelta(seconds=20 * i)) for i in range(4)]
+    moments = [at + timedelta(seconds=20 * i) for i in range(4)]
+    good = [record("u1", attribute_values(group, events, m), m, group) for m in moments]
+    lost = record("u1", {a.name: 40 for a in attributes}, moments[-1], group)
+    secrets = {"SF_ACNT": "a", "SF_USR": "u", "SF_WH": "w", "SF_PWD": "hush"}
+    settings = Settings(tmp_path, values={**secrets, "ATOMIC_TABLE": "DB.PUBLIC.EVENTS"})
+    with server():
+        warehouse = SnowflakeWarehouse.connect(settings)
+        warehouse.run("CREATE DATABASE DB")
+        warehouse.run("CREATE SCHEMA DB.PUBLIC")
+        warehouse.run(
+            "CREATE TABLE DB.PUBLIC.EVENTS (domain_userid VARCHAR, derived_tstamp TIMESTAMP_NTZ, "
+            "collector_tstamp TIMESTAMP_NTZ, event_name VARCHAR, event_vendor VARCHAR, "
+            "event_version VARCHAR)"
+        )
+        for e in events:
+            times = [f"'{e['derived_tstamp']:%Y-%m-%d %H:%M:%S}'"] * 2
+            texts = [f"'{e[name]}'" for name in ("event_name", "event_vendor", "event_version")]
+            line = ", ".join(["'u1'", *times, *texts])
+            warehouse.run(f"INSERT INTO DB.PUBLIC.EVENTS VALUES ({line})")
+        write(tmp_path, good)
+        assert audit(warehouse, read(tmp_path, group), group).exit_code == CLEAN
+        write(tmp_path, [*good, *[lost] * 6])
+        report = audit(warehouse, read(tmp_path, group), group, known_since=moments[0])
+        assert report.kinds[UNEXPLAINED] == 6 and report.exit_code == WRONG
+        warehouse.close()
+
+
+def test_what_cannot_be_audited_is_one_message(tmp_path: Path):
+    with pytest.raises(DataError, match="no served scores in"):
+        read(tmp_path, prospect_group)
+    values = {a.name: None for a in prospect_group.attributes}
+    write(tmp_path, [record("u1", values, END, prospect_group)])
+    with pytest.raises(DataError, match="widen the window"):
+        read(tmp_path, prospect_group, since=datetime(2027, 1, 1, tzinfo=UTC))
+    (log,) = tmp_path.glob("*.ndjson")
+    log.write_text(log.read_text() + '{"half": ' + "\n" + json.dumps({"score": 1}) + "\n")
+    assert read(tmp_path, prospect_group).num_rows == 1, "a torn line is left out"

@@ -1,0 +1,103 @@
+import io
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from prospect_lib.evaluation.evaluate import evaluate, evaluate_forward
+from prospect_lib.evaluation.metrics import Interval
+from prospect_lib.evaluation.threshold import choose
+from prospect_lib.model.prospect_model import Score
+from prospect_lib.model.splits import forward_splits, honest_split, random_split
+from prospect_lib.model.training import Recipe
+from prospect_lib.plots import evaluation as plots
+from prospect_lib.plots import explanations
+from tests.support.synthetic import training_table
+
+QUICK = {"recipe": Recipe(rounds=20), "calibrate": False, "resamples": 10}
+AT = datetime(2026, 3, 10, 12, tzinfo=UTC)
+SCORE = Score(0.2, {"a": 3, "b": None}, {"a": 1.5, "b": -0.4, "__sum_of_others": 0.1}, -2.6, -1.4)
+
+
+@pytest.fixture(scope="module")
+def table():
+    return training_table(visitors=400)
+
+
+@pytest.fixture(scope="module")
+def pictures(table):
+    split, splits = honest_split(table), list(forward_splits(table, splits=2))
+    model, found = evaluate(split, **QUICK)
+    steps = evaluate_forward(table, splits=2, **QUICK)
+    rows = evaluate(random_split(table), **QUICK)[1]
+    return {
+        "split_bands": plots.split_bands(splits),
+        "reliability": plots.reliability(found),
+        "curves": plots.curves(found),
+        "lift": plots.lift(found),
+        "threshold": plots.threshold(found, choose(found)),
+        "side_by_side": plots.side_by_side({"random rows": rows, "honest": found}),
+        "forward": plots.forward(steps),
+        "challenge": plots.challenge({"log_loss": Interval(-0.1, -0.2, 0.1)}),
+        "importance": explanations.importance(model, split.test),
+        "waterfall": explanations.waterfall(SCORE),
+        "timeline": explanations.timeline(story(converts=True), AT),
+        "running_total": explanations.running_total(
+            [AT - timedelta(days=k) for k in range(12)], AT
+        ),
+    }
+
+
+def story(converts: bool):
+    late = timedelta(minutes=59 if converts else 61)
+    names = ["page_view", "page_view", "submit_form"]
+    times = [AT - timedelta(days=9), AT, AT + late]
+    return [{"derived_tstamp": t, "event_name": n} for t, n in zip(times, names, strict=True)]
+
+
+NAMES = ["split_bands", "reliability", "curves", "lift", "threshold", "side_by_side", "forward"]
+NAMES += ["challenge", "importance", "waterfall", "timeline", "running_total"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_picture_brings_its_paper_and_labels_what_it_shows(pictures, name):
+    picture = pictures[name]
+    image = np.array(Image.open(io.BytesIO(picture._repr_png_())).convert("RGB"))
+    assert image[0, 0].tolist() == [252, 251, 248]  # opaque: legible in a dark notebook
+    assert len(np.unique(image.reshape(-1, 3), axis=0)) > 50
+    for axes in picture.axes:
+        assert axes.get_xlabel() or axes.get_title(loc="left")
+        shared = len(axes.get_shared_y_axes().get_siblings(axes)) > 1
+        assert shared or axes.get_ylabel() or axes.get_yticklabels()
+
+
+def test_the_waterfall_ends_at_the_margin():
+    bars = list(explanations.waterfall(SCORE).axes[0].patches)
+    assert bars[0].get_x() == pytest.approx(SCORE.bias)
+    assert bars[-1].get_x() + bars[-1].get_width() == pytest.approx(SCORE.margin)
+
+
+@pytest.mark.parametrize("converts", [True, False])
+def test_the_timeline_tells_the_label(converts):
+    title = explanations.timeline(story(converts), AT).axes[0].get_title(loc="left")
+    assert title.startswith("Label yes" if converts else "Label no")
+
+
+def test_losses_are_turned_so_that_right_is_better():
+    axes = plots.challenge({"log_loss": Interval(-0.1, -0.2, -0.05)}).axes[0]
+    assert axes.lines[1].get_xdata()[0] == pytest.approx(0.1)
+
+
+def test_contributions_of_one_attribute_are_added_up(table):
+    model, _ = evaluate(honest_split(table), **QUICK)
+    found = explanations.by_attribute(model, table)
+    assert "num_conversions_l7d" in found
+    total = sum(found.values()) + model.contributions(table)[:, -1]
+    np.testing.assert_allclose(total, model.margins(table), atol=1e-4)
+
+
+def test_a_count_is_the_total_now_less_the_total_before_its_window() -> None:
+    moments = [AT + timedelta(days=days) for days in (-8, -7, 0, 1)]
+    title = explanations.running_total(moments, AT).axes[0].get_title(loc="left")
+    assert title == "3 now less 1 before: 2 within 7 days"

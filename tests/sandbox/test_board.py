@@ -1,0 +1,274 @@
+"""The board: what it keeps, what it hides, and how it looks in a browser."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from flask.testing import FlaskClient
+from playwright.sync_api import Page, expect, sync_playwright
+
+from prospect_lib.sandbox.app import create_app
+from prospect_lib.sandbox import token
+from prospect_lib.sandbox.website import board
+from prospect_lib.sandbox.simulation.traffic import conversion, scripted_visitor, send
+from prospect_lib.sandbox.website.board import (
+    CONVERTED,
+    EVENTS,
+    FEED,
+    SCORES,
+    SHOWN,
+    VISITORS,
+    Board,
+)
+from prospect_lib.sandbox.website.disguise import disguised, plain_path
+from prospect_lib.sandbox.website.routes import WEBSITE
+from prospect_lib.server.runner import Server
+from prospect_lib.settings import Settings
+
+NOW = datetime(2026, 1, 5, 10, tzinfo=UTC)
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+SECOND = timedelta(seconds=1)
+
+
+def row(visitor: str | None = "u1", name: str = "page_view", path: str = "/pricing") -> Any:
+    return {
+        "event_id": str(uuid4()), "event_name": name, "domain_userid": visitor,
+        "page_urlpath": path, "page_title": "Orders of Ada", "user_id": "ada@example.com",
+    }  # fmt: skip
+
+
+def record(score: Any, visitor: Any = "u1", act: Any = False) -> dict[str, Any]:
+    decision = {"name": "invite", "threshold": 0.5, "act": act}
+    return {"domain_userid": visitor, "score": score, "decision": decision}
+
+
+# --- what it keeps ---------------------------------------------------------------------------
+
+
+def test_a_visit_from_the_first_page_to_the_form() -> None:
+    kept = Board()
+    for second, name in enumerate(["page_view", "page_ping", "focus_form", "submit_form"]):
+        kept.saw([row(name=name)], NOW + second * SECOND)
+        kept.scored(record(second / 10, act=second > 1), NOW + second * SECOND)
+    state = kept.state(NOW + 4 * SECOND)
+    (one,) = state["visitors"]
+    assert (one["name"], one["page"]) == (disguised("u1").name, "/pricing")
+    assert one["events"] == ["view", "ping", "form", "goal"] and one["count"] == 4
+    start = NOW.timestamp()
+    assert one["scores"] == [[start + second, second / 10] for second in range(4)]
+    assert one["converted"] and one["act"] and state["threshold"] == 0.5
+    assert (state["here"], state["minute"], state["conversions"]) == (1, 4, 1)
+    (goal,) = state["converted"]
+    assert (goal["took"], goal["score"], goal["name"]) == (3, 0.2, one["name"])
+    assert [entry["said"] for entry in state["feed"]][:2] == ["sends the form", "enters a field"]
+
+
+def test_visitors_leave_and_the_likeliest_is_first() -> None:
+    kept = Board()
+    for visitor, score in (("low", 0.1), ("high", 0.9)):
+        kept.saw([row(visitor)], NOW)
+        kept.scored(record(score, visitor), NOW)
+    kept.saw([row("unscored")], NOW)
+    names = [one["name"] for one in kept.state(NOW)["visitors"]]
+    assert names == [disguised(one).name for one in ("high", "low", "unscored")]
+    kept.saw([row("low")], NOW + board.HERE)
+    left = kept.state(NOW + board.HERE + SECOND)
+    assert [one["name"] for one in left["visitors"]] == [disguised("low").name]
+    assert left["minute"] == 1
+
+
+def test_an_event_that_comes_again_counts_once() -> None:
+    kept, same = Board(), row()
+    kept.saw([same, same], NOW)
+    kept.saw([same], NOW)
+    assert kept.state(NOW)["visitors"][0]["count"] == 1 == kept.state(NOW)["minute"]
+
+
+def test_measurements_and_events_of_nobody_are_not_shown() -> None:
+    kept = Board()
+    kept.saw([row(None), row(name="web_vitals")], NOW)
+    assert kept.state(NOW)["visitors"] == kept.state(NOW)["feed"] == []
+
+
+def test_memory_is_bounded() -> None:
+    kept = Board()
+    for i in range(board.IDS + 10):
+        kept.saw([row(f"v{i % 2 * i}", "submit_form")], NOW)
+        kept.scored(record(0.5, "v0"), NOW)
+    state = kept.state(NOW)
+    assert len(kept._visitors) == VISITORS and len(kept._ids) == board.IDS
+    assert (len(state["feed"]), len(state["converted"])) == (FEED, CONVERTED)
+    assert len(state["visitors"]) == SHOWN and state["here"] == VISITORS
+    busiest = max(kept._visitors.values(), key=lambda visitor: visitor.count)
+    assert (len(busiest.events), len(busiest.scores)) == (EVENTS, SCORES)
+    assert len(json.dumps(state)) < 60_000
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {},
+        record(None),
+        record("0.5"),
+        record(True),
+        record(1.5),
+        record(float("nan")),
+        record(10**400),
+        record(0.5, visitor=None),
+        record(0.5, visitor=["u1"]),
+    ],
+)
+def test_what_is_no_score_is_passed_over(strange: dict[str, Any]) -> None:
+    kept = Board()
+    kept.scored(strange, NOW)
+    assert kept.state(NOW)["visitors"] == []
+
+
+@pytest.mark.parametrize("decision", [None, 7, {"act": "yes", "threshold": "x"}, {"threshold": 9}])
+def test_a_score_without_a_sound_decision_is_a_score(decision: Any) -> None:
+    kept = Board()
+    kept.scored({**record(0.25), "decision": decision}, NOW)
+    state = kept.state(NOW)
+    assert state["visitors"][0]["scores"][0][1] == 0.25
+    assert state["threshold"] is None and not state["visitors"][0]["act"]
+
+
+# --- what it hides ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/", "/"),
+        ("/pricing", "/pricing"),
+        ("/blog/last-loaf", "/blog/last-loaf"),
+        ("/orders/4711", "/orders/…"),
+        ("/users/ada@example.com/edit", "/users/…/edit"),
+        ("/u/6b86b273-ff34-4ce1", "/u/…"),
+        ("/<script>", "/…"),
+        ("/" + "a/" * 99, "/a/a/a/a/a/a"),
+        (None, ""),
+        (7, ""),
+    ],
+)
+def test_addresses_are_plain_words(path: Any, shown: str) -> None:
+    assert plain_path(path) == shown
+
+
+def test_nobody_is_known_by_the_board() -> None:
+    kept, visitor = Board(), str(uuid4())
+    kept.saw([row(visitor, path="/users/ada@example.com")], NOW)
+    kept.scored({**record(0.5, visitor), "signals": {"secret": "Ada"}}, NOW)
+    text = json.dumps(kept.state(NOW))
+    for personal in (visitor, visitor[:8], "ada", "Ada", "example.com"):
+        assert personal not in text
+    assert disguised(visitor) == disguised(visitor) != disguised("u1")
+    assert re.fullmatch(r"[A-Z][a-z]+ [A-Z][a-z]+", disguised("\ud800").name)
+
+
+# --- with the sandbox ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[FlaskClient]:
+    app = create_app(Settings(home=tmp_path))
+    yield app.test_client()
+    app.extensions["storage"].close()
+
+
+def post_score(client: FlaskClient, body: Any, bearer: str | None = None) -> int:
+    home = Path(client.application.config["PROSPECT_HOME"])
+    headers = {"Authorization": f"Bearer {token(home) if bearer is None else bearer}"}
+    return client.post("/sandbox/scores", json=body, headers=headers).status_code
+
+
+def test_events_and_scores_come_in_by_the_doors_of_the_sandbox(client: FlaskClient) -> None:
+    event = {"e": "pv", "eid": str(uuid4()), "duid": "u1", "url": "https://s.example/demo"}
+    address = "/com.snowplowanalytics.snowplow/tp2"
+    client.post(address, data=json.dumps({"data": [event, {"e": "?"}]}))
+    assert post_score(client, record(0.75)) == 200
+    assert post_score(client, record(0.1), bearer="wrong") == 401
+    assert post_score(client, [1]) == post_score(client, record(10**400)) == 422
+    (one,) = client.get("/board/state").get_json()["visitors"]
+    assert (one["page"], one["scores"][0][1], len(one["scores"])) == ("/demo", 0.75, 1)
+    client.post("/micro/reset")
+    assert client.get("/board/state").get_json()["visitors"] == []
+
+
+def test_a_restart_goes_on_where_the_last_process_stopped(tmp_path: Path) -> None:
+    settings, now = Settings(home=tmp_path), datetime.now(UTC)
+    app = create_app(settings)
+    event = {"e": "pv", "eid": str(uuid4()), "duid": "u1", "url": "https://s.example/demo"}
+    app.test_client().get("/i", query_string=event)
+    app.extensions["storage"].close()
+    served = tmp_path / "served" / f"{now.date()}.ndjson"
+    served.parent.mkdir()
+    recent = {**record(0.25), "scored_at": now.isoformat()}
+    old = {**record(0.99), "scored_at": (now - timedelta(days=1)).isoformat()}
+    lines = [
+        'cut short"}',
+        '{"score": ' + "[" * 9000,
+        json.dumps(old),
+        "[]",
+        json.dumps(recent),
+        '{"cut',
+    ]
+    served.write_text("\n".join(lines))
+    again = create_app(settings)
+    (one,) = again.extensions["board"].state(now + 2 * SECOND)["visitors"]
+    assert (one["page"], [score for _, score in one["scores"]]) == ("/demo", [0.25])
+    again.extensions["storage"].close()
+
+
+def test_the_page_has_only_files_of_its_own(client: FlaskClient) -> None:
+    answer = client.get("/board")
+    assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+    names = re.findall(r'"/assets/(board\.\w+)"', answer.text)
+    assert sorted(names) == ["board.css", "board.js"]
+    text = answer.text + "".join((WEBSITE / "assets" / name).read_text() for name in names)
+    assert re.findall(r"https?://[^\"'\s]+", text) == ["http://www.w3.org/2000/svg"]
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    if not Path(CHROMIUM).exists() and "CI" not in os.environ:
+        pytest.skip(f"no Chromium at {CHROMIUM}: apt-get install chromium")
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-gpu"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield browser.new_page(viewport={"width": 1600, "height": 900})
+        browser.close()
+
+
+def test_the_board_in_a_browser(client: FlaskClient, page: Page) -> None:
+    problems: list[str] = []
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    with Server(client.application, port=0) as running:
+        page.goto(f"{running.url}/board")
+        expect(page.get_by_role("status")).to_have_text("live")
+        expect(page.get_by_text("Nobody is here.")).to_be_visible()
+        visitor = str(uuid4())
+        steps = scripted_visitor(visitor, visitor, "https://s.example", start=datetime.now(UTC))
+        send(running.url, [payload for _, payload in steps])
+        post_score(client, record(0.82, visitor, act=True))
+        card = page.locator(".card")
+        expect(card.locator(".score")).to_have_text("82%")
+        expect(card).to_contain_text(disguised(visitor).name)
+        expect(card).to_have_class(re.compile("act"))
+        expect(card.locator(".ticks i")).to_have_count(12)
+        expect(page.locator(".feed li").first).to_contain_text("fills in a field")
+        final = conversion(visitor, visitor, "https://s.example", at=datetime.now(UTC))
+        send(running.url, [final])
+        expect(page.locator(".converted")).to_have_count(2)  # the list, and the card
+        expect(page.locator(".converted .was")).to_contain_text("the last score was 82%")
+        expect(page.locator("[data-slot=conversions]")).to_have_text("1")
+        page.goto("about:blank")
+    assert problems == []

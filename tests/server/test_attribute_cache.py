@@ -1,0 +1,201 @@
+"""Attributes shared, cached, stale: with a clock that stands still unless it is moved."""
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from prospect_lib.errors import ServiceError, SettingsError
+from prospect_lib.server.attribute_cache import FAILURES, LiveProfiles, Reading
+
+
+class Source:
+    """Gives ``{"n": number of the call}``, or raises ``error``."""
+
+    def __init__(self) -> None:
+        self.calls, self.error = 0, None
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+
+    def read(self, identifier: str) -> dict[str, Any]:
+        self.calls += 1
+        self.entered.set()
+        self.gate.wait(5)
+        if self.error is not None:
+            raise self.error
+        return {"domain_userid": identifier, "n": self.calls}
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def source():
+    return Source()
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def in_threads(number: int, call) -> list[Any]:
+    results: list[Any] = [None] * number
+
+    def run(i: int) -> None:
+        try:
+            results[i] = call()
+        except ServiceError as error:
+            results[i] = error
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(number)]
+    for thread in threads:
+        thread.start()
+    return threads, results
+
+
+def together(source: Source, live: LiveProfiles) -> list[Any]:
+    """Eight requests for one visitor while the source takes its time over the first."""
+    source.gate.clear()
+    threads, results = in_threads(8, lambda: live.read("a"))
+    source.entered.wait(5)
+    time.sleep(0.05)  # let the others arrive
+    source.gate.set()
+    for thread in threads:
+        thread.join(5)
+    return results
+
+
+def test_requests_in_flight_share_one_call(source):
+    results = together(source, LiveProfiles(source))
+    assert source.calls == 1
+    assert {result.attributes["n"] for result in results} == {1}
+
+
+def test_they_share_its_failure_too(source):
+    source.error = ServiceError("down")
+    results = together(source, LiveProfiles(source))
+    assert source.calls == 1
+    assert {str(result) for result in results} == {"down"}
+
+
+def test_nobody_waits_longer_than_said(source):
+    live = LiveProfiles(source, wait=0.05)
+    source.gate.clear()
+    threads, _ = in_threads(1, lambda: live.read("a"))
+    source.entered.wait(5)
+    with pytest.raises(ServiceError, match=r"within 0\.05 s"):
+        live.read("a")
+    source.gate.set()
+    threads[0].join()
+
+
+def test_visitors_are_not_mixed_up(source):
+    live = LiveProfiles(source, fresh_seconds=10)
+    assert [live.read(v).attributes["domain_userid"] for v in "abab"] == [*"abab"]
+
+
+@pytest.mark.parametrize(("fresh", "calls"), [(0, 3), (1, 3), (1.5, 2), (5, 1)])
+def test_a_young_answer_is_used_again(source, clock, fresh, calls):
+    live = LiveProfiles(source, fresh_seconds=fresh, clock=clock)
+    for _ in range(3):
+        live.read("a")
+        clock.now += 1
+    assert source.calls == calls
+
+
+@pytest.mark.parametrize(("age", "served"), [(0, True), (59, True), (61, False)])
+def test_the_last_known_answer_serves_for_a_while(source, clock, age, served):
+    live = LiveProfiles(source, stale_seconds=60, clock=clock)
+    first = live.read("a")
+    source.error = ServiceError("down")
+    clock.now += age
+    if served:
+        assert live.read("a") == Reading(first.attributes, stale=True)
+    else:
+        with pytest.raises(ServiceError, match="down"):
+            live.read("a")
+    with pytest.raises(ServiceError, match="down"):
+        live.read("somebody new")
+
+
+def test_it_recovers_and_says_so_once(source, clock, caplog):
+    live = LiveProfiles(source, clock=clock)
+    live.read("a")
+    source.error = ServiceError("down")
+    assert live.read("a").stale
+    assert live.read("a").stale
+    source.error = None
+    assert not live.read("a").stale
+    assert caplog.messages == [
+        "attributes cannot be read; /health says why",
+        "attributes can be read again, after 2 failures",
+    ]
+
+
+def test_stale_can_be_left_off(source, clock):
+    live = LiveProfiles(source, stale_seconds=0, clock=clock)
+    live.read("a")
+    source.error = ServiceError("down")
+    with pytest.raises(ServiceError):
+        live.read("a")
+
+
+def test_a_dead_source_is_left_alone_and_tried_once_a_second(source, clock):
+    live = LiveProfiles(source, clock=clock)
+    source.error = ServiceError("down")
+    for _ in range(50):
+        with pytest.raises(ServiceError):
+            live.read("a")
+    assert source.calls == FAILURES + 1
+    clock.now += 1
+    for _ in range(10):
+        with pytest.raises(ServiceError):
+            live.read("b")
+    assert source.calls == FAILURES + 2
+    source.error = None
+    clock.now += 1
+    assert not live.read("c").stale
+    assert not live.read("d").stale
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (ValueError("secret"), r"failed \(ValueError\)"),
+        (SettingsError("start the sandbox"), "start the sandbox"),
+    ],
+)
+def test_any_failure_of_any_source_is_a_service_error(source, error, says):
+    source.error = error
+    with pytest.raises(ServiceError, match=says):
+        LiveProfiles(source).read("a")
+
+
+def test_what_is_no_dict_is_refused(source):
+    source.read = lambda _identifier: [1]
+    with pytest.raises(ServiceError, match="dict of attributes, got list"):
+        LiveProfiles(source).read("a")
+
+
+def test_each_call_is_observed(source, clock):
+    seen = []
+    live = LiveProfiles(source, clock=clock, observe=lambda *call: seen.append(call))
+    live.read("a")
+    source.error = ServiceError("down")
+    live.read("a")
+    assert seen == [(0.0, "ok"), (0.0, "error")]
+
+
+def test_memory_is_bounded(source, monkeypatch):
+    monkeypatch.setattr("prospect_lib.server.attribute_cache.KEPT", 3)
+    live = LiveProfiles(source)
+    for visitor in "abcde":
+        live.read(visitor)
+    assert [*live._kept] == [*"cde"]

@@ -1,0 +1,53 @@
+"""Schemathesis reads the OpenAPI document and tries to make the server break it."""
+
+import pytest
+import schemathesis
+from hypothesis import given
+from hypothesis import strategies as st
+from schemathesis import GenerationMode, checks
+
+from prospect_lib.server.app import Options, create_app
+from tests.support.fuzzing import drawing
+from tests.support.serving import DOWN, Profiles, Rule
+
+FREE = Options(caller_limit="1000000 per minute", visitor_limit="1000000 per minute")
+CHECKED = [
+    checks.not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_schema_conformance,
+    checks.negative_data_rejection,
+]
+FUZZ = drawing(100)
+
+
+def operations(app):
+    schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
+    return [found.ok() for found in schema.get_all_operations()]
+
+
+UP = operations(create_app(Rule(), Profiles(), options=FREE))
+DOWN_NOW = operations(create_app(Rule(), Profiles(error=DOWN), options=FREE))
+
+
+@pytest.mark.parametrize("mode", GenerationMode)
+@FUZZ
+@given(st.data())
+def test_answers_are_as_documented(mode, data):
+    operation = data.draw(st.sampled_from(UP))
+    case = data.draw(operation.as_strategy(generation_mode=mode))
+    case.call_and_validate(checks=CHECKED)
+
+
+@FUZZ
+@given(st.data())
+def test_answers_are_as_documented_while_signals_is_down(data):
+    case = data.draw(data.draw(st.sampled_from(DOWN_NOW)).as_strategy())
+    response = case.call_and_validate(checks=CHECKED[1:])
+    assert response.status_code < 500 or response.status_code == 503
+
+
+def test_every_operation_is_tried():
+    assert {operation.path for operation in UP} == {
+        "/predict", "/health", "/metrics", "/prospect.js",
+    }  # fmt: skip

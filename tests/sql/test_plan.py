@@ -1,0 +1,99 @@
+"""The shape of the plan: no join multiplies rows, however long a visitor's history is."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from prospect_lib.attributes import prospect_group
+from prospect_lib.training_set import features_sql
+from tests.sql.test_statements import STATEMENTS
+from tests.support.plan_shape import joins, multiplying
+from tests.support.worlds import START, anchors_table, event, events_table
+
+FEATURES = "the features of the prospect model"
+#: lists in full: what is joined is the values that they list, at most as many as a visitor has
+BY_VALUES = {"how often each value occurred": "moments AS m", "the values of a week": "runs"}
+SELF_JOIN = """
+SELECT a.visitor, COUNT(*) FROM anchors AS a
+JOIN events AS e ON e.visitor = a.visitor AND e.ts <= a.ts GROUP BY a.visitor"""
+VISITORS, EACH = 3, 1500
+
+
+@pytest.mark.parametrize("dialect", ["duckdb", "snowflake"])
+@pytest.mark.parametrize("title", sorted(STATEMENTS.keys() - BY_VALUES))
+def test_no_join_multiplies_rows(title: str, dialect: str) -> None:
+    assert multiplying(STATEMENTS[title](dialect), dialect) == []
+
+
+@pytest.mark.parametrize("dialect", ["duckdb", "snowflake"])
+def test_the_joins_are_found(dialect: str) -> None:
+    features = STATEMENTS[FEATURES](dialect)
+    assert joins(features, dialect) > 8
+    assert joins(features, dialect) == features.count("JOIN ")
+    for title, joined in BY_VALUES.items():
+        (line,) = multiplying(STATEMENTS[title](dialect), dialect)
+        assert joined.lower() in line.lower()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        SELF_JOIN,
+        "SELECT * FROM anchors AS a, events AS e",
+        "SELECT * FROM anchors AS a CROSS JOIN events AS e",
+        "WITH v AS (SELECT DISTINCT x, y FROM events) SELECT * FROM anchors a JOIN v ON v.x = a.x",
+        "WITH v AS (SELECT DISTINCT x FROM events) SELECT * FROM anchors a JOIN v ON v.x >= a.x",
+        "WITH v AS (SELECT DISTINCT x FROM events) SELECT * FROM anchors a JOIN v ON v.x = v.x",
+        "WITH v AS (SELECT x FROM events) SELECT * FROM anchors a JOIN v ON v.x = a.x",
+        "WITH v AS (SELECT x AS z, y AS x FROM (SELECT DISTINCT x FROM events) AS d) "
+        "SELECT * FROM anchors a JOIN v ON v.x = a.x",
+        "WITH v AS (SELECT DISTINCT x FROM e UNION ALL SELECT x FROM e) "
+        "SELECT * FROM anchors a JOIN v ON v.x = a.x",
+    ],
+)
+def test_a_join_that_multiplies_is_noticed(sql: str) -> None:
+    assert len(multiplying(sql, "duckdb")) == 1
+
+
+def rows_of_operators(sql: str) -> list[int]:
+    """What each operator of a statement emits, over a few visitors of long histories."""
+    moments = [
+        (f"v{visitor}", START + timedelta(seconds=20 * number))
+        for visitor in range(VISITORS)
+        for number in range(EACH)
+    ]
+    happened = [
+        event(at, user=key, app_id=f"app {number % 7}", domain_sessionid=f"{number // 30}")
+        for number, (key, at) in enumerate(moments)
+    ]
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("events", events_table(happened))
+        connection.register("anchors", anchors_table(moments))
+        ((_, told),) = connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}").fetchall()
+    found, waiting = [], list(json.loads(told)["operator"])
+    while waiting:
+        operator = waiting.pop()
+        waiting += operator.get("children", [])
+        found.append(int(operator["intermediate_rows"]))
+    return found
+
+
+def test_no_operator_emits_more_rows_than_there_are_events_and_anchors() -> None:
+    emitted = rows_of_operators(features_sql(prospect_group, events="events", anchors="anchors"))
+    assert len(emitted) > 20 and max(emitted) >= VISITORS * EACH
+    assert max(emitted) <= 2 * VISITORS * EACH + VISITORS
+
+
+def test_a_self_join_would_emit_many_times_as_many() -> None:
+    sql = SELF_JOIN.replace("visitor", "domain_userid").replace("e.ts", "e.derived_tstamp")
+    emitted = rows_of_operators(sql.replace("a.ts", "a.anchor_ts"))
+    assert max(emitted) > 100 * 2 * VISITORS * EACH
+
+
+def test_the_statements_that_were_read_are_the_ones_that_are_proven() -> None:
+    kept = Path(__file__).parent / "statements" / f"{FEATURES}.snowflake.sql"
+    assert multiplying(kept.read_text(), "snowflake") == []

@@ -1,0 +1,88 @@
+"""The statements that are compiled, as an analyst reads them: titled pairs, one a dialect.
+
+``PROSPECT_REWRITE=1 pytest tests/test_sql.py`` writes them anew; read what changed.
+"""
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from snowplow_signals import AtomicProperty, Attribute, Criteria, Criterion, EntityProperty
+
+from prospect_lib.attributes import PAGE_VIEW, prospect_group
+from prospect_lib.sql.dialects import Dialect, literal
+from prospect_lib.training_set import attributes_sql, features_sql
+from prospect_lib.training_set.anchors import TUTORIAL_ANCHORS, Anchors
+from tests.support.worlds import HOUR, WEEK, group_of
+
+FOLDER = Path(__file__).parent / "statements"
+URL, APP = AtomicProperty(name="page_url"), AtomicProperty(name="app_id")
+CLASS = EntityProperty(vendor="nl.basjes", name="yauaa_context", major_version=1, path="class")
+
+
+def compiled(aggregation: str, kind: str = "int64", **arguments: object) -> Callable[[str], str]:
+    """The statement for a group of one attribute of page views."""
+    attribute = Attribute(
+        name="a", type=kind, events=[PAGE_VIEW], aggregation=aggregation, **arguments
+    )
+
+    def sql(dialect: str) -> str:
+        group = group_of(attribute)
+        return attributes_sql(group, events="events", anchors="anchors", dialect=dialect)
+
+    return sql
+
+
+def placed(anchors: Anchors) -> Callable[[str], str]:
+    return lambda dialect: anchors.sql(events="events", dialect=dialect)
+
+
+HOSTILE = Criteria(all=[Criterion.eq(URL, "it's 100%_;--ü\\")])
+STATEMENTS: dict[str, Callable[[str], str]] = {
+    "a count over a week": compiled("counter", period=WEEK),
+    "a count of ever with a hostile value": compiled("counter", criteria=HOSTILE),
+    "a count that starts afresh after an hour": compiled("counter", ttl=HOUR),
+    "the latest value in an entity": compiled("last", "string", property=CLASS),
+    "the first value of a week": compiled("first", "string", property=APP, period=WEEK),
+    "the values of a week": compiled("unique_list", "string_list", property=APP, period=WEEK),
+    "how often each value occurred": compiled("category_count", "dict", property=APP),
+    "days since the latest": compiled("time_since_last", "double", time_unit="d"),
+    "anchors at page views": placed(Anchors()),
+    "anchors of the tutorial": placed(TUTORIAL_ANCHORS),
+    "anchors every ten seconds, drawn": placed(
+        Anchors(every=timedelta(seconds=10), per_session=3, negatives=0.1, min_events=2)
+    ),
+    "the features of the prospect model": lambda dialect: features_sql(
+        prospect_group, events="events", anchors="anchors", dialect=dialect
+    ),
+}
+
+
+@pytest.mark.parametrize("dialect", ["duckdb", "snowflake"])
+@pytest.mark.parametrize("title", STATEMENTS)
+def test_the_statement_is_the_one_that_was_read(title: str, dialect: str) -> None:
+    file = FOLDER / f"{title}.{dialect}.sql"
+    sql = STATEMENTS[title](dialect) + "\n"
+    if os.environ.get("PROSPECT_REWRITE"):
+        file.write_text(sql)
+    assert sql == file.read_text(), f"{file.name} differs: read it, then rewrite it"
+
+
+def test_no_file_is_left_over() -> None:
+    assert {file.name.rsplit(".", 2)[0] for file in FOLDER.iterdir()} == set(STATEMENTS)
+
+
+@pytest.mark.parametrize(
+    ("value", "quoted"),
+    [(None, "NULL"), (True, "TRUE"), (2.5, "2.5"), ("O'Hara", "'O''Hara'"), ("a;b%", "'a;b%'")],
+)
+def test_values_are_data(value: object, quoted: str) -> None:
+    assert literal(value) == quoted
+
+
+def test_names_and_backslashes_are_quoted_as_each_warehouse_reads_them() -> None:
+    duckdb, snowflake = Dialect("duckdb"), Dialect("snowflake")
+    assert duckdb.identifier('a"b') == '"a""b"' and snowflake.identifier('a"b') == '"A""B"'
+    assert duckdb.text("a\\b") == "'a\\b'" and snowflake.text("a\\b") == "'a\\\\b'"

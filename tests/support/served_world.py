@@ -1,0 +1,97 @@
+"""What a server would have logged, and faults to plant in it.
+
+Values come from the fold, which is the definition in plain Python; the audit compiles SQL.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from prospect_lib.aggregation.fold import attribute_values, group_hash
+from prospect_lib.attributes import prospect_group
+from prospect_lib.monitoring.served_scores import read
+from prospect_lib.sandbox.simulation.visitors import simulate
+from prospect_lib.warehouse import DuckDBWarehouse
+
+END = datetime(2026, 3, 1, tzinfo=UTC)
+Row = dict[str, Any]
+
+
+@dataclass
+class World:
+    """Events of some visitors and the moments at which they were scored.
+
+    ``seen`` says what Signals knew of the visitor's events at a moment; ``at`` when the
+    server believed it to be; ``group`` how Signals defined the attributes.
+    """
+
+    folder: Path
+    visitors: int = 60
+    group: Any = field(default_factory=lambda: prospect_group)
+    claimed: Any = field(default_factory=lambda: prospect_group)
+    seen: Callable[[list[Row], datetime], list[Row]] = lambda events, _at: events
+    at: Callable[[datetime], datetime] = lambda at: at
+    stored: Callable[[Row], bool] = lambda _event: True
+    since: datetime = END - timedelta(days=2)
+    score: Callable[[Row], float] = lambda _values: 0.1
+    events: list[Row] = field(default_factory=list)
+
+    def serve(self) -> pa.Table:
+        """Write the log of every page view since ``since``, and read it."""
+        self.events = simulate(self.visitors, 10, end=END).events.to_pylist()
+        visitors: dict[str, list[Row]] = {}
+        for event in self.events:
+            visitors.setdefault(event["domain_userid"], []).append(event)
+        records = [
+            self._record(visitor, events, event["derived_tstamp"].replace(tzinfo=UTC))
+            for visitor, events in visitors.items()
+            for event in events
+            if event["event_name"] == "page_view"
+            and event["derived_tstamp"].replace(tzinfo=UTC) >= self.since
+        ]
+        self.folder.mkdir(exist_ok=True)
+        write(self.folder, records)
+        return read(self.folder, self.claimed)
+
+    def warehouse(self, table: pa.Table | None = None) -> DuckDBWarehouse:
+        """What was stored of the events."""
+        events = simulate(self.visitors, 10, end=END).events if table is None else table
+        kept = events.filter(pa.array([self.stored(row) for row in events.to_pylist()]))
+        opened = DuckDBWarehouse.over("SELECT NULL AS nothing")
+        opened.connection.register("kept", kept)
+        opened.run("CREATE OR REPLACE TABLE events AS SELECT * FROM kept")
+        opened.connection.unregister("kept")
+        return opened
+
+    def _record(self, visitor: str, events: list[Row], at: datetime) -> Row:
+        then = [e for e in events if e["derived_tstamp"].replace(tzinfo=UTC) <= at]
+        values = attribute_values(self.group, self.seen(then, at), at)
+        return record(visitor, values, self.at(at), self.claimed, self.score(values))
+
+
+def record(visitor: str, values: Row, at: datetime, group: Any, score: float = 0.1) -> Row:
+    return {
+        "domain_userid": visitor,
+        "group_hash": group_hash(group),
+        "signals": {"domain_userid": visitor, **values},
+        "scoring_attributes": {},
+        "score": score,
+        "model_version": "test",
+        "scored_at": at.isoformat().replace("+00:00", "Z"),
+        "decision": {"name": "invite", "threshold": 0.05, "act": score >= 0.05},
+        "cold_start": all(v is None for v in values.values()),
+        "stale": False,
+    }
+
+
+def write(folder: Path, records: list[Row]) -> None:
+    lines: dict[str, list[str]] = {}
+    for each in records:
+        lines.setdefault(each["scored_at"][:10], []).append(json.dumps(each))
+    for day, of_day in lines.items():
+        (folder / f"{day}.ndjson").write_text("\n".join(of_day) + "\n")

@@ -1,0 +1,74 @@
+"""One address, in one place, stamped wherever it is needed."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from IPython.core.inputtransformer2 import TransformerManager
+
+from prospect_lib import __version__, colab
+from prospect_lib.errors import SettingsError
+from tests.support.fake_colab import enter
+from tools import stamp_notebooks as stamp
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    return tmp_path
+
+
+def test_everything_is_stamped() -> None:
+    assert stamp.stamp(ROOT, write=False) == []
+
+
+def test_a_new_address_reaches_badges_and_cells(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = checkout / "pyproject.toml"
+    old = stamp.Address.of(checkout).repository
+    project.write_text(project.read_text().replace(old, "https://github.com/someone/else"))
+    monkeypatch.chdir(checkout)
+    assert stamp.main(["--check"]) == 1
+    assert "not up to date: README.md" in capsys.readouterr().out
+    assert stamp.main([]) == 0 and stamp.main(["--check"]) == 0
+    for path in (checkout / "README.md", checkout / "notebooks" / "00_start_here.ipynb"):
+        text = path.read_text()
+        assert f"someone/else/blob/v{__version__}/notebooks/00_start_here.ipynb" in text
+        assert old not in text
+    cells = nbformat.read(checkout / "notebooks" / "00_start_here.ipynb", as_version=4).cells
+    code = "".join(cell.source for cell in cells if cell.cell_type == "code")
+    assert 'source = "https://github.com/someone/else"' in code
+    assert f"/archive/refs/tags/v{__version__}.zip" in code
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[project.urls]\n", "not toml", '[project.urls]\nRepository = "https://gitlab.com/a/b"'],
+)
+def test_an_address_that_is_missing_or_no_use(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    with pytest.raises(SettingsError, match=r"pyproject.toml"):
+        stamp.Address.of(tmp_path)
+    with pytest.raises(SettingsError, match=r"pyproject.toml"):
+        stamp.Address.of(tmp_path / "nowhere")
+
+
+def test_the_install_cell_does_nothing_outside_colab_and_prepares_inside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cell = stamp.Address.of(ROOT).install()
+    code = compile(TransformerManager().transform_cell(cell), "cell", "exec")
+    done: list[str] = []
+    monkeypatch.setattr(colab, "prepare", lambda: done.append("prepared"))
+    exec(code, {})
+    assert "google.colab" not in sys.modules and done == []
+    enter(monkeypatch)
+    exec(code, {})  # the library is here already, so pip is not asked for it
+    assert done == ["prepared"]

@@ -1,0 +1,1 @@
+"""Maintenance of the repository; not part of the package."""

@@ -1,0 +1,139 @@
+"""Write the repository's public address, set once in pyproject.toml, wherever it is needed.
+
+``[project.urls] Repository`` and the version give the badge and the install cell of every
+notebook, and the badges of the README. ``python -m tools.stamp_notebooks`` writes them; a test
+and ``--check`` say which are not up to date.
+
+Example: ``Address("https://github.com/a/b", "v0.1.0").badge("notebooks/00_x.ipynb")`` ->
+``"[![Open in Colab](…)](https://colab.research.google.com/github/a/b/blob/v0.1.0/…)"``
+"""
+
+import argparse
+import re
+import sys
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+
+from prospect_lib import __version__
+from prospect_lib.errors import SettingsError
+
+BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)")
+IMAGE = "https://colab.research.google.com/assets/colab-badge.svg"
+INSTALL = """\
+import importlib.util
+import sys
+
+if "google.colab" in sys.modules:  # elsewhere, `make lab` has installed everything
+    source = "{repository}"
+    source += "/archive/refs/tags/{tag}.zip"
+    if importlib.util.find_spec("prospect_lib") is None:
+        %pip install -q --no-deps {{source}}
+    from prospect_lib import colab
+
+    colab.prepare()"""
+
+
+@dataclass(frozen=True)
+class Address:
+    """The public repository and the tag that the badges open and install."""
+
+    repository: str
+    tag: str
+
+    @classmethod
+    def of(cls, root: Path) -> "Address":
+        """As set in ``pyproject.toml`` of a checkout.
+
+        Raises:
+            SettingsError: there is no such file, or no GitHub address in it.
+        """
+        path = root / "pyproject.toml"
+        try:
+            urls = tomllib.loads(path.read_text(encoding="utf-8"))["project"]["urls"]
+            found = str(urls["Repository"]).rstrip("/")
+        except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
+            raise SettingsError(
+                f"{path}: no [project.urls] Repository ({type(error).__name__}). Run this in a "
+                "checkout of the repository, and set the address there."
+            ) from error
+        if not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", found):
+            raise SettingsError(
+                f"{path}: Repository = {found!r}: expected https://github.com/OWNER/NAME, which "
+                "is what Colab can open."
+            )
+        return cls(found, f"v{__version__}")
+
+    def badge(self, notebook: str) -> str:
+        """Markdown of the badge that opens a notebook, given by its path in the repository."""
+        name = self.repository.removeprefix("https://github.com/")
+        link = f"https://colab.research.google.com/github/{name}/blob/{self.tag}/{notebook}"
+        return f"[![Open in Colab]({IMAGE})]({link})"
+
+    def install(self) -> str:
+        """The code of a notebook's first cell; pip installs the tag's archive."""
+        return INSTALL.format(repository=self.repository, tag=self.tag)
+
+
+def stamp(root: Path, *, write: bool = True) -> list[str]:
+    """Bring every badge and install cell up to date.
+
+    Args:
+        root: a checkout.
+        write: ``False`` only looks.
+    Returns:
+        The files, relative to ``root``, that were (or would be) changed.
+    """
+    address = Address.of(root)
+    files = [*sorted((root / "notebooks").glob("**/*.ipynb")), root / "README.md"]
+    changed = []
+    for path in files:
+        old = path.read_text(encoding="utf-8")
+        name = path.relative_to(root).as_posix()
+        new = _notebook(old, name, address) if path.suffix == ".ipynb" else _page(old, address)
+        if new != old:
+            changed.append(name)
+            if write:
+                path.write_text(new, encoding="utf-8")
+    return changed
+
+
+def _notebook(text: str, name: str, address: Address) -> str:
+    notebook = nbformat.reads(text, as_version=4)  # type: ignore[no-untyped-call]
+    before = [cell.source for cell in notebook.cells]
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = BADGE.sub(lambda _: address.badge(name), cell.source)
+        elif '"google.colab" in sys.modules' in cell.source:
+            cell.source = address.install()
+    if [cell.source for cell in notebook.cells] == before:
+        return text
+    return str(nbformat.writes(notebook)) + "\n"  # type: ignore[no-untyped-call]
+
+
+def _page(text: str, address: Address) -> str:
+    """README: the badge of a table's row is that of the notebook it links to."""
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        link = re.search(r"\]\((notebooks/\w+\.ipynb)\)", line)
+        if link:
+            lines[number] = BADGE.sub(address.badge(link[1]), line)
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Stamp the checkout in the working folder; with ``--check`` only report what is stale."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, report stale files")
+    check = parser.parse_args(arguments).check
+    changed = stamp(Path.cwd(), write=not check)
+    for name in changed:
+        print(f"{'not up to date' if check else 'stamped'}: {name}")
+    return 1 if changed and check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
