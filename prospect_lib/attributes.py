@@ -135,6 +135,9 @@ prospect_service = Service(
     attribute_groups=[prospect_group],
 )
 
+#: The nineteen attributes of Snowplow's tutorial.
+tutorial_group = prospect_group
+
 #: The three attributes that Snowplow's published sample of events can support.
 sample_group = StreamAttributeGroup(
     name="prospect_scoring_sample",

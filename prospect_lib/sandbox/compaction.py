@@ -18,7 +18,8 @@ import duckdb
 from prospect_lib.errors import ServiceError
 from prospect_lib.sandbox.index import Index
 from prospect_lib.sandbox.tail import Tail
-from prospect_lib.warehouse import live_events, segments
+from prospect_lib.warehouse import segments
+from prospect_lib.warehouse.duckdb import live_events
 
 log = logging.getLogger(__name__)
 PAUSE = 5.0  # seconds between looks for logs to delete, and before what failed is tried again

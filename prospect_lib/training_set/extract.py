@@ -19,7 +19,8 @@ from prospect_lib.training_set import features_sql
 from prospect_lib.training_set.anchors import Anchors
 from prospect_lib.training_set.partitions import ROWS_AT_ONCE, parts_of
 from prospect_lib.training_set.provenance import Provenance
-from prospect_lib.warehouse import Warehouse, missing_columns
+from prospect_lib.warehouse import Warehouse
+from prospect_lib.warehouse.events import missing_columns
 
 
 @dataclass(frozen=True)

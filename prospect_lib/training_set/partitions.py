@@ -17,7 +17,8 @@ from tqdm.auto import tqdm
 from prospect_lib.features import Feature, features_of
 from prospect_lib.sql.dialects import literal
 from prospect_lib.training_set import features_sql
-from prospect_lib.warehouse import Warehouse, columns_of
+from prospect_lib.warehouse import Warehouse
+from prospect_lib.warehouse.events import columns_of
 
 ROWS_AT_ONCE = 300_000  # anchors of one statement on DuckDB: about 1.2 GB
 #: visitors in their order, a new part whenever so many anchors are full

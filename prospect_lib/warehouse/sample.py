@@ -11,7 +11,8 @@ import requests
 
 from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import DataError, ServiceError
-from prospect_lib.warehouse import Warehouse, missing_columns
+from prospect_lib.warehouse import Warehouse
+from prospect_lib.warehouse.events import missing_columns
 
 URL = (
     "https://github.com/snowplow-incubator/signals-notebooks/raw/refs/heads/main/"

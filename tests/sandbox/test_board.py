@@ -14,10 +14,10 @@ import pytest
 from flask.testing import FlaskClient
 from playwright.sync_api import Page, expect, sync_playwright
 
-from prospect_lib.sandbox.app import create_app
 from prospect_lib.sandbox import token
-from prospect_lib.sandbox.website import board
+from prospect_lib.sandbox.app import create_app
 from prospect_lib.sandbox.simulation.traffic import conversion, scripted_visitor, send
+from prospect_lib.sandbox.website import board
 from prospect_lib.sandbox.website.board import (
     CONVERTED,
     EVENTS,

@@ -20,14 +20,15 @@ import pytest
 
 from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import ServiceError
+from prospect_lib.sandbox import compaction, token
 from prospect_lib.sandbox.collector.enrichment import enrich
 from prospect_lib.sandbox.index import Index
-from prospect_lib.sandbox import compaction, token
 from prospect_lib.sandbox.signals_api.profiles import Profiles
 from prospect_lib.sandbox.simulation.traffic import send
 from prospect_lib.sandbox.storage import Storage
 from prospect_lib.settings import Settings
-from prospect_lib.warehouse import DuckDBWarehouse, events_of, segments
+from prospect_lib.warehouse import DuckDBWarehouse, segments
+from prospect_lib.warehouse.duckdb import events_of
 
 AT = datetime(2026, 1, 5, 10, tzinfo=UTC)
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "10"))

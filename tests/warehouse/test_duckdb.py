@@ -15,11 +15,8 @@ from prospect_lib.sandbox.simulation import history
 from prospect_lib.settings import Settings
 from prospect_lib.training_set import Anchors, attributes_sql
 from prospect_lib.training_set.extract import extract
-from prospect_lib.warehouse import (
-    DuckDBWarehouse,
-    missing_columns,
-    open_warehouse,
-)
+from prospect_lib.warehouse import DuckDBWarehouse, open_warehouse
+from prospect_lib.warehouse.events import missing_columns
 from prospect_lib.warehouse.sample import SHA256, sample_events, what_it_lacks
 from prospect_lib.warehouse.snowflake import SnowflakeWarehouse
 

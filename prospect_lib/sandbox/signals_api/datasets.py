@@ -19,7 +19,7 @@ from snowplow_signals.models.model import DatasetBundleRequest, UserSuppliedAnch
 from prospect_lib.errors import ProspectError
 from prospect_lib.sandbox.signals_api.answers import Refusal, json_object, parsed
 from prospect_lib.sandbox.signals_api.dataset_sql import bundle
-from prospect_lib.warehouse import events_of
+from prospect_lib.warehouse.duckdb import events_of
 
 datasets = Blueprint("datasets", __name__, url_prefix="/datasets")
 MAX_PREVIEW = 1000

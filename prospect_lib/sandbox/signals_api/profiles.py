@@ -11,7 +11,7 @@ from snowplow_signals import AttributeGroup
 
 from prospect_lib.aggregation.fold import attribute_values, moment
 from prospect_lib.sandbox.storage import Storage
-from prospect_lib.warehouse import events_of
+from prospect_lib.warehouse.duckdb import events_of
 
 REMEMBERED = 2000  # visitors whose history is kept in memory
 

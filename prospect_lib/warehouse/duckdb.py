@@ -1,0 +1,144 @@
+"""Run SQL on embedded DuckDB, over the sandbox's files or one file of atomic events."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+
+from prospect_lib.errors import DataError, ServiceError
+from prospect_lib.sql.dialects import DialectName
+from prospect_lib.warehouse.events import ATOMIC_COLUMNS, NESTED
+from prospect_lib.warehouse.segments import live_files
+
+
+@dataclass(frozen=True)
+class DuckDBWarehouse:
+    """Embedded DuckDB over files; ``events`` is a view or table of atomic events."""
+
+    connection: duckdb.DuckDBPyConnection
+    dialect: DialectName = "duckdb"
+    events: str = "events"
+
+    @classmethod
+    def over(cls, relation: str, *, files: str = "") -> "DuckDBWarehouse":
+        """A warehouse over the given SELECT, which is read once into memory.
+
+        Args:
+            files: a SELECT over Parquet files, which stay where they are: each statement
+                reads the columns that it needs.
+        """
+        # what memory has no room for does not go to the working folder, as by default
+        aside = Path(tempfile.gettempdir()) / f"prospect_lib-{uuid4().hex}"
+        connection = duckdb.connect(config={"temp_directory": str(aside)})
+        connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+        warehouse = cls(connection)
+        if relation:
+            warehouse.query(f"CREATE TABLE {'arrived' if files else 'events'} AS {relation}")
+        if files:
+            both = f"{files} UNION ALL BY NAME SELECT * FROM arrived" if relation else files
+            warehouse.query(f"CREATE VIEW events AS {both}")
+        if warehouse.query("SELECT 1 FROM events LIMIT 1").num_rows == 0:
+            raise DataError("there are no events yet: run `python -m prospect_lib demo` first.")
+        return warehouse
+
+    @classmethod
+    def over_home(cls, home: Path) -> "DuckDBWarehouse":
+        """All events of the sandbox whose state is in ``home``: history and live."""
+        files, arrived = _history(home), _live(home)
+        if not files and not arrived:
+            raise DataError(f"no events in {home}: run `python -m prospect_lib demo` first.")
+        return cls.over(arrived, files=files)
+
+    @classmethod
+    def over_file(cls, path: Path) -> "DuckDBWarehouse":
+        """A Parquet or CSV file of atomic events, upper- or lower-case columns."""
+        if not path.is_file():
+            raise DataError(f"{path}: there is no such file; give a Parquet or CSV of events.")
+        name = path.name.removesuffix(".gz")
+        reader = "read_parquet" if name.endswith(".parquet") else "read_csv"
+        try:
+            relation = f"SELECT * FROM {reader}({_quoted(path)})"
+            stays = reader == "read_parquet"
+            warehouse = cls.over("" if stays else relation, files=relation if stays else "")
+        except (duckdb.Error, ServiceError) as error:
+            raise DataError(f"{path} cannot be read as atomic events: {error}") from error
+        if absent := {"derived_tstamp", "event_name"} - set(warehouse.columns()):
+            raise DataError(f"{path} lacks the columns {sorted(absent)} of atomic events.")
+        return warehouse
+
+    def query(self, sql: str) -> pa.Table:
+        try:
+            relation = self.connection.sql(sql)
+            table: pa.Table = pa.table({}) if relation is None else relation.to_arrow_table()
+        except duckdb.Error as error:
+            raise ServiceError(f"DuckDB refused the statement: {error}") from error
+        return table.rename_columns([name.lower() for name in table.column_names])
+
+    def batches(self, sql: str) -> Iterator[pa.Table]:
+        yield self.query(sql)
+
+    def run(self, sql: str) -> None:
+        self.query(sql)
+
+    def frame(self, sql: str) -> pd.DataFrame:
+        """The rows as a pandas frame."""
+        return self.query(sql).to_pandas()
+
+    def columns(self) -> list[str]:
+        return list(self.query(f"SELECT * FROM {self.events} LIMIT 0").column_names)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+def events_of(home: Path) -> str | None:
+    """The SELECT over all events that a sandbox stored in ``home``; ``None`` without any."""
+    return (
+        " UNION ALL BY NAME ".join(part for part in (_history(home), _live(home)) if part) or None
+    )
+
+
+def _history(home: Path) -> str:
+    """The SELECT over past events; empty without any."""
+    if not list((home / "history").glob("*.parquet")):
+        return ""
+    pattern = _quoted(home / "history" / "*.parquet")
+    return f"SELECT * FROM read_parquet({pattern}, union_by_name = true)"
+
+
+def _live(home: Path) -> str:
+    """The SELECT over what arrived since: files that may become others at any time."""
+    finished, logs = live_files(home / "live")
+    parts = [live_events(log) for log in logs]
+    if finished:
+        files = ", ".join(_quoted(path) for path in finished)
+        parts.append(f"SELECT * FROM read_parquet([{files}], union_by_name = true)")
+    return " UNION ALL BY NAME ".join(parts)
+
+
+def live_events(log: Path) -> str:
+    """The SELECT over a log of the sandbox, with the types of the atomic events table.
+
+    The log may grow, and end in half a line, while it is read: such a line is left out."""
+    keys = (
+        f"SELECT DISTINCT unnest(json_keys(line)) FROM read_csv({_quoted(log)}, sep = '\x1f', "
+        "quote = '', escape = '', header = false, columns = {'line': 'VARCHAR'}, "
+        "max_line_size = 20000000) WHERE json_valid(line) ORDER BY 1"
+    )
+    with duckdb.connect() as connection:  # the shared one is not for several threads
+        nested = connection.execute(keys).fetchall()
+    types = {**ATOMIC_COLUMNS, **{name: "JSON" for (name,) in nested if NESTED.match(name)}}
+    columns = ", ".join(f"{_quoted(name)}: {_quoted(kind)}" for name, kind in types.items())
+    return (
+        f"SELECT * FROM read_json({_quoted(log)}, format = 'newline_delimited', "
+        f"ignore_errors = true, maximum_object_size = 20000000, columns = {{{columns}}})"
+    )
+
+
+def _quoted(value: Path | str) -> str:
+    return "'" + str(value).replace("'", "''") + "'"
