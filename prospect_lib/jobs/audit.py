@@ -25,10 +25,11 @@ from prospect_lib.monitoring.audit import CLEAN, TOLERATED, WATCH, AuditReport, 
 from prospect_lib.monitoring.backfill import Backfill, backfill
 from prospect_lib.monitoring.drift import SCORE, CoolDown, DriftReport, drift
 from prospect_lib.monitoring.outcomes import Outcomes, outcomes
-from prospect_lib.monitoring.served_scores import beside, lay_out, read, read_features
+from prospect_lib.monitoring.served_scores import read, read_features
 from prospect_lib.reports.audit_report import audit_html
 from prospect_lib.settings import Settings
 from prospect_lib.warehouse import Warehouse, open_warehouse
+from prospect_lib.warehouse.tables import write_temporary
 
 PAGE = "audit.html"
 
@@ -198,6 +199,4 @@ def train_on_served(
         "anchor_ts": pa.array(found["anchor_ts"].to_numpy("datetime64[us]")),
         "label": pa.array(found["label"].to_numpy(bool)),
     }
-    name = beside(warehouse, "served_moments")
-    lay_out(warehouse, name, pa.table(table))
-    return name
+    return write_temporary(warehouse, "served_moments", pa.table(table))

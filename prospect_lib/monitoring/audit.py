@@ -22,6 +22,7 @@ from prospect_lib.attributes import prospect_group
 from prospect_lib.monitoring.clock import common_shift, moments_of_events
 from prospect_lib.monitoring.recompute import Rebuilt
 from prospect_lib.monitoring.suspects import missing_events
+from prospect_lib.sql.dialects import literal
 from prospect_lib.warehouse import Warehouse
 
 LATE, FRESH, DEFINITION = "late events", "freshness", "definition"
@@ -146,7 +147,7 @@ def _by_definition(rebuilt: Rebuilt, changed: list[str]) -> None:
     other = f"group_hash <> '{group_hash(rebuilt.group)}'"
     rebuilt.explain(DEFINITION, f"served_row IN (SELECT served_row FROM was WHERE {other})")
     for place, name in enumerate(rebuilt.names):
-        lacking = f"SELECT served_row FROM was WHERE list_contains(lacks, '{name}')"
+        lacking = f"SELECT served_row FROM was WHERE list_contains(lacks, {literal(name)})"
         rebuilt.explain(DEFINITION, f"place = {place} AND served_row IN ({lacking})")
 
 

@@ -13,9 +13,11 @@ from snowplow_signals import AttributeGroup
 
 from prospect_lib.attributes import prospect_group
 from prospect_lib.model.prospect_model import ProspectModel
-from prospect_lib.monitoring.served_scores import beside, lay_out, moments, sql_value
+from prospect_lib.monitoring.served_scores import moments
+from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.training_set import features_sql
 from prospect_lib.warehouse import Warehouse
+from prospect_lib.warehouse.tables import drop_table, write_temporary
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,9 @@ def backfill(
         since: from when on Signals counts (aware): publishing or backfill date.
         model: scores them again with their whole history.
     """
-    key, name = group.attribute_key.name or "domain_userid", beside(warehouse, "backfill_moments")
-    lay_out(warehouse, name, moments(served, key))
-    at = sql_value(since, warehouse.dialect)
+    key = group.attribute_key.name or "domain_userid"
+    name = write_temporary(warehouse, "backfill_moments", moments(served, key))
+    at = dialect_of(warehouse.dialect).constant(since)
     found = warehouse.query(
         f"SELECT DISTINCT e.{key} AS visitor FROM {warehouse.events} AS e JOIN {name} AS m "
         f"ON e.{key} = m.{key} WHERE CAST(e.derived_tstamp AS TIMESTAMP) < {at}"
@@ -84,9 +86,9 @@ def backfill(
     theirs = served.filter(pc.is_in(served["domain_userid"], found["visitor"].cast(pa.string())))
     change, decisions = None, None
     if model is not None and theirs.num_rows:
-        lay_out(warehouse, name, moments(theirs, key))
+        write_temporary(warehouse, "backfill_moments", moments(theirs, key))
         change, decisions = _changed(warehouse, theirs, name, group, model)
-    warehouse.run(f"DROP TABLE IF EXISTS {name}")
+    drop_table(warehouse, "backfill_moments")
     visitors = len(pc.unique(served["domain_userid"]))
     cold = int(pc.sum(theirs["cold_start"]).as_py() or 0)
     return Backfill(since, visitors, found.num_rows, theirs.num_rows, cold, change, decisions)

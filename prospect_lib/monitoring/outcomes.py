@@ -20,12 +20,13 @@ from snowplow_signals.models.model import Attribute
 from prospect_lib.attributes import SUBMIT_FORM
 from prospect_lib.errors import DataError
 from prospect_lib.evaluation.metrics import Interval, visitor_draws
-from prospect_lib.monitoring.served_scores import beside, lay_out, moments
+from prospect_lib.monitoring.served_scores import moments
 from prospect_lib.plots.style import BLUE, GREY, ORANGE, Picture, percent, picture
 from prospect_lib.sql.conditions import matches
 from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.training_set.anchors import HOUR
 from prospect_lib.warehouse import Warehouse
+from prospect_lib.warehouse.tables import drop_table, write_temporary
 
 SEGMENTS = ("latest_device_class", "first_mkt_medium_l30d", "first_refr_medium_l30d")
 
@@ -133,8 +134,8 @@ def _goals(
     warehouse: Warehouse, served: pa.Table, goal: Sequence[Event], horizon: timedelta, key: str
 ) -> "pd.Series[int]":
     """The served rows that a goal followed in time."""
-    sql, name = dialect_of(warehouse.dialect), beside(warehouse, "outcome_moments")
-    lay_out(warehouse, name, moments(served, key))
+    sql = dialect_of(warehouse.dialect)
+    name = write_temporary(warehouse, "outcome_moments", moments(served, key))
     counter = Attribute(name="goal", type="int64", events=list(goal), aggregation="counter")
     found = warehouse.query(
         f"SELECT DISTINCT m.served_row FROM (SELECT {key}, CAST(derived_tstamp AS TIMESTAMP) AS ts "
@@ -142,7 +143,7 @@ def _goals(
         f"ON g.{key} = m.{key} AND g.ts > m.anchor_ts "
         f"AND g.ts <= m.anchor_ts + {sql.interval(horizon)}"
     )
-    warehouse.run(f"DROP TABLE IF EXISTS {name}")
+    drop_table(warehouse, "outcome_moments")
     return found["served_row"].to_pandas().astype("int64")
 
 

@@ -15,19 +15,22 @@ import pyarrow.compute as pc
 from snowplow_signals import AttributeGroup
 
 from prospect_lib.monitoring.served_scores import (
-    beside,
-    creating,
     is_number,
-    lay_out,
     moments,
-    quoted,
     rebuilt_value,
-    sql_value,
 )
 from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.training_set import attributes_sql
 from prospect_lib.warehouse import Warehouse
+from prospect_lib.warehouse.tables import (
+    create_temporary,
+    drop_table,
+    qualified_name,
+    write_temporary,
+)
 
+MOMENTS, KNOWN = "audit_moments", "audit_known"  # tables in the warehouse
+_SQL = dialect_of("duckdb")
 _TOLERANCE = 1e-6  # of a number, relative: two engines add floats in different orders
 _READ_AFTER = 5.0  # seconds between the moment of a score and Signals' answer about an age
 
@@ -64,15 +67,15 @@ class Rebuilt:
 
     @property
     def _moments(self) -> str:
-        return beside(self.warehouse, "audit_moments")
+        return qualified_name(self.warehouse, MOMENTS)
 
     @property
     def _known(self) -> str:
-        return beside(self.warehouse, "audit_known")
+        return qualified_name(self.warehouse, KNOWN)
 
     @property
     def _columns(self) -> list[str]:
-        return [quoted(name) for name in self.names]
+        return [_SQL.identifier(name) for name in self.names]
 
     @property
     def key(self) -> str:
@@ -100,7 +103,7 @@ class Rebuilt:
     def place(self, name: str, anchors: pa.Table, events: str | None = None) -> None:
         """The attributes at anchors (key, ``anchor_ts``, ``served_row``, ``shift`` in
         microseconds) as the local table ``name``."""
-        lay_out(self.warehouse, self._moments, anchors)
+        write_temporary(self.warehouse, MOMENTS, anchors)
         sql = attributes_sql(
             self.group,
             events=events or self.warehouse.events,
@@ -110,7 +113,7 @@ class Rebuilt:
         found = self.warehouse.query(sql)
         types = {f.name: f.type for f in found.schema}
         values = ", ".join(
-            f"{rebuilt_value(a, types[a.name])} AS {quoted(a.name)}"
+            f"{rebuilt_value(a, types[a.name])} AS {_SQL.identifier(a.name)}"
             for a in self.group.attributes or []
         )
         self.bench.register("found", found)
@@ -131,7 +134,9 @@ class Rebuilt:
 
     def explain(self, kind: str, where: str) -> None:
         """Give unexplained mismatches that meet a condition a kind."""
-        self.bench.execute(f"UPDATE mismatches SET kind = '{kind}' WHERE kind IS NULL AND {where}")
+        self.bench.execute(
+            f"UPDATE mismatches SET kind = {_SQL.text(kind)} WHERE kind IS NULL AND {where}"
+        )
 
     def explain_equal(self, kind: str, name: str) -> None:
         """Where a value of the rebuilt table ``name`` is what was served, that is why."""
@@ -153,7 +158,7 @@ class Rebuilt:
     def known_then(self, rows: pa.Table) -> pa.Table:
         """Those rows before whose moment something happened that arrived only after it, and
         in the warehouse a table of what had arrived, with the row's number for a visitor."""
-        lay_out(self.warehouse, self._moments, moments(rows, self.key))
+        write_temporary(self.warehouse, MOMENTS, moments(rows, self.key))
         of = (
             f"{self.warehouse.events} AS e JOIN {self._moments} AS m ON e.{self.key} = m.{self.key}"
         )
@@ -165,18 +170,19 @@ class Rebuilt:
         theirs = rows.filter(pc.is_in(rows["served_row"], late["served_row"].cast(pa.int64())))
         if theirs.num_rows == 0:
             return theirs
-        lay_out(self.warehouse, self._moments, moments(theirs, self.key))
-        self.warehouse.run(
-            f"{creating(self.warehouse)} {self._known} AS "
+        write_temporary(self.warehouse, MOMENTS, moments(theirs, self.key))
+        create_temporary(
+            self.warehouse,
+            KNOWN,
             f"SELECT e.* REPLACE (CAST(m.served_row AS VARCHAR) AS {self.key}) FROM {of} "
-            f"WHERE {before} AND {arrived} <= m.anchor_ts"
+            f"WHERE {before} AND {arrived} <= m.anchor_ts",
         )
         return theirs.append_column("as_text", theirs["served_row"].cast(pa.string()))
 
     def times_of_events(self, rows: pa.Table, within: timedelta) -> pd.DataFrame:
         """When the visitors of rows did anything, up to so long before and after them:
         ``served_row``, the key, ``anchor_ts`` and the row's own moment ``claimed``."""
-        lay_out(self.warehouse, self._moments, moments(rows, self.key))
+        write_temporary(self.warehouse, MOMENTS, moments(rows, self.key))
         sql = dialect_of(self.warehouse.dialect)
         at, length = "CAST(e.derived_tstamp AS TIMESTAMP)", sql.interval(within)
         return self.warehouse.query(
@@ -192,10 +198,12 @@ class Rebuilt:
 
     def rebuild_since(self, name: str, rows: pa.Table, since: datetime) -> None:
         """Rebuild rows from events that happened at ``since`` (aware) or later."""
-        at = sql_value(since, self.warehouse.dialect)
-        self.warehouse.run(
-            f"{creating(self.warehouse)} {self._known} AS SELECT * FROM {self.warehouse.events} "
-            f"WHERE CAST(derived_tstamp AS TIMESTAMP) >= {at}"
+        at = dialect_of(self.warehouse.dialect).constant(since)
+        create_temporary(
+            self.warehouse,
+            KNOWN,
+            f"SELECT * FROM {self.warehouse.events} "
+            f"WHERE CAST(derived_tstamp AS TIMESTAMP) >= {at}",
         )
         self.now(name, rows, events=self._known)
 
@@ -205,8 +213,8 @@ class Rebuilt:
 
     def close(self) -> None:
         """Forget the served rows, here and in the warehouse, which stays open."""
-        for table in (self._moments, self._known):
-            self.warehouse.run(f"DROP TABLE IF EXISTS {table}")
+        for name in (MOMENTS, KNOWN):
+            drop_table(self.warehouse, name)
         self.bench.close()
 
     def _differs(self, place: int) -> str:

@@ -6,7 +6,7 @@ with ``served_row``, ``domain_userid``, ``anchor_ts`` and one column an attribut
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -16,8 +16,7 @@ from snowplow_signals.models.model import Attribute
 
 from prospect_lib.errors import DataError
 from prospect_lib.features import Feature
-from prospect_lib.sql.dialects import dialect_of, literal
-from prospect_lib.warehouse import DuckDBWarehouse, Warehouse
+from prospect_lib.sql.dialects import dialect_of
 
 #: What is known of a served score beside its attributes; a missing key is null.
 ABOUT = {
@@ -33,7 +32,7 @@ ABOUT = {
 }
 _COUNTS = ("counter", "sum", "mean", "approx_count_distinct")
 _NUMERIC = (*_COUNTS, "time_since_last", "time_since_first")
-_AT_ONCE = 10_000  # rows of an INSERT; Snowflake takes at most 16,384 in one
+_SQL = dialect_of("duckdb")
 
 
 def read(
@@ -76,14 +75,14 @@ def _files(folder: Path) -> list[Path]:
 def _statement(
     files: list[Path], group: AttributeGroup, since: datetime | None, until: datetime | None
 ) -> str:
-    names = ", ".join(literal(path) for path in files)
+    names = ", ".join(_SQL.text(path) for path in files)
     kinds = ", ".join(f"{name}: '{kind}'" for name, kind in ABOUT.items())
     at = "CAST(scored_at AS TIMESTAMP)"
-    bounds = [f"{at} >= {_naive(since)}"] if since else []
-    bounds += [f"{at} < {_naive(until)}"] if until else []
+    bounds = [f"{at} >= {_SQL.constant(since)}"] if since else []
+    bounds += [f"{at} < {_SQL.constant(until)}"] if until else []
     attributes = group.attributes or []
-    values = ", ".join(f"{served_value(a)} AS {quoted(a.name)}" for a in attributes)
-    wanted = ", ".join(literal(a.name) for a in attributes)
+    values = ", ".join(f"{served_value(a)} AS {_SQL.identifier(a.name)}" for a in attributes)
+    wanted = ", ".join(_SQL.text(a.name) for a in attributes)
     return (
         f"SELECT ROW_NUMBER() OVER (ORDER BY {at}, domain_userid) - 1 AS served_row, "
         f"domain_userid, {at} AS anchor_ts, score, model_version, group_hash, "
@@ -106,13 +105,13 @@ def is_number(attribute: Attribute) -> bool:
 
 def served_value(attribute: Attribute) -> str:
     """The comparable form of an attribute in ``signals``, as DuckDB's SQL."""
-    path = literal(f'$."{attribute.name}"')
+    path = _SQL.text(f'$."{attribute.name}"')
     return _comparable(attribute, f"signals -> {path}", f"(signals ->> {path})", is_json=True)
 
 
 def rebuilt_value(attribute: Attribute, kind: pa.DataType) -> str:
     """The same of a column that the compiled statement gave, of this Arrow type."""
-    name = quoted(attribute.name)
+    name = _SQL.identifier(attribute.name)
     return _comparable(attribute, name, name, is_json=not pa.types.is_list(kind))
 
 
@@ -126,54 +125,6 @@ def _comparable(attribute: Attribute, column: str, text: str, *, is_json: bool) 
     if is_number(attribute):
         return f"TRY_CAST({text} AS DOUBLE)"
     return f"CAST({text} AS VARCHAR)"
-
-
-def lay_out(warehouse: Warehouse, name: str, table: pa.Table) -> None:
-    """Make rows a table of the warehouse for a while; one that exists is replaced.
-
-    Args:
-        table: columns of texts, whole numbers and timestamps (UTC, without zone).
-    """
-    if isinstance(warehouse, DuckDBWarehouse):
-        warehouse.connection.register("laid_out", table)
-        warehouse.run(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM laid_out")
-        warehouse.connection.unregister("laid_out")
-        return
-    sql = dialect_of(warehouse.dialect)
-    types = {f.name: _type(f.type, sql.timestamp_type) for f in table.schema}
-    columns = ", ".join(f"{column} {kind}" for column, kind in types.items())
-    warehouse.run(f"{creating(warehouse)} {name} ({columns})")
-    for start in range(0, table.num_rows, _AT_ONCE):
-        rows = table.slice(start, _AT_ONCE).to_pylist()
-        lines = (", ".join(sql_value(v, warehouse.dialect) for v in r.values()) for r in rows)
-        warehouse.run(f"INSERT INTO {name} VALUES {', '.join(f'({line})' for line in lines)}")
-
-
-def creating(warehouse: Warehouse) -> str:
-    """How to create a table that is dropped soon: Snowflake keeps no history of it. Not a
-    temporary one, which a dropped connection would take along."""
-    return f"CREATE OR REPLACE {'TEMP' if warehouse.dialect == 'duckdb' else 'TRANSIENT'} TABLE"
-
-
-def beside(warehouse: Warehouse, name: str) -> str:
-    """The name of a table in the same database and schema as the events."""
-    return ".".join([*warehouse.events.split(".")[:-1], name])
-
-
-def sql_value(value: object, dialect: str) -> str:
-    """A text, number or moment as a literal."""
-    sql = dialect_of(dialect)
-    if isinstance(value, datetime):
-        return f"CAST({_naive(value)} AS {sql.timestamp_type})"
-    return sql.text(value) if isinstance(value, str) else literal(value)
-
-
-def _type(kind: pa.DataType, timestamp: str) -> str:
-    if pa.types.is_timestamp(kind):
-        return timestamp
-    if pa.types.is_boolean(kind):
-        return "BOOLEAN"
-    return "BIGINT" if pa.types.is_integer(kind) else "VARCHAR"
 
 
 def moments(table: pa.Table, key: str, shifts: tuple[timedelta, ...] = (timedelta(),)) -> pa.Table:
@@ -195,16 +146,6 @@ def moments(table: pa.Table, key: str, shifts: tuple[timedelta, ...] = (timedelt
     return pa.concat_tables(parts)
 
 
-def quoted(name: str) -> str:
-    """A column's name in DuckDB."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _naive(moment: datetime) -> str:
-    at = moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-    return literal(at.isoformat(sep=" ", timespec="microseconds"))
-
-
 def read_features(
     folder: Path,
     features: Sequence[Feature],
@@ -219,14 +160,14 @@ def read_features(
     """
     types = {"number": "DOUBLE", "flag": "BOOLEAN", "category": "VARCHAR"}
     values = ", ".join(
-        f"CAST(scoring_attributes ->> {literal('$.' + quoted(f.name))} AS {types[f.kind]}) "
-        f"AS {quoted(f.name)}"
+        f"CAST({_SQL.inside('scoring_attributes', [f.name])} AS {types[f.kind]}) "
+        f"AS {_SQL.identifier(f.name)}"
         for f in features
     )
     at = "CAST(scored_at AS TIMESTAMP)"
-    bounds = [f"{at} >= {_naive(since)}"] if since else []
-    bounds += [f"{at} < {_naive(until)}"] if until else []
-    names = ", ".join(literal(path) for path in _files(folder))
+    bounds = [f"{at} >= {_SQL.constant(since)}"] if since else []
+    bounds += [f"{at} < {_SQL.constant(until)}"] if until else []
+    names = ", ".join(_SQL.text(path) for path in _files(folder))
     with duckdb.connect() as connection:
         table: pa.Table = connection.sql(
             f"SELECT domain_userid, {at} AS anchor_ts, score, {values} FROM read_json([{names}], "

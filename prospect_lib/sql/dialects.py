@@ -6,7 +6,7 @@ Every name and value of a definition passes through :func:`identifier` or
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from prospect_lib.errors import DefinitionError
@@ -153,7 +153,11 @@ class Dialect:
         return f"CASE WHEN {some} THEN SUBSTR({parts}, {len(separator) + 1}) END"
 
     def constant(self, value: object) -> str:
-        """A value, or a list of values, of a definition as SQL."""
+        """A value, or a list of values, as SQL; a moment as UTC, without zone."""
+        if isinstance(value, datetime):
+            moment = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
+            text = self.text(moment.isoformat(sep=" ", timespec="microseconds"))
+            return f"CAST({text} AS {self.timestamp_type})"
         if isinstance(value, list):
             items = ", ".join(self.constant(item) for item in value)
             return f"ARRAY_CONSTRUCT({items})" if self.name == "snowflake" else f"[{items}]"

@@ -19,6 +19,7 @@ from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.server.attribute_cache import LiveProfiles
 from prospect_lib.server.predictor import Loaded, Predictor
 from prospect_lib.server.served_log import ServedLog
+from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.training_set import SITE_ANCHORS
 from prospect_lib.warehouse import Warehouse
 
@@ -62,7 +63,7 @@ def replay(
         How many scores were written.
     """
     placed = SITE_ANCHORS.sql(events=warehouse.events, dialect=warehouse.dialect)
-    start = f"CAST('{since.astimezone(UTC):%Y-%m-%d %H:%M:%S}' AS TIMESTAMP)"
+    start = dialect_of(warehouse.dialect).constant(since)
     anchors = warehouse.query(f"SELECT * FROM ({placed}) AS a WHERE anchor_ts >= {start}")
     theirs = f"SELECT domain_userid FROM ({placed}) AS a WHERE anchor_ts >= {start}"
     events = warehouse.query(

@@ -21,6 +21,7 @@ from prospect_lib.jobs.retrain import CURRENT
 from prospect_lib.plots.style import BLUE, GREY, INK, PALE, PAPER, Picture, picture
 from prospect_lib.sandbox.simulation import traffic
 from prospect_lib.settings import Settings
+from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.training_set.anchors import SITE_ANCHORS
 from prospect_lib.warehouse import Warehouse
 
@@ -65,9 +66,9 @@ def protagonist(warehouse: Warehouse) -> Protagonist:
 
 def events_of(warehouse: Warehouse, domain_userid: str) -> list[dict[str, Any]]:
     """All events of one visitor, earliest first, with aware times."""
-    name = domain_userid.replace("'", "''")
+    visitor = dialect_of(warehouse.dialect).text(domain_userid)
     found = warehouse.query(
-        f"SELECT * FROM {warehouse.events} WHERE domain_userid = '{name}' "
+        f"SELECT * FROM {warehouse.events} WHERE domain_userid = {visitor} "
         "ORDER BY derived_tstamp, event_name"
     ).to_pylist()
     return [e | {"derived_tstamp": e["derived_tstamp"].replace(tzinfo=UTC)} for e in found]

@@ -136,7 +136,7 @@ class Anchors:
             names = ", ".join(sql.text(name) for name in self.excluded)
             conditions.append(f"{sql.identifier('event_name')} NOT IN ({names})")
         if self.until is not None:
-            conditions.append(f"{_derived(sql)} < {_moment(self.until, sql)}")
+            conditions.append(f"{_derived(sql)} < {sql.constant(self.until)}")
         return conditions
 
     def _places(self, sql: Dialect) -> str:
@@ -190,7 +190,7 @@ class Anchors:
                 f"first_ts BETWEEN ending.data_end - {earliest} AND ending.data_end - {latest}"
             )
         if self.since is not None:
-            conditions.append(f"p.ts >= {_moment(self.since, sql)}")
+            conditions.append(f"p.ts >= {sql.constant(self.since)}")
         if self.until_goal:
             conditions.append("(goal_ts IS NULL OR p.ts < goal_ts)")
         if self.min_events:
@@ -241,8 +241,3 @@ def _is_any(patterns: Sequence[Event], sql: Dialect, criteria: Criteria | None =
 
 def _utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _moment(moment: datetime, sql: Dialect) -> str:
-    text = _utc(moment).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
-    return f"CAST({sql.text(text)} AS {sql.timestamp_type})"
