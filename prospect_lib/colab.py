@@ -153,7 +153,7 @@ def open_site(settings: Settings, server: "Server") -> str:
     Raises:
         ServiceError: ngrok does not open its tunnel; the message says what to do.
     """
-    from prospect_lib.sandbox.website.routes import announce
+    from prospect_lib.server.announcement import announce
     from prospect_lib.server.tunnel import open_tunnel
 
     if inside():

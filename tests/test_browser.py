@@ -23,7 +23,7 @@ from snowplow_signals import RuleIntervention
 
 from prospect_lib import sandbox, signals
 from prospect_lib.attributes import prospect_group, prospect_service
-from prospect_lib.sandbox.website.routes import announce
+from prospect_lib.server.announcement import announce
 from prospect_lib.server.app import Options, create_app
 from prospect_lib.server.interventions import pusher
 from prospect_lib.server.runner import Server

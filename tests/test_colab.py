@@ -10,8 +10,8 @@ import pytest
 from prospect_lib import colab
 from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import SettingsError
-from prospect_lib.sandbox.process import token
-from prospect_lib.sandbox.website.routes import site_config
+from prospect_lib.sandbox.home import token
+from prospect_lib.server.announcement import announced
 from prospect_lib.server.app import Server, create_app
 from prospect_lib.settings import SECRETS, Settings
 from tests.support import fake_colab
@@ -146,9 +146,10 @@ def test_the_site_knows_where_a_browser_finds_the_scores(
     token(home_settings.home)
     with Server(create_app(_Anything(), _Anything()), port=0) as server:
         assert colab.open_site(home_settings, server) == home_settings.sandbox_url
-        assert site_config(home_settings.home)["predict_url"] == server.url
+        assert announced(home_settings.home).predict_url == server.url
         fake_colab.enter(monkeypatch)
         found = colab.open_site(home_settings, server)
-        told = site_config(home_settings.home)
+        announcement = announced(home_settings.home)
     assert found == f"https://{home_settings.sandbox_port}-colab.example"
-    assert told["predict_url"] == f"https://{server.port}-colab.example" and told["predict_token"]
+    assert announcement.predict_url == f"https://{server.port}-colab.example"
+    assert announcement.predict_token

@@ -20,7 +20,7 @@ from prospect_lib.evaluation.evaluate import MODEL
 from prospect_lib.jobs.retrain import CURRENT, Outcome, retrain
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.sandbox.simulation import history, traffic
-from prospect_lib.sandbox.website.routes import announce
+from prospect_lib.server.announcement import announce
 from prospect_lib.server.app import Server, create_app
 from prospect_lib.settings import Settings
 from prospect_lib.training_set import SITE_ANCHORS

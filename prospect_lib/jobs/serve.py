@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from prospect_lib import signals
 from prospect_lib.errors import SettingsError
-from prospect_lib.sandbox.website.routes import announce
+from prospect_lib.server.announcement import announce
 from prospect_lib.server.app import Options, Server, create_app
 from prospect_lib.server.metrics import log_lines
 from prospect_lib.server.processes import Several

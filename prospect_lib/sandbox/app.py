@@ -4,8 +4,8 @@ from flask import Flask
 
 from prospect_lib.sandbox.collector.payloads import MAX_BODY
 from prospect_lib.sandbox.collector.routes import collector
+from prospect_lib.sandbox.home import token
 from prospect_lib.sandbox.micro import micro
-from prospect_lib.sandbox.process import token
 from prospect_lib.sandbox.signals_api.credentials import credentials
 from prospect_lib.sandbox.signals_api.profiles import Profiles
 from prospect_lib.sandbox.signals_api.registry import Registry

@@ -4,7 +4,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -17,33 +16,12 @@ from pathlib import Path
 import requests
 
 from prospect_lib.errors import ServiceError, SettingsError
+from prospect_lib.sandbox.home import MARKER, token
 from prospect_lib.settings import Settings
 
-MARKER = "prospect-sandbox"
 THREADS = 48  # each open intervention stream holds one
 PATIENCE = 30.0
 LOOPBACK = "127.0.0.1"  # this machine alone
-
-
-def token(home: Path) -> str:
-    """The API token of the sandbox in ``home``, made on first use, readable by its owner only.
-
-    Raises:
-        SettingsError: the folder cannot be written.
-    """
-    path = home / "token"
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        if not path.is_file():
-            with os.fdopen(
-                os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w"
-            ) as file:
-                file.write(secrets.token_urlsafe(24))
-        return path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise SettingsError(
-            f"{home} cannot be written ({error.strerror}). Set PROSPECT_HOME to a folder of yours."
-        ) from error
 
 
 def ensure_running(settings: Settings) -> str:

@@ -20,7 +20,7 @@ from prospect_lib.attributes import prospect_group, prospect_service
 from prospect_lib.errors import SettingsError
 from prospect_lib.sandbox.app import create_app
 from prospect_lib.sandbox.collector.payloads import MAX_BODY, payloads_of
-from prospect_lib.sandbox.process import token
+from prospect_lib.sandbox.home import token
 from prospect_lib.sandbox.signals_api.registry import Registry
 from prospect_lib.settings import Settings
 from prospect_lib.warehouse import DuckDBWarehouse

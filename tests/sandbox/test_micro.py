@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from prospect_lib.sandbox.app import create_app
-from prospect_lib.sandbox.process import token
+from prospect_lib.sandbox.home import token
 from prospect_lib.settings import Settings
 
 TP2 = "/com.snowplowanalytics.snowplow/tp2"

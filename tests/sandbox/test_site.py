@@ -16,9 +16,7 @@ from prospect_lib.sandbox.website.routes import (
     NODE_MODULES,
     TRACKER_FILES,
     WEBSITE,
-    announce,
     site,
-    site_config,
     tracker_scripts,
 )
 
@@ -106,22 +104,6 @@ def test_config_follows_the_file(client: FlaskClient, tmp_path: Path) -> None:
         "problem": None,
     }
     assert answer.headers["Cache-Control"] == "no-store"
-
-
-def test_announced_addresses_are_found_until_they_end(tmp_path: Path) -> None:
-    announce(tmp_path, "http://127.0.0.1:9091", "t")
-    assert (tmp_path / "site.json").stat().st_mode & 0o777 == 0o600
-    assert site_config(tmp_path)["predict_url"] == "http://127.0.0.1:9091"
-    announce(tmp_path, None)
-    assert site_config(tmp_path) == {"predict_url": None, "predict_token": None, "problem": None}
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b"\xff\xfe"])
-def test_config_survives_a_broken_file(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "site.json").write_bytes(content)
-    found = site_config(tmp_path)
-    assert found["predict_url"] is None
-    assert "site.json" in found["problem"]
 
 
 def make_packages(folder: Path, packages: list[str]) -> Path:

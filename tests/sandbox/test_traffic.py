@@ -16,9 +16,9 @@ from flask import Flask, request
 from prospect_lib.errors import ServiceError
 from prospect_lib.sandbox.collector.enrichment import enrich
 from prospect_lib.sandbox.simulation import traffic
-from prospect_lib.sandbox.simulation.traffic import Asking
+from prospect_lib.sandbox.simulation.traffic import ScoreRequests
 from prospect_lib.sandbox.simulation.visitors import simulate
-from prospect_lib.sandbox.website.routes import announce
+from prospect_lib.server.announcement import announce
 from prospect_lib.server.runner import Server
 from prospect_lib.settings import Settings
 from tests.conftest import free_port
@@ -175,12 +175,12 @@ def test_scores_are_asked_for_as_pages_do(home_settings: Settings) -> None:
     app = Flask(__name__)
     app.add_url_rule("/predict", view_func=predict, methods=["POST"])
     home_settings.home.mkdir()
-    asking = Asking(home_settings)
+    scores = ScoreRequests(home_settings)
     with Server(app, port=0) as server:
-        asking.about("nobody asks while no server is announced")
+        scores.submit("nobody asks while no server is announced")
         announce(home_settings.home, server.url, "secret")
-        asking.about("v1")
+        scores.submit("v1")
         announce(home_settings.home, server.url)
-        asking.about("v2")
-        asking.close()
+        scores.submit("v2")
+        scores.close()
     assert asked == [("Bearer secret", {"domain_userid": "v1"}), ("", {"domain_userid": "v2"})]

@@ -11,7 +11,7 @@ from prospect_lib import __version__
 from prospect_lib.errors import ServiceError
 from prospect_lib.sandbox.collector.enrichment import enrich
 from prospect_lib.sandbox.collector.payloads import MAX_BODY, BadPayloadError, excerpt, payloads_of
-from prospect_lib.sandbox.process import MARKER
+from prospect_lib.sandbox.home import MARKER
 from prospect_lib.sandbox.signals_api.rules import Rules
 from prospect_lib.sandbox.storage import Storage
 from prospect_lib.sandbox.website.board import Board

@@ -1,8 +1,10 @@
 """Visitors who come now: real tracker payloads through the real collector protocol."""
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -13,8 +15,7 @@ from tqdm import tqdm
 
 from prospect_lib.errors import DataError, ServiceError
 from prospect_lib.sandbox.simulation.visitors import simulate
-from prospect_lib.sandbox.website.routes import site_config
-from prospect_lib.server.interventions import Background
+from prospect_lib.server.announcement import Announcement, announced
 from prospect_lib.settings import Settings
 
 Payload = dict[str, str]
@@ -22,6 +23,8 @@ PAYLOAD_DATA = "iglu:com.snowplowanalytics.snowplow/payload_data/jsonschema/1-0-
 SNOWPLOW = "iglu:com.snowplowanalytics.snowplow"
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0 Safari/537.36"
 MASKED = "****"
+WAITING = 100  # score requests that wait at most
+PATIENCE = 2.0  # seconds that closing leaves to them
 
 
 def send(collector: str, payloads: Sequence[Payload], *, user_agent: str = USER_AGENT) -> None:
@@ -156,49 +159,55 @@ def live(
     rng = np.random.default_rng(seed)
     count = max(1, round(visitors_per_minute * duration / 60))
     queue = _schedule(rng, count, duration, seed)
-    begun, sent, asking = time.monotonic(), 0, Asking(settings)
+    begun, sent, scores = time.monotonic(), 0, ScoreRequests(settings)
     try:
         for due, payload, agent in tqdm(queue, desc="live events", unit="event"):
             time.sleep(max(0.0, due - (time.monotonic() - begun)))
             send(settings.sandbox_url, [happening_now(payload)], user_agent=agent)
             sent += 1
             if payload["e"] != "pp":
-                asking.about(payload["duid"])
+                scores.submit(payload["duid"])
     except KeyboardInterrupt:
         return sent
     finally:
-        asking.close()
+        scores.close()
     return sent
 
 
-class Asking:
-    """Asks for scores as the website's pages do, where a prediction server is announced; in
-    the background, as no event waits for a score."""
+class ScoreRequests:
+    """Request scores as the website's pages do, while a prediction server is announced.
+
+    They go out in the background, one after the other, because no event waits for a score.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        self._home, self._jobs = settings.home, Background(waiting=100)
+        self._home, self._pending = settings.home, set[Future[None]]()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="score-requests")
         self._session = requests.Session()
         self._session.trust_env = False
 
-    def about(self, visitor: str) -> None:
-        """One question about a visitor; whether it is answered matters to nobody."""
-        told = site_config(self._home)
-        if told["predict_url"]:
-            self._jobs.submit(lambda: self._ask(visitor, told))
+    def submit(self, visitor: str) -> None:
+        """Request the score of a visitor; dropped while ``WAITING`` others wait, or if it fails."""
+        announcement = announced(self._home)
+        self._pending = {request for request in self._pending if not request.done()}
+        if announcement.predict_url and len(self._pending) < WAITING:
+            self._pending.add(self._pool.submit(self._request, visitor, announcement))
 
     def close(self) -> None:
-        """Wait for the last answer, a short while."""
-        self._jobs.close()
+        """Give the requests that wait ``PATIENCE`` seconds, and drop the rest."""
+        wait(self._pending, timeout=PATIENCE)
+        self._pool.shutdown(wait=False, cancel_futures=True)
         self._session.close()
 
-    def _ask(self, visitor: str, told: dict[str, Any]) -> None:
-        token = {"Authorization": f"Bearer {told['predict_token']}"}
-        self._session.post(
-            f"{told['predict_url']}/predict",
-            json={"domain_userid": visitor},
-            headers=token if told["predict_token"] else {},
-            timeout=5,
-        )
+    def _request(self, visitor: str, announcement: Announcement) -> None:
+        token = announcement.predict_token
+        with contextlib.suppress(requests.RequestException):
+            self._session.post(
+                f"{announcement.predict_url}/predict",
+                json={"domain_userid": visitor},
+                headers={"Authorization": f"Bearer {token}"} if token else {},
+                timeout=5,
+            )
 
 
 def _schedule(

@@ -9,12 +9,14 @@ The application that registers it sets ``app.config["PROSPECT_HOME"]``.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, current_app, redirect, render_template, send_from_directory, url_for
 from werkzeug.wrappers import Response
+
+from prospect_lib.server.announcement import announced
 
 WEBSITE = Path(__file__).parent
 NODE_MODULES = WEBSITE / "node_modules"
@@ -37,8 +39,8 @@ TRACKER_FILES = {
 site = Blueprint(
     "site",
     __name__,
-    template_folder="website/pages",
-    static_folder="website/assets",
+    template_folder="pages",
+    static_folder="assets",
     static_url_path="/assets",
 )
 
@@ -66,41 +68,6 @@ def tracker_scripts(node_modules: Path = NODE_MODULES) -> list[Script]:
     ]
 
 
-def site_config(home: Path) -> dict[str, Any]:
-    """What the pages may know: where predictions come from, or why there are none.
-
-    ``site.json`` is written when the prediction server starts and may be half written or
-    absent; neither breaks a page.
-
-    Returns:
-        ``predict_url`` and ``predict_token`` (``None`` where not set), ``problem`` (a
-        sentence, or ``None``). Other keys of the file are not passed on.
-    """
-    config: dict[str, Any] = {"predict_url": None, "predict_token": None, "problem": None}
-    path = home / "site.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        config |= {key: found.get(key) for key in ("predict_url", "predict_token")}
-    except FileNotFoundError:
-        config["problem"] = "No prediction server has been started yet."
-    except (OSError, ValueError, AttributeError):
-        config["problem"] = "site.json is not the JSON object it should be."
-    return config
-
-
-def announce(home: Path, predict_url: str | None, predict_token: str | None = None) -> None:
-    """Tell the website where predictions come from; ``None`` when they end.
-
-    The token is written only for its owner to read, and never half.
-    """
-    told = {"predict_url": predict_url, "predict_token": predict_token}
-    path = home / "site.json"
-    draft = path.with_suffix(".draft")
-    draft.touch(mode=0o600)
-    draft.write_text(json.dumps(told), encoding="utf-8")
-    draft.replace(path)
-
-
 @site.get("/", defaults={"page": "home"})
 @site.get("/<any(product, pricing, customers, blog, videos, demo, landing, 'thank-you'):page>")
 @site.get("/blog/<any('last-loaf', 'three-kinds-of-rain'):post>", defaults={"page": "blog"})
@@ -118,8 +85,9 @@ def submitted() -> Response:
 
 @site.get("/config.json")
 def config() -> tuple[dict[str, Any], dict[str, str]]:
-    """``site_config`` of this moment: a server started later is found without a restart."""
-    return site_config(Path(current_app.config["PROSPECT_HOME"])), {"Cache-Control": "no-store"}
+    """Return where predictions come from; a server that starts later needs no restart here."""
+    announcement = announced(Path(current_app.config["PROSPECT_HOME"]))
+    return asdict(announcement), {"Cache-Control": "no-store"}
 
 
 @site.get("/tracker/<path:package>.js")

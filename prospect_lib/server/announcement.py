@@ -1,0 +1,51 @@
+"""Announce the prediction server to the demo website: ``site.json`` in the home.
+
+The server writes the file; the website and simulated visitors read it, so that a server that
+starts later is used without a restart of the sandbox.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prospect_lib.files import write_whole
+
+SITE_FILE = "site.json"
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """Where predictions come from.
+
+    Attributes:
+        predict_url: address of the prediction server; ``None`` if there is none.
+        predict_token: bearer token that the server requires; ``None`` if it requires none.
+        problem: one sentence that says why there is no address; ``None`` if the file is sound.
+    """
+
+    predict_url: str | None = None
+    predict_token: str | None = field(default=None, repr=False)
+    problem: str | None = None
+
+
+def announce(home: Path, predict_url: str | None, predict_token: str | None = None) -> None:
+    """Write the address of the prediction server; ``None`` when the server stops.
+
+    Only the owner may read the file, because it holds the token.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    content = {"predict_url": predict_url, "predict_token": predict_token}
+    write_whole(home / SITE_FILE, json.dumps(content), mode=0o600)
+
+
+def announced(home: Path) -> Announcement:
+    """Return what was announced last; a missing or damaged file is reported as a problem."""
+    try:
+        content = json.loads((home / SITE_FILE).read_text(encoding="utf-8"))
+        return Announcement(content.get("predict_url"), content.get("predict_token"))
+    except FileNotFoundError:
+        return Announcement(problem="No prediction server has been started yet.")
+    except (OSError, ValueError, AttributeError):
+        return Announcement(problem=f"{SITE_FILE} is not the JSON object it should be.")
