@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from prospect_lib.model.store import promote
 from prospect_lib.server.app import Options
 from prospect_lib.server.processes import Several
 from prospect_lib.settings import Settings
@@ -110,7 +111,7 @@ def main() -> None:
         secrets = {"SP_SANDBOX_URL": signals, "SP_SANDBOX_TOKEN": "t"}
         settings = Settings(home=Path(home), predict_port=PORT, values=secrets)
         our_model().save(settings.home / "models" / "first")
-        (settings.home / "models" / "current").write_text("first")
+        promote(settings.home / "models", "first")
         found["with explanations"] = measure(settings, True, seconds)
         found["without explanations"] = measure(settings, False, seconds)
     found = rounded(found)

@@ -18,9 +18,9 @@ from snowplow_signals import AttributeGroup, StreamAttributeGroup
 from prospect_lib import signals
 from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import DataError, ModelError
-from prospect_lib.jobs.retrain import CURRENT
+from prospect_lib.files import write_whole
 from prospect_lib.model.prospect_model import ProspectModel
-from prospect_lib.model.store import replace_file
+from prospect_lib.model.store import promoted_path
 from prospect_lib.monitoring.audit import CLEAN, TOLERATED, WATCH, AuditReport, audit
 from prospect_lib.monitoring.backfill import Backfill, backfill
 from prospect_lib.monitoring.drift import SCORE, CoolDown, DriftReport, drift
@@ -122,8 +122,7 @@ def run(settings: Settings, watch: Watch, *, say: Callable[[str], None] = print)
         )  # fmt: skip
     finally:
         warehouse.close()
-    found.page.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(found.page, audit_html(found.report, found.outcomes, found.drift, past).encode())
+    write_whole(found.page, audit_html(found.report, found.outcomes, found.drift, past))
     for line in found.told():
         say(line)
     return found
@@ -141,9 +140,8 @@ def _published(settings: Settings, group: AttributeGroup) -> AttributeGroup | No
 
 
 def _promoted(settings: Settings) -> ProspectModel | None:
-    pointer = settings.home / "models" / CURRENT
     try:
-        return ProspectModel.load(pointer.parent / pointer.read_text(encoding="utf-8").strip())
+        return ProspectModel.load(promoted_path(settings.home / "models"))
     except (OSError, ModelError):
         return None
 

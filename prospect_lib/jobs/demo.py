@@ -17,8 +17,9 @@ from prospect_lib import sandbox, signals
 from prospect_lib.attributes import prospect_group, prospect_service, sample_group
 from prospect_lib.errors import DataError, ModelError, ServiceError
 from prospect_lib.evaluation.evaluate import MODEL
-from prospect_lib.jobs.retrain import CURRENT, Outcome, retrain
+from prospect_lib.jobs.retrain import Outcome, retrain
 from prospect_lib.model.prospect_model import ProspectModel
+from prospect_lib.model.store import promoted_at, promoted_path
 from prospect_lib.sandbox.simulation import history, traffic
 from prospect_lib.server.announcement import announce
 from prospect_lib.server.app import Server, create_app
@@ -70,12 +71,12 @@ class Demo:
 
     def _trained_before(self) -> ProspectModel | None:
         """The promoted model, if it is newer than the history and still fits the attributes."""
-        pointer = self.models / CURRENT
+        promoted = promoted_at(self.models)
         written = self.settings.home / "history" / "manifest.json"
-        if not pointer.is_file() or pointer.stat().st_mtime < written.stat().st_mtime:
+        if promoted is None or promoted < written.stat().st_mtime:
             return None
         try:
-            return ProspectModel.load(self.models / pointer.read_text(encoding="utf-8").strip())
+            return ProspectModel.load(promoted_path(self.models))
         except ModelError:
             return None
 

@@ -24,16 +24,18 @@ from prospect_lib.evaluation.evaluate import MODEL, PRIOR, Evaluation, evaluate
 from prospect_lib.evaluation.metrics import Interval, visitor_draws
 from prospect_lib.evaluation.threshold import Threshold, choose
 from prospect_lib.features import features_of
+from prospect_lib.files import write_whole
+from prospect_lib.model import store
 from prospect_lib.model.prospect_model import GOAL, ProspectModel
 from prospect_lib.model.search import search
 from prospect_lib.model.splits import HORIZON, Split, honest_split
-from prospect_lib.model.store import MANIFEST, replace_file
+from prospect_lib.model.store import MANIFEST_FILE, bundle_path, promoted_version
 from prospect_lib.model.training import Recipe
 from prospect_lib.reports.model_report import comparison_html, report_html
 
 Promote = Literal["if better", "always", "never"]
 PROMOTED, KEPT, WORSE = 0, 10, 11
-CURRENT, REPORT, COMPARISON = "current", "report.html", "comparison.html"
+REPORT, COMPARISON = "report.html", "comparison.html"
 
 
 @dataclass(frozen=True)
@@ -88,17 +90,17 @@ def retrain(
         DataError: the rows cannot train or judge a model.
     """
     new = train(table, group=group, **options)
-    repeated = (models / new.model.version / MANIFEST).is_file()  # a version names its content
-    folder = new.model.save(models / new.model.version)
-    page = report_html(new.model, new.found, new.split, new.chosen)
-    replace_file(folder / REPORT, page.encode())
+    folder = bundle_path(models, new.model.version)
+    repeated = (folder / MANIFEST_FILE).is_file()  # a version names its content
+    new.model.save(folder)
+    write_whole(folder / REPORT, report_html(new.model, new.found, new.split, new.chosen))
     differences, code, because = _decide(new, table, models, folder, group)
     if promote == "always" and code != PROMOTED:
         code, because = PROMOTED, f"promoted because it was asked for, though {because}"
-    if promote == "never" and code == PROMOTED and _current(models) != new.model.version:
+    if promote == "never" and code == PROMOTED and promoted_version(models) != new.model.version:
         code, because = KEPT, f"not promoted because it was asked for, though {because}"
     if code == PROMOTED:
-        replace_file(models / CURRENT, f"{new.model.version}\n".encode())
+        store.promote(models, new.model.version)
     return Outcome(
         version=new.model.version,
         folder=folder,
@@ -149,7 +151,7 @@ def _decide(
     new: Candidate, table: pa.Table, models: Path, folder: Path, group: StreamAttributeGroup
 ) -> tuple[Mapping[str, Interval], int, str]:
     """Differences, exit code and reason, before what the caller wants is heard."""
-    current = _current(models)
+    current = promoted_version(models)
     if current == new.model.version:
         return {}, PROMOTED, "it is the promoted model already: same data, same recipe"
     if not _beats_prior(new):
@@ -157,7 +159,7 @@ def _decide(
     if current is None:
         return {}, PROMOTED, "there is no champion yet"
     try:
-        champion = ProspectModel.load(models / current, group=group)
+        champion = ProspectModel.load(bundle_path(models, current), group=group)
     except ModelError as error:
         return {}, PROMOTED, f"the champion cannot be used any more: {error}"
     try:
@@ -165,8 +167,7 @@ def _decide(
     except DataError as error:
         return {}, KEPT, f"no comparison is possible: {error}"
     code, because = verdict(found.differences["log_loss"])
-    page = comparison_html(champion, new.model, found, because)
-    replace_file(folder / COMPARISON, page.encode())
+    write_whole(folder / COMPARISON, comparison_html(champion, new.model, found, because))
     return found.differences, code, because
 
 
@@ -183,8 +184,3 @@ def verdict(log_loss: Interval) -> tuple[int, str]:
 def _beats_prior(new: Candidate) -> bool:
     draws = visitor_draws(new.split.test["domain_userid"])
     return draws.difference("log_loss", new.found.rows[MODEL], new.found.rows[PRIOR]).high < 0
-
-
-def _current(models: Path) -> str | None:
-    pointer = models / CURRENT
-    return pointer.read_text(encoding="utf-8").strip() if pointer.exists() else None

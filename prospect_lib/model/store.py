@@ -1,8 +1,12 @@
-"""The files of a model on disk, and every reason to refuse them."""
+"""Models on disk: bundles, the reasons to refuse one, and which one is promoted.
+
+A folder of models holds one bundle per version, and the file ``current`` with the version
+of the promoted one. A bundle is a folder with ``model.ubj`` (XGBoost's own format) and
+``manifest.json`` (everything needed to use it, and to refuse to use it wrongly).
+"""
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -14,20 +18,96 @@ from snowplow_signals import StreamAttributeGroup
 from prospect_lib.aggregation.fold import group_hash
 from prospect_lib.errors import ModelError
 from prospect_lib.features import Feature, features_of
+from prospect_lib.files import write_whole
 from prospect_lib.model.encoding import Column, Encoder
 
 FORMAT = 2
-MODEL, MANIFEST = "model.ubj", "manifest.json"
-_ABOUT_FILES = ("version", "model_sha256")
+MODEL_FILE, MANIFEST_FILE = "model.ubj", "manifest.json"
+_POINTER = "current"
+_BUNDLE_FILES = (MODEL_FILE, MANIFEST_FILE)
 _PACKAGES = ("numpy", "pandas", "prospect_lib", "pyarrow", "scikit-learn", "snowplow-signals")
+
+
+def bundle_path(models: Path, version: str) -> Path:
+    """Return the folder of a version's bundle, whether it exists or not."""
+    return models / version
+
+
+def promoted_version(models: Path) -> str | None:
+    """Return the version that is promoted in a folder of models, ``None`` if there is none.
+
+    Raises:
+        ModelError: the file that names it cannot be read.
+    """
+    pointer = models / _POINTER
+    try:
+        return pointer.read_text(encoding="utf-8").strip() or None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"cannot read which model is promoted: {pointer}: {error}. Delete {_POINTER!r} "
+            "there, then train: python -m prospect_lib train."
+        ) from error
+
+
+def promoted_path(models: Path) -> Path:
+    """Return the folder of the promoted bundle.
+
+    Raises:
+        ModelError: no model is promoted, or its bundle is missing.
+    """
+    version = promoted_version(models)
+    if version is None:
+        raise ModelError(
+            f"no model is promoted in {models}. Train one: python -m prospect_lib train."
+        )
+    folder = bundle_path(models, version)
+    if not folder.is_dir():
+        raise ModelError(
+            f"the promoted model {version} is missing: {folder} is no folder. Train one: "
+            "python -m prospect_lib train."
+        )
+    return folder
+
+
+def promoted_at(models: Path) -> float | None:
+    """Return when a model was last promoted (seconds since 1970), ``None`` if never."""
+    try:
+        return (models / _POINTER).stat().st_mtime
+    except FileNotFoundError:
+        return None
+
+
+def promote(models: Path, version: str) -> None:
+    """Make a version the promoted one; a running server picks it up.
+
+    Raises:
+        ModelError: the folder of models has no bundle of that version.
+    """
+    if not (bundle_path(models, version) / MANIFEST_FILE).is_file():
+        raise ModelError(f"{models} has no model {version!r}. Save it there first.")
+    write_whole(models / _POINTER, f"{version}\n")
+
+
+def bundle_state(models: Path) -> tuple[str | int, ...]:
+    """Return a value that changes when another bundle is promoted or its files are replaced.
+
+    Empty if no model is promoted or a file of it is missing.
+    """
+    try:
+        folder = promoted_path(models)
+        stats = [(folder / name).stat() for name in _BUNDLE_FILES]
+    except (ModelError, OSError, ValueError):
+        return ()
+    return (folder.name, *(n for s in stats for n in (s.st_mtime_ns, s.st_size, s.st_ino)))
 
 
 def write_bundle(folder: Path, raw: bytes, manifest: Mapping[str, Any], version: str) -> None:
     """Write both files; each appears whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    about = dict(zip(_ABOUT_FILES, (version, hashlib.sha256(raw).hexdigest()), strict=True))
-    replace_file(folder / MODEL, raw)
-    replace_file(folder / MANIFEST, (json.dumps({**about, **manifest}, indent=2) + "\n").encode())
+    about = {"version": version, "model_sha256": hashlib.sha256(raw).hexdigest()}
+    write_whole(folder / MODEL_FILE, raw)
+    write_whole(folder / MANIFEST_FILE, json.dumps({**about, **manifest}, indent=2) + "\n")
 
 
 def read_bundle(folder: Path) -> tuple[dict[str, Any], bytes]:
@@ -37,8 +117,8 @@ def read_bundle(folder: Path) -> tuple[dict[str, Any], bytes]:
         ModelError: a file is missing or damaged, or of a format that is not known.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        raw = (folder / MODEL).read_bytes()
+        manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+        raw = (folder / MODEL_FILE).read_bytes()
     except (OSError, ValueError) as error:
         raise ModelError(
             f"cannot read a model from {folder}: {error}. Train one: python -m prospect_lib train."
@@ -49,7 +129,7 @@ def read_bundle(folder: Path) -> tuple[dict[str, Any], bytes]:
             "again: python -m prospect_lib train."
         )
     if manifest.pop("model_sha256", None) != hashlib.sha256(raw).hexdigest():
-        raise ModelError(f"{folder}: {MODEL} is not the file {MANIFEST} was written for.")
+        raise ModelError(f"{folder}: {MODEL_FILE} is not the file {MANIFEST_FILE} was written for.")
     manifest.pop("version", None)
     return manifest, raw
 
@@ -87,8 +167,8 @@ def check_columns(inside: str | None, encoder: Encoder) -> None:
     trained = Encoder.from_json(json.loads(inside or "[]"))
     if trained.names != encoder.names:
         raise ModelError(
-            f"the order of features differs: {MODEL} has {trained.names}, "
-            f"{MANIFEST} has {encoder.names}. Train the model again."
+            f"the order of features differs: {MODEL_FILE} has {trained.names}, "
+            f"{MANIFEST_FILE} has {encoder.names}. Train the model again."
         )
     for one, other in zip(trained.columns, encoder.columns, strict=True):
         if one != other:
@@ -117,11 +197,4 @@ def _difference(one: Column, other: Column) -> str:
     names: Sequence[str] = ("kind", "attribute", "categories", "monotone")
     name = next(n for n in names if getattr(one, n) != getattr(other, n))
     inside, beside = getattr(one, name), getattr(other, name)
-    return f"{name} differ: {MODEL} has {inside!r}, {MANIFEST} has {beside!r}"
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part."""
-    new = path.with_suffix(path.suffix + ".new")
-    new.write_bytes(content)
-    os.replace(new, path)  # noqa: PTH105 - the atomic one
+    return f"{name} differ: {MODEL_FILE} has {inside!r}, {MANIFEST_FILE} has {beside!r}"

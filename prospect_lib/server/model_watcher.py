@@ -8,14 +8,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from prospect_lib.errors import ModelError
 from prospect_lib.model.prospect_model import ProspectModel
+from prospect_lib.model.store import bundle_state, promoted_path
 from prospect_lib.server.predictor import Loaded
 
 log = logging.getLogger(__name__)
-_FILES = ("model.ubj", "manifest.json")
 
 
 class Promoted:
@@ -44,7 +43,7 @@ class Promoted:
         self._looking = threading.Lock()
         self._next_look = 0.0
         self.refused: str | None = None
-        self._seen = self._look()
+        self._seen = bundle_state(self._models)
         self._loaded = self._load()
 
     def __call__(self) -> Loaded:
@@ -52,7 +51,7 @@ class Promoted:
         if time.monotonic() >= self._next_look and self._looking.acquire(blocking=False):
             try:
                 self._next_look = time.monotonic() + self._every
-                seen = self._look()
+                seen = bundle_state(self._models)
                 if seen != self._seen:
                     self._seen = seen
                     threading.Thread(target=self._replace, name="load-model", daemon=True).start()
@@ -70,23 +69,4 @@ class Promoted:
             log.error("a new model is refused, %s goes on: %s", self._loaded.version, self.refused)
 
     def _load(self) -> Loaded:
-        return self._accept(ProspectModel.load(self._models / self._name()))
-
-    def _name(self) -> str:
-        pointer = self._models / "current"
-        try:
-            return pointer.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ModelError(
-                f"no model is promoted ({pointer}: {error.strerror}). Train one: "
-                "python -m prospect_lib train."
-            ) from error
-
-    def _look(self) -> tuple[Any, ...]:
-        """What the files look like from outside: the name, and each file's age and size."""
-        try:
-            name = self._name()
-            stats = [(self._models / name / file).stat() for file in _FILES]
-        except (ModelError, OSError, ValueError):
-            return ()
-        return (name, *((stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats))
+        return self._accept(ProspectModel.load(promoted_path(self._models)))

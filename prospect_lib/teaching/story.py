@@ -17,7 +17,7 @@ import requests
 from prospect_lib import sandbox
 from prospect_lib.errors import DataError, ServiceError
 from prospect_lib.jobs.demo import Demo
-from prospect_lib.jobs.retrain import CURRENT
+from prospect_lib.model.store import promoted_version
 from prospect_lib.plots.style import BLUE, GREY, INK, PALE, PAPER, Picture, picture
 from prospect_lib.sandbox.simulation import traffic
 from prospect_lib.settings import Settings
@@ -86,7 +86,7 @@ def ready(settings: Settings, *, model: bool = False) -> None:
     if settings.signals_backend != "local":
         return
     demo = Demo(settings, say=lambda _: None)
-    if model and not (demo.models / CURRENT).is_file():
+    if model and promoted_version(demo.models) is None:
         print("Doing what notebooks 00 to 03 would have done; half a minute ...")
         demo.prepare()
     if not (settings.home / "history" / "manifest.json").is_file():

@@ -17,6 +17,7 @@ from prospect_lib.jobs import weekly
 from prospect_lib.jobs.audit import Watch, run
 from prospect_lib.jobs.demo import Demo
 from prospect_lib.model.prospect_model import ProspectModel
+from prospect_lib.model.store import promoted_path
 from prospect_lib.monitoring.audit import CLEAN, UNEXPLAINED, WATCH, WRONG, changed_attributes
 from prospect_lib.monitoring.backfill import backfill
 from prospect_lib.settings import Settings
@@ -107,7 +108,7 @@ def test_backfilling_says_what_it_would_change(past, settings: Settings):
     world, _ = past
     since, served = END - timedelta(days=4), auditing.read(world.folder, prospect_group)
     models = settings.home / "models"
-    model = ProspectModel.load(models / (models / "current").read_text().strip())
+    model = ProspectModel.load(promoted_path(models))
     warehouse = world.warehouse()
     found = backfill(warehouse, served, since, model=model)
     earlier = {

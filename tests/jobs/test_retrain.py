@@ -11,6 +11,7 @@ from prospect_lib.evaluation.metrics import Interval
 from prospect_lib.jobs.retrain import KEPT, PROMOTED, WORSE, retrain, train, verdict
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.splits import HELD_OUT, HORIZON, visitor_fractions
+from prospect_lib.model.store import promoted_version
 from prospect_lib.model.training import Recipe
 from tests.support.synthetic import FAST, START, training_table
 
@@ -32,10 +33,6 @@ def before(table: pa.Table, moment) -> pa.Table:
     return table.filter(pc.less(table["anchor_ts"], pa.scalar(moment)))
 
 
-def current(models: Path) -> str:
-    return (models / "current").read_text().strip()
-
-
 def files(models: Path) -> dict[str, bytes]:
     return {str(p.relative_to(models)): p.read_bytes() for p in models.rglob("*") if p.is_file()}
 
@@ -44,7 +41,7 @@ def test_the_first_model_is_promoted_with_bundle_and_report(table, tmp_path):
     outcome = retrain(table, tmp_path, **QUICK)
     assert (outcome.exit_code, outcome.promoted) == (PROMOTED, True)
     assert "no champion yet" in outcome.because
-    assert current(tmp_path) == outcome.version == outcome.folder.name
+    assert promoted_version(tmp_path) == outcome.version == outcome.folder.name
     names = sorted(p.name for p in outcome.folder.iterdir())
     assert names == ["manifest.json", "model.ubj", "report.html"]
     loaded = ProspectModel.load(outcome.folder)
@@ -74,7 +71,7 @@ def test_a_better_challenger_replaces_the_champion(table, last_week, tmp_path):
     outcome = retrain(table, tmp_path, **QUICK)
     assert outcome.exit_code == PROMOTED
     assert outcome.differences["log_loss"].high < 0
-    assert current(tmp_path) == outcome.version != champion.version
+    assert promoted_version(tmp_path) == outcome.version != champion.version
     page = (outcome.folder / "comparison.html").read_text()
     assert champion.version in page
     assert "better than the champion beyond noise" in page
@@ -89,7 +86,7 @@ def test_a_worse_challenger_is_refused_aloud(table, last_week, tmp_path):
     champion = retrain(last_week, tmp_path, **QUICK)
     outcome = retrain(table, tmp_path, **POOR)
     assert (outcome.exit_code, outcome.promoted) == (WORSE, False)
-    assert current(tmp_path) == champion.version
+    assert promoted_version(tmp_path) == champion.version
     assert (outcome.folder / "comparison.html").exists()
 
 
@@ -97,17 +94,17 @@ def test_a_challenger_within_noise_leaves_the_champion(table, last_week, tmp_pat
     champion = retrain(last_week, tmp_path, **QUICK)
     outcome = retrain(table, tmp_path, **{**QUICK, "recipe": Recipe(FAST, rounds=30, seed=1)})
     assert outcome.exit_code == KEPT
-    assert current(tmp_path) == champion.version
+    assert promoted_version(tmp_path) == champion.version
 
 
 def test_promotion_can_be_forced_and_forbidden(table, last_week, tmp_path):
     retrain(last_week, tmp_path, **QUICK)
     forced = retrain(table, tmp_path, promote="always", **POOR)
-    assert (forced.exit_code, current(tmp_path)) == (PROMOTED, forced.version)
+    assert (forced.exit_code, promoted_version(tmp_path)) == (PROMOTED, forced.version)
     assert "asked" in forced.because
     kept = retrain(last_week, tmp_path / "other", promote="never", **QUICK)
     assert kept.exit_code == KEPT
-    assert not (tmp_path / "other" / "current").exists()
+    assert promoted_version(tmp_path / "other") is None
 
 
 def test_a_model_no_better_than_the_base_rate_is_never_promoted(tmp_path):
@@ -115,7 +112,7 @@ def test_a_model_no_better_than_the_base_rate_is_never_promoted(tmp_path):
     outcome = retrain(nothing, tmp_path, **QUICK)
     assert outcome.exit_code == WORSE
     assert "base rate" in outcome.because
-    assert not (tmp_path / "current").exists()
+    assert promoted_version(tmp_path) is None
 
 
 def test_a_champion_that_cannot_be_loaded_gives_way(table, tmp_path):

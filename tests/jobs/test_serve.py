@@ -17,6 +17,7 @@ import requests
 from prospect_lib.errors import SettingsError
 from prospect_lib.jobs.serve import serve
 from prospect_lib.model.prospect_model import ProspectModel
+from prospect_lib.model.store import promote
 from prospect_lib.model.training import Recipe
 from prospect_lib.settings import Settings
 from tests.support.fake_ngrok import write_agent
@@ -35,7 +36,7 @@ def home(home_settings: Settings) -> Path:
     table = training_table(visitors=200)
     model = ProspectModel.fit(table, recipe=Recipe(rounds=5), calibrate=False)
     model.save(models / "first")
-    (models / "current").write_text("first")
+    promote(models, "first")
     return home_settings.home
 
 

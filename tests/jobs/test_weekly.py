@@ -13,6 +13,7 @@ from prospect_lib.aggregation.fold import group_hash
 from prospect_lib.attributes import prospect_group
 from prospect_lib.jobs import weekly
 from prospect_lib.model.prospect_model import ProspectModel
+from prospect_lib.model.store import promoted_version
 from prospect_lib.sandbox.simulation import history
 from prospect_lib.settings import Settings
 from prospect_lib.warehouse import DuckDBWarehouse
@@ -66,7 +67,7 @@ def test_two_weeks_in_a_row_and_each_of_them_twice(
     code, printed, second = train(capsys, "--out", str(tmp_path))
     assert code == second["exit_code"] and code in (0, 10)
     promoted = second if code == 0 else first
-    assert (tmp_path / "current").read_text().strip() == promoted["version"]
+    assert promoted_version(tmp_path) == promoted["version"]
     page = (tmp_path / str(second["version"]) / "comparison.html").read_text()
     assert str(first["version"]) in page and str(second["version"]) in page
     assert "2026-02-" in page and "the champion beyond noise" in page and "comparison" in printed
@@ -101,7 +102,7 @@ def test_a_process_ends_with_the_exit_code(at_home: Path, tmp_path: Path) -> Non
         [*command, *window], capture_output=True, text=True, timeout=120, check=False
     )
     assert run.returncode == 10, run.stderr
-    assert not (tmp_path / "current").exists()
+    assert promoted_version(tmp_path) is None
     assert str(at_home) not in (next(tmp_path.glob("*/manifest.json"))).read_text()
 
 

@@ -20,6 +20,7 @@ from prospect_lib.attributes import prospect_group, sample_group
 from prospect_lib.errors import DataError, ModelError, ServiceError, SettingsError
 from prospect_lib.features import FEATURES
 from prospect_lib.model.prospect_model import ProspectModel
+from prospect_lib.model.store import bundle_path, promote
 from prospect_lib.model.training import Recipe
 from prospect_lib.server.app import Options, Server, create_app
 from prospect_lib.server.schemas import PredictResponse
@@ -565,9 +566,9 @@ def test_nothing_is_reported_elsewhere(tmp_path: Path):
 # ---- a promoted model ----
 
 
-def promote(models: Path, model: ProspectModel) -> None:
-    model.save(models / model.version)
-    (models / "current").write_text(model.version + "\n")
+def save_and_promote(models: Path, model: ProspectModel) -> None:
+    model.save(bundle_path(models, model.version))
+    promote(models, model.version)
 
 
 @pytest.fixture(scope="session")
@@ -577,7 +578,7 @@ def challenger() -> ProspectModel:
 
 
 def test_a_promoted_model_takes_over_without_a_request_lost(tmp_path: Path, model, challenger):
-    promote(tmp_path, model)
+    save_and_promote(tmp_path, model)
     with Server(app_of(tmp_path), port=0) as server:
         versions: list[tuple[int, str]] = []
         stop = threading.Event()
@@ -594,14 +595,14 @@ def test_a_promoted_model_takes_over_without_a_request_lost(tmp_path: Path, mode
         for thread in threads:
             thread.start()
         wait_for(lambda: versions)
-        promote(tmp_path, challenger)
+        save_and_promote(tmp_path, challenger)
         wait_for(lambda: versions[-1][1] == challenger.version)
         (tmp_path / challenger.version / "model.ubj").write_bytes(b"damaged")
         health = f"{server.url}/health"
         wait_for(lambda: requests.get(health, timeout=5).json()["model"]["refused"])
         (tmp_path / "current").write_text("no-such-version")
         time.sleep(1.2)
-        promote(tmp_path, model)
+        save_and_promote(tmp_path, model)
         wait_for(lambda: versions[-1][1] == model.version)
         stop.set()
         for thread in threads:
