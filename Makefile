@@ -53,7 +53,7 @@ bench: $(VENV)/installed-test
 	$(BIN)/pip install -q -e ".[bench]"
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
-$(VENV)/installed: requirements.txt pyproject.toml
+$(VENV)/installed: prospect_lib/requirements.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -r requirements.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .

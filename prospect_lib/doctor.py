@@ -1,7 +1,7 @@
-"""Is this machine ready? One line a check: what was found and, where it is not well, what to do.
+"""Check whether this machine is ready: one line per check, and what to do if it fails.
 
-Example: ``python -m prospect_lib doctor`` -> ``ok       Python        3.11.7``; the exit
-code is 0 where nothing failed, and 2 otherwise. Warnings do not fail.
+Example: ``python -m prospect_lib doctor`` -> ``ok       Python         3.11.7``; the exit code
+is 0 if no check failed, and 2 otherwise. Warnings do not count as failures.
 """
 
 import json
@@ -12,7 +12,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -26,33 +25,31 @@ State = Literal["ok", "warning", "failure"]
 Reach = Callable[[str, int], None]
 
 OLDEST_PYTHON = (3, 11)
-#: Package: the oldest and the newest version that the series was run with.
-TESTED = {
-    "snowplow-signals": ("0.4.10", "0.4.10"),
-    "pandas": ("2.2.3", "2.3.3"),
-    "numpy": ("2.1.3", "2.4.6"),
-    "pyarrow": ("18.1.0", "26.0.0"),
-    "duckdb": ("1.3.2", "2.0.0"),
-    "scikit-learn": ("1.6.1", "1.9.1"),
-    "flask": ("3.1.3", "3.1.3"),
-    "flask-cors": ("6.0.5", "6.0.5"),
-    "limits": ("5.8.0", "5.8.0"),
-    "waitress": ("3.0.2", "3.0.2"),
-    "requests": ("2.32.0", "2.34.2"),
-    "prometheus-client": ("0.20.0", "0.26.0"),
-    "ua-parser": ("1.0.2", "1.0.2"),
-    "tqdm": ("4.66.0", "4.70.1"),
-    "matplotlib": ("3.10.0", "3.11.2"),
-    "pyngrok": ("9.1.0", "9.1.0"),
-    "snowflake-connector-python": ("4.8.1", "4.8.1"),
+#: The oldest tested version, where it is not the pinned one: Colab's (tests/colab/versions.txt).
+OLDEST = {
+    "pandas": "2.2.3",
+    "numpy": "2.1.3",
+    "pyarrow": "18.1.0",
+    "duckdb": "1.3.2",
+    "scikit-learn": "1.6.1",
+    "matplotlib": "3.10.0",
 }
-ROOM, LITTLE_ROOM = 2.0, 0.5  # GB in PROSPECT_HOME: the demo's history and models take 0.1
+#: Not checked with the others: one of the first two is enough, and the third opens notebooks.
+LEFT_OUT = ("xgboost", "xgboost-cpu", "jupyter")
+ENOUGH_GB, TOO_LITTLE_GB = 2.0, 0.5  # of free disk; the demo's history and models take 0.1 GB
 NGROK_HOST, CONSOLE_HOST = "connect.ngrok-agent.com", "console.snowplowanalytics.com"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line: ``name`` was looked at, ``found`` is what is there, ``do`` what to do about it."""
+    """The result of one check.
+
+    Attributes:
+        name: what was checked, such as ``"Python"``.
+        state: ``"ok"``, ``"warning"`` or ``"failure"``.
+        found: what is there, such as ``"3.11.7"``.
+        do: what to do about it; empty if it is well.
+    """
 
     name: str
     state: State
@@ -65,11 +62,11 @@ class Check:
 
 
 def examine(settings: Settings, *, reach: Reach | None = None) -> list[Check]:
-    """Every check, in the order in which a person would put things right.
+    """Run every check, in the order in which a user would correct the problems.
 
     Args:
-        reach: opens a connection to (host, port) or raises ``OSError``; only asked where a
-            secret makes a host needed.
+        reach: opens a connection to (host, port) or raises ``OSError``; called only for the
+            hosts that the secrets require.
     """
     return [
         python(sys.version_info[:3]),
@@ -85,43 +82,53 @@ def examine(settings: Settings, *, reach: Reach | None = None) -> list[Check]:
 
 
 def report(checks: list[Check], *, as_json: bool = False) -> str:
-    """All lines and a summary, or the same as JSON for a script."""
+    """Return one line per check and a summary, or the same as JSON."""
     failed = sum(check.state == "failure" for check in checks)
     warned = sum(check.state == "warning" for check in checks)
     if as_json:
-        found = {"ready": not failed, "checks": [asdict(check) for check in checks]}
-        return json.dumps(found, indent=1)
-    verdict = "Ready." if not failed else f"Not ready: {failed} to put right."
-    return "\n".join([*map(str, checks), f"{verdict} Warnings: {warned}."])
+        checked = {"ready": not failed, "checks": [asdict(check) for check in checks]}
+        return json.dumps(checked, indent=1)
+    summary = "Ready." if not failed else f"Not ready: {failed} to correct."
+    return "\n".join([*map(str, checks), f"{summary} Warnings: {warned}."])
 
 
 def python(version: tuple[int, ...]) -> Check:
-    """Python is new enough."""
-    said = ".".join(map(str, version))
+    """Check that Python is new enough."""
+    number = ".".join(map(str, version))
     if version >= OLDEST_PYTHON:
-        return Check("Python", "ok", said)
-    return Check("Python", "failure", said, "Install Python 3.11 or newer and run `make demo`.")
+        return Check("Python", "ok", number)
+    return Check("Python", "failure", number, "Install Python 3.11 or newer and run `make demo`.")
 
 
-def packages(installed: Callable[[str], str | None] | None = None) -> Iterator[Check]:
-    """Packages that are missing, or of another version than was tested; one line if all is well."""
-    look = installed or _version
-    problems = [found for name in TESTED if (found := _package(name, look(name)))]
-    problems += _xgboost(look("xgboost"), look("xgboost-cpu"))
+def tested() -> dict[str, tuple[str, str]]:
+    """Return the oldest and the newest tested version of each required package, by name."""
+    pins = colab.pinned()
+    return {name: (OLDEST.get(name, pins[name]), pins[name]) for name in pins.keys() - {*LEFT_OUT}}
+
+
+def packages(version_of: Callable[[str], str | None] | None = None) -> Iterator[Check]:
+    """Yield a check per package that is missing or of an untested version, or one for all."""
+    version_of = version_of or colab.installed().get
+    versions = tested()
+    problems = [
+        problem
+        for name, (oldest, newest) in sorted(versions.items())
+        if (problem := _package(name, version_of(name), oldest, newest))
+    ]
+    problems += _xgboost(version_of("xgboost"), version_of("xgboost-cpu"))
     yield from problems
     if not problems:
-        yield Check("packages", "ok", f"{len(TESTED) + 1} installed, all of tested versions")
+        yield Check("packages", "ok", f"{len(versions) + 1} installed, all of tested versions")
 
 
-def _package(name: str, version: str | None) -> Check | None:
-    oldest, newest = TESTED[name]
+def _package(name: str, version: str | None, oldest: str, newest: str) -> Check | None:
     if version is None:
         do = f"pip install {name}=={newest}  (or `make demo`, which installs everything)"
         return Check(name, "failure", "not installed", do)
     if _number(oldest) <= _number(version) <= _number(newest):
         return None
-    tested = newest if oldest == newest else f"{oldest} to {newest}"
-    do = f"Tested with {tested}. If something breaks: pip install {name}=={newest}"
+    versions = newest if oldest == newest else f"{oldest} to {newest}"
+    do = f"Tested with {versions}. If something breaks: pip install {name}=={newest}"
     return Check(name, "warning", version, do)
 
 
@@ -131,33 +138,42 @@ def _xgboost(full: str | None, cpu: str | None) -> list[Check]:
         return [Check("xgboost", "failure", f"xgboost {full} and xgboost-cpu {cpu}", do)]
     if full or cpu:
         return []
-    do = "pip install xgboost-cpu==3.2.0  (on Linux; elsewhere xgboost==3.2.0)"
+    name = "xgboost-cpu" if sys.platform == "linux" else "xgboost"
+    do = f"pip install {name}=={colab.pinned()[name]}"
     return [Check("xgboost", "failure", "not installed", do)]
 
 
 def home(folder: Path) -> Check:
-    """PROSPECT_HOME, or the first of its parents that exists, can be written."""
-    there = _existing(folder)
+    """Check that PROSPECT_HOME, or the nearest of its parents that exists, is writable."""
     try:
-        with tempfile.TemporaryFile(dir=there):
-            return Check("PROSPECT_HOME", "ok", f"{folder} can be written")
+        with tempfile.TemporaryFile(dir=_nearest_existing(folder)):
+            return Check("PROSPECT_HOME", "ok", f"{folder} is writable")
     except OSError as error:
-        do = "Set PROSPECT_HOME to a folder of yours."
+        do = "Set PROSPECT_HOME to a folder that you own."
         return Check("PROSPECT_HOME", "failure", f"{folder}: {error.strerror}", do)
 
 
 def disk(folder: Path, free: int | None = None) -> Check:
-    """Room for history, models and logs; ``free`` in bytes."""
-    gigabytes = (shutil.disk_usage(_existing(folder)).free if free is None else free) / 1e9
+    """Check the free space for history, models and logs.
+
+    Args:
+        free: free bytes; by default those of the disk of ``folder``.
+    """
+    gigabytes = (shutil.disk_usage(_nearest_existing(folder)).free if free is None else free) / 1e9
     found = f"{gigabytes:.1f} GB free"
-    if gigabytes >= ROOM:
+    if gigabytes >= ENOUGH_GB:
         return Check("disk", "ok", found)
-    do = f"Free some, or set PROSPECT_HOME to a disk with {ROOM:g} GB."
-    return Check("disk", "failure" if gigabytes < LITTLE_ROOM else "warning", found, do)
+    do = f"Free some space, or set PROSPECT_HOME to a disk with {ENOUGH_GB:g} GB."
+    return Check("disk", "failure" if gigabytes < TOO_LITTLE_GB else "warning", found, do)
 
 
 def port(name: str, number: int, variable: str, marker: str) -> Check:
-    """A port is free, or it is our own server that answers there (``marker`` in its health)."""
+    """Check that a port is free, or that our own server answers there.
+
+    Args:
+        variable: the environment variable that sets the port.
+        marker: text in the ``/health`` answer of our own server.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -166,48 +182,49 @@ def port(name: str, number: int, variable: str, marker: str) -> Check:
         except OSError:
             pass
     if marker in _health(number):
-        return Check(name, "ok", f"{number} is ours: it runs already")
-    do = f"Stop what runs there, or choose another: {variable}={number + 100}."
-    return Check(name, "failure", f"{number} is in use by something else", do)
+        return Check(name, "ok", f"{number} is ours: our server is running there")
+    do = f"Stop the program there, or choose another port: {variable}={number + 100}."
+    return Check(name, "failure", f"{number} is in use by another program", do)
 
 
 def _health(number: int) -> str:
     try:
-        answer = requests.get(f"http://127.0.0.1:{number}/health", timeout=2)
-        kind = answer.headers.get("Content-Type", "")
+        response = requests.get(f"http://127.0.0.1:{number}/health", timeout=2)
     except requests.RequestException:
         return ""
-    return answer.text if kind.startswith("application/json") else ""
+    is_json = response.headers.get("Content-Type", "").startswith("application/json")
+    return response.text if is_json else ""
 
 
 def programs(find: Callable[[str], str | None] = shutil.which) -> Iterator[Check]:
-    """What is good to have: a browser to test with, npm for the tracker's files."""
-    for name, wanted in (
+    """Check the optional programs: a browser for the tests, npm for the tracker's files."""
+    for name, do in (
         ("chromium", "Only the browser tests need it: apt-get install chromium."),
         ("npm", "Without it the demo website loads the tracker from a CDN."),
     ):
-        found = find(name)
-        state: State = "ok" if found else "warning"
-        yield Check(name, state, "installed" if found else "not installed", "" if found else wanted)
+        if find(name):
+            yield Check(name, "ok", "installed")
+        else:
+            yield Check(name, "warning", "not installed", do)
 
 
 def secrets(settings: Settings) -> Iterator[Check]:
-    """Which backend follows from the secrets, which of it are missing, which Colab withholds."""
+    """Check each backend's secrets: those that are missing, and those that Colab withholds."""
     signals, warehouse = settings.describe().splitlines()
-    wanted = {"signals": SIGNALS_KEYS, "signals-sandbox": SANDBOX_KEYS, "local": ()}
-    yield _backend("Signals", signals, settings, wanted[settings.signals_backend])
+    required = {"signals": SIGNALS_KEYS, "signals-sandbox": SANDBOX_KEYS, "local": ()}
+    yield _backend("Signals", signals, settings, required[settings.signals_backend])
     snowflake = SNOWFLAKE_KEYS if settings.warehouse_backend == "snowflake" else ()
     yield _backend("Warehouse", warehouse, settings, snowflake)
     for line in colab.refused():
-        withheld, _, do = line.partition(": ")
-        yield Check("Colab", "warning", withheld, do[0].upper() + do[1:])
+        found, _, do = line.partition(": ")
+        yield Check("Colab", "warning", found, do[0].upper() + do[1:])
     tunnel = "set" if "NGROK_TOKEN" in settings.values else "not set: no public address"
     yield Check("NGROK_TOKEN", "ok", tunnel)
 
 
-def _backend(name: str, said: str, settings: Settings, wanted: tuple[str, ...]) -> Check:
-    missing = [key for key in wanted if key not in settings.values]
-    found = said.partition(": ")[2].partition(" (")[0]
+def _backend(name: str, described: str, settings: Settings, keys: tuple[str, ...]) -> Check:
+    missing = [key for key in keys if key not in settings.values]
+    found = described.partition(": ")[2].partition(" (")[0]
     if not missing:
         return Check(name, "ok", found)
     do = "Set " + "; ".join(f"{key} ({SECRETS[key]})" for key in missing) + "."
@@ -215,13 +232,13 @@ def _backend(name: str, said: str, settings: Settings, wanted: tuple[str, ...]) 
 
 
 def network(settings: Settings, reach: Reach) -> Iterator[Check]:
-    """The hosts that the secrets make needed; none without secrets."""
-    for host, number, because in _hosts(settings):
+    """Check that each host that the secrets require is reachable; none without secrets."""
+    for host, number, source in _hosts(settings):
         try:
             reach(host, number)
-            yield Check("network", "ok", f"{host} can be reached")
+            yield Check("network", "ok", f"{host} is reachable")
         except OSError as error:
-            do = f"Ask for {host}:{number} to be opened in the firewall, or correct {because}."
+            do = f"Open {host}:{number} in the firewall, or correct {source}."
             yield Check("network", "failure", f"{host}: {type(error).__name__}", do)
 
 
@@ -230,8 +247,8 @@ def _hosts(settings: Settings) -> Iterator[tuple[str, int, str]]:
     for name in ("SP_API_URL", "SP_SANDBOX_URL"):
         if name in values:
             address = urlsplit(values[name])
-            standard = 80 if address.scheme == "http" else 443
-            yield address.hostname or values[name], address.port or standard, name
+            default = 80 if address.scheme == "http" else 443
+            yield address.hostname or values[name], address.port or default, name
     if settings.signals_backend == "signals":
         yield CONSOLE_HOST, 443, "the proxy"
     if "SF_ACNT" in values:
@@ -244,15 +261,8 @@ def _connect(host: str, number: int) -> None:
     socket.create_connection((host, number), timeout=3).close()
 
 
-def _existing(folder: Path) -> Path:
+def _nearest_existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.absolute().parents) if path.exists())
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _number(version: str) -> tuple[int, ...]:

@@ -1,24 +1,24 @@
-"""The few kinds of error the library raises on purpose.
+"""The errors that the library raises on purpose, each with the exit code of the command line.
 
-Every message names the value, what was expected and what to do, so the command
-line prints it alone, without a traceback, and exits with the kind's ``exit_code``.
+Every message is one line: the value, what was expected and how to correct it. The command
+line prints it without a traceback and exits with the error's ``exit_code``.
 """
 
 
 class ProspectError(Exception):
-    """Something the user can put right; the message says how."""
+    """A problem that the user can correct; the message says how."""
 
     exit_code = 1
 
 
 class SettingsError(ProspectError):
-    """A secret, a setting or this machine is not as needed."""
+    """A secret, a setting or the machine is not as required."""
 
     exit_code = 2
 
 
 class DefinitionError(ProspectError):
-    """An attribute or a group asks for something that cannot be computed."""
+    """An attribute or a group is defined in a way that cannot be computed."""
 
     exit_code = 3
 
@@ -30,12 +30,12 @@ class DataError(ProspectError):
 
 
 class ModelError(ProspectError):
-    """A model bundle is damaged or does not fit the attributes it is given."""
+    """A model bundle is damaged, or does not fit the attributes given to it."""
 
     exit_code = 5
 
 
 class ServiceError(ProspectError):
-    """Signals, the sandbox, the warehouse or the tunnel did not answer as agreed."""
+    """Signals, the sandbox, the warehouse or the tunnel failed or gave an invalid answer."""
 
     exit_code = 6

@@ -1,16 +1,17 @@
-"""Secrets and paths, and which backend is in use and why.
+"""Secrets, paths and ports, and the backends that follow from them.
 
-A setting is looked for in Colab's secrets panel, then in the environment, then in
-``.env`` in the working folder. Names are those of Snowplow's tutorial; none of
-them is needed for the embedded defaults (the local sandbox and DuckDB).
+A setting is read from Colab's secrets panel, then from the environment, then from ``.env``
+in the working folder; the first value wins. The names are those of Snowplow's tutorial. The
+embedded defaults (the local sandbox and DuckDB) need none of them.
 
 Example: ``Settings.load().describe()`` ->
 ``"Signals: local sandbox (none of SP_SANDBOX_URL, SP_API_URL is set) ..."``
 """
 
+import io
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -21,7 +22,7 @@ SignalsBackend = Literal["signals", "signals-sandbox", "local"]
 Source = Callable[[str], str | None]
 WarehouseBackend = Literal["snowflake", "duckdb"]
 
-#: Every name that is read, with where a person gets its value.
+#: Every secret by name, with the place where a user finds its value.
 SECRETS = {
     "SP_API_URL": "Snowplow Console > Signals > Overview, 'API URL'",
     "SP_API_KEY": "Snowplow Console > Settings > Manage organization > API keys",
@@ -34,9 +35,9 @@ SECRETS = {
     "SF_PWD": "your Snowflake password",
     "SF_TOKEN": "Snowflake > Settings > Authentication > Programmatic access tokens",
     "SF_PRIVATE_KEY_PATH": "the PKCS#8 key file of key-pair authentication",
-    "SF_PRIVATE_KEY_PWD": "the pass phrase of that key file, where it has one",
+    "SF_PRIVATE_KEY_PWD": "the pass phrase of that key file, if it has one",
     "SF_WH": "a Snowflake warehouse you may use",
-    "SF_ROLE": "a Snowflake role, where your default role is not enough",
+    "SF_ROLE": "a Snowflake role, if your default role is not enough",
     "ATOMIC_TABLE": "the events table, such as snowplow_db.atomic.events",
     "NGROK_TOKEN": "https://dashboard.ngrok.com/get-started/your-authtoken",
 }
@@ -51,10 +52,10 @@ PREDICT_PORT = 9091
 
 @dataclass(frozen=True)
 class Settings:
-    """Where state lives, which secrets are set, and what follows from them.
+    """The folder for state, the ports, the secrets, and the backends that they select.
 
     Attributes:
-        home: folder of the sandbox's state and of models (``PROSPECT_HOME``).
+        home: folder of the sandbox's state and of the models (``PROSPECT_HOME``).
         sandbox_port: port of the local sandbox (``PROSPECT_PORT``).
         predict_port: port of the prediction server (``PREDICT_PORT``).
         values: the secrets that are set, by name; never printed.
@@ -67,46 +68,48 @@ class Settings:
 
     @classmethod
     def load(cls, dotenv: Path | str = ".env") -> "Settings":
-        """Read Colab's secrets, then the environment, then ``.env``.
+        """Read every setting from Colab's secrets, the environment and ``.env``.
 
         Raises:
-            SettingsError: ``.env`` cannot be read or parsed, or a port is no number.
+            SettingsError: ``.env`` cannot be read or parsed, or a port is not a port number.
         """
         sources: list[Source] = [_colab_secrets(), os.environ.get, _read_dotenv(Path(dotenv)).get]
-        names = [*SECRETS, "PROSPECT_HOME", "PROSPECT_PORT", "PREDICT_PORT"]
-        found = {name: _first(name, sources) for name in names}
-        home = found.pop("PROSPECT_HOME") or "~/.prospect"
+        secrets = {name: _first(name, sources) for name in SECRETS}
         return cls(
-            home=Path(home).expanduser(),
-            sandbox_port=_port("PROSPECT_PORT", found.pop("PROSPECT_PORT"), SANDBOX_PORT),
-            predict_port=_port("PREDICT_PORT", found.pop("PREDICT_PORT"), PREDICT_PORT),
-            values={name: value for name, value in found.items() if value},
+            home=Path(_first("PROSPECT_HOME", sources) or "~/.prospect").expanduser(),
+            sandbox_port=_port("PROSPECT_PORT", sources, SANDBOX_PORT),
+            predict_port=_port("PREDICT_PORT", sources, PREDICT_PORT),
+            values={name: value for name, value in secrets.items() if value},
         )
 
     @property
     def sandbox_url(self) -> str:
-        """Address of the local sandbox, such as ``http://127.0.0.1:9090``."""
+        """Return the address of the local sandbox, such as ``http://127.0.0.1:9090``."""
         return f"http://127.0.0.1:{self.sandbox_port}"
 
     @property
     def predict_url(self) -> str:
-        """Address of the local prediction server, such as ``http://127.0.0.1:9091``."""
+        """Return the address of the local prediction server, such as ``http://127.0.0.1:9091``."""
         return f"http://127.0.0.1:{self.predict_port}"
 
     @property
     def signals_backend(self) -> SignalsBackend:
-        """Real Signals if any of its secrets is set, a Signals sandbox, else the local one."""
+        """Return the Signals to use.
+
+        Signals itself if any of its secrets is set, else a Signals sandbox if any of *its*
+        secrets is set, else the local sandbox.
+        """
         if self._any(SIGNALS_KEYS):
             return "signals"
         return "signals-sandbox" if self._any(SANDBOX_KEYS) else "local"
 
     @property
     def warehouse_backend(self) -> WarehouseBackend:
-        """Snowflake if any of its secrets is set, else embedded DuckDB."""
+        """Return the warehouse to use: Snowflake if any of its secrets is set, else DuckDB."""
         return "snowflake" if self._any((*SNOWFLAKE_KEYS, *SNOWFLAKE_SIGN_IN)) else "duckdb"
 
     def describe(self) -> str:
-        """Two sentences: which backends are in use, and which names decided it."""
+        """Return two lines: the active backends, and the names that selected each."""
         signals = {
             "signals": ("Snowplow Signals", SIGNALS_KEYS),
             "signals-sandbox": ("a Signals sandbox", SANDBOX_KEYS),
@@ -117,33 +120,36 @@ class Settings:
             "duckdb": ("embedded DuckDB", (*SNOWFLAKE_KEYS, *SNOWFLAKE_SIGN_IN)),
         }[self.warehouse_backend]
         return "\n".join(
-            f"{what}: {name} ({self._why(names)})."
-            for what, (name, names) in (("Signals", signals), ("Warehouse", warehouse))
+            f"{service}: {backend} ({self._reason(names)})."
+            for service, (backend, names) in (("Signals", signals), ("Warehouse", warehouse))
         )
 
     def secret(self, name: str) -> str:
-        """The value of one secret.
+        """Return the value of one secret.
 
         Raises:
-            SettingsError: it is not set; the message says where to get it.
+            SettingsError: it is not set; the message says where to find it.
         """
         return self.secrets(name)[0]
 
     def secrets(self, *names: str) -> tuple[str, ...]:
-        """The values of several secrets; one error names all that are missing."""
-        missing = [name for name in names if name not in self.values]
+        """Return the values of several secrets.
+
+        Raises:
+            SettingsError: some are not set; the message names them all and where to find each.
+        """
+        missing = [f"{name} ({SECRETS[name]})" for name in names if name not in self.values]
         if missing:
-            wanted = "\n".join(f"  {name}: {SECRETS[name]}" for name in missing)
             raise SettingsError(
-                f"not set: {', '.join(missing)}. Get it here:\n{wanted}\nThen set it in "
-                "Colab's secrets panel, in the environment or in a file .env as NAME=value."
+                f"not set: {'; '.join(missing)}. Set each in Colab's secrets panel, in the "
+                "environment, or as NAME=value in a file .env."
             )
         return tuple(self.values[name] for name in names)
 
     def _any(self, names: tuple[str, ...]) -> bool:
         return any(name in self.values for name in names)
 
-    def _why(self, names: tuple[str, ...]) -> str:
+    def _reason(self, names: tuple[str, ...]) -> str:
         present = [name for name in names if name in self.values]
         if present:
             return f"{', '.join(present)} set"
@@ -159,20 +165,20 @@ def _first(name: str, sources: list[Source]) -> str | None:
 
 
 def _colab_secrets() -> Source:
-    """Secrets of Colab's panel; ``None`` outside Colab or where one is not granted."""
-    silent = "google.colab" not in sys.modules
+    """Return a reader of Colab's secrets panel; it knows no secret outside Colab."""
+    unavailable = "google.colab" not in sys.modules
 
     def secret(name: str) -> str | None:
-        nonlocal silent
-        if silent:
+        nonlocal unavailable
+        if unavailable:
             return None
-        from google.colab import userdata  # only importable inside Colab
+        from google.colab import userdata  # exists only inside Colab
 
         try:
             value = userdata.get(name)
         except Exception as error:  # noqa: BLE001 - Colab raises plain Exceptions: absent, refused
-            # without the page every name would wait for as long as the first
-            silent = type(error).__name__ == "TimeoutException"
+            # no page is open: each further name would wait just as long
+            unavailable = type(error).__name__ == "TimeoutException"
             return None
         return str(value) if value else None
 
@@ -180,30 +186,38 @@ def _colab_secrets() -> Source:
 
 
 def _read_dotenv(path: Path) -> dict[str, str]:
+    """Return the settings in a ``.env`` file; it is never copied into the environment."""
     if not path.is_file():
         return {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot read {path}: {error}. Save it as UTF-8 text.") from error
-    return dict(
-        _parse_line(path, number, line)
-        for number, line in enumerate(lines, start=1)
-        if line.strip() and not line.strip().startswith("#")
-    )
+    return dict(_assignments(path, text))
 
 
-def _parse_line(path: Path, number: int, line: str) -> tuple[str, str]:
-    name, equals, value = line.strip().removeprefix("export ").partition("=")
-    if not equals or not name.strip().isidentifier():
-        # the line may hold a secret, so only its number is shown
+def _assignments(path: Path, text: str) -> Iterator[tuple[str, str]]:
+    try:
+        from dotenv.parser import parse_stream  # in Colab, `colab.prepare` installs it
+    except ModuleNotFoundError:
         raise SettingsError(
-            f"{path}, line {number}: expected NAME=value (or # for a comment). Correct the line."
-        )
-    return name.strip(), value.strip().strip("\"'")
+            f"cannot read {path}: python-dotenv is not installed. pip install python-dotenv"
+        ) from None
+    for line in parse_stream(io.StringIO(text)):
+        if line.error or (line.key and (line.value is None or not line.key.isidentifier())):
+            statement = line.original.string
+            blank_lines = statement[: -len(statement.lstrip())].count("\n")
+            # the line may hold a secret, so the message has only its number
+            raise SettingsError(
+                f"{path}, line {line.original.line + blank_lines}: expected NAME=value, or # and "
+                "a comment. Correct the line."
+            )
+        if line.key:
+            yield line.key, line.value or ""
 
 
-def _port(name: str, text: str | None, default: int) -> int:
+def _port(name: str, sources: list[Source], default: int) -> int:
+    text = _first(name, sources)
     if text is None:
         return default
     if text.isdigit() and 0 < int(text) < 65536:

@@ -1,4 +1,4 @@
-"""Colab: nothing that is there is touched, what lacks is pinned, and each step says so."""
+"""Colab: only what is missing is installed, pinned; secrets and addresses of Colab's page."""
 
 import subprocess
 from collections.abc import Sequence
@@ -17,42 +17,47 @@ from prospect_lib.settings import SECRETS, Settings
 from tests.support import fake_colab
 
 Printed = pytest.CaptureFixture[str]
-PINS = (Path(__file__).parents[1] / "requirements.txt").read_text().splitlines()
 
 
 class Machine:
-    """What is installed, and a pip that installs into it."""
+    """The installed packages, and a pip that installs into them.
 
-    def __init__(self, **have: str) -> None:
-        self.have, self.constraints, self.ran = dict(have), "", False
-        self.spoils: dict[str, str] = {}
-        self.says = ""
+    Attributes:
+        packages: version by name.
+        constraints: the constraints of the last pip call; empty if there was none.
+        also_changes: packages that pip changes besides those requested.
+        failure: what pip prints when it fails; empty if it succeeds.
+    """
+
+    def __init__(self, **packages: str) -> None:
+        self.packages, self.constraints = dict(packages), ""
+        self.also_changes: dict[str, str] = {}
+        self.failure = ""
 
     def installed(self) -> dict[str, str]:
-        return dict(self.have)
+        return dict(self.packages)
 
     def pip(self, arguments: Sequence[str]) -> str:
-        self.ran = True
         self.constraints = Path(arguments[arguments.index("-c") + 1]).read_text()
-        if not self.says:
-            new = (argument.partition("==") for argument in arguments if "==" in argument)
-            self.have |= {name: version for name, _, version in new} | self.spoils
-        return self.says
+        if not self.failure:
+            pins = (argument.partition("==") for argument in arguments if "==" in argument)
+            self.packages |= {name: version for name, _, version in pins} | self.also_changes
+        return self.failure
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    found = Machine(pandas="2.2.3", limits="4.0", **{"prometheus-client": "0.22.0"})
-    monkeypatch.setattr(colab, "installed", found.installed)
-    return found
+    machine = Machine(pandas="2.2.3", limits="4.0", **{"prometheus-client": "0.22.0"})
+    monkeypatch.setattr(colab, "installed", machine.installed)
+    return machine
 
 
-def test_what_is_installed_is_pinned_as_everywhere() -> None:
-    for name, pin in (colab.LACKING | colab.SNOWFLAKE).items():
-        assert f"{name}=={pin}" in PINS
+def test_what_colab_lacks_is_pinned() -> None:
+    assert {*colab.LACKING, *colab.SNOWFLAKE} <= colab.pinned().keys()
+    assert colab.pinned()["xgboost-cpu"] == colab.pinned()["xgboost"]
 
 
-def test_only_what_lacks_is_installed_and_everything_else_is_held(
+def test_only_missing_packages_are_installed_and_all_others_are_held(
     machine: Machine, capsys: Printed
 ) -> None:
     names = colab.prepare(snowflake=False, pip=machine.pip)
@@ -60,18 +65,19 @@ def test_only_what_lacks_is_installed_and_everything_else_is_held(
     assert set(machine.constraints.split()) == {
         "pandas==2.2.3", "limits==4.0", "prometheus-client==0.22.0",
     }  # fmt: skip
-    said = capsys.readouterr().out
-    assert "pyngrok 9.1.0" in said and "as it was" in said and machine.have["limits"] == "4.0"
+    printed = capsys.readouterr().out
+    assert "pyngrok 9.1.0" in printed and "Nothing else changed" in printed
+    assert machine.packages["limits"] == "4.0"
 
 
-def test_a_second_run_does_nothing(machine: Machine, capsys: Printed) -> None:
+def test_a_second_run_installs_nothing(machine: Machine, capsys: Printed) -> None:
     colab.prepare(snowflake=False, pip=machine.pip)
-    machine.ran = False
-    assert colab.prepare(snowflake=False, pip=machine.pip) == [] and not machine.ran
+    machine.constraints = ""
+    assert colab.prepare(snowflake=False, pip=machine.pip) == [] and not machine.constraints
     assert "Nothing to install" in capsys.readouterr().out
 
 
-def test_snowflake_comes_with_its_secrets(
+def test_the_snowflake_connector_is_installed_if_its_secrets_are_set(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in SECRETS:
@@ -81,16 +87,16 @@ def test_snowflake_comes_with_its_secrets(
     assert colab.prepare(pip=machine.pip) == ["snowflake-connector-python"]
 
 
-def test_a_pip_that_fails_or_changes_something_is_told(machine: Machine) -> None:
-    machine.says = "ERROR: no matching distribution"
-    with pytest.raises(SettingsError, match=r"(?s)no matching.*delete runtime"):
+def test_a_pip_that_fails_or_changes_another_package_is_an_error(machine: Machine) -> None:
+    machine.failure = "ERROR: no matching distribution"
+    with pytest.raises(SettingsError, match=r"no matching.*delete runtime"):
         colab.prepare(snowflake=False, pip=machine.pip)
-    machine.says, machine.spoils = "", {"pandas": "3.0.0"}
+    machine.failure, machine.also_changes = "", {"pandas": "3.0.0"}
     with pytest.raises(SettingsError, match=r"changed what Colab brought: pandas 2\.2\.3"):
         colab.prepare(snowflake=False, pip=machine.pip)
 
 
-def test_pips_own_words_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_output_of_a_failed_pip_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         code = 0 if command[-1] == "good" else 1
         return subprocess.CompletedProcess(command, code, "", "what went wrong")
@@ -99,24 +105,24 @@ def test_pips_own_words_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (colab._pip(["good"]), colab._pip(["bad"])) == ("", "what went wrong")
 
 
-def test_this_environment_is_read() -> None:
+def test_the_installed_packages_of_this_environment() -> None:
     assert {"pandas", "snowplow-signals", "flask-cors"} <= set(colab.installed())
 
 
-def test_a_withheld_secret_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_withheld_secret_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_colab.enter(monkeypatch, granted={"SF_USR": "hush"}, withheld={"SF_PWD"})
     (line,) = colab.refused()
     assert "SF_PWD" in line and "no access: switch it on" in line and "hush" not in line
 
 
-def test_without_a_page_one_name_is_asked_and_not_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_open_page_only_one_secret_is_requested(monkeypatch: pytest.MonkeyPatch) -> None:
     panel = fake_colab.enter(monkeypatch, page=False)
-    assert "keep the page open" in colab.refused()[0] and len(panel.asked) == 1
+    assert "keep the page open" in colab.refused()[0] and len(panel.requested) == 1
     monkeypatch.setenv("SF_USR", "environment")
-    assert Settings.load("nowhere").secret("SF_USR") == "environment" and len(panel.asked) == 2
+    assert Settings.load("nowhere").secret("SF_USR") == "environment" and len(panel.requested) == 2
 
 
-def test_secrets_of_the_panel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_panels_secrets_come_before_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SF_PWD", "environment")
     fake_colab.enter(monkeypatch, granted={"SF_USR": "panel", "SF_WH": " "}, withheld={"SF_PWD"})
     values = Settings.load("nowhere").values
@@ -124,14 +130,14 @@ def test_secrets_of_the_panel(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "SF_WH" not in values
 
 
-def test_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_colab_an_address_is_the_proxys(monkeypatch: pytest.MonkeyPatch) -> None:
     assert colab.address(9090) == "http://127.0.0.1:9090" and colab.refused() == []
     fake_colab.enter(monkeypatch)
     assert colab.address(9090) == "https://9090-colab.example"
 
 
-class _Anything:
-    """A scorer and a source of attributes."""
+class _ScorerAndReader:
+    """Stands in for a model and for an attribute reader."""
 
     def read(self, _visitor: str) -> dict[str, object]:
         return dict.fromkeys(a.name for a in prospect_group.attributes)
@@ -140,11 +146,11 @@ class _Anything:
         return SimpleNamespace(score=0.5, explanations={})
 
 
-def test_the_site_knows_where_a_browser_finds_the_scores(
+def test_the_website_is_told_where_the_browser_reaches_the_server(
     home_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token(home_settings.home)
-    with Server(create_app(_Anything(), _Anything()), port=0) as server:
+    with Server(create_app(_ScorerAndReader(), _ScorerAndReader()), port=0) as server:
         assert colab.open_site(home_settings, server) == home_settings.sandbox_url
         assert announced(home_settings.home).predict_url == server.url
         fake_colab.enter(monkeypatch)

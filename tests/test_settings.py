@@ -1,5 +1,6 @@
-"""Where secrets come from, and what is said when one is missing or broken."""
+"""Sources of settings, the backends they select, and the errors for missing or broken ones."""
 
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +12,7 @@ from prospect_lib.settings import SECRETS, Settings
 
 
 @pytest.fixture(autouse=True)
-def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*SECRETS, "PROSPECT_HOME", "PROSPECT_PORT", "PREDICT_PORT"):
         monkeypatch.delenv(name, raising=False)
 
@@ -36,21 +37,30 @@ def test_the_environment_comes_before_dotenv(
     assert "SF_USR, SF_WH set" in settings.describe()
 
 
+def test_dotenv_values_are_literal_and_stay_out_of_the_environment(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(
+        "SF_USR=me # the analyst\nSF_PWD=a#b${SF_USR}\nSF_WH='x # y'\nSF_ROLE=\nOTHER=1\n"
+    )
+    values = Settings.load(tmp_path / ".env").values
+    assert values == {"SF_USR": "me", "SF_PWD": "a#b${SF_USR}", "SF_WH": "x # y"}
+    assert not {"SF_USR", "SF_PWD", "OTHER"} & os.environ.keys()
+
+
 @pytest.mark.parametrize(
     ("name", "backend"),
     [("SP_API_KEY", "signals"), ("SP_SANDBOX_TOKEN", "signals-sandbox"), ("NGROK_TOKEN", "local")],
 )
-def test_a_secret_chooses_its_backend(
+def test_a_secret_selects_its_backend(
     monkeypatch: pytest.MonkeyPatch, name: str, backend: str
 ) -> None:
     monkeypatch.setenv(name, "x")
     assert Settings.load("nowhere").signals_backend == backend
 
 
-def test_missing_secrets_are_named_with_where_to_get_them() -> None:
+def test_the_error_names_the_missing_secrets_and_where_to_find_them() -> None:
     with pytest.raises(SettingsError, match=r"SP_ORG_ID.*Snowplow Console") as caught:
         Settings(Path(), values={"SP_API_KEY": "hush"}).secrets("SP_API_KEY", "SP_ORG_ID")
-    assert "hush" not in str(caught.value)
+    assert "hush" not in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_secrets_are_not_shown() -> None:
@@ -58,22 +68,27 @@ def test_secrets_are_not_shown() -> None:
     assert "hush" not in repr(settings) + settings.describe()
 
 
-@pytest.mark.parametrize("line", ["hush", "=hush", "not a name=hush"])
-def test_a_broken_dotenv_names_the_line_but_not_its_content(tmp_path: Path, line: str) -> None:
+@pytest.mark.parametrize(
+    "line", ["hush", "=hush", "not a name=hush", "1NAME=hush", "SF_PWD='hush", "\n \nhush"]
+)
+def test_a_broken_dotenv_names_the_line_but_not_its_content(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, line: str
+) -> None:
     (tmp_path / ".env").write_text(f"SF_WH=w\n{line}\n")
-    with pytest.raises(SettingsError, match=r"line 2: expected NAME=value") as caught:
+    number = 2 + line.count("\n")
+    with pytest.raises(SettingsError, match=rf"line {number}: expected NAME=value") as caught:
         Settings.load(tmp_path / ".env")
-    assert "hush" not in str(caught.value)
+    assert "hush" not in str(caught.value) + caplog.text
 
 
-def test_a_dotenv_that_is_no_text(tmp_path: Path) -> None:
+def test_a_dotenv_that_is_not_text(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SettingsError, match="UTF-8"):
         Settings.load(tmp_path / ".env")
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "http", "-1"])
-def test_a_port_must_be_one(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+def test_a_port_must_be_a_port_number(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
     monkeypatch.setenv("PROSPECT_PORT", port)
     with pytest.raises(SettingsError, match=rf"PROSPECT_PORT='{port}'"):
         Settings.load("nowhere")

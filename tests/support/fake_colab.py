@@ -1,37 +1,37 @@
-"""A stand-in for ``google.colab`` that raises what the real one raises, by the same names.
+"""A stand-in for ``google.colab`` that raises the same errors, under the same names.
 
-The real classes are plain Exceptions, apart from TimeoutException; ``get`` of a blank name
-is a ValueError. An address of its proxy is made from the port.
+Colab's classes are plain Exceptions; a blank name is a ValueError. The proxy's address is
+derived from the port.
 """
 
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # a kernel that stands for Colab's has no pytest
+if TYPE_CHECKING:  # the environment with Colab's versions has no pytest
     import pytest
 
 
 class SecretNotFoundError(Exception):
-    """There is no secret of that name."""
+    """The panel has no secret of that name."""
 
 
 class NotebookAccessError(Exception):
-    """There is one, but the notebook was not given access to it."""
+    """The notebook has no access to the secret."""
 
 
 class TimeoutException(Exception):  # noqa: N818 - its name in Colab
-    """No page of the notebook answers."""
+    """No page of the notebook is open."""
 
 
 class UserData:
     """Colab's secrets panel.
 
     Attributes:
-        granted: secrets that the notebook may read.
-        withheld: names of those that it may not.
-        page: whether a page is open to ask.
-        asked: the names that were asked for.
+        granted: the secrets that the notebook may read.
+        withheld: the names of the secrets that it may not read.
+        page: whether the notebook's page is open.
+        requested: the names passed to ``get``, in order.
     """
 
     SecretNotFoundError = SecretNotFoundError
@@ -40,10 +40,10 @@ class UserData:
 
     def __init__(self, granted: dict[str, str], withheld: set[str], page: bool) -> None:
         self.granted, self.withheld, self.page = granted, withheld, page
-        self.asked: list[str] = []
+        self.requested: list[str] = []
 
     def get(self, name: str) -> str:
-        self.asked.append(name)
+        self.requested.append(name)
         if not name.strip():
             raise ValueError("A secret's name must not be blank")
         if not self.page:
@@ -56,7 +56,7 @@ class UserData:
 
 
 class Output:
-    """The part of ``google.colab.output`` that gives an address of the proxy."""
+    """The part of ``google.colab.output`` that returns the proxy's address of a port."""
 
     @staticmethod
     def eval_js(code: str) -> str:
@@ -71,9 +71,9 @@ def enter(
     withheld: set[str] | None = None,
     page: bool = True,
 ) -> UserData:
-    """Make this process a kernel of Colab for one test."""
+    """Make this process a Colab kernel for one test."""
     colab = ModuleType("google.colab")
-    found = UserData(granted or {}, withheld or set(), page)
-    colab.userdata, colab.output = found, Output()  # type: ignore[attr-defined]
+    userdata = UserData(granted or {}, withheld or set(), page)
+    colab.userdata, colab.output = userdata, Output()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "google.colab", colab)
-    return found
+    return userdata
