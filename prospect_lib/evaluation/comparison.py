@@ -17,11 +17,9 @@ from prospect_lib.evaluation.metrics import Interval, Scored, score_rows, visito
 from prospect_lib.model.dataset import labels
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.splits import HELD_OUT, HORIZON, Split, TimeRule, honest_split, row_weights
-from prospect_lib.plots.style import BLUE, GREY, ORANGE, Picture, percent, picture
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 COMPARED = ("log_loss", "pr_auc", "roc_auc", "brier", "calibration_error", "lift_top_10")
-_COLOURS = {CHAMPION: ORANGE, CHALLENGER: BLUE}
 
 
 @dataclass(frozen=True)
@@ -88,30 +86,6 @@ def unseen(models: list[ProspectModel], table: pa.Table, horizon: timedelta) -> 
     test = split.test.filter(held_out)
     weight = row_weights(test) / HELD_OUT
     return Split("held-out visitors", split.train, test, weight, cut, horizon)
-
-
-def versus(found: Comparison) -> Picture:
-    """Precision against recall, and calibration, of both models on the same rows."""
-    with picture(ncols=2) as (figure, (left, right)):
-        top = 0.0
-        for role, rows in found.rows.items():
-            hits, misses = rows.caught()
-            shown = hits + misses >= 0.01 * (hits + misses)[-1]
-            precision = hits / (hits + misses)
-            left.plot((hits / hits[-1])[shown], precision[shown], color=_COLOURS[role], label=role)
-            bins = rows.reliability()
-            x, y = ([b[key] for b in bins] for key in ("score", "rate"))
-            right.plot(x, y, "o-", ms=4, color=_COLOURS[role], label=role)
-            top = max(top, *x, *y)
-        right.plot([0, 1.1 * top], [0, 1.1 * top], color=GREY, ls=":", label="perfect")
-        left.set(title="Precision and recall", xlabel="recall", ylabel="precision", ylim=(0, None))
-        right.set(
-            title="Calibration", xlabel="mean predicted probability", ylabel="share that converted"
-        )
-        for axes in (left, right):
-            axes.legend()
-            percent(axes.xaxis, axes.yaxis)
-    return figure
 
 
 def _about(split: Split) -> dict[str, Any]:

@@ -22,7 +22,6 @@ import pandas as pd
 
 from prospect_lib.errors import DataError
 from prospect_lib.model.splits import Floats
-from prospect_lib.plots.style import BLUE, GREY, ORANGE, Picture, picture
 
 Ints = npt.NDArray[np.int64]
 
@@ -260,17 +259,3 @@ class CoolDown:
             return True
         doubled = float(report.table.loc[name, "psi"]) >= 2 * float(str(said["psi"]))
         return doubled or at - datetime.fromisoformat(str(said["at"])) >= self._length
-
-
-def drift_picture(found: DriftReport, most: int = 10) -> Picture:
-    """The features that moved most, and how far chance alone would have taken them."""
-    table = found.table.sort_values("psi").tail(most)
-    with picture(height=0.9 + 0.3 * len(table)) as (figure, axes):
-        colours = [ORANGE if alarm else BLUE for alarm in table["alarm"]]
-        axes.barh(table.index, table["psi"], color=colours, height=0.55)
-        axes.plot(table["noise"], table.index, "|", color="black", ms=12, mew=2, label="chance")
-        axes.axvline(WORTH_A_LOOK, color=GREY, ls=":", label="worth a look")
-        axes.set(title="Far from training", xlabel="population stability index")
-        axes.legend(loc="lower right")
-        axes.grid(visible=False, axis="y")
-    return figure

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 from snowplow_signals import Event
@@ -21,7 +20,6 @@ from prospect_lib.attributes import SUBMIT_FORM
 from prospect_lib.errors import DataError
 from prospect_lib.evaluation.metrics import Interval, visitor_draws
 from prospect_lib.monitoring.served_scores import moments
-from prospect_lib.plots.style import BLUE, GREY, ORANGE, Picture, percent, picture
 from prospect_lib.sql.conditions import matches
 from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.training_set.anchors import HOUR
@@ -151,23 +149,3 @@ def _last(warehouse: Warehouse) -> datetime:
     statement = f"SELECT MAX(CAST(derived_tstamp AS TIMESTAMP)) AS ts FROM {warehouse.events}"
     found: datetime = warehouse.query(statement)["ts"][0].as_py()
     return found
-
-
-def live_calibration(found: Outcomes, bins: int = 8) -> Picture:
-    """What was promised against what came, for equally many scores a dot, and by day."""
-    rows = found.rows.sort_values("score")
-    place = np.minimum(np.arange(len(rows)) * bins // len(rows), bins - 1)
-    dots = rows.groupby(place)[["score", "label"]].mean()
-    days = found.by("day")
-    with picture(ncols=2, height=3.2) as (figure, (left, right)):
-        top = max(dots["score"].max(), dots["label"].max()) * 1.1 or 1.0
-        left.plot([0, top], [0, top], color=GREY, ls=":")
-        left.plot(dots["score"], dots["label"], "o", color=BLUE)
-        left.set(title="Promised and kept", xlabel="score", ylabel="followed by the goal")
-        right.plot(days.index, days["promised"], "o-", color=BLUE, label="promised")
-        right.plot(days.index, days["came"], "o-", color=ORANGE, label="came")
-        right.set(title="By day", ylim=(0, None))
-        right.set_xticks([days.index[0], days.index[-1]] if len(days) > 1 else [days.index[0]])
-        right.legend()
-        percent(left.xaxis, left.yaxis, right.yaxis)
-    return figure

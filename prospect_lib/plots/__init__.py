@@ -1,1 +1,49 @@
-"""Pictures for notebooks and reports."""
+"""Pictures for notebooks and reports.
+
+Each function returns a :class:`Picture`: as the last line of a notebook cell it shows itself.
+
+Example: ``plots.reliability(evaluation)``
+"""
+
+from prospect_lib.plots.evaluation import (
+    comparison,
+    curves,
+    differences,
+    forward,
+    lift,
+    reliability,
+    side_by_side,
+    split_bands,
+    threshold,
+)
+from prospect_lib.plots.explanations import (
+    by_attribute,
+    importance,
+    running_total,
+    timeline,
+    waterfall,
+)
+from prospect_lib.plots.monitoring import drift, live_calibration, mismatches
+from prospect_lib.plots.style import Picture, picture
+
+__all__ = [
+    "Picture",
+    "by_attribute",
+    "comparison",
+    "curves",
+    "differences",
+    "drift",
+    "forward",
+    "importance",
+    "lift",
+    "live_calibration",
+    "mismatches",
+    "picture",
+    "reliability",
+    "running_total",
+    "side_by_side",
+    "split_bands",
+    "threshold",
+    "timeline",
+    "waterfall",
+]

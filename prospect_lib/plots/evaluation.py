@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from prospect_lib.evaluation.comparison import CHALLENGER, CHAMPION, Comparison
 from prospect_lib.evaluation.evaluate import CEILING, LOGISTIC, MODEL, PRIOR, RULE, Evaluation
 from prospect_lib.evaluation.metrics import LOSSES, Interval
 from prospect_lib.evaluation.threshold import Threshold, gains
@@ -37,6 +38,7 @@ _LOOK: dict[str, Any] = {
     CEILING: {"color": INK, "lw": 1.4, "ls": "--"},
     PRIOR: {"color": GREY, "lw": 1.4, "ls": ":"},
 }
+_ROLES = {CHAMPION: ORANGE, CHALLENGER: BLUE}
 
 
 def split_bands(splits: Sequence[Split]) -> Picture:
@@ -246,7 +248,7 @@ def forward(found: Sequence[Evaluation], metric: str = "roc_auc") -> Picture:
     return figure
 
 
-def challenge(differences: Mapping[str, Interval]) -> Picture:
+def differences(differences: Mapping[str, Interval]) -> Picture:
     """Challenger minus champion in each metric, turned so that right is better."""
     with picture(height=1.2 + 0.42 * len(differences)) as (figure, axes):
         for row, (metric, interval) in enumerate(differences.items()):
@@ -262,6 +264,30 @@ def challenge(differences: Mapping[str, Interval]) -> Picture:
             ylim=(len(differences) - 0.5, -0.5),
         )
         axes.margins(x=0.2)
+    return figure
+
+
+def comparison(found: Comparison) -> Picture:
+    """Precision against recall, and calibration, of both models on the same rows."""
+    with picture(ncols=2) as (figure, (left, right)):
+        top = 0.0
+        for role, rows in found.rows.items():
+            hits, misses = rows.caught()
+            shown = hits + misses >= 0.01 * (hits + misses)[-1]
+            precision = hits / (hits + misses)
+            left.plot((hits / hits[-1])[shown], precision[shown], color=_ROLES[role], label=role)
+            bins = rows.reliability()
+            x, y = ([b[key] for b in bins] for key in ("score", "rate"))
+            right.plot(x, y, "o-", ms=4, color=_ROLES[role], label=role)
+            top = max(top, *x, *y)
+        right.plot([0, 1.1 * top], [0, 1.1 * top], color=GREY, ls=":", label="perfect")
+        left.set(title="Precision and recall", xlabel="recall", ylabel="precision", ylim=(0, None))
+        right.set(
+            title="Calibration", xlabel="mean predicted probability", ylabel="share that converted"
+        )
+        for axes in (left, right):
+            axes.legend()
+            percent(axes.xaxis, axes.yaxis)
     return figure
 
 

@@ -4,33 +4,12 @@ import pandas as pd
 
 from prospect_lib.monitoring.audit import EXPECTED, KINDS, AuditReport
 from prospect_lib.monitoring.backfill import Backfill
-from prospect_lib.monitoring.drift import DriftReport, drift_picture
-from prospect_lib.monitoring.outcomes import Outcomes, live_calibration
-from prospect_lib.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, Picture, picture
+from prospect_lib.monitoring.drift import DriftReport
+from prospect_lib.monitoring.outcomes import Outcomes
+from prospect_lib.plots import monitoring as plots
 from prospect_lib.reports.model_report import PAGE, image, section, table, text
 
-_COLOURS = dict(zip(KINDS, (SKY, BLUE, ORANGE, GREEN, PURPLE, RED), strict=True))
 _SEGMENT = "latest_device_class"
-
-
-def mismatches_picture(report: AuditReport) -> Picture:
-    """Each attribute's share of values that differ, by cause."""
-    found = report.attributes[report.attributes["mismatches"] > 0][::-1]
-    with picture(height=1.5 + 0.28 * max(len(found), 1)) as (figure, axes):
-        start = found["mismatches"] * 0.0
-        for kind, colour in _COLOURS.items():
-            share = found[kind] / report.scores
-            if share.any():
-                axes.barh(found.index, share, left=start, color=colour, height=0.6, label=kind)
-            start = start + share
-        axes.set(title="Served, but not what training sees", xlabel="share of scores")
-        axes.grid(visible=False, axis="y")
-        if found.empty:
-            axes.set(xlim=(0, 1), ylim=(0, 1), yticks=[])
-            axes.text(0.5, 0.5, "nothing differs", ha="center", va="center", color=GREY)
-        else:
-            figure.legend(loc="outside lower center", ncols=len(_COLOURS))
-    return figure
 
 
 def audit_html(
@@ -63,7 +42,7 @@ def _values(report: AuditReport) -> str:
         [str(n), f"{row['mismatches']:,.0f}", f"{row['rate']:.2%}"] for n, row in found.iterrows()
     ]
     examples = [[str(value) for value in row] for row in report.examples.itertuples(index=False)]
-    parts = [image(mismatches_picture(report)), *(text(line) for line in report.findings)]
+    parts = [image(plots.mismatches(report)), *(text(line) for line in report.findings)]
     if kinds:
         parts += [
             table(["cause", "scores", "", "what to do"], kinds),
@@ -82,7 +61,7 @@ def _outcomes(found: Outcomes | None) -> str:
     tables = [_by(days, "day")]
     if _SEGMENT in found.rows:
         tables.append(_by(found.by(_SEGMENT), "device"))
-    return section(title, image(live_calibration(found)), text(found.summary()), *tables)
+    return section(title, image(plots.live_calibration(found)), text(found.summary()), *tables)
 
 
 def _by(found: pd.DataFrame, name: str) -> str:
@@ -102,4 +81,4 @@ def _drift(found: DriftReport | None) -> str:
     if found is None:
         return section(title, text("Not compared: no promoted model knows its training rows."))
     lines = [text(line) for line in found.advice()]
-    return section(title, image(drift_picture(found)), text(found.summary()), *lines)
+    return section(title, image(plots.drift(found)), text(found.summary()), *lines)

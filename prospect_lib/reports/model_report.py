@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from prospect_lib.evaluation.comparison import CHALLENGER, CHAMPION, Comparison, versus
+from prospect_lib.evaluation.comparison import CHALLENGER, CHAMPION, Comparison
 from prospect_lib.evaluation.evaluate import Evaluation
 from prospect_lib.evaluation.threshold import Threshold
 from prospect_lib.model.prospect_model import ProspectModel
@@ -86,8 +86,8 @@ def comparison_html(
     parts = [
         text(f"Verdict: {verdict}."),
         text(lead),
-        image(plots.challenge(on_one_scale)),
-        image(versus(found)),
+        image(plots.differences(on_one_scale)),
+        image(plots.comparison(found)),
         section("The figures", table(["metric", *models, "difference"], rows)),
         section("What each was trained on", _trained_on(models)),
     ]

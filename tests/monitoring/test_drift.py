@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from prospect_lib import plots
 from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import DataError
-from prospect_lib.monitoring.drift import CoolDown, drift, drift_picture, psi
+from prospect_lib.monitoring.drift import CoolDown, drift, psi
 from prospect_lib.sandbox.simulation.visitors import simulate
 from prospect_lib.training_set import SITE_ANCHORS, features_sql
 from prospect_lib.warehouse import DuckDBWarehouse
@@ -65,7 +66,7 @@ def test_a_shifted_channel_mix_is_named(parts):
     (line,) = report.advice()
     assert "a new value: 0% in training" in line and "ask who runs the campaigns" in line
     assert report.visitors == len(visitors)
-    assert drift_picture(report).png()[:4] == b"\x89PNG"
+    assert plots.drift(report).png()[:4] == b"\x89PNG"
 
 
 def test_one_visitor_is_one_however_many_rows_he_has(parts):

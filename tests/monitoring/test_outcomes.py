@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from prospect_lib import plots
 from prospect_lib.errors import DataError
 from prospect_lib.evaluation.metrics import Interval
-from prospect_lib.monitoring.outcomes import live_calibration, outcomes, verdict
+from prospect_lib.monitoring.outcomes import outcomes, verdict
 from tests.support.served_world import END, World
 
 HOUR = timedelta(hours=1)
@@ -45,7 +46,7 @@ def test_outcomes_are_those_of_a_slow_loop(tmp_path: Path):
     devices = found.by("latest_device_class")
     assert {"Desktop", "Phone"} <= set(devices.index)
     assert "with a known outcome" in found.summary()
-    assert live_calibration(found, bins=4).png()[:4] == b"\x89PNG"
+    assert plots.live_calibration(found, bins=4).png()[:4] == b"\x89PNG"
     with pytest.raises(DataError, match="no outcome is known yet"):
         outcomes(warehouse, served, until=END.replace(tzinfo=None) - timedelta(days=3))
     warehouse.close()

@@ -39,7 +39,7 @@ def pictures(table):
         "threshold": plots.threshold(found, choose(found)),
         "side_by_side": plots.side_by_side({"random rows": rows, "honest": found}),
         "forward": plots.forward(steps),
-        "challenge": plots.challenge({"log_loss": Interval(-0.1, -0.2, 0.1)}),
+        "differences": plots.differences({"log_loss": Interval(-0.1, -0.2, 0.1)}),
         "importance": explanations.importance(model, split.test),
         "waterfall": explanations.waterfall(SCORE),
         "timeline": explanations.timeline(story(converts=True), AT),
@@ -57,7 +57,7 @@ def story(converts: bool):
 
 
 NAMES = ["split_bands", "reliability", "curves", "lift", "threshold", "side_by_side", "forward"]
-NAMES += ["challenge", "importance", "waterfall", "timeline", "running_total"]
+NAMES += ["differences", "importance", "waterfall", "timeline", "running_total"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -85,7 +85,7 @@ def test_the_timeline_tells_the_label(converts):
 
 
 def test_losses_are_turned_so_that_right_is_better():
-    axes = plots.challenge({"log_loss": Interval(-0.1, -0.2, -0.05)}).axes[0]
+    axes = plots.differences({"log_loss": Interval(-0.1, -0.2, -0.05)}).axes[0]
     assert axes.lines[1].get_xdata()[0] == pytest.approx(0.1)
 
 

@@ -1,0 +1,75 @@
+"""Pictures of a running service: served values, outcomes and drift."""
+
+import numpy as np
+
+from prospect_lib.monitoring.audit import KINDS, AuditReport
+from prospect_lib.monitoring.drift import WORTH_A_LOOK, DriftReport
+from prospect_lib.monitoring.outcomes import Outcomes
+from prospect_lib.plots.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    Picture,
+    percent,
+    picture,
+)
+
+_COLOURS = dict(zip(KINDS, (SKY, BLUE, ORANGE, GREEN, PURPLE, RED), strict=True))
+
+
+def mismatches(report: AuditReport) -> Picture:
+    """Each attribute's share of values that differ, by cause."""
+    found = report.attributes[report.attributes["mismatches"] > 0][::-1]
+    with picture(height=1.5 + 0.28 * max(len(found), 1)) as (figure, axes):
+        start = found["mismatches"] * 0.0
+        for kind, colour in _COLOURS.items():
+            share = found[kind] / report.scores
+            if share.any():
+                axes.barh(found.index, share, left=start, color=colour, height=0.6, label=kind)
+            start = start + share
+        axes.set(title="Served, but not what training sees", xlabel="share of scores")
+        axes.grid(visible=False, axis="y")
+        if found.empty:
+            axes.set(xlim=(0, 1), ylim=(0, 1), yticks=[])
+            axes.text(0.5, 0.5, "nothing differs", ha="center", va="center", color=GREY)
+        else:
+            figure.legend(loc="outside lower center", ncols=len(_COLOURS))
+    return figure
+
+
+def live_calibration(found: Outcomes, bins: int = 8) -> Picture:
+    """What was promised against what came, for equally many scores a dot, and by day."""
+    rows = found.rows.sort_values("score")
+    place = np.minimum(np.arange(len(rows)) * bins // len(rows), bins - 1)
+    dots = rows.groupby(place)[["score", "label"]].mean()
+    days = found.by("day")
+    with picture(ncols=2, height=3.2) as (figure, (left, right)):
+        top = max(dots["score"].max(), dots["label"].max()) * 1.1 or 1.0
+        left.plot([0, top], [0, top], color=GREY, ls=":")
+        left.plot(dots["score"], dots["label"], "o", color=BLUE)
+        left.set(title="Promised and kept", xlabel="score", ylabel="followed by the goal")
+        right.plot(days.index, days["promised"], "o-", color=BLUE, label="promised")
+        right.plot(days.index, days["came"], "o-", color=ORANGE, label="came")
+        right.set(title="By day", ylim=(0, None))
+        right.set_xticks([days.index[0], days.index[-1]] if len(days) > 1 else [days.index[0]])
+        right.legend()
+        percent(left.xaxis, left.yaxis, right.yaxis)
+    return figure
+
+
+def drift(found: DriftReport, most: int = 10) -> Picture:
+    """The features that moved most, and how far chance alone would have taken them."""
+    table = found.table.sort_values("psi").tail(most)
+    with picture(height=0.9 + 0.3 * len(table)) as (figure, axes):
+        colours = [ORANGE if alarm else BLUE for alarm in table["alarm"]]
+        axes.barh(table.index, table["psi"], color=colours, height=0.55)
+        axes.plot(table["noise"], table.index, "|", color="black", ms=12, mew=2, label="chance")
+        axes.axvline(WORTH_A_LOOK, color=GREY, ls=":", label="worth a look")
+        axes.set(title="Far from training", xlabel="population stability index")
+        axes.legend(loc="lower right")
+        axes.grid(visible=False, axis="y")
+    return figure
