@@ -1,18 +1,26 @@
-"""The command line: ``python -m prospect_lib --help`` lists its commands."""
+"""The command line: ``prospect --help`` or ``python -m prospect_lib --help`` lists its commands."""
 
 import argparse
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from prospect_lib.errors import ProspectError, SettingsError
 from prospect_lib.settings import Settings
 
 BACKENDS = ("sandbox", "snowflake", "sample")
+DESCRIPTION = """\
+Real-time prospect scoring: from website events to a trained model and live scores.
+Without secrets, every command works on this machine alone, with simulated visitors."""
+STATE = """\
+State is in PROSPECT_HOME (default ~/.prospect). Ports are PROSPECT_PORT (sandbox, 9090) and
+PREDICT_PORT (scores, 9091). Secrets come from the environment or a file .env."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; an error the user can put right is one message and its exit code."""
+    """Run one command and return its exit code; a user's error is printed as one line."""
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(Settings.load(), options) or 0)
@@ -24,91 +32,303 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m prospect_lib", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="command")
+class _Parser(argparse.ArgumentParser):
+    """Prints an error as one line, without the usage."""
 
-    demo = commands.add_parser("demo", help="the whole job, from events to a live score")
-    demo.add_argument("--once", action="store_true", help="one scripted visitor, then exit")
-    demo.add_argument("--data", metavar="sample|FILE", help="train on a file of events instead")
-    demo.add_argument("--visitors", type=int, default=8000, help="how many are simulated")
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}. For the options: {self.prog} --help\n")
+
+
+def _parser() -> _Parser:
+    called_as_module = Path(sys.argv[0]).name == "__main__.py"
+    parser = _Parser(
+        prog="python -m prospect_lib" if called_as_module else "prospect",
+        description=DESCRIPTION,
+        epilog=STATE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="command", title="commands")
+
+    def command(name: str, add: Callable[[argparse.ArgumentParser], None], summary: str) -> None:
+        add(commands.add_parser(name, help=summary))
+
+    command("demo", _add_demo, "run the whole path, from events to a live score")
+    command("sandbox", _add_sandbox, "start, stop or reset the sandbox, the local Snowplow")
+    command("simulate", _add_simulate, "send simulated visitors' events to the sandbox")
+    command("train", _add_train, "train a model, and promote it if it beats the promoted one")
+    command("serve", _add_serve, "serve scores of the promoted model over HTTP")
+    command("audit", _add_audit, "check served scores against the warehouse and the outcomes")
+    command("doctor", _add_doctor, "check this machine, and say how to correct each problem")
+    return parser
+
+
+def _add_demo(demo: argparse.ArgumentParser) -> None:
+    demo.description = (
+        "Simulate a history of visitors, train a model on it, and serve scores to the demo "
+        "website until Ctrl-C. A second run reuses the history and the model."
+    )
+    demo.add_argument(
+        "--once",
+        action="store_true",
+        help="score one scripted visitor, print the result as JSON on the last line, and exit",
+    )
+    demo.add_argument(
+        "--data",
+        metavar="FILE",
+        help="train on a Parquet or CSV file of events and exit; 'sample' is Snowplow's "
+        "published sample",
+    )
+    demo.add_argument(
+        "--visitors",
+        type=_between(int, 1),
+        default=8000,
+        metavar="N",
+        help="number of simulated visitors (default: %(default)s)",
+    )
     demo.set_defaults(run=_demo)
 
-    sandbox = commands.add_parser("sandbox", help="the local Snowplow: start, stop, reset, status")
+
+def _demo(settings: Settings, options: argparse.Namespace) -> None:
+    from prospect_lib.jobs import demo
+
+    if options.data:
+        print(demo.as_line(demo.on_file(settings, options.data)))
+        return
+    run = demo.Demo(settings, visitors=options.visitors)
+    if options.once:
+        print(demo.as_line(demo.once(run)))
+        return
+    from prospect_lib import sandbox
+    from prospect_lib.server.runner import end_with_signals
+
+    end_with_signals()
+    try:
+        demo.watch(run)
+    finally:
+        sandbox.stop(settings)
+
+
+def _add_sandbox(sandbox: argparse.ArgumentParser) -> None:
     sandbox.description = (
-        "The local Snowplow. Its state is in PROSPECT_HOME and its port is PROSPECT_PORT: with "
-        "another home and another port a second one runs beside the first."
+        "Manage the sandbox, the local stand-in for Snowplow: collector, Signals API and demo "
+        "website. To run a second one beside it, set another PROSPECT_HOME and PROSPECT_PORT."
     )
     sandbox.add_argument(
         "action",
         nargs="?",
         choices=("start", "status", "stop", "reset"),
         default="start",
-        help="start: in the foreground (default); stop: its state stays; reset: stop and forget "
-        "events and published objects; status: does it run? (exit code 1: no)",
+        help="start: run it until Ctrl-C; status: print whether it runs (exit code 1: it does "
+        "not); stop: end it and keep its state; reset: end it and delete its events and "
+        "published definitions (default: %(default)s)",
     )
     sandbox.add_argument(
         "--host",
         default="127.0.0.1",
-        help="with start: the address to listen on. Default: this machine alone. 0.0.0.0 lets "
-        "the whole network send events and see the website",
+        metavar="ADDRESS",
+        help="with start: the address to listen on; 0.0.0.0 opens it to the whole network "
+        "(default: %(default)s, this machine only)",
     )
     sandbox.set_defaults(run=_sandbox)
 
-    simulate = commands.add_parser("simulate", help="visitors, through the real collector")
-    simulate.add_argument("--live", action="store_true", required=True, help="as they come")
-    simulate.add_argument("--per-minute", type=float, default=12, help="visitors a minute")
-    simulate.add_argument("--seconds", type=float, default=600, help="for how long")
+
+def _sandbox(settings: Settings, options: argparse.Namespace) -> int:
+    from prospect_lib.sandbox import command
+
+    if options.action == "status":
+        return 0 if command.status(settings) else 1
+    if options.action == "start":
+        command.start(settings, options.host)
+    else:
+        {"stop": command.stop, "reset": command.reset}[options.action](settings)
+    return 0
+
+
+def _add_simulate(simulate: argparse.ArgumentParser) -> None:
+    simulate.description = (
+        "Send the events of simulated visitors to the sandbox's collector as they happen, with "
+        "pauses shortened tenfold. Starts the sandbox if it does not run."
+    )
+    simulate.add_argument("--live", action="store_true", required=True, help="required")
+    simulate.add_argument(
+        "--per-minute",
+        type=_between(float, 0.01),
+        default=12,
+        metavar="N",
+        help="visitors per minute (default: %(default)s)",
+    )
+    simulate.add_argument(
+        "--seconds",
+        type=_between(float, 0.01),
+        default=600,
+        metavar="N",
+        help="duration in seconds (default: %(default)s)",
+    )
     simulate.set_defaults(run=_simulate)
 
-    _add_train(commands.add_parser("train", help="train a challenger; promote it if it is better"))
 
-    serve = commands.add_parser("serve", help="the prediction server, in the foreground")
-    serve.add_argument("--origin", action="append", default=[], help="a website that may ask")
-    serve.add_argument("--public", action="store_true", help="with a public address, by ngrok")
-    serve.add_argument("--processes", type=int, default=1, help="how many answer on the port")
-    serve.set_defaults(run=_serve)
+def _simulate(settings: Settings, options: argparse.Namespace) -> None:
+    from prospect_lib import sandbox
+    from prospect_lib.sandbox.simulation import traffic
 
-    _add_audit(commands.add_parser("audit", help="is what was served right, and who comes now"))
-
-    doctor = commands.add_parser("doctor", help="is this machine ready, and if not, what to do")
-    doctor.add_argument("--json", action="store_true", help="for a script")
-    doctor.set_defaults(run=_doctor)
-    return parser
+    sandbox.ensure_running(settings)
+    traffic.live(settings, visitors_per_minute=options.per_minute, duration=options.seconds)
 
 
 def _add_train(train: argparse.ArgumentParser) -> None:
     train.description = (
-        "Train on a window of events and let the new model meet the promoted one on rows that "
-        "neither has seen. Exit codes: 0 promoted, or the same data again; 10 the champion "
-        "stays; 11 the new model is worse than it, or than no model; others are errors."
+        "Train a model on a window of events and compare it with the promoted one on rows that "
+        "neither was trained on. Exit codes: 0 promoted, or trained on the same data before; "
+        "10 the promoted model stays; 11 the new model is worse than the promoted one, or than "
+        "no model; 2 to 6 errors."
     )
-    train.add_argument("--since", metavar="MOMENT", help="no row is earlier, such as 2026-01-31")
-    train.add_argument("--until", metavar="MOMENT", help="as if the data ended here (UTC)")
-    train.add_argument("--backend", choices=BACKENDS, help="default: what the secrets say")
-    train.add_argument("--data", metavar="FILE", help="a file of events, in place of a backend")
-    train.add_argument("--out", type=Path, metavar="FOLDER", help="the folder of models")
-    train.add_argument("--served", action="store_true", help="train on the moments served")
-    train.add_argument("--promote", choices=["if better", "always", "never"], default="if better")
-    train.add_argument("--tries", type=int, default=0, help="recipes to try in a small search")
-    train.add_argument("--seed", type=int, default=0, help="of the rows each tree samples")
-    train.add_argument("--value", type=float, help="what engaging a right prospect is worth")
-    train.add_argument("--cost", type=float, help="what engaging a wrong one costs")
-    train.add_argument("--capacity", type=float, help="or: how many can be engaged a day")
+    window = "such as 2026-01-31 or 2026-01-31T12:00 (UTC)"
+    train.add_argument(
+        "--since", metavar="TIME", help=f"leave out earlier rows; {window} (default: use all)"
+    )
+    train.add_argument(
+        "--until",
+        metavar="TIME",
+        help="train as if the data ended at this time (default: the end of the data)",
+    )
+    train.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        help="source of the events (default: snowflake if its secrets are set, else sandbox)",
+    )
+    train.add_argument(
+        "--data", metavar="FILE", help="Parquet or CSV file of events, instead of a backend"
+    )
+    train.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of models (default: models in PROSPECT_HOME; for the sample, models-sample)",
+    )
+    train.add_argument(
+        "--served",
+        action="store_true",
+        help="train on the moments at which scores were served, not on page views",
+    )
+    train.add_argument(
+        "--promote",
+        choices=["if better", "always", "never"],
+        default="if better",
+        help="when to promote the new model (default: %(default)s)",
+    )
+    train.add_argument(
+        "--tries",
+        type=_between(int, 0),
+        default=0,
+        metavar="N",
+        help="number of parameter sets to try in a search (default: %(default)s, no search)",
+    )
+    train.add_argument(
+        "--seed",
+        type=_between(int, 0),
+        default=0,
+        metavar="N",
+        help="seed of the training (default: %(default)s)",
+    )
+    train.add_argument(
+        "--value", type=float, metavar="X", help="value of inviting a visitor who converts"
+    )
+    train.add_argument(
+        "--cost", type=float, metavar="X", help="cost of inviting a visitor who does not convert"
+    )
+    train.add_argument(
+        "--capacity",
+        type=float,
+        metavar="N",
+        help="visitors that can be invited per day, instead of --value and --cost",
+    )
     train.set_defaults(run=_train)
+
+
+def _train(settings: Settings, options: argparse.Namespace) -> int:
+    from prospect_lib.jobs import weekly
+
+    job = weekly.Job(
+        backend=options.backend,
+        file=options.data,
+        since=weekly.moment("--since", options.since),
+        until=weekly.moment("--until", options.until),
+        out=options.out,
+        served=options.served,
+    )
+    names = ("promote", "tries", "seed", "value", "cost", "capacity")
+    result = weekly.run(settings, job, **{name: getattr(options, name) for name in names})
+    return result.exit_code
+
+
+def _add_serve(serve: argparse.ArgumentParser) -> None:
+    serve.description = (
+        "Serve scores of the promoted model at POST /predict until Ctrl-C, and follow the model "
+        "when another one is promoted."
+    )
+    serve.add_argument(
+        "--origin",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="website whose pages may request scores, such as https://www.example.com; may be "
+        "repeated (default: this machine's pages only)",
+    )
+    serve.add_argument("--public", action="store_true", help="open a public address through ngrok")
+    serve.add_argument(
+        "--processes",
+        type=_between(int, 1),
+        default=1,
+        metavar="N",
+        help="number of processes that share the port (default: %(default)s)",
+    )
+    serve.set_defaults(run=_serve)
+
+
+def _serve(settings: Settings, options: argparse.Namespace) -> None:
+    from prospect_lib.jobs.serve import serve
+
+    serve(
+        settings,
+        origins=tuple(options.origin),
+        public=options.public,
+        processes=options.processes,
+    )
 
 
 def _add_audit(audit: argparse.ArgumentParser) -> None:
     audit.description = (
-        "Rebuild every served value from the warehouse and say what differs and why; join scores "
-        "with what followed; compare visitors with those trained on. Writes audit.html. Exit "
-        "codes: 0 nothing to do; 12 look at it; 13 wrong values were served; others are errors."
+        "Recompute every served value from the warehouse and explain the differences, compare "
+        "scores with outcomes, and compare visitors with those of the training set. Writes "
+        "audit.html. Exit codes: 0 nothing to do; 12 late or outdated values, or other visitors "
+        "than in training; 13 wrong values were served; 2 to 6 errors."
     )
-    audit.add_argument("--since", metavar="MOMENT", help="no score is earlier, such as 2026-01-31")
-    audit.add_argument("--until", metavar="MOMENT", help="the first moment left out (UTC)")
-    audit.add_argument("--tolerated", type=float, default=0.01, help="share of late or old values")
-    audit.add_argument("--known-since", metavar="MOMENT", help="from when on Signals counts")
-    audit.add_argument("--out", type=Path, metavar="FOLDER", help="where audit.html goes")
+    audit.add_argument(
+        "--since",
+        metavar="TIME",
+        help="leave out earlier scores; such as 2026-01-31 (UTC; default: audit all)",
+    )
+    audit.add_argument(
+        "--until", metavar="TIME", help="leave out scores from this time on (default: audit all)"
+    )
+    audit.add_argument(
+        "--tolerated",
+        type=_between(float, 0, 1),
+        default=0.01,
+        metavar="SHARE",
+        help="share of late or outdated values to tolerate (default: %(default)s)",
+    )
+    audit.add_argument(
+        "--known-since",
+        metavar="TIME",
+        help="time from which Signals has counted (default: the published backfill date)",
+    )
+    audit.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of audit.html (default: audit in PROSPECT_HOME)",
+    )
     audit.set_defaults(run=_audit)
 
 
@@ -126,71 +346,13 @@ def _audit(settings: Settings, options: argparse.Namespace) -> int:
     return auditing.run(settings, watch).exit_code
 
 
-def _demo(settings: Settings, options: argparse.Namespace) -> None:
-    from prospect_lib.jobs import demo
-
-    if options.data:
-        print(demo.as_line(demo.on_file(settings, options.data)))
-        return
-    run = demo.Demo(settings, visitors=options.visitors)
-    if not options.once:
-        from prospect_lib import sandbox
-        from prospect_lib.server.runner import end_with_signals
-
-        end_with_signals()
-        try:
-            demo.watch(run)
-        finally:
-            sandbox.stop(settings)
-        return
-    print(demo.as_line(demo.once(run)))
-
-
-def _sandbox(settings: Settings, options: argparse.Namespace) -> int:
-    from prospect_lib.sandbox import command
-
-    if options.action == "status":
-        return 0 if command.status(settings) else 1
-    if options.action == "start":
-        command.start(settings, options.host)
-    else:
-        {"stop": command.stop, "reset": command.reset}[options.action](settings)
-    return 0
-
-
-def _simulate(settings: Settings, options: argparse.Namespace) -> None:
-    from prospect_lib import sandbox
-    from prospect_lib.sandbox.simulation import traffic
-
-    sandbox.ensure_running(settings)
-    traffic.live(settings, visitors_per_minute=options.per_minute, duration=options.seconds)
-
-
-def _train(settings: Settings, options: argparse.Namespace) -> int:
-    from prospect_lib.jobs import weekly
-
-    job = weekly.Job(
-        backend=options.backend,
-        file=options.data,
-        since=weekly.moment("--since", options.since),
-        until=weekly.moment("--until", options.until),
-        out=options.out,
-        served=options.served,
+def _add_doctor(doctor: argparse.ArgumentParser) -> None:
+    doctor.description = (
+        "Check Python, packages, disk, ports, secrets and network, and say how to correct each "
+        "problem. Exit code 0: ready, perhaps with warnings; 2: not ready."
     )
-    wanted = ("promote", "tries", "seed", "value", "cost", "capacity")
-    outcome = weekly.run(settings, job, **{name: getattr(options, name) for name in wanted})
-    return outcome.exit_code
-
-
-def _serve(settings: Settings, options: argparse.Namespace) -> None:
-    from prospect_lib.jobs.serve import serve
-
-    serve(
-        settings,
-        origins=tuple(options.origin),
-        public=options.public,
-        processes=options.processes,
-    )
+    doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
+    doctor.set_defaults(run=_doctor)
 
 
 def _doctor(settings: Settings, options: argparse.Namespace) -> int:
@@ -199,3 +361,22 @@ def _doctor(settings: Settings, options: argparse.Namespace) -> int:
     checks = doctor.examine(settings)
     print(doctor.report(checks, as_json=options.json))
     return SettingsError.exit_code if any(c.state == "failure" for c in checks) else 0
+
+
+def _between(
+    kind: type[int] | type[float], least: float, most: float = math.inf
+) -> Callable[[str], float]:
+    """Return a parser of numbers within a range, both ends included."""
+    name = "a whole number" if kind is int else "a number"
+    limits = f"from {least} to {most}" if most < math.inf else f"of at least {least}"
+
+    def parse(text: str) -> float:
+        try:
+            number = kind(text)
+        except ValueError:
+            number = math.nan
+        if not (least <= number <= most and number < math.inf):
+            raise argparse.ArgumentTypeError(f"{text!r}, expected {name} {limits}")
+        return number
+
+    return parse

@@ -4,6 +4,7 @@ Example: ``python -m prospect_lib doctor`` -> ``ok       Python         3.11.7``
 is 0 if no check failed, and 2 otherwise. Warnings do not count as failures.
 """
 
+import http.client
 import json
 import re
 import shutil
@@ -15,8 +16,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
-
-import requests
 
 from prospect_lib import colab
 from prospect_lib.settings import SANDBOX_KEYS, SECRETS, SIGNALS_KEYS, SNOWFLAKE_KEYS, Settings
@@ -188,12 +187,16 @@ def port(name: str, number: int, variable: str, marker: str) -> Check:
 
 
 def _health(number: int) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", number, timeout=2)
     try:
-        response = requests.get(f"http://127.0.0.1:{number}/health", timeout=2)
-    except requests.RequestException:
+        connection.request("GET", "/health")
+        response = connection.getresponse()
+        is_json = response.headers.get("Content-Type", "").startswith("application/json")
+        return response.read().decode() if is_json else ""
+    except (OSError, http.client.HTTPException, UnicodeDecodeError):
         return ""
-    is_json = response.headers.get("Content-Type", "").startswith("application/json")
-    return response.text if is_json else ""
+    finally:
+        connection.close()
 
 
 def programs(find: Callable[[str], str | None] = shutil.which) -> Iterator[Check]:

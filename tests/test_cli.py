@@ -1,6 +1,7 @@
-"""The command line: the whole job once, and one clear message for what can go wrong."""
+"""The command line: the whole job once, its help, and one line per error."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -8,51 +9,51 @@ from pathlib import Path
 
 import pytest
 
-from prospect_lib import cli as command_line
-from prospect_lib import sandbox
+from prospect_lib import cli, sandbox
 from prospect_lib.settings import Settings
 
 SAMPLE = Path(__file__).parents[2] / "shared" / "data" / "sample_events.csv.gz"
 
 
 @pytest.fixture
-def elsewhere(home_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def own_home(home_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Commands use a home and ports of their own."""
     monkeypatch.setenv("PROSPECT_HOME", str(home_settings.home))
     monkeypatch.setenv("PROSPECT_PORT", str(home_settings.sandbox_port))
     monkeypatch.setenv("PREDICT_PORT", str(home_settings.predict_port))
     return home_settings
 
 
-def test_the_whole_job_once(elsewhere: Settings) -> None:
+def test_the_whole_job_once(own_home: Settings) -> None:
     run = subprocess.run(
         [sys.executable, "-m", "prospect_lib", "demo", "--once", "--visitors", "1500"],
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
-    sandbox.stop(elsewhere)
+    sandbox.stop(own_home)
     assert run.returncode == 0, run.stderr
     result = json.loads(run.stdout.splitlines()[-1])
     assert set(result) == {"score", "score_before", "latency_ms", "auc", "seconds"}
     assert 0 <= result["score_before"] < result["score"] <= 1
     assert 0.6 < result["auc"] < 1
     assert "true probability" in run.stdout and "never seen" in run.stdout
-    assert (elsewhere.home / "token").read_text() not in run.stdout + run.stderr
+    assert (own_home.home / "token").read_text() not in run.stdout + run.stderr
 
 
 def test_training_on_the_published_sample(
-    elsewhere: Settings, capsys: pytest.CaptureFixture[str]
+    own_home: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if not SAMPLE.is_file():
-        pytest.skip("the published sample is not at hand; test_warehouse downloads it")
-    elsewhere.home.mkdir(parents=True)
-    shutil.copy(SAMPLE, elsewhere.home)
-    assert command_line.main(["demo", "--data", "sample"]) == 0
+        pytest.skip("the published sample is not downloaded; see tests/warehouse")
+    own_home.home.mkdir(parents=True)
+    shutil.copy(SAMPLE, own_home.home)
+    assert cli.main(["demo", "--data", "sample"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "no others" in lines[0]
     assert json.loads(lines[-1])["rows"] > 4000
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["train"], 4, "no events in"),
         (["serve"], 5, "no model is promoted"),
@@ -61,23 +62,79 @@ def test_training_on_the_published_sample(
     ],
 )
 def test_errors_are_one_message_and_an_exit_code(
-    elsewhere: Settings,
+    own_home: Settings,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     code: int,
-    said: str,
+    message: str,
 ) -> None:
-    sandbox.token(elsewhere.home)
-    assert command_line.main(arguments) == code
-    printed = capsys.readouterr()
-    assert said in printed.err and "Traceback" not in printed.err
+    sandbox.token(own_home.home)
+    assert cli.main(arguments) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and message in line
 
 
-@pytest.mark.usefixtures("elsewhere")
-def test_a_training_set_with_one_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: command"),
+        (["demos"], "invalid choice: 'demos' (choose from"),
+        (["demo", "--visitors", "none"], "--visitors: 'none', expected a whole number of at least"),
+        (["simulate", "--live", "--per-minute", "0"], "'0', expected a number of at least 0.01"),
+        (["train", "--tries", "-1"], "--tries: '-1', expected a whole number of at least 0"),
+        (["audit", "--tolerated", "nan"], "--tolerated: 'nan', expected a number from 0 to 1"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(arguments)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert exit_.value.code == 2
+    assert message in line and line.endswith("--help")
+
+
+COMMANDS = ("demo", "sandbox", "simulate", "train", "serve", "audit", "doctor")
+
+
+def help_of(capsys: pytest.CaptureFixture[str], *command: str) -> str:
+    with pytest.raises(SystemExit):
+        cli.main([*command, "--help"])
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_the_help_lists_every_command_with_a_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    text = help_of(capsys)
+    for command in COMMANDS:
+        assert re.search(rf" {command} [a-z]+ [a-z]", text)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_describes_it_and_every_option(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    usage, sentence, text = re.split(r"\] ([A-Z][^.]+)\. ", help_of(capsys, command), maxsplit=1)
+    assert len(sentence.split()) > 5
+    options = text.partition("options: ")[2]
+    for option in re.findall(r"(--[\w-]+)", usage):
+        assert re.search(rf"{option}(?: [A-Z]+| \{{.*?\}})? \w", options), option
+
+
+def test_the_console_script_is_named_in_its_own_help(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/local/bin/prospect"])
+    assert help_of(capsys).startswith("usage: prospect [-h] command")
+
+
+@pytest.mark.usefixtures("own_home")
+def test_training_on_one_class_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     header = "domain_userid,derived_tstamp,event_name,event_vendor,event_version,app_id,page_url,domain_sessionid,refr_medium,mkt_medium,mkt_campaign,contexts_nl_basjes_yauaa_context_1\n"  # noqa: E501
     row = "u{},2026-01-0{} 10:00:00,page_view,com.snowplowanalytics.snowplow,1-0-0,w,/,s,,,,\n"
     path = tmp_path / "one.csv"
     path.write_text(header + "".join(row.format(i, 1 + i % 9) for i in range(40)))
-    assert command_line.main(["train", "--data", str(path)]) == 4
+    assert cli.main(["train", "--data", str(path)]) == 4
     assert "one class only" in capsys.readouterr().err
