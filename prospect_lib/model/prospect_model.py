@@ -29,7 +29,6 @@ from prospect_lib.features import Feature, features_of, from_attributes
 from prospect_lib.model.calibration import Calibration, sigmoid
 from prospect_lib.model.dataset import Source, Survey, refuse_constant, survey
 from prospect_lib.model.encoding import Encoder, Matrix
-from prospect_lib.model.one_row import OneRow
 from prospect_lib.model.splits import Floats
 from prospect_lib.model.store import (
     FORMAT,
@@ -93,7 +92,6 @@ class ProspectModel:
         self.manifest: dict[str, Any] = dict(manifest)
         self.features = tuple(features)
         self.encoder = Encoder.from_json(manifest["features"])
-        self._one_row = OneRow(booster, self.encoder.types)
         self.calibration = Calibration.from_json(manifest["calibration"])
 
     @classmethod
@@ -202,8 +200,7 @@ class ProspectModel:
     def contributions(self, table: pa.Table) -> Floats:
         """TreeSHAP log-odds of each feature and, last, the bias: shape (rows, features + 1)."""
         rows = xgb.DMatrix(self.encoder.matrix(table), feature_types=self.encoder.types)
-        found = self.booster.predict(rows, pred_contribs=True, validate_features=False)
-        return np.asarray(found, dtype=np.float64)
+        return np.asarray(self._contributions(rows), dtype=np.float64)
 
     def score(self, attributes: Mapping[str, Any], at: datetime, *, explain: bool = True) -> Score:
         """Score one prospect's attributes, as Signals gave them, at a moment.
@@ -213,10 +210,12 @@ class ProspectModel:
         """
         values = from_attributes(attributes, at, self.features)
         row = self.encoder.row(values)
-        margin = self._one_row.margin(row)
         if not explain:
+            margin = float(self._margins(row)[0])
             return Score(self._calibrated(margin), values, {}, 0.0, margin)
-        *shares, bias = self._one_row.contributions(row)
+        one = xgb.DMatrix(row, nthread=1)  # the trees know which features are categories
+        margin = float(self.booster.predict(one, output_margin=True, validate_features=False)[0])
+        *shares, bias = self._contributions(one)[0].tolist()
         if not math.isclose(sum(shares) + bias, margin, rel_tol=1e-4, abs_tol=1e-4):
             raise ModelError(
                 f"explanations add up to {sum(shares) + bias}, the margin is {margin}. "
@@ -264,6 +263,11 @@ class ProspectModel:
     def _margins(self, matrix: Matrix) -> Floats:
         found = self.booster.inplace_predict(matrix, predict_type="margin", validate_features=False)
         return np.asarray(found, dtype=np.float64)
+
+    def _contributions(self, rows: xgb.DMatrix) -> Matrix:
+        """Documented to be safe to call from several threads, for boosters of trees."""
+        found: Matrix = self.booster.predict(rows, pred_contribs=True, validate_features=False)
+        return found
 
     def _calibrated(self, margin: float) -> float:
         return float(self.calibration.apply(sigmoid([margin]))[0])

@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import numpy as np
@@ -246,3 +247,20 @@ def test_a_constant_feature_is_refused_unless_allowed(table):
     with pytest.raises(DataError, match="day_of_week"):
         ProspectModel.fit(flat, recipe=RECIPE)
     ProspectModel.fit(flat, recipe=RECIPE, calibrate=False, allow_constant=True)
+
+
+def test_many_served_scores_are_those_of_the_batch_path_from_several_threads(model):
+    """The same numbers to the last bit; no thread sees the row of another."""
+    visits = [
+        {**ACTIVE, "num_page_views_l7d": n, "num_pricing_views_l7d": n % 7} for n in range(80)
+    ]
+    rows = pa.concat_tables([row_of(visit) for visit in visits])
+    with ThreadPoolExecutor(4) as pool:
+        scores = list(pool.map(lambda visit: model.score(visit, AT), visits))
+        plain = list(pool.map(lambda visit: model.score(visit, AT, explain=False), visits))
+    margins, shares = model.margins(rows).tolist(), model.contributions(rows)
+    assert [score.margin for score in scores] == margins
+    assert [score.margin for score in plain] == margins
+    for score, row in zip(scores, shares, strict=True):
+        assert score.explanations == top_reasons(model.encoder.names, row[:-1].tolist())
+        assert score.bias == row[-1]
