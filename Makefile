@@ -3,78 +3,89 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SITE := prospect_lib/sandbox/website
+TRACKER := $(SITE)/node_modules/.package-lock.json
+PIP := pip install -q --disable-pip-version-check
 
-.PHONY: demo once test parity fuzz lab notebooks colab bench retrain clean
+.PHONY: demo once test parity fuzz lab notebooks colab bench retrain programs clean
 
-demo: $(VENV)/installed $(SITE)/node_modules/.package-lock.json
+demo: $(VENV)/installed $(TRACKER)
 	@$(BIN)/python -m prospect_lib demo
 
 once: $(VENV)/installed
 	@$(BIN)/python -m prospect_lib demo --once
 
-test: $(VENV)/installed-test $(SITE)/node_modules/.package-lock.json chromium
+test: programs $(VENV)/installed-test $(TRACKER) .venv-colab/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-# SQL against the fold on so many random worlds a dialect: over 100,000 cases in some minutes.
+# The SQL against the fold on PARITY random worlds per dialect: over 100,000 cases in some minutes.
 PARITY ?= 2500
 parity: $(VENV)/installed-test
 	PROSPECT_PARITY=$(PARITY) $(BIN)/pytest -q tests/training_set tests/warehouse/test_snowflake.py -k random_worlds
 
-# The random tests of the prediction server with 10,000 examples each: about five minutes.
+# The random tests of the prediction server with FUZZ examples each: about five minutes.
 FUZZ ?= 10000
 fuzz: $(VENV)/installed-test
 	PROSPECT_FUZZ=$(FUZZ) $(BIN)/pytest tests/server -k "documented or any_"
 
-lab: $(VENV)/installed $(SITE)/node_modules/.package-lock.json
+lab: $(VENV)/installed $(TRACKER)
 	$(BIN)/jupyter lab notebooks
 
 # The weekly job: make retrain SINCE=2026-01-01 UNTIL=2026-03-01 BACKEND=snowflake OUT=models
-# make turns every exit code but 0 into 2: a scheduler that reads the codes runs the command itself.
+# make turns every exit code but 0 into 2, so a scheduler that needs the code runs the command itself.
 retrain: $(VENV)/installed
 	@$(BIN)/python -m prospect_lib train $(if $(SINCE),--since $(SINCE)) $(if $(UNTIL),--until $(UNTIL)) \
 	  $(if $(BACKEND),--backend $(BACKEND)) $(if $(OUT),--out $(OUT))
 
-# Every notebook and solution again, outputs written; make notebooks CHECK=--check writes nothing.
+# Run every notebook and solution and write the outputs; `make notebooks CHECK=--check` only compares.
 notebooks: $(VENV)/installed
-	@$(BIN)/python -m tools.stamp_notebooks
+	@$(BIN)/python -m tools.stamp_notebooks $(CHECK)
 	@$(BIN)/python -m tools.run_notebooks $(CHECK)
 
-# The notebooks on Colab's Python and package versions, beside a stand-in for google.colab.
+# The whole series on Colab's Python and package versions, beside a stand-in for google.colab.
+# `make test` runs a part of it on this machine's Python.
 COLAB_PYTHON ?= python3.13
-colab: $(VENV)/installed
-	test -x .venv-colab/bin/python || $(COLAB_PYTHON) -m venv .venv-colab
-	.venv-colab/bin/pip install -q --disable-pip-version-check -r tests/colab/versions.txt
-	$(BIN)/python tests/colab/run.py .venv-colab/bin/python
+colab: $(VENV)/installed .venv-colab-series/installed
+	$(BIN)/python -m tests.colab.run .venv-colab-series/bin/python
+
+.venv-colab/installed: COLAB_PYTHON = $(PYTHON)
+.venv-colab/installed .venv-colab-series/installed: tests/colab/versions.txt prospect_lib/colab.py prospect_lib/requirements.txt
+	$(COLAB_PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/$(PIP) -r tests/colab/versions.txt
+	$(@D)/bin/python -c "from prospect_lib import colab; colab.prepare(snowflake=False)"
+	touch $@
 
 bench: $(VENV)/installed-test
-	$(BIN)/pip install -q -e ".[bench]"
+	$(BIN)/$(PIP) -e ".[bench]"
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 $(VENV)/installed: prospect_lib/requirements.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --disable-pip-version-check -r requirements.txt
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
+	$(BIN)/$(PIP) -r requirements.txt
+	$(BIN)/$(PIP) --no-deps -e .
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
-	$(BIN)/pip install -q --disable-pip-version-check -r requirements.txt -e ".[test]"
+	$(BIN)/$(PIP) -r requirements.txt -e ".[test]"
 	touch $@
 
 # Without npm the pages of the demo website load the same pinned tracker from a public CDN.
-$(SITE)/node_modules/.package-lock.json: $(SITE)/package-lock.json
+$(TRACKER): $(SITE)/package-lock.json
 	@if command -v npm >/dev/null; then \
 	  cd $(SITE) && npm ci --legacy-peer-deps --no-audit --no-fund --silent && touch node_modules/.package-lock.json; \
 	else echo "npm is not installed: the demo website will load Snowplow's tracker from a CDN."; fi
 
-.PHONY: chromium
-chromium:
-	@if ! command -v chromium >/dev/null; then \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && apt-get install -y -qq chromium >/dev/null; \
-	  else echo "Chromium is not installed: the browser tests will be skipped (apt-get install chromium)."; fi; fi
+# What the tests need beside Python packages, as Debian packages; root installs what is missing.
+programs:
+	@missing=""; \
+	for name in chromium npm; do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
+	$(PYTHON) -c "import ensurepip" 2>/dev/null || missing="$$missing python3-venv"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && apt-get install -y -qq $$missing >/dev/null; \
+	else echo "Not installed:$$missing. Tests that need them are skipped: apt-get install$$missing"; fi
 
 clean:
-	rm -rf $(VENV) $(SITE)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-colab* $(SITE)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,33 +1,44 @@
-"""Run the series on Colab's package versions: ``python tests/colab/run.py .venv-colab/bin/python``.
+"""Run the whole series on Colab's package versions: ``python -m tests.colab.run PYTHON``.
 
-The notebooks execute in the given Python, in which ``versions.txt`` is installed and nothing
-else: their first cell installs the rest, as it does in Colab, beside a stand-in for
-``google.colab``. Nothing is written; what differs from the committed outputs is printed.
+``PYTHON`` is the interpreter of an environment with the packages of ``versions.txt`` and those
+that ``colab.prepare`` adds; ``make colab`` creates it. A stand-in takes the place of
+``google.colab``. Prints how the outputs differ from the committed ones, and writes nothing.
 """
 
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
-from tools import run_notebooks as notebooks
+from tools import run_notebooks
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 
 
-def main(python: str) -> int:
-    """0 where every cell runs; the kernel named python3 is the given Python."""
+@contextmanager
+def colab_kernel(python: Path) -> Iterator[None]:
+    """Let notebooks run in another Python, with the stand-in for ``google.colab``."""
     with TemporaryDirectory() as folder:
         kernel = Path(folder) / "kernels" / "python3"
         kernel.mkdir(parents=True)
-        argv = [str(Path(python).absolute()), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        about = {"argv": argv, "display_name": "Python 3", "language": "python"}
-        (kernel / "kernel.json").write_text(json.dumps(about))
-        os.environ["JUPYTER_PATH"] = folder
-        os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (HERE, ROOT)))
-        for line in notebooks.run(ROOT / "notebooks", check=True):
+        argv = [str(python.absolute()), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        specification = {"argv": argv, "display_name": "Python 3", "language": "python"}
+        (kernel / "kernel.json").write_text(json.dumps(specification))
+        # the folder of sitecustomize.py, which every Python imports at its start
+        path = os.pathsep.join(map(str, (HERE, ROOT)))
+        with patch.dict(os.environ, {"JUPYTER_PATH": folder, "PYTHONPATH": path}):
+            yield
+
+
+def main(python: str) -> int:
+    """Run every notebook and solution; raise at the first cell that fails."""
+    with colab_kernel(Path(python)):
+        for line in run_notebooks.run(ROOT / "notebooks", check=True):
             print("differs:", line)
     return 0
 

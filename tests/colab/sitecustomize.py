@@ -1,4 +1,4 @@
-"""Put on PYTHONPATH, this makes a kernel believe that it is Colab's: see ``run.py``."""
+"""On PYTHONPATH, this makes every Python believe that it is a Colab kernel: see ``run.py``."""
 
 import sys
 from types import ModuleType
