@@ -25,8 +25,8 @@ import pyarrow as pa
 from prospect_lib.aggregation.fold import attribute_values, group_hash
 from prospect_lib.attributes import prospect_group
 from prospect_lib.monitoring.audit import audit
-from prospect_lib.monitoring.drift import drift
-from prospect_lib.monitoring.served_scores import read
+from prospect_lib.monitoring.drift import measure_drift
+from prospect_lib.monitoring.served_scores import read_served
 from prospect_lib.sandbox.simulation.visitors import simulate
 from prospect_lib.teaching.story import events_of
 from prospect_lib.training_set import SITE_ANCHORS, attributes_sql, features_sql
@@ -84,13 +84,13 @@ def spoil(folder: Path) -> None:
 def timed_audit(warehouse: DuckDBWarehouse, folder: Path) -> dict[str, Any]:
     """Read the log and audit it."""
     begun = time.perf_counter()
-    report = audit(warehouse, read(folder, prospect_group))
+    report = audit(warehouse, read_served(folder, prospect_group))
     return {
         "seconds": round(time.perf_counter() - begun, 1),
         "scores": report.scores,
         "mismatches": int(report.attributes["mismatches"].sum()),
         "exit_code": report.exit_code,
-        "kinds": {kind: count for kind, count in report.kinds.items() if count},
+        "kinds": {cause: count for cause, count in report.causes.items() if count},
     }
 
 
@@ -114,7 +114,7 @@ def false_alarms() -> dict[str, Any]:
         seed += 1
         rows = rows_of(seed)
         days += [day for _, day in rows.groupby(rows["anchor_ts"].dt.date) if len(day) > 20]
-    alarms = [drift(training, day).alarms for day in days[:DAYS]]
+    alarms = [measure_drift(training, day).alarms for day in days[:DAYS]]
     counts = [day["domain_userid"].nunique() for day in days[:DAYS]]
     return {
         "days": DAYS,
@@ -143,7 +143,7 @@ def main() -> None:
         folder = Path(home) / "served"
         serve(warehouse, folder)
         found["clean"] = timed_audit(warehouse, folder)
-        fold = fold_seconds(warehouse, read(folder, prospect_group))
+        fold = fold_seconds(warehouse, read_served(folder, prospect_group))
         found["fold"] = {"seconds": round(fold, 1)}
         found["times as fast"] = round(fold / found["clean"]["seconds"], 1)
         spoil(folder)

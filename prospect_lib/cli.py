@@ -333,17 +333,17 @@ def _add_audit(audit: argparse.ArgumentParser) -> None:
 
 
 def _audit(settings: Settings, options: argparse.Namespace) -> int:
-    from prospect_lib.jobs import audit as auditing
+    from prospect_lib.jobs.audit import AuditOptions, run_audit
     from prospect_lib.jobs.weekly import moment
 
-    watch = auditing.Watch(
+    audit_options = AuditOptions(
         since=moment("--since", options.since),
         until=moment("--until", options.until),
         tolerated=options.tolerated,
         known_since=moment("--known-since", options.known_since),
         out=options.out,
     )
-    return auditing.run(settings, watch).exit_code
+    return run_audit(settings, audit_options).exit_code
 
 
 def _add_doctor(doctor: argparse.ArgumentParser) -> None:

@@ -16,8 +16,8 @@ from snowplow_signals import StreamAttributeGroup
 
 from prospect_lib.attributes import prospect_group, sample_group
 from prospect_lib.errors import SettingsError
-from prospect_lib.jobs.audit import train_on_served
 from prospect_lib.jobs.retrain import COMPARISON, REPORT, Outcome, retrain
+from prospect_lib.monitoring.outcomes import served_anchors
 from prospect_lib.settings import Settings
 from prospect_lib.training_set import SITE_ANCHORS, Anchors
 from prospect_lib.training_set.extract import TrainingSet, extract
@@ -91,10 +91,11 @@ class Job:
         try:
             if self.served:
                 group = self.group(settings)
-                name = train_on_served(
-                    warehouse, settings, group, since=self.since, until=self.until
+                folder = settings.home / "served"
+                served = served_anchors(
+                    warehouse, folder, group, since=self.since, until=self.until
                 )
-                return extract(warehouse, group, name)
+                return extract(warehouse, group, served)
             truth = settings.home / "truth" if source == SANDBOX else None
             return extract(warehouse, self.group(settings), anchors, truth=truth)
         finally:

@@ -1,6 +1,9 @@
-"""What Signals could not know: visitors with a history from before the publishing.
+"""Measure what Signals could not know: events from before it began to count.
 
-Example: ``backfill(warehouse, served, since)`` -> a ``Backfill``; ``summary()`` says it.
+Signals counts from the publishing of a group, or from ``backfill_since_tstamp`` if that is
+set.
+
+Example: ``print(measure_backfill(warehouse, served, since).summary())``
 """
 
 from dataclasses import dataclass
@@ -13,25 +16,28 @@ from snowplow_signals import AttributeGroup
 
 from prospect_lib.attributes import prospect_group
 from prospect_lib.model.prospect_model import ProspectModel
-from prospect_lib.monitoring.served_scores import moments
+from prospect_lib.monitoring.served_scores import anchors_of
 from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.training_set import features_sql
 from prospect_lib.warehouse import Warehouse
 from prospect_lib.warehouse.tables import drop_table, write_temporary
 
+_ANCHORS_TABLE = "backfill_anchors"
+
 
 @dataclass(frozen=True)
-class Backfill:
-    """How many served visitors came with a past, and what knowing it would change.
+class BackfillReport:
+    """How many served visitors have earlier events, and what knowing them would change.
 
     Attributes:
-        visitors: how many were served.
-        with_history: of those, how many had events from before Signals began to count.
-        scores: served scores of visitors with such a history.
-        cold: of those, how many were answered as if nothing were known.
-        change: mean absolute change of these scores (0..1) when the history is known;
+        since: when Signals began to count (aware).
+        visitors: number of visitors that were served.
+        with_history: number of those with events before ``since``.
+        scores: number of served scores of visitors with such a history.
+        cold: number of those that were cold starts: nothing was known of the visitor.
+        change: mean absolute change of these scores (0..1) if the history is known;
             ``None`` without a model.
-        decisions: how many decisions would be others.
+        decisions: number of decisions that would be different; ``None`` without a model.
     """
 
     since: datetime
@@ -43,64 +49,74 @@ class Backfill:
     decisions: int | None = None
 
     def summary(self) -> str:
-        """What was found and what to do, for people."""
+        """Return the result, and what to do, in one to three sentences."""
         if not self.with_history:
-            return f"None of {self.visitors:,} visitors had a history that Signals did not know."
+            return f"None of {self.visitors:,} visitors has a history that Signals did not know."
         share = self.with_history / self.visitors
-        found = (
-            f"{self.with_history:,} of {self.visitors:,} visitors ({share:.0%}) had a history from "
-            f"before {self.since:%Y-%m-%d}; {self.cold:,} of their {self.scores:,} scores were "
-            "cold starts."
+        counts = (
+            f"{self.with_history:,} of {self.visitors:,} visitors ({share:.0%}) have a history "
+            f"from before {self.since:%Y-%m-%d}; {self.cold:,} of their {self.scores:,} scores "
+            "were cold starts."
         )
         if self.change is None:
-            return found
+            return counts
         return (
-            f"{found} Knowing it moves a score by {self.change:.3f} on average and changes "
-            f"{self.decisions:,} decisions. Publish the group with backfill_since_tstamp to know "
-            "it."
+            f"{counts} With that history a score changes by {self.change:.3f} on average, and "
+            f"{self.decisions:,} decisions change. To include it, publish the group with "
+            "backfill_since_tstamp."
         )
 
 
-def backfill(
+def measure_backfill(
     warehouse: Warehouse,
     served: pa.Table,
     since: datetime,
     *,
     group: AttributeGroup = prospect_group,
     model: ProspectModel | None = None,
-) -> Backfill:
+) -> BackfillReport:
     """Compare what was known of served visitors with what the warehouse knows.
 
     Args:
-        served: as :func:`prospect_lib.monitoring.served_scores.read` gives it.
-        since: from when on Signals counts (aware): publishing or backfill date.
-        model: scores them again with their whole history.
+        warehouse: holds the events.
+        served: as :func:`prospect_lib.monitoring.served_scores.read_served` returns it.
+        since: when Signals began to count (aware): the publishing or backfill date.
+        group: the attributes in ``served``.
+        model: scores the visitors again with their whole history.
     """
     key = group.attribute_key.name or "domain_userid"
-    name = write_temporary(warehouse, "backfill_moments", moments(served, key))
-    at = dialect_of(warehouse.dialect).constant(since)
-    found = warehouse.query(
-        f"SELECT DISTINCT e.{key} AS visitor FROM {warehouse.events} AS e JOIN {name} AS m "
-        f"ON e.{key} = m.{key} WHERE CAST(e.derived_tstamp AS TIMESTAMP) < {at}"
-    )
-    theirs = served.filter(pc.is_in(served["domain_userid"], found["visitor"].cast(pa.string())))
+    anchors = write_temporary(warehouse, _ANCHORS_TABLE, anchors_of(served, key))
+    start = dialect_of(warehouse.dialect).constant(since)
+    earlier = warehouse.query(
+        f"SELECT DISTINCT e.{key} AS visitor FROM {warehouse.events} AS e JOIN {anchors} AS a "
+        f"ON e.{key} = a.{key} WHERE CAST(e.derived_tstamp AS TIMESTAMP) < {start}"
+    )["visitor"].cast(pa.string())
+    affected = served.filter(pc.is_in(served["domain_userid"], earlier))
     change, decisions = None, None
-    if model is not None and theirs.num_rows:
-        write_temporary(warehouse, "backfill_moments", moments(theirs, key))
-        change, decisions = _changed(warehouse, theirs, name, group, model)
-    drop_table(warehouse, "backfill_moments")
-    visitors = len(pc.unique(served["domain_userid"]))
-    cold = int(pc.sum(theirs["cold_start"]).as_py() or 0)
-    return Backfill(since, visitors, found.num_rows, theirs.num_rows, cold, change, decisions)
+    if model is not None and affected.num_rows:
+        anchors = write_temporary(warehouse, _ANCHORS_TABLE, anchors_of(affected, key))
+        sql = features_sql(
+            group, events=warehouse.events, anchors=anchors, dialect=warehouse.dialect
+        )
+        change, decisions = _change(warehouse.query(sql), affected, model)
+    drop_table(warehouse, _ANCHORS_TABLE)
+    return BackfillReport(
+        since=since,
+        visitors=len(pc.unique(served["domain_userid"])),
+        with_history=len(earlier),
+        scores=affected.num_rows,
+        cold=int(pc.sum(affected["cold_start"]).as_py() or 0),
+        change=change,
+        decisions=decisions,
+    )
 
 
-def _changed(
-    warehouse: Warehouse, theirs: pa.Table, name: str, group: AttributeGroup, model: ProspectModel
-) -> tuple[float, int]:
-    sql = features_sql(group, events=warehouse.events, anchors=name, dialect=warehouse.dialect)
-    rows = warehouse.query(sql).sort_by("served_row")
-    served = theirs.sort_by("served_row")
-    now, was = model.predict(rows), served["score"].to_numpy()
-    threshold = np.array([t if t is not None else 2.0 for t in served["threshold"].to_pylist()])
-    other = (now >= threshold) != (was >= threshold)
-    return float(np.abs(now - was).mean()), int(other.sum())
+def _change(features: pa.Table, served: pa.Table, model: ProspectModel) -> tuple[float, int]:
+    """Return the mean absolute change of the scores, and how many decisions change."""
+    new = model.predict(features.sort_by("served_row"))
+    served = served.sort_by("served_row")
+    old = served["score"].to_numpy()
+    never = 2.0  # no score reaches the threshold of a score that was served without one
+    thresholds = [never if t is None else t for t in served["threshold"].to_pylist()]
+    changed = (new >= np.array(thresholds)) != (old >= np.array(thresholds))
+    return float(np.abs(new - old).mean()), int(changed.sum())

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from prospect_lib.monitoring.audit import KINDS, AuditReport
+from prospect_lib.monitoring.audit import AuditReport
+from prospect_lib.monitoring.causes import CAUSES
 from prospect_lib.monitoring.drift import WORTH_A_LOOK, DriftReport
-from prospect_lib.monitoring.outcomes import Outcomes
+from prospect_lib.monitoring.outcomes import OutcomeReport
 from prospect_lib.plots.style import (
     BLUE,
     GREEN,
@@ -18,7 +19,7 @@ from prospect_lib.plots.style import (
     picture,
 )
 
-_COLOURS = dict(zip(KINDS, (SKY, BLUE, ORANGE, GREEN, PURPLE, RED), strict=True))
+_COLOURS = dict(zip(CAUSES, (SKY, BLUE, ORANGE, GREEN, PURPLE, RED), strict=True))
 
 
 def mismatches(report: AuditReport) -> Picture:
@@ -26,10 +27,10 @@ def mismatches(report: AuditReport) -> Picture:
     found = report.attributes[report.attributes["mismatches"] > 0][::-1]
     with picture(height=1.5 + 0.28 * max(len(found), 1)) as (figure, axes):
         start = found["mismatches"] * 0.0
-        for kind, colour in _COLOURS.items():
-            share = found[kind] / report.scores
+        for cause, colour in _COLOURS.items():
+            share = found[cause] / report.scores
             if share.any():
-                axes.barh(found.index, share, left=start, color=colour, height=0.6, label=kind)
+                axes.barh(found.index, share, left=start, color=colour, height=0.6, label=cause)
             start = start + share
         axes.set(title="Served, but not what training sees", xlabel="share of scores")
         axes.grid(visible=False, axis="y")
@@ -41,8 +42,8 @@ def mismatches(report: AuditReport) -> Picture:
     return figure
 
 
-def live_calibration(found: Outcomes, bins: int = 8) -> Picture:
-    """What was promised against what came, for equally many scores a dot, and by day."""
+def live_calibration(found: OutcomeReport, bins: int = 8) -> Picture:
+    """Predicted against observed rates, with equally many scores per dot, and by day."""
     rows = found.rows.sort_values("score")
     place = np.minimum(np.arange(len(rows)) * bins // len(rows), bins - 1)
     dots = rows.groupby(place)[["score", "label"]].mean()
@@ -51,9 +52,9 @@ def live_calibration(found: Outcomes, bins: int = 8) -> Picture:
         top = max(dots["score"].max(), dots["label"].max()) * 1.1 or 1.0
         left.plot([0, top], [0, top], color=GREY, ls=":")
         left.plot(dots["score"], dots["label"], "o", color=BLUE)
-        left.set(title="Promised and kept", xlabel="score", ylabel="followed by the goal")
-        right.plot(days.index, days["promised"], "o-", color=BLUE, label="promised")
-        right.plot(days.index, days["came"], "o-", color=ORANGE, label="came")
+        left.set(title="Predicted and observed", xlabel="score", ylabel="followed by the goal")
+        right.plot(days.index, days["predicted"], "o-", color=BLUE, label="predicted")
+        right.plot(days.index, days["observed"], "o-", color=ORANGE, label="observed")
         right.set(title="By day", ylim=(0, None))
         right.set_xticks([days.index[0], days.index[-1]] if len(days) > 1 else [days.index[0]])
         right.legend()

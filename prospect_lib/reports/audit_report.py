@@ -2,10 +2,11 @@
 
 import pandas as pd
 
-from prospect_lib.monitoring.audit import EXPECTED, KINDS, AuditReport
-from prospect_lib.monitoring.backfill import Backfill
+from prospect_lib.monitoring.audit import AuditReport
+from prospect_lib.monitoring.backfill import BackfillReport
+from prospect_lib.monitoring.causes import CAUSES, EXPECTED_CAUSES
 from prospect_lib.monitoring.drift import DriftReport
-from prospect_lib.monitoring.outcomes import Outcomes
+from prospect_lib.monitoring.outcomes import OutcomeReport
 from prospect_lib.plots import monitoring as plots
 from prospect_lib.reports.model_report import PAGE, image, section, table, text
 
@@ -14,9 +15,9 @@ _SEGMENT = "latest_device_class"
 
 def audit_html(
     report: AuditReport,
-    outcomes: Outcomes | None = None,
+    outcomes: OutcomeReport | None = None,
     drift: DriftReport | None = None,
-    backfill: Backfill | None = None,
+    backfill: BackfillReport | None = None,
 ) -> str:
     """The whole page; parts that are not known yet say so."""
     window = f"{report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M} UTC"
@@ -32,9 +33,14 @@ def audit_html(
 
 
 def _values(report: AuditReport) -> str:
-    kinds = [
-        [kind, f"{count:,}", "expected, in small numbers" if kind in EXPECTED else "", KINDS[kind]]
-        for kind, count in report.kinds.items()
+    causes = [
+        [
+            cause,
+            f"{count:,}",
+            "expected, in small numbers" if cause in EXPECTED_CAUSES else "",
+            CAUSES[cause],
+        ]
+        for cause, count in report.causes.items()
         if count
     ]
     found = report.attributes[report.attributes["mismatches"] > 0]
@@ -43,9 +49,9 @@ def _values(report: AuditReport) -> str:
     ]
     examples = [[str(value) for value in row] for row in report.examples.itertuples(index=False)]
     parts = [image(plots.mismatches(report)), *(text(line) for line in report.findings)]
-    if kinds:
+    if causes:
         parts += [
-            table(["cause", "scores", "", "what to do"], kinds),
+            table(["cause", "scores", "", "what to do"], causes),
             table(["attribute", "values that differ", "share"], rows),
             text("Examples:"),
             table(list(report.examples.columns), examples),
@@ -53,7 +59,7 @@ def _values(report: AuditReport) -> str:
     return section("Are they what training sees?", *parts)
 
 
-def _outcomes(found: Outcomes | None) -> str:
+def _outcomes(found: OutcomeReport | None) -> str:
     title = "Did they come true?"
     if found is None:
         return section(title, text("Not known yet: the hour after the scores has not passed."))
@@ -67,13 +73,13 @@ def _outcomes(found: Outcomes | None) -> str:
 def _by(found: pd.DataFrame, name: str) -> str:
     rows = [
         [
-            str(index), f"{row.scores:,.0f}", f"{row.goals:,.0f}", f"{row.promised:.2%}",
-            f"{row.came:.2%}", f"{row.acted:,.0f}",
+            str(index), f"{row.scores:,.0f}", f"{row.goals:,.0f}", f"{row.predicted:.2%}",
+            f"{row.observed:.2%}", f"{row.acted:,.0f}",
             "" if pd.isna(row.precision) else f"{row.precision:.1%}",
         ]
         for index, row in found.iterrows()
     ]  # fmt: skip
-    return table([name, "scores", "goals", "promised", "came", "acted on", "precision"], rows)
+    return table([name, "scores", "goals", "predicted", "observed", "acted on", "precision"], rows)
 
 
 def _drift(found: DriftReport | None) -> str:

@@ -277,7 +277,7 @@ def lost_event(attempt: str) -> str:
     return f"{attempt}: half of what fills a form in; change_form still came."
 
 
-@exercise("train_on_served(...) gives the name of a relation of anchors; extract takes it.")
+@exercise("served_anchors(...) returns the name of a relation of anchors; extract takes it.")
 def as_it_is_served(attempt: TrainingSet, served: int) -> str:
     """05: a training set of exactly the moments that were scored."""
     if attempt.manifest["anchors"] == "" or not isinstance(attempt.manifest["anchors"], str):

@@ -1,4 +1,4 @@
-"""The audit command on the sandbox: a clean run, planted faults, exit codes, the page."""
+"""The audit job on the sandbox: a correct service, planted faults, exit codes, the page."""
 
 import json
 from collections.abc import Iterator
@@ -14,12 +14,19 @@ from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import DataError
 from prospect_lib.jobs import audit as auditing
 from prospect_lib.jobs import weekly
-from prospect_lib.jobs.audit import Watch, run
+from prospect_lib.jobs.audit import AuditOptions, run_audit
 from prospect_lib.jobs.demo import Demo
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.store import promoted_path
-from prospect_lib.monitoring.audit import CLEAN, UNEXPLAINED, WATCH, WRONG, changed_attributes
-from prospect_lib.monitoring.backfill import backfill
+from prospect_lib.monitoring.audit import (
+    EXIT_ATTENTION,
+    EXIT_CLEAN,
+    EXIT_WRONG,
+    changed_attributes,
+)
+from prospect_lib.monitoring.backfill import measure_backfill
+from prospect_lib.monitoring.causes import FRESHNESS, LATE, UNEXPLAINED
+from prospect_lib.monitoring.served_scores import read_served
 from prospect_lib.settings import Settings
 from prospect_lib.teaching import story
 from prospect_lib.warehouse import DuckDBWarehouse
@@ -30,29 +37,30 @@ from tests.support.served_world import END, World, record
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A sandbox with a model, and scores served by the real server to two visitors."""
-    found = Settings(
+    settings = Settings(
         home=tmp_path_factory.mktemp("audit"), sandbox_port=free_port(), predict_port=free_port()
     )
-    demo = Demo(found, visitors=1000, say=lambda _: None)
+    demo = Demo(settings, visitors=1000, say=lambda _: None)
     demo.prepare()
     with demo.serving() as server:
         for _ in range(2):
-            story.visit(found, server.url, str(uuid4()))
-    yield found
-    sandbox.stop(found)
+            story.visit(settings, server.url, str(uuid4()))
+    yield settings
+    sandbox.stop(settings)
 
 
 def test_what_the_real_server_served_is_what_training_sees(settings: Settings):
-    said: list[str] = []
-    found = run(settings, Watch(), say=said.append)
-    assert found.report.scores > 10
-    assert {k for k, n in found.report.kinds.items() if n} <= {"freshness", "late events"}
-    assert found.report.exit_code in (CLEAN, WATCH), "the script sends events after they happened"
-    assert found.outcomes is None, "the hour has not passed"
-    assert found.backfill is not None and found.backfill.with_history == 0
-    assert found.drift is not None and found.drift.visitors == 2
-    assert json.loads(said[-1])["scores"] == found.report.scores
-    page = found.page.read_text(encoding="utf-8")
+    lines: list[str] = []
+    result = run_audit(settings, AuditOptions(), say=lines.append)
+    assert result.audit.scores > 10
+    causes = {cause for cause, count in result.audit.causes.items() if count}
+    assert causes <= {FRESHNESS, LATE}, "the script sends events after they happened"
+    assert result.audit.exit_code in (EXIT_CLEAN, EXIT_ATTENTION)
+    assert result.outcomes is None, "the hour has not passed"
+    assert result.backfill is not None and result.backfill.with_history == 0
+    assert result.drift is not None and result.drift.visitors == 2
+    assert json.loads(lines[-1])["scores"] == result.audit.scores
+    page = result.page.read_text(encoding="utf-8")
     assert "Are they what training sees?" in page and "Who comes now?" in page
     assert "http" not in page.replace("http://www.w3.org", ""), "it opens offline"
 
@@ -72,7 +80,7 @@ def test_wrong_values_end_with_their_exit_code(
     log.write_text(json.dumps(record("nobody", values, at, prospect_group)) + "\n")
     try:
         window = ["--until", "2020-01-02", "--out", str(tmp_path)]
-        assert command_line.main(["audit", *window]) == WRONG
+        assert command_line.main(["audit", *window]) == EXIT_WRONG
     finally:
         log.unlink()
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -82,7 +90,7 @@ def test_wrong_values_end_with_their_exit_code(
     assert "widen the window" in capsys.readouterr().err
 
 
-def test_a_definition_changed_in_signals_is_noticed_there(settings: Settings):
+def test_the_published_group_is_read_from_signals(settings: Settings):
     published = auditing._published(settings, prospect_group)
     assert published is not None
     assert changed_attributes(prospect_group, published) == []
@@ -104,30 +112,30 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, Settings]:
     return world, Settings(home=home)
 
 
-def test_backfilling_says_what_it_would_change(past, settings: Settings):
+def test_a_backfill_report_measures_what_the_history_would_change(past, settings: Settings):
     world, _ = past
-    since, served = END - timedelta(days=4), auditing.read(world.folder, prospect_group)
+    since, served = END - timedelta(days=4), read_served(world.folder, prospect_group)
     models = settings.home / "models"
     model = ProspectModel.load(promoted_path(models))
     warehouse = world.warehouse()
-    found = backfill(warehouse, served, since, model=model)
+    report = measure_backfill(warehouse, served, since, model=model)
     earlier = {
         e["domain_userid"] for e in world.events if e["derived_tstamp"].replace(tzinfo=UTC) < since
     }
-    assert found.with_history == len(earlier & set(served["domain_userid"].to_pylist())) > 0
-    assert found.change is not None and 0 <= found.change < 1
-    assert "Publish the group with backfill_since_tstamp" in found.summary()
-    none = backfill(warehouse, served, END - timedelta(days=400))
+    assert report.with_history == len(earlier & set(served["domain_userid"].to_pylist())) > 0
+    assert report.change is not None and 0 <= report.change < 1
+    assert "publish the group with backfill_since_tstamp" in report.summary()
+    none = measure_backfill(warehouse, served, END - timedelta(days=400))
     assert none.with_history == 0 and none.summary().startswith("None of")
     warehouse.close()
 
 
-def test_training_on_what_was_served_takes_exactly_those_moments(past, monkeypatch):
-    world, theirs = past
+def test_training_on_served_moments_takes_exactly_those_moments(past, monkeypatch):
+    world, past_settings = past
     monkeypatch.setattr(weekly.DuckDBWarehouse, "over_home", lambda _home: world.warehouse())
-    rows = weekly.Job(backend="sandbox", served=True).training_set(theirs)
-    served = auditing.read(world.folder, prospect_group)
-    asked, got = (
+    rows = weekly.Job(backend="sandbox", served=True).training_set(past_settings)
+    served = read_served(world.folder, prospect_group)
+    served_moments, trained = (
         {(visitor, at.replace(tzinfo=None)) for visitor, at in zip(names, moments, strict=True)}
         for names, moments in (
             [table["domain_userid"].to_pylist(), table["anchor_ts"].to_pylist()]
@@ -135,6 +143,6 @@ def test_training_on_what_was_served_takes_exactly_those_moments(past, monkeypat
         )
     )
     table = rows.table
-    assert got <= asked and 0 < len(got) <= len(asked) and len(got) == table.num_rows
+    assert trained <= served_moments and 0 < len(trained) == table.num_rows
     assert 0 < sum(table["label"].to_pylist()) < table.num_rows
     assert isinstance(world.warehouse(), DuckDBWarehouse)

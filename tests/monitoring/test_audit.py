@@ -1,4 +1,4 @@
-"""A clean run raises nothing; each planted fault is found and named."""
+"""A correct service passes the audit; each planted fault is found and named."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -11,19 +11,21 @@ from prospect_lib.aggregation.fold import attribute_values
 from prospect_lib.attributes import PAGE_VIEW, prospect_group
 from prospect_lib.errors import DataError
 from prospect_lib.monitoring.audit import (
-    CLEAN,
-    CLOCK,
-    DEFINITION,
-    FRESH,
-    HISTORY,
-    LATE,
-    UNEXPLAINED,
-    WATCH,
-    WRONG,
+    EXIT_ATTENTION,
+    EXIT_CLEAN,
+    EXIT_WRONG,
     audit,
     changed_attributes,
 )
-from prospect_lib.monitoring.served_scores import read
+from prospect_lib.monitoring.causes import (
+    CLOCK,
+    DEFINITION,
+    FRESHNESS,
+    HISTORY,
+    LATE,
+    UNEXPLAINED,
+)
+from prospect_lib.monitoring.served_scores import read_served
 from prospect_lib.sandbox.simulation.visitors import simulate
 from prospect_lib.settings import Settings
 from prospect_lib.warehouse.snowflake import SnowflakeWarehouse
@@ -45,19 +47,19 @@ def run(world, **options):
         warehouse.close()
 
 
-def found(report):
-    return {kind for kind, count in report.kinds.items() if count}
+def causes(report):
+    return {cause for cause, count in report.causes.items() if count}
 
 
-def test_a_clean_run_raises_nothing(tmp_path: Path):
+def test_a_correct_service_has_no_mismatch(tmp_path: Path):
     report = run(World(tmp_path), published=prospect_group, known_since=END - timedelta(days=90))
     assert report.scores > 30 and report.values == report.scores * 19
-    assert found(report) == set() and report.findings == () and report.exit_code == CLEAN
+    assert causes(report) == set() and report.findings == () and report.exit_code == EXIT_CLEAN
     assert report.examples.empty and (report.attributes["rate"] == 0).all()
-    assert "all are what training sees" in report.summary()
+    assert "every value is the one that training sees" in report.summary()
 
 
-def test_late_events_are_told_from_lost_ones(tmp_path: Path):
+def test_late_events_are_distinguished_from_lost_ones(tmp_path: Path):
     """A quarter of the visitors' trackers send an hour late."""
 
     def late(row):
@@ -77,26 +79,26 @@ def test_late_events_are_told_from_lost_ones(tmp_path: Path):
     warehouse = world.warehouse(table.set_column(place, "collector_tstamp", arrived))
     report = audit(warehouse, served)
     warehouse.close()
-    assert found(report) == {LATE} and report.exit_code == WATCH
-    assert set(report.examples["kind"]) == {LATE}
+    assert causes(report) == {LATE} and report.exit_code == EXIT_ATTENTION
+    assert set(report.examples["cause"]) == {LATE}
 
 
 HOUR = timedelta(hours=1)
 
 
-def test_values_of_some_seconds_ago_are_freshness(tmp_path: Path):
+def test_values_some_seconds_old_are_freshness(tmp_path: Path):
     world = World(tmp_path, seen=lambda events, at: [e for e in events if aware(e) < at])
     report = run(world)
-    assert found(report) == {FRESH} and report.exit_code == WATCH
-    assert report.kinds[FRESH] == report.scores, "each was asked about at a page view"
-    assert run(world, tolerated=1).exit_code == CLEAN
+    assert causes(report) == {FRESHNESS} and report.exit_code == EXIT_ATTENTION
+    assert report.causes[FRESHNESS] == report.scores, "each was scored at a page view"
+    assert run(world, tolerated=1).exit_code == EXIT_CLEAN
 
 
-def test_values_of_twenty_seconds_ago_are_freshness_whatever_happened_since(tmp_path: Path):
+def test_values_twenty_seconds_old_are_freshness_whatever_happened_since(tmp_path: Path):
     ago = timedelta(seconds=20)
     world = World(tmp_path, seen=lambda events, at: [e for e in events if aware(e) <= at - ago])
     report = run(world)
-    assert found(report) == {FRESH} and report.clock is None
+    assert causes(report) == {FRESHNESS} and report.clock_error is None
 
 
 def test_a_changed_definition_is_named(tmp_path: Path):
@@ -106,8 +108,10 @@ def test_a_changed_definition_is_named(tmp_path: Path):
     ]
     changed = prospect_group.model_copy(update={"attributes": attributes})
     report = run(World(tmp_path, group=changed, visitors=200), published=changed)
-    assert found(report) == {DEFINITION} and report.exit_code == WRONG
-    assert report.findings == ("Changed definition: Signals defines num_page_pings_l7d otherwise.",)
+    assert causes(report) == {DEFINITION} and report.exit_code == EXIT_WRONG
+    assert report.findings == (
+        "Changed definition: Signals now defines num_page_pings_l7d differently.",
+    )
     assert changed_attributes(prospect_group, prospect_group) == []
 
 
@@ -117,41 +121,43 @@ def test_a_served_hash_that_differs_is_a_changed_definition(tmp_path: Path):
     world = World(tmp_path, group=older, claimed=older)
     world.serve()
     warehouse = world.warehouse()
-    report = audit(warehouse, read(tmp_path, prospect_group), prospect_group)
+    report = audit(warehouse, read_served(tmp_path, prospect_group), prospect_group)
     warehouse.close()
-    assert found(report) == {DEFINITION}
-    assert "num_page_views_l7d were served under another one" in report.findings[0]
+    assert causes(report) == {DEFINITION}
+    assert "num_page_views_l7d were served under a different one" in report.findings[0]
 
 
 @pytest.mark.parametrize(
-    ("of", "named"),
+    ("event_name", "finding_part"),
     [("page_ping", "events page_ping "), ("change_form", "focus_form / change_form")],
 )
-def test_a_dropped_event_type_is_named(tmp_path: Path, of: str, named: str):
-    lost = World(tmp_path / "lost", visitors=150, stored=lambda row: row["event_name"] != of)
+def test_a_dropped_event_type_is_named(tmp_path: Path, event_name: str, finding_part: str):
+    lost = World(
+        tmp_path / "lost", visitors=150, stored=lambda row: row["event_name"] != event_name
+    )
     report = run(lost)
-    assert report.kinds[UNEXPLAINED] and report.exit_code == WRONG
+    assert report.causes[UNEXPLAINED] and report.exit_code == EXIT_WRONG
     (finding,) = report.findings
-    assert named in finding and "the warehouse lacks" in finding
+    assert finding_part in finding and "the warehouse lacks" in finding
     unseen = World(
         tmp_path / "unseen",
         visitors=150,
-        seen=lambda events, _at: [e for e in events if e["event_name"] != of],
+        seen=lambda events, _at: [e for e in events if e["event_name"] != event_name],
     )
     (finding,) = run(unseen).findings
-    assert named in finding and "Signals did not count" in finding
+    assert finding_part in finding and "Signals did not count" in finding
 
 
 @pytest.mark.parametrize("minutes", [9, -9, 60])
 def test_a_wrong_clock_is_found_and_measured(tmp_path: Path, minutes: int):
     off = timedelta(minutes=minutes)
     report = run(World(tmp_path, visitors=150, at=lambda at: at + off))
-    assert report.kinds[CLOCK] and report.exit_code == WRONG
-    assert abs(report.clock - off) < timedelta(minutes=1)
+    assert report.causes[CLOCK] and report.exit_code == EXIT_WRONG
+    assert abs(report.clock_error - off) < timedelta(minutes=1)
     assert ("ahead" if minutes > 0 else "behind") in report.findings[0]
 
 
-def test_a_history_before_publishing_is_named(tmp_path: Path):
+def test_a_history_from_before_publishing_is_named(tmp_path: Path):
     published = END - timedelta(days=4)
     world = World(
         tmp_path,
@@ -159,7 +165,7 @@ def test_a_history_before_publishing_is_named(tmp_path: Path):
         seen=lambda events, _at: [e for e in events if aware(e) >= published],
     )
     report = run(world, known_since=published)
-    assert found(report) == {HISTORY} and report.exit_code == WRONG
+    assert causes(report) == {HISTORY} and report.exit_code == EXIT_WRONG
 
 
 def test_two_faults_at_once_are_both_named(tmp_path: Path):
@@ -170,7 +176,7 @@ def test_two_faults_at_once_are_both_named(tmp_path: Path):
         seen=lambda events, at: [e for e in events if aware(e) < at],
     )
     report = run(world)
-    assert {FRESH, UNEXPLAINED} & found(report) and "page_ping" in " ".join(report.findings)
+    assert {FRESHNESS, UNEXPLAINED} & causes(report) and "page_ping" in " ".join(report.findings)
 
 
 def test_every_aggregation_is_compared_whatever_its_form(tmp_path: Path):
@@ -204,14 +210,16 @@ def test_every_aggregation_is_compared_whatever_its_form(tmp_path: Path):
     world = World(tmp_path)
     arrived = pa.array([at.replace(tzinfo=None)] * 3)
     table = events_table(events).append_column("collector_tstamp", arrived)
-    for spoilt, mismatches in ((None, 0), ("category_count", 1), ("mean", 1)):
-        if spoilt:
-            wrong = values | {spoilt: {"b": 3} if spoilt == "category_count" else 99.5}
+    for wrong_attribute, mismatches in ((None, 0), ("category_count", 1), ("mean", 1)):
+        if wrong_attribute:
+            wrong = values | {
+                wrong_attribute: {"b": 3} if wrong_attribute == "category_count" else 99.5
+            }
             write(tmp_path, [record("u1", wrong, at + HOUR, group)])
         warehouse = world.warehouse(table)
-        report = audit(warehouse, read(tmp_path, group), group)
+        report = audit(warehouse, read_served(tmp_path, group), group)
         warehouse.close()
-        assert report.attributes["mismatches"].sum() == mismatches, spoilt
+        assert report.attributes["mismatches"].sum() == mismatches, wrong_attribute
 
 
 def test_an_audit_inside_snowflake(tmp_path: Path):
@@ -240,20 +248,20 @@ def test_an_audit_inside_snowflake(tmp_path: Path):
             line = ", ".join(["'u1'", *times, *texts])
             warehouse.run(f"INSERT INTO DB.PUBLIC.EVENTS VALUES ({line})")
         write(tmp_path, good)
-        assert audit(warehouse, read(tmp_path, group), group).exit_code == CLEAN
+        assert audit(warehouse, read_served(tmp_path, group), group).exit_code == EXIT_CLEAN
         write(tmp_path, [*good, *[lost] * 6])
-        report = audit(warehouse, read(tmp_path, group), group, known_since=moments[0])
-        assert report.kinds[UNEXPLAINED] == 6 and report.exit_code == WRONG
+        report = audit(warehouse, read_served(tmp_path, group), group, known_since=moments[0])
+        assert report.causes[UNEXPLAINED] == 6 and report.exit_code == EXIT_WRONG
         warehouse.close()
 
 
-def test_what_cannot_be_audited_is_one_message(tmp_path: Path):
+def test_a_log_that_cannot_be_audited_is_one_message(tmp_path: Path):
     with pytest.raises(DataError, match="no served scores in"):
-        read(tmp_path, prospect_group)
+        read_served(tmp_path, prospect_group)
     values = {a.name: None for a in prospect_group.attributes}
     write(tmp_path, [record("u1", values, END, prospect_group)])
     with pytest.raises(DataError, match="widen the window"):
-        read(tmp_path, prospect_group, since=datetime(2027, 1, 1, tzinfo=UTC))
+        read_served(tmp_path, prospect_group, since=datetime(2027, 1, 1, tzinfo=UTC))
     (log,) = tmp_path.glob("*.ndjson")
     log.write_text(log.read_text() + '{"half": ' + "\n" + json.dumps({"score": 1}) + "\n")
-    assert read(tmp_path, prospect_group).num_rows == 1, "a torn line is left out"
+    assert read_served(tmp_path, prospect_group).num_rows == 1, "a torn line is left out"

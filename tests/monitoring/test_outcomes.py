@@ -1,4 +1,4 @@
-"""What followed each served score, what is not known yet, and what that says of the model."""
+"""Outcomes of served scores: which are known, and whether the model is still calibrated."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -8,13 +8,13 @@ import pytest
 from prospect_lib import plots
 from prospect_lib.errors import DataError
 from prospect_lib.evaluation.metrics import Interval
-from prospect_lib.monitoring.outcomes import outcomes, verdict
+from prospect_lib.monitoring.outcomes import calibration_verdict, measure_outcomes
 from tests.support.served_world import END, World
 
 HOUR = timedelta(hours=1)
 
 
-def test_outcomes_are_those_of_a_slow_loop(tmp_path: Path):
+def test_outcomes_equal_those_of_a_slow_loop(tmp_path: Path):
     world = World(
         tmp_path,
         visitors=400,
@@ -23,36 +23,36 @@ def test_outcomes_are_those_of_a_slow_loop(tmp_path: Path):
     served = world.serve()
     warehouse = world.warehouse()
     end = END.replace(tzinfo=None) - timedelta(hours=6)
-    found = outcomes(warehouse, served, until=end)
+    report = measure_outcomes(warehouse, served, until=end)
     forms: dict[str, list] = {}
     for event in world.events:
         if event["event_name"] == "submit_form":
             forms.setdefault(event["domain_userid"], []).append(event["derived_tstamp"])
-    for row in found.rows.itertuples():
+    for row in report.rows.itertuples():
         followed = any(
             row.anchor_ts < at <= row.anchor_ts + HOUR for at in forms.get(row.domain_userid, [])
         )
         assert row.label == followed
-    assert found.censored + len(found.rows) == served.num_rows and found.censored > 0
-    assert found.rows["label"].sum() > 0
-    days = found.by("day")
-    assert days["scores"].sum() == len(found.rows)
-    assert days["goals"].sum() == found.rows["label"].sum()
-    acted = found.rows[found.rows["score"] >= 0.05]
+    assert report.censored + len(report.rows) == served.num_rows and report.censored > 0
+    assert report.rows["label"].sum() > 0
+    days = report.by("day")
+    assert days["scores"].sum() == len(report.rows)
+    assert days["goals"].sum() == report.rows["label"].sum()
+    acted = report.rows[report.rows["score"] >= 0.05]
     assert (
         days["acted"].sum() == len(acted)
-        and (found.rows["act"] == (found.rows["score"] > 0.05)).all()
+        and (report.rows["act"] == (report.rows["score"] > 0.05)).all()
     )
-    devices = found.by("latest_device_class")
+    devices = report.by("latest_device_class")
     assert {"Desktop", "Phone"} <= set(devices.index)
-    assert "with a known outcome" in found.summary()
-    assert plots.live_calibration(found, bins=4).png()[:4] == b"\x89PNG"
+    assert "with a known outcome" in report.summary()
+    assert plots.live_calibration(report, bins=4).png()[:4] == b"\x89PNG"
     with pytest.raises(DataError, match="no outcome is known yet"):
-        outcomes(warehouse, served, until=END.replace(tzinfo=None) - timedelta(days=3))
+        measure_outcomes(warehouse, served, until=END.replace(tzinfo=None) - timedelta(days=3))
     warehouse.close()
 
 
-def test_only_what_is_beyond_noise_is_said_to_be_wrong():
-    assert verdict(Interval(0.8, 0.5, 1.2)).startswith("What was promised came")
-    assert verdict(Interval(0.5, 0.3, 0.8)).startswith("Less came")
-    assert verdict(Interval(2.0, 1.3, 2.8)).startswith("More came")
+def test_only_a_difference_beyond_noise_is_reported():
+    assert calibration_verdict(Interval(0.8, 0.5, 1.2)).startswith("As many goals as predicted")
+    assert calibration_verdict(Interval(0.5, 0.3, 0.8)).startswith("Fewer goals")
+    assert calibration_verdict(Interval(2.0, 1.3, 2.8)).startswith("More goals")

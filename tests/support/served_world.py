@@ -1,6 +1,6 @@
-"""What a server would have logged, and faults to plant in it.
+"""Write the log of served scores that a server would have written, with faults if needed.
 
-Values come from the fold, which is the definition in plain Python; the audit compiles SQL.
+The values come from the fold, which is the definition in plain Python; the audit compiles SQL.
 """
 
 import json
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from prospect_lib.aggregation.fold import attribute_values, group_hash
 from prospect_lib.attributes import prospect_group
-from prospect_lib.monitoring.served_scores import read
+from prospect_lib.monitoring.served_scores import read_served
 from prospect_lib.sandbox.simulation.visitors import simulate
 from prospect_lib.warehouse import DuckDBWarehouse
 
@@ -26,8 +26,14 @@ Row = dict[str, Any]
 class World:
     """Events of some visitors and the moments at which they were scored.
 
-    ``seen`` says what Signals knew of the visitor's events at a moment; ``at`` when the
-    server believed it to be; ``group`` how Signals defined the attributes.
+    Attributes:
+        group: the attributes as Signals defined them.
+        claimed: the attributes as the log names them.
+        seen: the events of a visitor that Signals knew at a moment.
+        at: the time on the server's clock.
+        stored: whether the warehouse has an event.
+        since: the first moment that is scored.
+        score: the score of a visitor's attribute values.
     """
 
     folder: Path
@@ -56,16 +62,16 @@ class World:
         ]
         self.folder.mkdir(exist_ok=True)
         write(self.folder, records)
-        return read(self.folder, self.claimed)
+        return read_served(self.folder, self.claimed)
 
     def warehouse(self, table: pa.Table | None = None) -> DuckDBWarehouse:
-        """What was stored of the events."""
+        """Open a warehouse of the events that were stored."""
         events = simulate(self.visitors, 10, end=END).events if table is None else table
-        kept = events.filter(pa.array([self.stored(row) for row in events.to_pylist()]))
+        stored = events.filter(pa.array([self.stored(row) for row in events.to_pylist()]))
         opened = DuckDBWarehouse.over("SELECT NULL AS nothing")
-        opened.connection.register("kept", kept)
-        opened.run("CREATE OR REPLACE TABLE events AS SELECT * FROM kept")
-        opened.connection.unregister("kept")
+        opened.connection.register("stored", stored)
+        opened.run("CREATE OR REPLACE TABLE events AS SELECT * FROM stored")
+        opened.connection.unregister("stored")
         return opened
 
     def _record(self, visitor: str, events: list[Row], at: datetime) -> Row:

@@ -9,8 +9,9 @@ import pytest
 from prospect_lib.attributes import prospect_group
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.training import Recipe
-from prospect_lib.monitoring.audit import UNEXPLAINED, audit
-from prospect_lib.monitoring.served_scores import read
+from prospect_lib.monitoring.audit import audit
+from prospect_lib.monitoring.causes import UNEXPLAINED
+from prospect_lib.monitoring.served_scores import read_served
 from prospect_lib.server.schemas import PredictResponse
 from prospect_lib.teaching.replay import replay
 from tests.support.served_world import END, World
@@ -33,13 +34,13 @@ def test_a_replayed_log_is_the_servers_and_clean(tmp_path: Path, model: Prospect
     assert all(
         line.keys() == keys and line["scored_at"] >= since.isoformat()[:19] for line in lines
     )
-    served = read(tmp_path / "served", prospect_group)
+    served = read_served(tmp_path / "served", prospect_group)
     assert audit(warehouse, served).exit_code == 0
     assert served["anchor_ts"][0].as_py().replace(tzinfo=UTC) >= since
     replay(
         warehouse, model, tmp_path / "broken", since,
         seen=lambda event: event["event_name"] != "page_ping",
     )  # fmt: skip
-    report = audit(warehouse, read(tmp_path / "broken", prospect_group))
-    assert report.kinds[UNEXPLAINED] and "page_ping" in report.findings[0]
+    report = audit(warehouse, read_served(tmp_path / "broken", prospect_group))
+    assert report.causes[UNEXPLAINED] and "page_ping" in report.findings[0]
     warehouse.close()
