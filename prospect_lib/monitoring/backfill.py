@@ -17,8 +17,8 @@ from snowplow_signals import AttributeGroup
 from prospect_lib.attributes import prospect_group
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.monitoring.served_scores import anchors_of
+from prospect_lib.sql.compiler import features_sql
 from prospect_lib.sql.dialects import dialect_of
-from prospect_lib.training_set import features_sql
 from prospect_lib.warehouse import Warehouse
 from prospect_lib.warehouse.tables import drop_table, write_temporary
 
@@ -86,7 +86,7 @@ def measure_backfill(
     """
     key = group.attribute_key.name or "domain_userid"
     anchors = write_temporary(warehouse, _ANCHORS_TABLE, anchors_of(served, key))
-    start = dialect_of(warehouse.dialect).constant(since)
+    start = dialect_of(warehouse.dialect).literal(since)
     earlier = warehouse.query(
         f"SELECT DISTINCT e.{key} AS visitor FROM {warehouse.events} AS e JOIN {anchors} AS a "
         f"ON e.{key} = a.{key} WHERE CAST(e.derived_tstamp AS TIMESTAMP) < {start}"

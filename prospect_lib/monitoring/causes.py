@@ -114,7 +114,7 @@ def explain_history(recomputation: Recomputation, since: datetime) -> None:
     rows, warehouse = recomputation.unexplained_rows(), recomputation.warehouse
     if rows.num_rows == 0:
         return
-    start = dialect_of(warehouse.dialect).constant(since)
+    start = dialect_of(warehouse.dialect).literal(since)
     events = create_temporary(
         warehouse,
         EVENTS_TABLE,

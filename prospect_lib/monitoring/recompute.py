@@ -16,8 +16,8 @@ from snowplow_signals import AttributeGroup
 from snowplow_signals.models.model import Attribute
 
 from prospect_lib.monitoring.served_scores import anchors_of, is_number, recomputed_value
+from prospect_lib.sql.compiler import attributes_sql
 from prospect_lib.sql.dialects import dialect_of
-from prospect_lib.training_set import attributes_sql
 from prospect_lib.warehouse import Warehouse
 from prospect_lib.warehouse.tables import drop_table, write_temporary
 

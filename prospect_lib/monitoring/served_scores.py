@@ -64,7 +64,7 @@ def read_served(
         DataError: there is no log, or nothing was served in the window.
     """
     attributes = group.attributes or []
-    names = _SQL.constant([attribute.name for attribute in attributes])
+    names = _SQL.literal([attribute.name for attribute in attributes])
     table = _read_log(
         folder,
         [
@@ -189,11 +189,11 @@ def _read_log(
         )
     types = ", ".join(f"{name}: {_SQL.text(kind)}" for name, kind in LOG_COLUMNS.items())
     conditions = [f"{required} IS NOT NULL", "scored_at IS NOT NULL"]
-    conditions += [f"scored_at >= {_SQL.constant(since)}"] if since else []
-    conditions += [f"scored_at < {_SQL.constant(until)}"] if until else []
+    conditions += [f"scored_at >= {_SQL.literal(since)}"] if since else []
+    conditions += [f"scored_at < {_SQL.literal(until)}"] if until else []
     log = (
         "SELECT * REPLACE (CAST(scored_at AS TIMESTAMP) AS scored_at) "
-        f"FROM read_json({_SQL.constant([*map(str, files)])}, "
+        f"FROM read_json({_SQL.literal([*map(str, files)])}, "
         f"format = 'newline_delimited', ignore_errors = true, columns = {{{types}}})"
     )
     sql = (

@@ -1,124 +1,216 @@
-"""From an attribute group to one SQL statement that reads every event once.
+"""Put together one SQL statement for an attribute group; it reads every event once.
 
-Its first steps are those of every statement: who and which moments are asked about
-(``visitors``, ``moments_asked``), and what each event gives each attribute (``matched``).
-Then come the steps of each kind of attribute (:mod:`prospect_lib.sql.running_totals`,
-:mod:`prospect_lib.sql.windows`, :mod:`prospect_lib.sql.lists`). Events are never joined with
-events, so the cost grows with their number, not its square.
+The first steps are the same for every group: the distinct visitors and instants of the anchors
+(``visitors``, ``anchor_times``), and the value that each event has for each attribute
+(``matched``). Then come the steps of each kind of attribute. Events are never joined with
+events, so the cost grows with their number, not with its square.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from snowplow_signals import AttributeGroup
 from snowplow_signals.models.model import Attribute
 
 from prospect_lib.aggregation.fold import MAX_VALUES, SECONDS_IN, check
-from prospect_lib.features import Feature
-from prospect_lib.sql.context import Scope
-from prospect_lib.sql.lists import LISTS, TALLIES, Listings
-from prospect_lib.sql.running_totals import COUNTS, DISTINCT, EARLIEST, LATEST, Totals
-from prospect_lib.sql.steps import RESULT, VISITORS
+from prospect_lib.features import Feature, features_of
+from prospect_lib.sql.context import Context, lines
+from prospect_lib.sql.dialects import dialect_of
+from prospect_lib.sql.lists import LISTS, RANKINGS, Lists
+from prospect_lib.sql.running_totals import COUNTS, DISTINCT, FIRST, LAST, RunningTotals
 from prospect_lib.sql.windows import Windows
 
-_COMMA = ",\n"
-_ROUNDED = {"sum", "mean", "min", "max"}  # whole numbers if the attribute's type says so
+_ROUNDED = {"sum", "mean", "min", "max"}  # to whole numbers, if the attribute's type is integer
+
+FIRST_STEPS = """\
+-- the visitors of the anchors
+visitors AS {materialized}(
+  SELECT visitor_key, {visitor_number} AS visitor
+  FROM (
+    SELECT DISTINCT a.{key} AS visitor_key FROM {anchors} AS a WHERE a.{key} IS NOT NULL
+  ) AS distinct_keys
+),
+-- the instants of each visitor's anchors
+anchor_times AS {materialized}(
+  SELECT DISTINCT v.visitor, {anchor_time} AS ts
+  FROM {anchors} AS a
+  JOIN visitors AS v ON v.visitor_key = a.{key}
+),
+-- the value that each event has for the attributes named above it, NULL if it does not count
+matched AS {materialized}(
+  SELECT
+    v.visitor,
+    {ts} AS ts,
+{values}
+  FROM {events} AS e
+  JOIN visitors AS v ON v.visitor_key = e.{key}
+)"""
+
+STATEMENT = """\
+WITH
+{steps}
+-- each anchor with its values
+SELECT
+  a.*,
+{columns}
+FROM {anchors} AS a
+LEFT JOIN visitors AS v ON v.visitor_key = a.{key}
+LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = {anchor_time}
+{joins}
+ORDER BY a.{key}, a.{anchor_ts}"""
 
 
-def compile_attributes(scope: Scope) -> str:
-    """The statement that gives every attribute of the group at every anchor."""
-    compiler = Compiler.of(scope, counted=set())
-    return compiler.statement([(a.name, compiler.value(a)) for a in scope.attributes])
+def attributes_sql(
+    group: AttributeGroup,
+    *,
+    events: str,
+    anchors: str,
+    dialect: str = "duckdb",
+    include_anchor: bool = True,
+) -> str:
+    """Return one statement that computes every attribute of ``group`` at every anchor.
+
+    Args:
+        group: a Signals attribute group.
+        events: a relation with the columns of Snowplow's atomic events table: its name, or a
+            SELECT in parentheses.
+        anchors: a relation with the group's key column and ``anchor_ts`` (UTC); its other
+            columns are passed through.
+        dialect: ``duckdb`` or ``snowflake``.
+        include_anchor: whether events exactly at ``anchor_ts`` count. Snowplow's tutorials leave
+            them out.
+
+    Returns:
+        SQL whose rows are the anchors' columns, then one column per attribute in the group's
+        order, sorted by key and ``anchor_ts``. A ``unique_list`` is an array, a
+        ``category_count`` a JSON object, an attribute without a matching event NULL or its
+        default. The values are those of :func:`prospect_lib.aggregation.fold.attribute_values`.
+
+    Raises:
+        DefinitionError: an attribute cannot be compiled, or the dialect is not known.
+
+    Example: ``attributes_sql(tutorial_group, events="ATOMIC.EVENTS", anchors="MY_ANCHORS",
+    dialect="snowflake")`` -> ``WITH … SELECT a.*, … FROM MY_ANCHORS AS a …``.
+    """
+    context = Context(group, dialect_of(dialect), events, anchors, include_anchor)
+    compiler = Compiler.of(context, only_counted=set())
+    return compiler.statement([(a.name, compiler.value(a)) for a in context.attributes])
 
 
-def compile_features(scope: Scope, features: Sequence[Feature]) -> str:
-    """The statement that gives every feature; of lists it counts the values only."""
-    lists = {f.attribute for f in features if f.rule == "length" and f.attribute}
-    compiler = Compiler.of(scope, counted=lists)
+def features_sql(
+    group: AttributeGroup,
+    *,
+    events: str,
+    anchors: str,
+    dialect: str = "duckdb",
+    include_anchor: bool = True,
+) -> str:
+    """Return one statement that computes the model's features of ``group`` at every anchor.
+
+    The arguments are those of :func:`attributes_sql`; the columns after the anchors' are those
+    of :func:`prospect_lib.features.features_of`. Of a list only the number of values is computed.
+    """
+    context = Context(group, dialect_of(dialect), events, anchors, include_anchor)
+    features = features_of(group)
+    only_counted = {f.attribute for f in features if f.rule == "length" and f.attribute}
+    compiler = Compiler.of(context, only_counted)
     return compiler.statement([(f.name, compiler.feature(f)) for f in features])
 
 
 @dataclass(frozen=True)
 class Compiler:
-    """The parts of one statement: each attribute is in exactly one of them."""
+    """The parts of one statement; each attribute is in exactly one of them."""
 
-    scope: Scope
-    totals: Totals
+    context: Context
+    totals: RunningTotals
     windows: Windows
-    listings: Listings
+    lists: Lists
 
     @classmethod
-    def of(cls, scope: Scope, counted: set[str]) -> "Compiler":
-        """Args: ``counted``: lists of which only the number of values is wanted."""
-        by_totals, by_windows, by_listings = [], [], []
-        for attribute in scope.attributes:
+    def of(cls, context: Context, only_counted: set[str]) -> "Compiler":
+        """Assign each attribute to a part.
+
+        Args:
+            only_counted: names of lists of which only the number of values is needed.
+        Raises:
+            DefinitionError: an attribute's definition is incomplete.
+        """
+        totals, windows, lists = [], [], []
+        for attribute in context.attributes:
             check(attribute)
-            if _is_total(scope, attribute, counted):
-                by_totals.append(attribute)
-            elif attribute.aggregation in LISTS | TALLIES:
-                by_listings.append(attribute)
+            if _by_running_totals(context, attribute, only_counted):
+                totals.append(attribute)
+            elif attribute.aggregation in LISTS | RANKINGS:
+                lists.append(attribute)
             else:
-                by_windows.append(attribute)
-        tallies = [a for a in by_listings if a.aggregation in TALLIES]
-        windows = Windows(scope, [*by_windows, *tallies])
-        return cls(scope, Totals(scope, by_totals), windows, Listings(scope, by_listings, windows))
+                windows.append(attribute)
+        ranked = [a for a in lists if a.aggregation in RANKINGS]
+        timelines = Windows(context, [*windows, *ranked])
+        return cls(
+            context, RunningTotals(context, totals), timelines, Lists(context, lists, timelines)
+        )
 
     @property
-    def parts(self) -> tuple[Totals, Windows, Listings]:
-        return self.totals, self.windows, self.listings
+    def parts(self) -> tuple[RunningTotals, Windows, Lists]:
+        return self.totals, self.windows, self.lists
 
     def statement(self, columns: list[tuple[str, str]]) -> str:
-        """SELECT the named expressions at every anchor."""
-        scope, sql = self.scope, self.scope.sql
+        """Return the statement that selects the named expressions at every anchor."""
+        context, sql = self.context, self.context.sql
         steps = [self._first_steps(), *(step for part in self.parts for step in part.steps())]
-        return RESULT.format(
-            steps=_COMMA.join(steps),
-            columns=_COMMA.join(f"  {value} AS {sql.identifier(name)}" for name, value in columns),
-            anchors=scope.anchors,
-            key=scope.key,
-            instant=scope.instant,
+        return STATEMENT.format(
+            steps=",\n".join(steps),
+            columns=lines((f"{value} AS {sql.identifier(name)}" for name, value in columns), 2),
+            anchors=context.anchors,
+            key=context.key,
+            anchor_time=context.anchor_time,
             anchor_ts=sql.identifier("anchor_ts"),
-            joins="\n".join(join for part in self.parts if (join := part.join("m"))),
+            joins="\n".join(join for part in self.parts if (join := part.join())),
         )
 
     def _first_steps(self) -> str:
-        scope, sql = self.scope, self.scope.sql
-        columns = (f"    {taken} AS {x}" for taken, x in scope.taken.items())
-        return VISITORS.format(
+        context, sql = self.context, self.context.sql
+        return FIRST_STEPS.format(
             materialized=sql.materialized,
-            code=sql.code,
-            key=scope.key,
-            anchors=scope.anchors,
-            instant=scope.instant,
+            visitor_number=sql.visitor_number("visitor_key"),
+            key=context.key,
+            anchors=context.anchors,
+            anchor_time=context.anchor_time,
             ts=f"CAST(e.{sql.identifier('derived_tstamp')} AS {sql.timestamp_type})",
-            columns=_COMMA.join(columns),
-            events=scope.events,
+            values=lines(self._values()),
+            events=context.events,
         )
+
+    def _values(self) -> list[str]:
+        """Each column of ``matched``, under a comment with the attributes that use it."""
+        columns = []
+        for expression, column in self.context.value_columns.items():
+            users = [a.name for a in self.context.attributes if self.context.column(a) == column]
+            columns.append(f"-- {', '.join(users)}\n    {expression} AS {column}")
+        return columns
 
     def value(self, attribute: Attribute) -> str:
-        """An attribute at the anchor: as an age, as a whole number, or with its default."""
-        value = self._raw(attribute)
-        default = attribute.default_value
-        return (
-            value if default is None else f"COALESCE({value}, {self.scope.sql.constant(default)})"
-        )
+        """Return the attribute at the anchor, with its default if it has no value."""
+        value, default = self._value_or_null(attribute), attribute.default_value
+        if default is None:
+            return value
+        return f"COALESCE({value}, {self.context.sql.literal(default)})"
 
-    def _raw(self, attribute: Attribute) -> str:
-        scope, sql = self.scope, self.scope.sql
+    def _value_or_null(self, attribute: Attribute) -> str:
+        context, sql = self.context, self.context.sql
         part = next(part for part in reversed(self.parts) if attribute in part.attributes)
         value = part.value(attribute)
         if attribute.aggregation.startswith("time_since"):
             unit = float(SECONDS_IN[attribute.time_unit or "s"])
-            return f"{sql.seconds_between(value, scope.anchor_ts)} / {unit}"
+            return f"{sql.seconds_between(value, context.anchor_ts)} / {unit}"
         whole = attribute.type.startswith("int") and attribute.aggregation in _ROUNDED
         return sql.whole(value) if whole else value
 
     def feature(self, feature: Feature) -> str:
-        """A feature at the anchor, by the rules of :mod:`prospect_lib.features`."""
+        """Return a feature at the anchor, by the rules of :mod:`prospect_lib.features`."""
+        context = self.context
         if feature.attribute is None:
-            return (
-                f"CAST({self.scope.sql.date_part('day_of_week', self.scope.anchor_ts)} AS INTEGER)"
-            )
-        attribute = next(a for a in self.scope.attributes if a.name == feature.attribute)
+            return f"CAST({context.sql.date_part('day_of_week', context.anchor_ts)} AS INTEGER)"
+        attribute = next(a for a in context.attributes if a.name == feature.attribute)
         if feature.rule == "length":
             return self._length(attribute)
         value = self.value(attribute)
@@ -127,18 +219,18 @@ class Compiler:
     def _length(self, attribute: Attribute) -> str:
         if attribute not in self.totals.attributes:
             is_array = attribute.aggregation == "unique_list"
-            return self.scope.sql.size(self.value(attribute), is_array=is_array)
-        count = self._raw(attribute)
+            return self.context.sql.size(self.value(attribute), is_array=is_array)
+        count = self._value_or_null(attribute)
         count = f"CASE WHEN {count} > {MAX_VALUES} THEN {MAX_VALUES} ELSE {count} END"
         default = attribute.default_value
         return f"COALESCE({count}, {len(default)})" if isinstance(default, list) else count
 
 
-def _is_total(scope: Scope, attribute: Attribute, counted: set[str]) -> bool:
-    """Whether running totals give it: unless it may start afresh, or is a list in full."""
+def _by_running_totals(context: Context, attribute: Attribute, only_counted: set[str]) -> bool:
+    """Whether running totals are enough: not for expiring counts, nor for the items of a list."""
     aggregation = attribute.aggregation
-    if aggregation in LATEST:
+    if aggregation in LAST:
         return True
-    if aggregation == "unique_list" and attribute.name not in counted:
+    if aggregation == "unique_list" and attribute.name not in only_counted:
         return False
-    return aggregation in COUNTS | EARLIEST | DISTINCT and scope.ttl(attribute) is None
+    return aggregation in COUNTS | FIRST | DISTINCT and context.ttl(attribute) is None

@@ -1,6 +1,8 @@
-"""Event patterns, criteria and properties of an attribute as SQL over atomic events.
+"""Event patterns, criteria and properties of an attribute as SQL over the atomic events table.
 
-Each function mirrors one of :mod:`prospect_lib.aggregation.fold` and must mean the same.
+Each function has its counterpart in :mod:`prospect_lib.aggregation` and must mean the same.
+
+Example: ``matches(attribute, dialect_of("duckdb"))`` -> ``"event_name" = 'page_view' AND …``.
 """
 
 from typing import Any
@@ -8,19 +10,20 @@ from typing import Any
 from snowplow_signals import Event
 from snowplow_signals.models.model import Attribute
 
-from prospect_lib.aggregation.fold import NUMERIC, WITHOUT_PROPERTY, column_of, path_of
-from prospect_lib.sql.dialects import Dialect, literal
+from prospect_lib.aggregation.fold import NUMERIC, WITHOUT_PROPERTY
+from prospect_lib.aggregation.properties import column_of, path_of
+from prospect_lib.sql.dialects import Dialect
 
 
 def matched_value(attribute: Attribute, sql: Dialect) -> str:
-    """The value an event gives the attribute, NULL where it gives none."""
-    value = "TRUE" if attribute.aggregation in WITHOUT_PROPERTY else _taken(attribute, sql)
+    """Return the value that an event has for the attribute; NULL if it does not count."""
+    value = "TRUE" if attribute.aggregation in WITHOUT_PROPERTY else _value(attribute, sql)
     condition = matches(attribute, sql)
     return f"CASE WHEN {condition} THEN {value} END" if condition else value
 
 
 def matches(attribute: Attribute, sql: Dialect) -> str:
-    """The condition under which an event counts, empty where every event does."""
+    """Return the condition under which an event counts; empty if every event does."""
     criteria = attribute.criteria
     parts = [_any_of([_selects(event, sql) for event in attribute.events])]
     if criteria is not None:
@@ -36,34 +39,34 @@ def _any_of(conditions: list[str]) -> str:
 
 
 def _selects(pattern: Event, sql: Dialect) -> str:
-    wanted = {"name": pattern.name, "vendor": pattern.vendor, "version": pattern.version}
+    parts = {"name": pattern.name, "vendor": pattern.vendor, "version": pattern.version}
     return " AND ".join(
         f"{sql.identifier(f'event_{part}')} = {sql.text(value)}"
-        for part, value in wanted.items()
+        for part, value in parts.items()
         if value is not None
     )
 
 
 def meets(criterion: Any, sql: Dialect) -> str:
-    """One criterion; comparing with null is not true, as in SQL itself."""
-    operator, wanted = criterion.operator, criterion.value
+    """Return the condition of one criterion; a comparison with NULL is not true."""
+    operator, value = criterion.operator, criterion.value
     text = property_text(criterion.property, sql)
     if operator in ("is null", "is not null"):
         return f"{text} {operator.upper()}"
     if operator == "in":
-        options = wanted if isinstance(wanted, list) else [wanted]
+        options = value if isinstance(value, list) else [value]
         return f"({' OR '.join(_compare('=', text, option, sql) for option in options)})"
-    return _compare(operator, text, wanted, sql)
+    return _compare(operator, text, value, sql)
 
 
-def _compare(operator: str, text: str, wanted: Any, sql: Dialect) -> str:
-    if isinstance(wanted, int | float) and not isinstance(wanted, bool) and operator != "like":
-        return f"{sql.number(text)} {operator} {literal(float(wanted))}"
-    wanted = str(wanted).lower() if isinstance(wanted, bool) else wanted
-    return f"{text} {operator.upper()} {sql.text(wanted)}"
+def _compare(operator: str, text: str, value: Any, sql: Dialect) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool) and operator != "like":
+        return f"{sql.number(text)} {operator} {sql.literal(float(value))}"
+    value = str(value).lower() if isinstance(value, bool) else value
+    return f"{text} {operator.upper()} {sql.text(value)}"
 
 
-def _taken(attribute: Attribute, sql: Dialect) -> str:
+def _value(attribute: Attribute, sql: Dialect) -> str:
     text = property_text(attribute.property, sql)
     if attribute.aggregation in NUMERIC:
         return sql.number(text)
@@ -73,7 +76,7 @@ def _taken(attribute: Attribute, sql: Dialect) -> str:
 
 
 def typed(kind: str, text: str, sql: Dialect) -> str:
-    """Text as the attribute type ``kind``."""
+    """Return text as the attribute type ``kind``; of ``string_list`` as its element."""
     kind = kind.removesuffix("_list")
     if kind == "bool":
         return f"CASE LOWER({text}) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END"
@@ -83,7 +86,7 @@ def typed(kind: str, text: str, sql: Dialect) -> str:
 
 
 def property_text(prop: Any, sql: Dialect) -> str:
-    """A property as text, NULL where the event has none."""
+    """Return a property of the event as text; NULL if the event has none."""
     if prop.type == "calculated":
         return _calculated(prop, sql)
     column = sql.identifier(column_of(prop))
@@ -104,7 +107,7 @@ def _calculated(prop: Any, sql: Dialect) -> str:
     numbers = [sql.number(text) for text in texts]
     if prop.operation in ("sum", "product"):
         return sql.number_text(f"({(' + ' if prop.operation == 'sum' else ' * ').join(numbers)})")
-    # GREATEST and LEAST pass over nulls in some warehouses: null in must be null out
+    # GREATEST and LEAST ignore NULL in some warehouses; here one NULL makes the result NULL
     known = " AND ".join(f"{number} IS NOT NULL" for number in numbers)
     function = "GREATEST" if prop.operation == "max" else "LEAST"
     return sql.number_text(f"CASE WHEN {known} THEN {function}({', '.join(numbers)}) END")

@@ -1,6 +1,6 @@
-"""What every step of a compiled statement shares: the names of columns, instants and lengths."""
+"""What all steps of a compiled statement share: names of columns, instants and lengths of time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -13,11 +13,18 @@ from prospect_lib.sql.conditions import matched_value
 from prospect_lib.sql.dialects import Dialect
 
 MICROSECOND = timedelta(microseconds=1)
+_UNITS = {"d": timedelta(days=1), "h": timedelta(hours=1), "min": timedelta(minutes=1),
+          "s": timedelta(seconds=1), "us": MICROSECOND}  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Scope:
-    """One group, for one dialect, over the relations named ``events`` and ``anchors``."""
+class Context:
+    """One group, compiled for one dialect, over the relations ``events`` and ``anchors``.
+
+    Attributes:
+        events, anchors: a relation's name, or a SELECT in parentheses.
+        include_anchor: whether events exactly at an anchor count.
+    """
 
     group: AttributeGroup
     sql: Dialect
@@ -31,6 +38,7 @@ class Scope:
 
     @property
     def key(self) -> str:
+        """The column that identifies a visitor, quoted."""
         return self.sql.identifier(self.group.attribute_key.name or "")
 
     @property
@@ -38,33 +46,52 @@ class Scope:
         return f"CAST(a.{self.sql.identifier('anchor_ts')} AS {self.sql.timestamp_type})"
 
     @property
-    def instant(self) -> str:
-        """An anchor's place on the time line: a microsecond earlier if it is left out."""
+    def anchor_time(self) -> str:
+        """The last instant whose events count: a microsecond earlier if the anchor's do not."""
         shift = "" if self.include_anchor else f" - {self.sql.interval(MICROSECOND)}"
         return f"{self.anchor_ts}{shift}"
 
-    def reach(self, length: timedelta) -> timedelta:
-        """How far back from :attr:`instant` something ``length`` before the anchor lies."""
+    def lookback(self, length: timedelta) -> timedelta:
+        """Return how long before :attr:`anchor_time` a window of this length starts."""
         return length if self.include_anchor else length - MICROSECOND
 
-    def name(self, attribute: Attribute, what: str = "") -> str:
-        return self.sql.identifier(f"{attribute.name} {what}".strip())
+    def name(self, attribute: Attribute, suffix: str = "") -> str:
+        """Return the attribute's name, or one derived from it, quoted."""
+        return self.sql.identifier(f"{attribute.name} {suffix}".strip())
 
     @cached_property
-    def taken(self) -> dict[str, str]:
-        """The distinct expressions that events are read with, and the column each fills."""
+    def value_columns(self) -> dict[str, str]:
+        """The column of ``matched`` for each distinct expression that reads the events."""
         columns: dict[str, str] = {}
         for attribute in self.attributes:
             columns.setdefault(matched_value(attribute, self.sql), f"x{len(columns) + 1}")
         return columns
 
-    def x(self, attribute: Attribute) -> str:
-        """The column of ``matched`` that holds what an event gives the attribute."""
-        return self.taken[matched_value(attribute, self.sql)]
+    def column(self, attribute: Attribute) -> str:
+        """Return the column of ``matched`` with the value that an event has for the attribute."""
+        return self.value_columns[matched_value(attribute, self.sql)]
+
+    def columns(self, attributes: Iterable[Attribute]) -> list[str]:
+        """Return the distinct columns of these attributes, in order."""
+        return list(dict.fromkeys(self.column(attribute) for attribute in attributes))
 
     def ttl(self, attribute: Attribute) -> timedelta | None:
+        """Return after how long without an update the attribute expires; ``None`` for never."""
         return ttl_of(self.group, attribute)
 
-    def length(self, attribute: Attribute) -> timedelta | None:
-        """How long ago the latest event may be: the period, else the ttl, else any."""
+    def window(self, attribute: Attribute) -> timedelta | None:
+        """Return how old the latest event may be: the period, else the TTL, else any age."""
         return attribute.period or self.ttl(attribute)
+
+
+def label(length: timedelta | None) -> str:
+    """Return a length of time as part of a name: ``7d``, ``36h``; ``all`` for no limit."""
+    if length is None:
+        return "all"
+    unit = next(name for name, size in _UNITS.items() if not length % size)
+    return f"{length // _UNITS[unit]}{unit}"
+
+
+def lines(expressions: Iterable[str], indent: int = 4) -> str:
+    """Return expressions as the columns of a SELECT, one per line."""
+    return ",\n".join(" " * indent + expression for expression in expressions)

@@ -1,11 +1,11 @@
-"""Counts, distinct counts, first and latest values: differences of running totals.
+"""Counts, distinct counts, first and last values as differences of running totals.
 
-*How often in the last 7 days* is the running total now less the running total 7 days
-ago. *How many values* is how many began to be in the window less how many had left it:
-a value begins where it was not seen for a period, and leaves a period after the last time
-it was seen. *The first value* is that of the event whose number follows the total a
-period ago, *the latest* that of the event whose number is the total now. So one sorted
-pass over the events and one look-up an anchor for each distinct period answer them all.
+A count over the last 7 days is the running total now less the running total 7 days ago. The
+number of distinct values is how many entered the window less how many left it: a value enters
+when it was not seen for the window's length, and leaves that long after it was last seen. The
+first value is that of the event whose number follows the total before the window; the last value
+is that of the event whose number is the total now. So one sorted pass over the events, and one
+lookup per anchor for each distinct length of window, answer all of them.
 """
 
 from collections.abc import Sequence
@@ -15,221 +15,268 @@ from functools import cached_property
 
 from snowplow_signals.models.model import Attribute
 
-from prospect_lib.sql.context import MICROSECOND, Scope
-from prospect_lib.sql.steps import LOOKED, MARKED, NUMBERED, SHOWN, TOTALS
+from prospect_lib.sql.context import MICROSECOND, Context, label, lines
 
 COUNTS = {"counter"}
-EARLIEST = {"first", "time_since_first"}
-LATEST = {"last", "time_since_last"}
+FIRST = {"first", "time_since_first"}
+LAST = {"last", "time_since_last"}
 DISTINCT = {"unique_list", "approx_count_distinct"}
-_COMMA = ",\n"
-_SHARING = "; several counters share one"
-#: what an event must meet to be counted on entering, and on leaving, a window
-Counter = tuple[str, str]
+
+FLAGS = """\
+-- which values each event has; the values themselves where distinct ones are counted
+flags AS (
+  SELECT
+    visitor,
+    ts{values},
+{flags}
+  FROM matched
+)"""
+
+NEIGHBOURS = """\
+-- when the visitor had the same value before, and when next
+neighbours AS (
+  SELECT
+    *,
+{neighbours}
+  FROM flags
+  WHERE {some}
+  UNION ALL
+  SELECT *, {nulls}
+  FROM flags
+  WHERE NOT ({some})
+)"""
+
+TOTALS = """\
+-- which totals each event adds one to: it has a value, or its value enters or leaves a window
+increments AS (
+  SELECT
+    visitor,
+    ts,
+{increments}
+  FROM {source}
+  UNION ALL
+  SELECT visitor, {beginning}, {nothing}
+  FROM visitors
+),
+-- the running totals after each instant of a visitor{note}
+running_totals AS {materialized}(
+  SELECT visitor, ts, {names}
+  FROM (
+    SELECT
+      visitor,
+      ts,
+{totals},
+      {next_ts} AS next_ts
+    FROM {increments_in_order}
+  ) AS totals_per_event
+  WHERE next_ts IS NULL OR next_ts <> ts
+)"""
+
+NUMBERED = """\
+-- the events that have {x}, numbered as the running total {x}_count counts them
+{x}_numbered AS (
+  SELECT visitor, ts, {x} AS value, {number} AS number
+  FROM matched
+  WHERE {x} IS NOT NULL
+)"""
+
+WINDOW_COUNTS = """\
+-- the totals at each anchor, less the totals before each window
+window_counts AS (
+  SELECT
+    a.visitor,
+    a.ts,
+{values}
+  FROM (SELECT visitor, ts, {starts} FROM anchor_times) AS a
+{lookups}
+)"""
 
 
 @dataclass(frozen=True)
-class Totals:
-    """The steps that the given attributes need, and where each one's value is then."""
+class Counter:
+    """What is added up for an attribute: a total of what enters a window, and one of what leaves.
 
-    scope: Scope
+    A plain count of events has one total for both. The flags are conditions on an event.
+    """
+
+    entered: str
+    entered_flag: str
+    left: str
+    left_flag: str
+
+
+@dataclass(frozen=True)
+class RunningTotals:
+    """The steps that the given attributes need, and each attribute's value after them."""
+
+    context: Context
     attributes: Sequence[Attribute]
 
     def steps(self) -> list[str]:
         if not self.attributes:
             return []
-        marked = [self._marked()] if self._listed else []
-        return [self._shown(), *marked, self._running(), *self._numbered(), self._looked()]
+        neighbours = [self._neighbours()] if self._distinct_columns else []
+        return [
+            self._flags(),
+            *neighbours,
+            self._totals(),
+            *self._numbered(),
+            self._window_counts(),
+        ]
 
-    def join(self, alias: str) -> str:
-        """Joins of the values to a row that has ``visitor`` and ``ts``."""
+    def join(self) -> str:
+        """Return the joins of the values to the anchor times, ``t``."""
         if not self.attributes:
             return ""
-        rows = f"LEFT JOIN looked AS l\n  ON l.visitor = {alias}.visitor AND l.ts = {alias}.ts"
-        joins = [
-            f"LEFT JOIN {self._numbers(a)} AS {self._of(a)}\n"
-            f"  ON {self._of(a)}.visitor = l.visitor AND {self._of(a)}.number = "
-            f"l.{self.scope.name(a, 'number')}"
-            for a in self._with(EARLIEST | LATEST)
-        ]
-        return "\n".join([rows, *joins])
+        joins = ["LEFT JOIN window_counts AS c\n  ON c.visitor = t.visitor AND c.ts = t.ts"]
+        for attribute in self._with(FIRST | LAST):
+            event = self._event(attribute)
+            joins.append(
+                f"LEFT JOIN {self.context.column(attribute)}_numbered AS {event}\n"
+                f"  ON {event}.visitor = c.visitor AND {event}.number = {self._number(attribute)}"
+            )
+        return "\n".join(joins)
 
     def value(self, attribute: Attribute) -> str:
-        """The expression for an attribute where :meth:`join` was joined."""
-        if attribute.aggregation in EARLIEST | LATEST:
-            what = "ts" if attribute.aggregation.startswith("time_since") else "value"
-            return f"{self._of(attribute)}.{what}"
-        return f"l.{self.scope.name(attribute)}"
+        """Return the expression for an attribute where :meth:`join` was joined."""
+        if attribute.aggregation in FIRST | LAST:
+            column = "ts" if attribute.aggregation.startswith("time_since") else "value"
+            return f"{self._event(attribute)}.{column}"
+        return f"c.{self.context.name(attribute)}"
 
-    # --- names ---------------------------------------------------------------------------
+    # --- names -------------------------------------------------------------------------------
 
     def _with(self, aggregations: set[str]) -> list[Attribute]:
         return [a for a in self.attributes if a.aggregation in aggregations]
 
-    def _of(self, attribute: Attribute) -> str:
-        return self.scope.name(attribute, "of")
+    def _event(self, attribute: Attribute) -> str:
+        """The alias of the event that has an attribute's first or last value."""
+        return self.context.name(attribute, "event")
 
-    def _numbers(self, attribute: Attribute) -> str:
-        return f"{self.scope.x(attribute)}_numbered"
-
-    @cached_property
-    def _lengths(self) -> list[timedelta | None]:
-        """The distinct lengths that anchors look back over; ``None`` is all of the past."""
-        return list(dict.fromkeys(self.scope.length(a) for a in self.attributes))
-
-    def _before(self, attribute: Attribute) -> str:
-        """The alias of the totals before an attribute's window."""
-        return f"before_{self._lengths.index(self.scope.length(attribute)) + 1}"
+    def _number(self, attribute: Attribute) -> str:
+        return f"c.{self.context.name(attribute, 'event number')}"
 
     @cached_property
-    def _listed(self) -> list[str]:
+    def _windows(self) -> list[timedelta | None]:
+        """The distinct lengths of windows; ``None`` for all of the past."""
+        return list(dict.fromkeys(self.context.window(a) for a in self.attributes))
+
+    @cached_property
+    def _distinct_columns(self) -> list[str]:
         """The columns whose distinct values are counted."""
-        return list(dict.fromkeys(self.scope.x(a) for a in self._with(DISTINCT)))
+        return self.context.columns(self._with(DISTINCT))
 
-    # --- counters, and the totals they share ---------------------------------------------
+    # --- counters ----------------------------------------------------------------------------
 
     def _counter(self, attribute: Attribute) -> Counter:
-        """The conditions on an event to add one on entering, and on leaving, a window."""
-        x = self.scope.x(attribute)
+        x = self.context.column(attribute)
         if attribute.aggregation not in DISTINCT:
-            return f"{x}_n", f"{x}_n"
-        began = self._alone(attribute, f"{x}_before", "ts", f"{x}_before")
-        return began, self._alone(attribute, f"{x}_after", f"{x}_after", "ts")
+            return Counter(f"{x}_count", f"has_{x}", f"{x}_count", f"has_{x}")
+        length = self.context.window(attribute)
+        previous, following = f"{x}_previous_ts", f"{x}_next_ts"
+        return Counter(
+            f"{x}_entered_{label(length)}",
+            self._alone(x, previous, f"ts > {previous}", length),
+            f"{x}_left_{label(length)}",
+            self._alone(x, following, f"{following} > ts", length),
+        )
 
-    def _alone(self, attribute: Attribute, neighbour: str, later: str, earlier: str) -> str:
-        """That the value has no such neighbour, or not within the attribute's window."""
-        x, length = self.scope.x(attribute), self.scope.length(attribute)
+    def _alone(self, x: str, neighbour: str, gap: str, length: timedelta | None) -> str:
+        """The condition that a value has no such neighbour within the window's length."""
         if length is None:
-            return f"{x}_n AND {neighbour} IS NULL"
-        gap = f"{later} > {earlier} + {self.scope.sql.interval(length)}"
-        return f"{x}_n AND ({neighbour} IS NULL OR {gap})"
+            return f"has_{x} AND {neighbour} IS NULL"
+        return f"has_{x} AND ({neighbour} IS NULL OR {gap} + {self.context.sql.interval(length)})"
 
     @cached_property
-    def _places(self) -> dict[tuple[timedelta | None, Counter], tuple[str, str, int]]:
-        """Where each window's counters are: totals of entering and of leaving, and place."""
-        places: dict[tuple[timedelta | None, Counter], tuple[str, str, int]] = {}
-        for length in self._lengths:
-            for counters in self._shares(length):
-                began, ended = (
-                    self._total(conditions) for conditions in zip(*counters, strict=True)
-                )
-                for place, counter in enumerate(counters):
-                    places[length, counter] = began, ended, place
-        return places
+    def _flag_of_total(self) -> dict[str, str]:
+        """Every total, and the condition on an event that adds one to it."""
+        counters = [self._counter(attribute) for attribute in self.attributes]
+        entered = {counter.entered: counter.entered_flag for counter in counters}
+        return entered | {counter.left: counter.left_flag for counter in counters}
 
-    def _shares(self, length: timedelta | None) -> list[list[Counter]]:
-        """The counters of a window, parted as they share totals: first what all windows have."""
-        lengths: dict[Counter, set[timedelta | None]] = {}
-        for attribute in self.attributes:
-            lengths.setdefault(self._counter(attribute), set()).add(self.scope.length(attribute))
-        mine = [counter for counter, used in lengths.items() if length in used]
-        plain = [c for c in mine if c[0] == c[1]]
-        plain.sort(key=lambda counter: -len(lengths[counter]))
-        size = self.scope.sql.lanes
-        return [
-            some[first : first + size]
-            for some in (plain, [c for c in mine if c[0] != c[1]])
-            for first in range(0, len(some), size)
-        ]
+    # --- steps -------------------------------------------------------------------------------
 
-    @cached_property
-    def _totals_of(self) -> dict[tuple[str, ...], str]:
-        return {}
-
-    def _total(self, conditions: tuple[str, ...]) -> str:
-        """The name of the total of these conditions, in this order."""
-        known = self._totals_of
-        return known.setdefault(conditions, f"total_{len(known) + 1}")
-
-    # --- steps ---------------------------------------------------------------------------
-
-    def _shown(self) -> str:
-        counted = dict.fromkeys(self.scope.x(a) for a in self.attributes)
-        return SHOWN.format(
-            values="".join(f", {x}" for x in self._listed),
-            flags=_COMMA.join(f"    {x} IS NOT NULL AS {x}_n" for x in counted),
+    def _flags(self) -> str:
+        columns = self.context.columns(self.attributes)
+        return FLAGS.format(
+            values="".join(f", {x}" for x in self._distinct_columns),
+            flags=lines(f"{x} IS NOT NULL AS has_{x}" for x in columns),
         )
 
-    def _marked(self) -> str:
-        some = " OR ".join(f"{x}_n" for x in self._listed)
-        neighbours = _COMMA.join(
-            f"    {function}(ts) OVER (PARTITION BY visitor, {x} ORDER BY ts) AS {x}_{edge}"
-            for x in self._listed
-            for function, edge in (("LAG", "before"), ("LEAD", "after"))
-        )
-        none = f"CAST(NULL AS {self.scope.sql.timestamp_type})"
-        nulls = ", ".join([none] * (2 * len(self._listed)))
-        return MARKED.format(neighbours=neighbours, some=some, nulls=nulls)
-
-    def _running(self) -> str:
-        sql, self_places = self.scope.sql, self._places
-        totals = self._totals_of if self_places else {}
-        return TOTALS.format(
-            sharing=_SHARING * (sql.lanes > 1),
-            ones=_COMMA.join(
-                f"    {self._ones(found)} AS {name}" for found, name in totals.items()
+    def _neighbours(self) -> str:
+        columns = self._distinct_columns
+        none = f"CAST(NULL AS {self.context.sql.timestamp_type})"
+        return NEIGHBOURS.format(
+            neighbours=lines(
+                f"{function}(ts) OVER (PARTITION BY visitor, {x} ORDER BY ts) AS {x}_{side}_ts"
+                for x in columns
+                for function, side in (("LAG", "previous"), ("LEAD", "next"))
             ),
-            zeros=", ".join("0" for _ in totals),
-            totals=_COMMA.join(f"      SUM({t}) OVER {sql.so_far} AS {t}" for t in totals.values()),
-            names="".join(f", {name}" for name in totals.values()),
-            source="marked" if self._listed else "shown",
-            beginning=sql.beginning,
-            following=sql.following,
-            order=sql.sorted_first,
-            materialized=sql.materialized,
+            some=" OR ".join(f"has_{x}" for x in columns),
+            nulls=", ".join([none] * (2 * len(columns))),
         )
 
-    def _ones(self, conditions: tuple[str, ...]) -> str:
-        return " + ".join(
-            f"CASE WHEN {condition} THEN {self.scope.sql.lane(place)} ELSE 0 END"
-            for place, condition in enumerate(conditions)
+    def _totals(self) -> str:
+        sql, totals = self.context.sql, self._flag_of_total
+        return TOTALS.format(
+            increments=lines(f"{flag} AS {total}" for total, flag in totals.items()),
+            source="neighbours" if self._distinct_columns else "flags",
+            beginning=sql.beginning,
+            nothing=", ".join("FALSE" for _ in totals),
+            note=sql.counting_note,
+            materialized=sql.materialized,
+            names=", ".join(totals),
+            totals=lines((f"{sql.running_count(total)} AS {total}" for total in totals), 6),
+            next_ts=sql.next_ts,
+            increments_in_order=sql.in_order("increments"),
         )
 
     def _numbered(self) -> list[str]:
-        columns = dict.fromkeys(self.scope.x(a) for a in self._with(EARLIEST | LATEST))
-        return [NUMBERED.format(x=x, numbering=self.scope.sql.numbering(x)) for x in columns]
+        number = self.context.sql.event_number
+        columns = self.context.columns(self._with(FIRST | LAST))
+        return [NUMBERED.format(x=x, number=number(x)) for x in columns]
 
-    def _looked(self) -> str:
-        sql, instants, needed = self.scope.sql, [], self._needed()
-        joins = [self._look("now", "ts", needed["now"])]
-        for place, length in enumerate(self._lengths, 1):
-            back = (
-                f"ts - {sql.interval(self.scope.reach(length) + MICROSECOND)}"
-                if length
-                else sql.beginning
-            )
-            instants.append(f"{back} AS ts_{place}")
-            joins.append(self._look(f"before_{place}", f"ts_{place}", needed[f"before_{place}"]))
-        return LOOKED.format(
-            values=_COMMA.join(f"    {self._difference(a)}" for a in self.attributes),
-            instants=", ".join(instants),
-            joins="\n".join(joins),
+    def _window_counts(self) -> str:
+        now, before = self._totals_looked_up()
+        lookups = [self._lookup("now", "ts", now)]
+        lookups += [
+            self._lookup(f"before_{label(length)}", f"start_{label(length)}", before[length])
+            for length in self._windows
+        ]
+        return WINDOW_COUNTS.format(
+            values=lines(self._window_count(a) for a in self.attributes),
+            starts=", ".join(f"{self._start(n)} AS start_{label(n)}" for n in self._windows),
+            lookups="\n".join(lookups),
         )
 
-    def _needed(self) -> dict[str, list[str]]:
-        """Which totals each look-up carries: no wider than it must be."""
-        needed: dict[str, list[str]] = {}
+    def _start(self, length: timedelta | None) -> str:
+        """The last instant before a window."""
+        sql = self.context.sql
+        if length is None:
+            return sql.beginning
+        return f"ts - {sql.interval(self.context.lookback(length) + MICROSECOND)}"
+
+    def _totals_looked_up(self) -> tuple[list[str], dict[timedelta | None, list[str]]]:
+        """The totals needed at an anchor, and before each window: few columns are fast."""
+        now: dict[str, None] = {}
+        before: dict[timedelta | None, dict[str, None]] = {}
         for attribute in self.attributes:
-            began, ended, _ = self._place(attribute)
-            needed.setdefault("now", []).append(began)
-            needed.setdefault(self._before(attribute), []).append(ended)
-        return {alias: list(dict.fromkeys(names)) for alias, names in needed.items()}
+            counter = self._counter(attribute)
+            now[counter.entered] = None
+            before.setdefault(self.context.window(attribute), {})[counter.left] = None
+        return list(now), {length: list(totals) for length, totals in before.items()}
 
-    def _place(self, attribute: Attribute) -> tuple[str, str, int]:
-        return self._places[self.scope.length(attribute), self._counter(attribute)]
+    def _lookup(self, alias: str, ts: str, totals: list[str]) -> str:
+        relation = f"(SELECT visitor, ts, {', '.join(totals)} FROM running_totals)"
+        return "  " + self.context.sql.nearest(relation, alias, f"a.{ts} >= {alias}.ts", "a")
 
-    def _look(self, alias: str, at: str, names: list[str]) -> str:
-        columns = ", ".join(["visitor", "ts", *names])
-        relation = f"(SELECT {columns} FROM totals)"
-        return "  " + self.scope.sql.nearest(relation, alias, f"a.{at} >= {alias}.ts", "a")
-
-    def _difference(self, attribute: Attribute) -> str:
-        began, ended, place = self._place(attribute)
-        name, sql = self.scope.name(attribute), self.scope.sql
-        now, before = f"now.{began}", f"{self._before(attribute)}.{ended}"
-        count = sql.in_lane(f"{now} - {before}", place)
+    def _window_count(self, attribute: Attribute) -> str:
+        """A count, or the number of the event with the first or last value."""
+        counter, length = self._counter(attribute), self.context.window(attribute)
+        now, before = f"now.{counter.entered}", f"before_{label(length)}.{counter.left}"
         if attribute.aggregation in COUNTS | DISTINCT:
-            return f"NULLIF({count}, 0) AS {name}"
-        is_first = attribute.aggregation in EARLIEST
-        number = f"{sql.in_lane(before, place)} + 1" if is_first else sql.in_lane(now, place)
-        return f"CASE WHEN {count} > 0 THEN {number} END AS {self.scope.name(attribute, 'number')}"
+            count = f"CAST({now} - {before} AS BIGINT)"
+            return f"NULLIF({count}, 0) AS {self.context.name(attribute)}"
+        number = f"{before} + 1" if attribute.aggregation in FIRST else now
+        name = self.context.name(attribute, "event number")
+        return f"CASE WHEN {now} > {before} THEN {number} END AS {name}"

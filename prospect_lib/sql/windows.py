@@ -1,7 +1,7 @@
-"""Sums, extremes, and lifetimes that start afresh: frames over one visitor's time line.
+"""Sums, extremes and expiring counts, in window frames over each visitor's timeline.
 
-Every instant of a visitor, anchors among them, is one row of ``moments``; window frames
-carry values from there to the anchors. Sums are folded anew in each frame, because the
+Every instant of a visitor, those of anchors included, is one row of ``timeline``; window frames
+carry the values from there to the anchors. Sums are added up again in each frame, because the
 difference of two running sums of fractions would not be exact.
 """
 
@@ -12,121 +12,189 @@ from functools import cached_property
 
 from snowplow_signals.models.model import Attribute
 
-from prospect_lib.sql.context import Scope
-from prospect_lib.sql.steps import BIRTH, KNOWN, LIFE, LIVES, MOMENTS, PREVIOUS
+from prospect_lib.sql.context import Context, lines
 
-_COMMA = ",\n"
-#: how the values of one instant combine, and then how those of a window do; of the value
-#: column x, moments hold n (how many), total, low and high
+#: How the values of one instant are combined, in columns such as ``x1_sum`` of ``timeline``.
 _AT_ONE_INSTANT = {
-    "n": "CAST(COUNT({x}) AS INTEGER)",
-    "total": "SUM({x})",
-    "low": "MIN({x})",
-    "high": "MAX({x})",
+    "events": "CAST(COUNT({x}) AS INTEGER)",
+    "sum": "SUM({x})",
+    "min": "MIN({x})",
+    "max": "MAX({x})",
 }
+#: How those columns are combined over the window ``w``, for each aggregation.
 OVER_A_WINDOW = {
-    "counter": "CAST(NULLIF(SUM({n}) OVER {w}, 0) AS BIGINT)",
-    "sum": "SUM({total}) OVER {w}",
-    "mean": "SUM({total}) OVER {w} / NULLIF(SUM({n}) OVER {w}, 0)",
-    "min": "MIN({low}) OVER {w}",
-    "max": "MAX({high}) OVER {w}",
-    "first": "FIRST_VALUE({low} IGNORE NULLS) OVER {w}",
-    "time_since_first": "MIN(CASE WHEN {n} > 0 THEN ts END) OVER {w}",
+    "counter": "CAST(NULLIF(SUM({events}) OVER {w}, 0) AS BIGINT)",
+    "sum": "SUM({sum}) OVER {w}",
+    "mean": "SUM({sum}) OVER {w} / NULLIF(SUM({events}) OVER {w}, 0)",
+    "min": "MIN({min}) OVER {w}",
+    "max": "MAX({max}) OVER {w}",
+    "first": "FIRST_VALUE({min} IGNORE NULLS) OVER {w}",
+    "time_since_first": "MIN(CASE WHEN {events} > 0 THEN ts END) OVER {w}",
 }
+
+TIMELINE = """\
+-- one row per instant of a visitor, anchors included, with the values of that instant combined
+timeline AS {materialized}(
+  SELECT
+    visitor,
+    ts,
+    MAX(is_anchor) AS is_anchor{columns}
+  FROM (
+    SELECT visitor, ts, 0 AS is_anchor{xs} FROM matched
+    UNION ALL
+    SELECT visitor, ts, 1{nulls} FROM anchor_times
+  ) AS instants
+  GROUP BY visitor, ts
+)"""
+
+LIFETIMES = """\
+-- when each expiring attribute was updated before
+updates AS (
+  SELECT *,
+{updates}
+  FROM timeline
+),
+-- an update later than the TTL after the one before starts a new lifetime, counted from zero
+lifetime_starts AS (
+  SELECT *,
+{starts}
+  FROM updates
+),
+lifetimes AS (
+  SELECT *,
+{lifetimes}
+  FROM lifetime_starts
+)"""
+
+UPDATE = """\
+MAX(CASE WHEN {x}_events > 0 THEN ts END) OVER (
+      PARTITION BY visitor ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    ) AS {previous}"""
+
+START = """\
+CASE WHEN {x}_events > 0 AND ({previous} IS NULL OR ts > {previous} + {ttl}) THEN 1 ELSE 0 END
+      AS {start}"""
+
+LIFETIME = """\
+SUM({start}) OVER (
+      PARTITION BY visitor ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    ) AS {lifetime}"""
+
+WINDOW_VALUES = """\
+-- the value of each of these attributes at each anchor
+window_values AS (
+  SELECT * FROM (
+  SELECT
+    visitor,
+    ts,
+    is_anchor,
+{values}
+  FROM {source}
+  ) AS every_instant
+  WHERE is_anchor = 1
+)"""
 
 
 @dataclass(frozen=True)
 class Windows:
-    """The steps that the given attributes need; tallies read their ``moments`` as well."""
+    """The steps that the given attributes need; rankings read their ``timeline`` as well."""
 
-    scope: Scope
+    context: Context
     attributes: Sequence[Attribute]
 
     def steps(self) -> list[str]:
         if not self.attributes:
             return []
-        return [self._moments(), *self._lives(), *self._known()]
+        lifetimes = [self._lifetimes()] if self.expiring else []
+        values = [self._window_values()] if self._windowed else []
+        return [self._timeline(), *lifetimes, *values]
 
-    def join(self, alias: str) -> str:
-        on = f"ON v.visitor = {alias}.visitor AND v.ts = {alias}.ts"
-        return f"LEFT JOIN known AS v\n  {on}" if self._direct else ""
+    def join(self) -> str:
+        """Return the join of the values to the anchor times, ``t``."""
+        if not self._windowed:
+            return ""
+        return "LEFT JOIN window_values AS w\n  ON w.visitor = t.visitor AND w.ts = t.ts"
 
     def value(self, attribute: Attribute) -> str:
-        return f"v.{self.scope.name(attribute)}"
+        """Return the expression for an attribute where :meth:`join` was joined."""
+        return f"w.{self.context.name(attribute)}"
 
     @property
     def source(self) -> str:
-        """The step that frames look back over."""
-        return "lives" if self.mortal else "moments"
+        """The step that window frames read."""
+        return "lifetimes" if self.expiring else "timeline"
 
     @cached_property
-    def mortal(self) -> list[Attribute]:
-        """Lifetime attributes: they count afresh after they ran out."""
-        return [a for a in self.attributes if self.scope.ttl(a)]
+    def expiring(self) -> list[Attribute]:
+        """Lifetime attributes with a TTL: they start again from zero once they have expired."""
+        return [a for a in self.attributes if self.context.ttl(a)]
 
     @cached_property
-    def _direct(self) -> list[Attribute]:
+    def _windowed(self) -> list[Attribute]:
         return [a for a in self.attributes if a.aggregation in OVER_A_WINDOW]
 
-    def frame(self, attribute: Attribute) -> str:
-        """The window an attribute looks back over."""
+    def frame(self, attribute: Attribute, *partition: str) -> str:
+        """Return the window of an attribute, within a visitor and further columns."""
+        by = ["visitor", *partition]
         if attribute.period is not None:
-            back = self.scope.sql.interval(self.scope.reach(attribute.period))
-            frame = f"RANGE BETWEEN {back} PRECEDING AND CURRENT ROW"
-            return f"(PARTITION BY visitor ORDER BY ts {frame})"
-        life = f", {self.scope.name(attribute, 'life')}" if attribute in self.mortal else ""
-        frame = "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
-        return f"(PARTITION BY visitor{life} ORDER BY ts {frame})"
+            back = self.context.sql.interval(self.context.lookback(attribute.period))
+            rows = f"RANGE BETWEEN {back} PRECEDING AND CURRENT ROW"
+        else:
+            rows = "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
+            by += [self.context.name(attribute, "lifetime")] * (attribute in self.expiring)
+        return f"(PARTITION BY {', '.join(by)} ORDER BY ts {rows})"
 
-    def _folds(self) -> list[tuple[str, str]]:
-        """(x, fold) for each column of ``moments``, such as ``("x1", "n")``."""
-        wanted = []
+    def _combined(self) -> list[tuple[str, str]]:
+        """The columns of ``timeline``, such as ``("x1", "events")``."""
+        combined: dict[tuple[str, str], None] = {}
         for attribute in self.attributes:
-            window = OVER_A_WINDOW.get(attribute.aggregation, "{n}")
-            folds = [fold for fold in _AT_ONE_INSTANT if f"{{{fold}}}" in window]
-            folds += ["n"] if self.scope.ttl(attribute) else []
-            wanted += [(self.scope.x(attribute), fold) for fold in folds]
-        return list(dict.fromkeys(wanted))
+            window = OVER_A_WINDOW.get(attribute.aggregation, "{events}")
+            needed = [how for how in _AT_ONE_INSTANT if f"{{{how}}}" in window]
+            needed += ["events"] * (attribute in self.expiring)
+            combined |= {(self.context.column(attribute), how): None for how in needed}
+        return list(combined)
 
-    def _moments(self) -> str:
-        xs = list(dict.fromkeys(self.scope.x(attribute) for attribute in self.attributes))
-        return MOMENTS.format(
+    def _timeline(self) -> str:
+        xs = self.context.columns(self.attributes)
+        return TIMELINE.format(
             columns="".join(
-                f",\n    {_AT_ONE_INSTANT[fold].format(x=x)} AS {x}_{fold}"
-                for x, fold in self._folds()
+                f",\n    {_AT_ONE_INSTANT[how].format(x=x)} AS {x}_{how}"
+                for x, how in self._combined()
             ),
             xs="".join(f", {x}" for x in xs),
             nulls=", NULL" * len(xs),
-            materialized=self.scope.sql.materialized,
+            materialized=self.context.sql.materialized,
         )
 
-    def _lives(self) -> list[str]:
-        """A lifetime attribute starts afresh when more than its ttl passed without an event."""
+    def _lifetimes(self) -> str:
         names = [
             {
-                "x": self.scope.x(a),
-                "ttl": self.scope.sql.interval(self.scope.ttl(a) or timedelta()),
-                **{what: self.scope.name(a, what) for what in ("before", "birth", "life")},
+                "x": self.context.column(a),
+                "ttl": self.context.sql.interval(self.context.ttl(a) or timedelta()),
+                "previous": self.context.name(a, "previous update"),
+                "start": self.context.name(a, "lifetime start"),
+                "lifetime": self.context.name(a, "lifetime"),
             }
-            for a in self.mortal
+            for a in self.expiring
         ]
-        parts = {"previous": PREVIOUS, "births": BIRTH, "lives": LIFE}
-        columns = {k: _COMMA.join(part.format(**n) for n in names) for k, part in parts.items()}
-        return [LIVES.format(**columns)] if names else []
-
-    def _known(self) -> list[str]:
-        columns = "".join(
-            f",\n    {self._windowed(a)} AS {self.scope.name(a)}" for a in self._direct
+        return LIFETIMES.format(
+            updates=lines(UPDATE.format(**each) for each in names),
+            starts=lines(START.format(**each) for each in names),
+            lifetimes=lines(LIFETIME.format(**each) for each in names),
         )
-        return [KNOWN.format(columns=columns, source=self.source)] if columns else []
 
-    def _windowed(self, attribute: Attribute) -> str:
-        w, x = self.frame(attribute), self.scope.x(attribute)
-        columns = {fold: f"{x}_{fold}" for fold in _AT_ONE_INSTANT}
+    def _window_values(self) -> str:
+        values = (f"{self._value_over(a)} AS {self.context.name(a)}" for a in self._windowed)
+        return WINDOW_VALUES.format(values=lines(values), source=self.source)
+
+    def _value_over(self, attribute: Attribute) -> str:
+        """The value in the attribute's window, NULL once it has expired."""
+        w, x = self.frame(attribute), self.context.column(attribute)
+        columns = {how: f"{x}_{how}" for how in _AT_ONE_INSTANT}
         value = OVER_A_WINDOW[attribute.aggregation].format(w=w, **columns)
-        ttl = self.scope.ttl(attribute)
+        ttl = self.context.ttl(attribute)
         if ttl is None:
             return value
-        updated = f"MAX(CASE WHEN {x}_n > 0 THEN ts END) OVER {w}"
-        alive = f"{updated} >= ts - {self.scope.sql.interval(self.scope.reach(ttl))}"
-        return f"CASE WHEN {alive} THEN {value} END"
+        updated = f"MAX(CASE WHEN {x}_events > 0 THEN ts END) OVER {w}"
+        oldest = f"ts - {self.context.sql.interval(self.context.lookback(ttl))}"
+        return f"CASE WHEN {updated} >= {oldest} THEN {value} END"

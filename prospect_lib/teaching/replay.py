@@ -63,7 +63,7 @@ def replay(
         How many scores were written.
     """
     placed = SITE_ANCHORS.sql(events=warehouse.events, dialect=warehouse.dialect)
-    start = dialect_of(warehouse.dialect).constant(since)
+    start = dialect_of(warehouse.dialect).literal(since)
     anchors = warehouse.query(f"SELECT * FROM ({placed}) AS a WHERE anchor_ts >= {start}")
     theirs = f"SELECT domain_userid FROM ({placed}) AS a WHERE anchor_ts >= {start}"
     events = warehouse.query(

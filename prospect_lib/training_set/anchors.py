@@ -1,8 +1,8 @@
-"""Where training rows are placed, who is among them, and what is asked of each.
+"""Anchors: at which instants a visitor becomes a training row, which visitors, and the label.
 
-An anchor is a visitor and a moment; its label says whether a goal follows within the
-horizon. Example: ``Anchors(every=timedelta(seconds=10))`` places them as a page that asks
-for a score every ten seconds would.
+The label of an anchor is whether a goal event follows within the horizon. Example:
+``Anchors(every=timedelta(seconds=10))`` places anchors as a page that asks for a score every
+ten seconds would.
 """
 
 from collections.abc import Sequence
@@ -21,43 +21,130 @@ from prospect_lib.attributes import (
 )
 from prospect_lib.errors import DataError
 from prospect_lib.sql.conditions import matches
+from prospect_lib.sql.context import MICROSECOND, lines
 from prospect_lib.sql.dialects import Dialect, dialect_of
-from prospect_lib.training_set.placing import (
-    ANCHORS,
-    EVENT_PLACES,
-    EVENTS_SO_FAR,
-    TICK_PLACES,
-    VISITOR_FIRSTS,
-)
 
-HOUR, MICROSECOND = timedelta(hours=1), timedelta(microseconds=1)
+HOUR = timedelta(hours=1)
+
+AT_EVENTS = "    SELECT visitor, ts, session FROM used_events WHERE is_anchor = 1"
+
+AT_INTERVALS = """\
+    SELECT visitor, {tick} AS ts, session
+    FROM (
+      SELECT
+        visitor,
+        session,
+        MIN(ts) OVER (PARTITION BY visitor, session) AS session_start,
+        {elapsed} AS elapsed
+      FROM used_events
+    ) AS ticks"""
+
+VISITOR_STARTS = """\
+-- each visitor's first event, first goal, and the app of the first event
+visitor_starts AS (
+  SELECT visitor, MIN(ts) AS first_ts, MIN(CASE WHEN is_goal = 1 THEN ts END) AS goal_ts
+  FROM used_events
+  GROUP BY visitor
+),
+first_apps AS (
+  SELECT e.visitor, MIN(e.app) AS first_app
+  FROM used_events AS e
+  JOIN visitor_starts AS s ON s.visitor = e.visitor AND s.first_ts = e.ts
+  GROUP BY e.visitor
+),
+"""
+
+EVENT_COUNTS = """\
+-- how many events each visitor has had, after each instant
+event_counts AS (
+  SELECT
+    visitor,
+    ts,
+    SUM(COUNT(*)) OVER (
+      PARTITION BY visitor ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    ) AS events
+  FROM used_events
+  GROUP BY visitor, ts
+),
+"""
+
+STATEMENT = """\
+WITH
+-- the events that are used at all
+used_events AS (
+  SELECT
+    {key} AS visitor,
+    {ts} AS ts,
+    {session} AS session,
+    {app} AS app,
+    CASE WHEN {is_anchor} THEN 1 ELSE 0 END AS is_anchor,
+    CASE WHEN {is_goal} THEN 1 ELSE 0 END AS is_goal
+  FROM {events}
+  WHERE {key} IS NOT NULL{used}
+),
+data_end AS (
+  SELECT MAX(ts) AS ts FROM used_events
+),
+goals AS (
+  SELECT visitor, ts FROM used_events WHERE is_goal = 1 GROUP BY visitor, ts
+),
+{visitor_steps}-- the instants at which a visitor may become a row
+candidates AS (
+  SELECT visitor, ts, MIN(session) AS session
+  FROM (
+{places}
+  ) AS places
+  GROUP BY visitor, ts
+),
+-- those of chosen visitors whose horizon the data covers; the label of the others is unknown
+labelled AS (
+  SELECT
+    c.visitor,
+    c.ts,
+    COALESCE(next_goal.ts <= c.ts + {horizon}, FALSE) AS goal_follows{columns}
+  FROM candidates AS c
+  {next_goal}{joins}
+  CROSS JOIN data_end
+  WHERE c.ts <= data_end.ts - {horizon}{conditions}
+)
+SELECT
+  visitor AS {key},
+  ts AS {anchor_ts},
+  goal_follows AS {label}{weight}
+FROM labelled{sampled}
+ORDER BY 1, 2"""
 
 
 @dataclass(frozen=True)
 class Anchors:
-    """Where training rows are placed, and what is asked of each.
+    """Where training rows are placed, and how each is labelled.
 
     Attributes:
-        at: the events at which a visitor is scored; empty means none.
-        every: also at this interval since a session's start, each tick after which the
-            visitor was seen to be there (page pings prove presence); ``None`` means never.
+        at: events at which a visitor is scored; empty for none.
+        every: also at this interval from a session's start, at each tick before which the
+            visitor was active (page pings show activity); ``None`` for never.
         goal: the events that make a row positive.
-        goal_criteria: what else such an event must meet.
-        horizon: how far ahead the question looks; the label is a goal in (t, t + horizon].
-        app_ids: only visitors first seen on these; empty means any.
-        first_seen: only visitors first seen this long before the end of the data, as
-            (earliest, latest), such as 60 to 30 days; ``None`` means any.
-        excluded: names of events that are left out altogether.
+        goal_criteria: criteria that such an event must also meet.
+        horizon: how far ahead the label looks: a goal in (t, t + horizon].
+        app_ids: only visitors whose first event has one of these app ids; empty for any.
+        first_seen: only visitors whose first event is this old at the end of the data, as
+            (oldest, newest), such as 60 to 30 days; ``None`` for any.
+        excluded: names of events that are ignored altogether.
         min_events: how many events a visitor must have had before an anchor.
-        until_goal: whether a visitor's anchors end with the first goal.
-        per_session: at most so many anchors of a session, drawn by ``seed``.
-        negatives: the share of rows without a goal that is kept, drawn by ``seed``; column
-            ``weight`` says how many rows each stands for.
-        seed: of the draws; the same seed draws the same rows.
-        since: no row is earlier (earlier events still count in features); a moment
-            without a zone is UTC.
-        until: as if the data ended here: no row, label or population looks further, so
-            the same window gives the same rows next week.
+        until_goal: whether a visitor's anchors end at the first goal.
+        per_session: the maximum number of anchors per session, sampled by ``seed``.
+        negatives: the share of rows without a goal that is kept, sampled by ``seed``; the column
+            ``weight`` says how many rows each one stands for.
+        seed: of the sampling; the same seed gives the same rows in every warehouse.
+        since: no row is earlier, though earlier events count in features; naive means UTC.
+        until: later events are ignored, so the same window gives the same rows next week.
+
+    Raises:
+        DataError: an argument has no meaning; the message names it and what was expected.
+
+    Example: one row per page view and per 10 seconds of a visit, five per session at most::
+
+        Anchors(every=timedelta(seconds=10), per_session=5)
     """
 
     at: Sequence[Event] = (PAGE_VIEW,)
@@ -77,11 +164,7 @@ class Anchors:
     until: datetime | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what has no meaning.
-
-        Raises:
-            DataError: naming the argument, its value and what was expected.
-        """
+        """Refuse arguments that have no meaning."""
         for name, refused, expected in (
             ("at", not self.at and self.every is None, "events, unless every= is given"),
             ("every", self.every is not None and self.every < MICROSECOND, "longer than nothing"),
@@ -100,120 +183,132 @@ class Anchors:
             )
 
     def sql(self, *, events: str, key: str = "domain_userid", dialect: str = "duckdb") -> str:
-        """SELECT the key, ``anchor_ts`` and ``label`` of each anchor, in order.
+        """Return the SELECT of key, ``anchor_ts``, ``label`` and perhaps ``weight``, sorted.
 
-        Anchors whose horizon the data does not fully cover are left out: their label is
-        not known. Where negatives are drawn there is a ``weight`` too.
+        An anchor whose horizon the data does not fully cover is left out.
+
+        Args:
+            events: the name of a relation with the columns of the atomic events table.
+            key: the column that identifies a visitor.
+            dialect: ``duckdb`` or ``snowflake``.
+        Raises:
+            DefinitionError: the dialect is not known.
         """
         sql = dialect_of(dialect)
         by_session = self.every is not None or self.per_session is not None
-        return ANCHORS.format(
+        visitor_steps = [VISITOR_STARTS] * self._needs_visitor_starts
+        visitor_steps += [EVENT_COUNTS] * bool(self.min_events)
+        return STATEMENT.format(
             key=sql.identifier(key),
-            ts=_derived(sql),
+            ts=_derived_tstamp(sql),
             events=events,
             session=sql.identifier("domain_sessionid") if by_session else "NULL",
             app=sql.identifier("app_id") if self.app_ids else "NULL",
             is_anchor=_is_any(self.at, sql) if self.at else "FALSE",
             is_goal=_is_any(self.goal, sql, self.goal_criteria),
-            left_out="".join(f" AND {condition}" for condition in self._left_in(sql)),
-            known=VISITOR_FIRSTS * self._asks_of_visitors + EVENTS_SO_FAR * bool(self.min_events),
+            used=_and(self._used(sql)),
+            visitor_steps="".join(visitor_steps),
             places=self._places(sql),
             horizon=sql.interval(self.horizon),
-            columns="".join(f",\n    {column}" for column in self._columns(sql)),
-            next_goal=sql.nearest("goals", "goal", "p.ts < goal.ts", "p"),
-            joins="".join(f"\n  {join}" for join in self._joins(sql)),
-            conditions="".join(f" AND {condition}" for condition in self._population(sql)),
-            drawn="".join(f"\n{line}" for line in self._drawn()),
+            columns="".join(f",\n{lines([column])}" for column in self._columns(sql)),
+            next_goal=sql.nearest("goals", "next_goal", "c.ts < next_goal.ts", "c"),
+            joins="".join(f"\n{lines([join], 2)}" for join in self._joins(sql)),
+            conditions=_and(self._conditions(sql)),
+            sampled="".join(f"\n{condition}" for condition in self._sampled()),
             anchor_ts=sql.identifier("anchor_ts"),
             label=sql.identifier("label"),
             weight=f",\n  {self._weight()} AS {sql.identifier('weight')}" * (self.negatives < 1),
         )
 
-    def _left_in(self, sql: Dialect) -> list[str]:
-        """Conditions on the events that count at all."""
+    def _used(self, sql: Dialect) -> list[str]:
+        """Conditions on the events that are used at all."""
         conditions = []
         if self.excluded:
             names = ", ".join(sql.text(name) for name in self.excluded)
             conditions.append(f"{sql.identifier('event_name')} NOT IN ({names})")
         if self.until is not None:
-            conditions.append(f"{_derived(sql)} < {sql.constant(self.until)}")
+            conditions.append(f"{_derived_tstamp(sql)} < {sql.literal(self.until)}")
         return conditions
 
     def _places(self, sql: Dialect) -> str:
-        places = [EVENT_PLACES] if self.at else []
+        places = [AT_EVENTS] if self.at else []
         if self.every is not None:
-            micros = self.every // MICROSECOND
-            passed = sql.microseconds_between("MIN(ts) OVER (PARTITION BY visitor, session)", "ts")
+            interval = self.every // MICROSECOND
+            start = "MIN(ts) OVER (PARTITION BY visitor, session)"
+            elapsed = sql.microseconds_between(start, "ts")
             places.append(
-                TICK_PLACES.format(
-                    passed=f"CAST(CEIL({passed} / {micros}.0) AS BIGINT) * {micros}",
-                    tick=sql.later("started", "passed"),
+                AT_INTERVALS.format(
+                    elapsed=f"CAST(CEIL({elapsed} / {interval}.0) AS BIGINT) * {interval}",
+                    tick=sql.later("session_start", "elapsed"),
                 )
             )
         return "\n    UNION ALL\n".join(places)
 
     @property
-    def _asks_of_visitors(self) -> bool:
+    def _needs_visitor_starts(self) -> bool:
         return bool(self.app_ids) or self.first_seen is not None or self.until_goal
 
     def _joins(self, sql: Dialect) -> list[str]:
-        """What else must be known of a visitor for the rows to be chosen."""
+        """Joins of what the conditions on visitors need."""
         joins = []
-        if self._asks_of_visitors:
-            joins = [f"JOIN {of} ON {of}.visitor = p.visitor" for of in ("firsts", "first_apps")]
+        if self._needs_visitor_starts:
+            joins = [
+                f"JOIN {step} ON {step}.visitor = c.visitor"
+                for step in ("visitor_starts", "first_apps")
+            ]
         if self.min_events:
-            joins.append(sql.nearest("so_far", "before", "p.ts > before.ts", "p"))
+            joins.append(sql.nearest("event_counts", "earlier", "c.ts > earlier.ts", "c"))
         return joins
 
     def _columns(self, sql: Dialect) -> list[str]:
-        """What lots decide by."""
-        columns = [f"{self._lot(sql)} AS lot"] * (self.negatives < 1)
+        """Columns that decide which rows are sampled."""
+        columns = [f"{self._random(sql)} AS sample_hash"] * (self.negatives < 1)
         if self.per_session is not None:
-            of_session = "PARTITION BY p.visitor, p.session"
-            columns.append(
-                f"ROW_NUMBER() OVER ({of_session} ORDER BY {self._lot(sql)}, p.ts) AS place"
-            )
+            order = f"PARTITION BY c.visitor, c.session ORDER BY {self._random(sql)}, c.ts"
+            columns.append(f"ROW_NUMBER() OVER ({order}) AS place_in_session")
         return columns
 
-    def _lot(self, sql: Dialect) -> str:
-        """A hash of visitor, moment and seed: the same draw in every warehouse."""
-        ts = sql.microseconds_between(f"CAST('1970-01-01' AS {sql.timestamp_type})", "p.ts")
-        return f"MD5(CONCAT(p.visitor, ' ', CAST({ts} AS VARCHAR), ' {self.seed}'))"
+    def _random(self, sql: Dialect) -> str:
+        """A hash of visitor, instant and seed: the same sample in every warehouse."""
+        epoch = f"CAST('1970-01-01' AS {sql.timestamp_type})"
+        microseconds = f"CAST({sql.microseconds_between(epoch, 'c.ts')} AS VARCHAR)"
+        return f"MD5(CONCAT(c.visitor, ' ', {microseconds}, ' {self.seed}'))"
 
-    def _population(self, sql: Dialect) -> list[str]:
+    def _conditions(self, sql: Dialect) -> list[str]:
+        """Conditions on candidates and their visitors."""
         conditions = []
         if self.app_ids:
             conditions.append(f"first_app IN ({', '.join(sql.text(a) for a in self.app_ids)})")
         if self.first_seen is not None:
-            earliest, latest = (sql.interval(age) for age in self.first_seen)
-            conditions.append(
-                f"first_ts BETWEEN ending.data_end - {earliest} AND ending.data_end - {latest}"
-            )
+            oldest, newest = (f"data_end.ts - {sql.interval(age)}" for age in self.first_seen)
+            conditions.append(f"first_ts BETWEEN {oldest} AND {newest}")
         if self.since is not None:
-            conditions.append(f"p.ts >= {sql.constant(self.since)}")
+            conditions.append(f"c.ts >= {sql.literal(self.since)}")
         if self.until_goal:
-            conditions.append("(goal_ts IS NULL OR p.ts < goal_ts)")
+            conditions.append("(goal_ts IS NULL OR c.ts < goal_ts)")
         if self.min_events:
-            conditions.append(f"before.events >= {self.min_events}")
+            conditions.append(f"earlier.events >= {self.min_events}")
         return conditions
 
-    def _drawn(self) -> list[str]:
-        """Conditions that lots decide; a session's places are drawn before negatives are."""
-        lines = []
+    def _sampled(self) -> list[str]:
+        """The WHERE that samples rows: per session first, then negatives."""
+        conditions = []
         if self.per_session is not None:
-            lines.append(f"WHERE place <= {self.per_session}")
+            conditions.append(f"place_in_session <= {self.per_session}")
         if self.negatives < 1:
-            share = f"(positive OR SUBSTR(lot, 17, 8) < '{self._threshold}')"
-            lines.append(f"{'AND' if lines else 'WHERE'} {share}")
-        return lines
+            conditions.append(f"(goal_follows OR SUBSTR(sample_hash, 17, 8) < '{self._threshold}')")
+        return [
+            f"{word} {condition}"
+            for word, condition in zip(("WHERE", "AND"), conditions, strict=False)
+        ]
 
     @property
     def _threshold(self) -> str:
-        """8 hex digits: lots below it are the share of negatives that is kept."""
+        """8 hex digits; the hashes below them are the share of negatives that is kept."""
         return f"{min(round(self.negatives * 16**8), 16**8 - 1):08x}"
 
     def _weight(self) -> str:
-        return f"CASE WHEN positive THEN 1.0 ELSE {1 / self.negatives!r} END"
+        return f"CASE WHEN goal_follows THEN 1.0 ELSE {1 / self.negatives!r} END"
 
 
 #: The population of Snowplow's tutorial: visitors first seen 60 to 30 days ago on the website
@@ -224,11 +319,11 @@ TUTORIAL_ANCHORS = Anchors(
     excluded=("application_error", "web_vitals", "link_click"),
 )
 
-#: The moments at which the demo website asks for a score, beside its regular interval.
+#: The events at which the demo website asks for a score; it also asks at a regular interval.
 SITE_ANCHORS = Anchors(at=(PAGE_VIEW, FOCUS_FORM, CHANGE_FORM, ANY_MEDIA_EVENT))
 
 
-def _derived(sql: Dialect) -> str:
+def _derived_tstamp(sql: Dialect) -> str:
     return f"CAST({sql.identifier('derived_tstamp')} AS {sql.timestamp_type})"
 
 
@@ -237,6 +332,10 @@ def _is_any(patterns: Sequence[Event], sql: Dialect, criteria: Criteria | None =
         name="x", type="int64", events=list(patterns), aggregation="counter", criteria=criteria
     )
     return matches(attribute, sql) or "TRUE"
+
+
+def _and(conditions: Sequence[str]) -> str:
+    return "".join(f" AND {condition}" for condition in conditions)
 
 
 def _utc(moment: datetime) -> datetime:

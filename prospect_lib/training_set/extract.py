@@ -1,37 +1,57 @@
-"""Build a training set in a warehouse: anchors, labels and features in compiled statements.
+"""Build a training set in a warehouse: anchors, labels and features, and a manifest.
 
-Example: ``extract(open_warehouse(settings))`` -> a ``TrainingSet`` with 20 features.
+Example: ``extract(open_warehouse(settings)).table`` -> an Arrow table with the label and the
+features at every page view.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import BaseModel
 from snowplow_signals import AttributeGroup
 
+from prospect_lib.aggregation.fold import group_hash
 from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import DataError
-from prospect_lib.training_set import features_sql
+from prospect_lib.files import draft_of, write_whole
+from prospect_lib.sql.compiler import features_sql
+from prospect_lib.sql.dialects import DuckDB
 from prospect_lib.training_set.anchors import Anchors
-from prospect_lib.training_set.partitions import ROWS_AT_ONCE, parts_of
-from prospect_lib.training_set.provenance import Provenance
+from prospect_lib.training_set.partitions import ROWS_AT_ONCE, rows_in_parts
 from prospect_lib.warehouse import Warehouse
 from prospect_lib.warehouse.events import missing_columns
+
+#: Each anchor with the simulator's true probability of a goal, from files with both.
+WITH_TRUTH = """
+SELECT r.*, t.p_true
+FROM training_rows AS r
+JOIN (
+  SELECT DISTINCT ON (domain_userid, anchor_ts) *
+  FROM read_parquet({files})
+  ORDER BY domain_userid, anchor_ts, p_true
+) AS t ON t.domain_userid = r.domain_userid AND t.anchor_ts = CAST(r.anchor_ts AS TIMESTAMP)
+ORDER BY r.domain_userid, r.anchor_ts
+"""
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Rows to train on and everything needed to build them again.
+    """Rows to train on, and everything that is needed to build them again.
 
     Attributes:
-        table: ``domain_userid``, ``anchor_ts`` (UTC), ``label`` (bool), perhaps ``weight``
-            and ``p_true``,
-            then one column a feature.
-        manifest: the SQL, the group's version and hash, anchors, counts and data window.
+        table: the key, ``anchor_ts`` (UTC), ``label`` (bool), ``weight`` and ``p_true`` where
+            they exist, then one column per feature; sorted by key and ``anchor_ts``.
+        manifest: group, anchors, number of rows and positives, first and last anchor, the SQL,
+            and hashes of group, SQL and rows.
     """
 
     table: pa.Table
@@ -47,26 +67,31 @@ def extract(
     truth: Path | None = None,
     rows_at_once: int = ROWS_AT_ONCE,
 ) -> TrainingSet:
-    """The training set of a group, at the anchors of all visitors in the warehouse.
+    """Return the training set of a group, for all visitors in the warehouse.
 
     Args:
         warehouse: where the events are.
-        group: the attributes whose features are wanted.
-        anchors: where rows are placed; by default at every page view. Or the name of a
-            relation of one's own in the warehouse: key, ``anchor_ts`` (UTC), perhaps
-            ``label`` and ``weight``.
+        group: the attributes from which the features are made.
+        anchors: where rows are placed; by default at every page view. Or the name of your own
+            relation in the warehouse, with the key column, ``anchor_ts`` (UTC), and ``label``
+            and ``weight`` if you have them.
         include_anchor: whether events exactly at an anchor count, as they do when serving.
-        truth: folder of the simulator's true probabilities, joined as ``p_true``.
-        rows_at_once: DuckDB works through the visitors in parts of less than so many anchors,
-            so that memory stays flat however many there are; the rows are the same.
+        truth: a folder with the simulator's true probabilities, which become ``p_true``.
+        rows_at_once: on DuckDB, visitors are processed in parts of fewer anchors than this, so
+            that memory stays flat; the rows do not depend on it.
 
     Raises:
         DataError: events lack columns that attributes need, or no anchor is left.
+        ServiceError: the warehouse refuses the statement.
+
+    Example: rows at page views and form events, with features strictly before them::
+
+        training_set = extract(warehouse, anchors=SITE_ANCHORS, include_anchor=False)
+        training_set.table.num_rows, training_set.manifest["positives"]
     """
-    work = _Work.of(warehouse, group, anchors, include_anchor)
-    tables = list(work.parts(rows_at_once))
-    table = pa.concat_tables(tables)
-    return TrainingSet(_with_truth(table, truth) if truth else table, work.manifest())
+    extraction = _Extraction.of(warehouse, group, anchors, include_anchor)
+    table = pa.concat_tables(list(extraction.tables(rows_at_once)))
+    return TrainingSet(_with_truth(table, truth) if truth else table, extraction.manifest())
 
 
 def extract_to(
@@ -78,24 +103,24 @@ def extract_to(
     include_anchor: bool = True,
     rows_at_once: int = ROWS_AT_ONCE,
 ) -> dict[str, Any]:
-    """Write the training set as Parquet files: more rows than memory has room for.
+    """Write a training set that is larger than memory as Parquet files; return the manifest.
 
-    ``ProspectModel.fit(folder)`` trains on them. The manifest, as ``manifest.json`` too,
-    comes last, so that it vouches for all of them.
+    ``ProspectModel.fit(folder)`` trains on them. ``manifest.json`` is written last, so a folder
+    that has it is complete. The arguments are those of :func:`extract`.
 
-    Returns:
-        The manifest.
     Raises:
-        DataError: as :func:`extract`, or the folder has files of another training set.
+        DataError: as in :func:`extract`, or the folder is not empty.
+        ServiceError: the warehouse refuses the statement.
     """
     if folder.exists() and any(folder.iterdir()):
-        raise DataError(f"{folder} is not empty; give a folder that is, or a new one.")
-    work = _Work.of(warehouse, group, anchors, include_anchor)
+        raise DataError(f"{folder} is not empty; give an empty folder or a new one.")
+    extraction = _Extraction.of(warehouse, group, anchors, include_anchor)
     folder.mkdir(parents=True, exist_ok=True)
-    for number, table in enumerate(work.parts(rows_at_once)):
-        pq.write_table(table, folder / f"part-{number:05}.parquet")
-    manifest = work.manifest()
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    for number, table in enumerate(extraction.tables(rows_at_once)):
+        with draft_of(folder / f"part-{number:05}.parquet") as draft:
+            pq.write_table(table, draft)
+    manifest = extraction.manifest()
+    write_whole(folder / "manifest.json", json.dumps(manifest, indent=1))
     return manifest
 
 
@@ -107,32 +132,69 @@ def create_table(
     *,
     include_anchor: bool = True,
 ) -> str:
-    """Write the training set as a table of the warehouse; no row leaves it.
+    """Write a training set as a table of the warehouse, without transferring a row.
 
     Args:
-        name: of the table, as the warehouse writes names; one that exists is replaced.
+        name: of the table, as the warehouse writes names; a table of this name is replaced.
+            The other arguments are those of :func:`extract`.
 
     Returns:
         The statement that ran.
     Raises:
         DataError: events lack columns that attributes need.
+        ServiceError: the warehouse refuses the statement.
     """
-    work = _Work.of(warehouse, group, anchors, include_anchor)
-    sql = f"CREATE OR REPLACE TABLE {name} AS\n{work.sql}"
+    extraction = _Extraction.of(warehouse, group, anchors, include_anchor)
+    sql = f"CREATE OR REPLACE TABLE {name} AS\n{extraction.sql}"
     warehouse.run(sql)
     return sql
 
 
+class RowSummary:
+    """Counts and a hash of rows that arrive in tables; their division into tables is irrelevant.
+
+    Attributes:
+        rows: how many rows there are.
+        positives: how many are labelled true; ``None`` if there is no label.
+        first, last: the earliest and the latest anchor.
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.positives: int | None = None
+        self.first: datetime | None = None
+        self.last: datetime | None = None
+        self._hashes: dict[str, Any] = {}
+
+    def add(self, table: pa.Table) -> None:
+        """Add the next rows."""
+        self.rows += table.num_rows
+        if "label" in table.column_names:
+            self.positives = (self.positives or 0) + int(pc.sum(table["label"]).as_py() or 0)
+        bounds = pc.min_max(table["anchor_ts"]).as_py()
+        known = [ts for ts in (bounds["min"], bounds["max"], self.first, self.last) if ts]
+        if known:
+            self.first, self.last = min(known), max(known)
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            for part, content in _hashable(column):
+                self._hashes.setdefault(f"{name} {part}", hashlib.sha256()).update(content)
+
+    def fingerprint(self) -> str:
+        """Return a hash of the columns' hashes; equal rows have equal hashes."""
+        digests = [f"{part}: {digest.hexdigest()}" for part, digest in self._hashes.items()]
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
 @dataclass(frozen=True)
-class _Work:
-    """One training set to build: what is asked of which warehouse."""
+class _Extraction:
+    """One training set to be built, and the summary of its rows so far."""
 
     warehouse: Warehouse
     group: AttributeGroup
     anchors: Anchors | str
     include_anchor: bool
-    placed: str
-    provenance: Provenance = field(default_factory=Provenance)
+    select_anchors: str
+    summary: RowSummary = field(default_factory=RowSummary)
 
     @classmethod
     def of(
@@ -141,34 +203,34 @@ class _Work:
         group: AttributeGroup,
         anchors: Anchors | str | None,
         include_anchor: bool,
-    ) -> "_Work":
+    ) -> "_Extraction":
         _check_columns(warehouse, group)
         anchors = Anchors() if anchors is None else anchors
         key = group.attribute_key.name or ""
         if isinstance(anchors, str):
-            placed = f"SELECT * FROM {anchors}"
+            select = f"SELECT * FROM {anchors}"
         else:
-            placed = anchors.sql(events=warehouse.events, key=key, dialect=warehouse.dialect)
-        return cls(warehouse, group, anchors, include_anchor, placed)
+            select = anchors.sql(events=warehouse.events, key=key, dialect=warehouse.dialect)
+        return cls(warehouse, group, anchors, include_anchor, select)
 
     @property
     def sql(self) -> str:
-        """The one statement that gives all rows."""
+        """The one statement that returns all rows."""
         return features_sql(
             self.group,
             events=self.warehouse.events,
-            anchors=f"(\n{self.placed}\n)",
+            anchors=f"(\n{self.select_anchors}\n)",
             dialect=self.warehouse.dialect,
             include_anchor=self.include_anchor,
         )
 
-    def parts(self, rows_at_once: int) -> Iterator[pa.Table]:
-        for table in parts_of(
-            self.warehouse, self.group, self.placed, self.include_anchor, rows_at_once
+    def tables(self, rows_at_once: int) -> Iterator[pa.Table]:
+        for table in rows_in_parts(
+            self.warehouse, self.group, self.select_anchors, self.include_anchor, rows_at_once
         ):
-            self.provenance.add(table)
+            self.summary.add(table)
             yield table
-        if self.provenance.rows == 0:
+        if self.summary.rows == 0:
             raise DataError(
                 f"no anchor is left ({self.anchors}): there is no anchor event whose horizon the "
                 "data covers, or the window and the population filters exclude all. Widen "
@@ -176,35 +238,68 @@ class _Work:
             )
 
     def manifest(self) -> dict[str, Any]:
-        return self.provenance.manifest(self.sql, self.group, self.anchors, self.include_anchor)
+        """What is needed to build the same rows again, and to check that they are the same."""
+        group, anchors, sql = self.group, self.anchors, self.sql
+        return {
+            "group": {"name": group.name, "version": group.version, "hash": group_hash(group)},
+            "anchors": anchors if isinstance(anchors, str) else _jsonable(asdict(anchors)),
+            "include_anchor": self.include_anchor,
+            "rows": self.summary.rows,
+            "positives": self.summary.positives,
+            "since": self.summary.first and self.summary.first.isoformat(),
+            "until": self.summary.last and self.summary.last.isoformat(),
+            "sql": sql,
+            "sql_sha256": hashlib.sha256(sql.encode()).hexdigest(),
+            "rows_sha256": self.summary.fingerprint(),
+        }
+
+
+def _hashable(column: pa.ChunkedArray) -> Iterator[tuple[str, Any]]:
+    """Which values are null, and the values, as bytes; of texts the lengths as well.
+
+    Not Arrow's own buffers, whose content below a null is undefined.
+    """
+    yield "is null", column.is_null().to_numpy()
+    if not pa.types.is_string(column.type):
+        yield "value", column.to_numpy()
+        return
+    for chunk in column.chunks:
+        texts = chunk.fill_null("")
+        yield "length", pc.binary_length(texts).to_numpy()
+        together = pa.ListArray.from_arrays(pa.array([0, len(texts)], pa.int32()), texts)
+        yield "value", pc.binary_join(together, "")[0].as_py().encode()
+
+
+def _jsonable(value: Any) -> Any:
+    """Return arguments as JSON types: lengths of time in seconds, datetimes as ISO 8601."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_none=True)
+    if isinstance(value, dict):
+        return {name: _jsonable(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _check_columns(warehouse: Warehouse, group: AttributeGroup) -> None:
-    if lacking := missing_columns(group, warehouse.columns()):
-        wanted = "; ".join(f"{name} needs {', '.join(cols)}" for name, cols in lacking.items())
+    if missing := missing_columns(group, warehouse.columns()):
+        needs = "; ".join(f"{name} needs {', '.join(cols)}" for name, cols in missing.items())
         raise DataError(
-            f"the events lack columns: {wanted}. Use a group without these attributes, or "
+            f"the events lack columns: {needs}. Use a group without these attributes, or "
             "events that have the columns."
         )
 
 
 def _with_truth(table: pa.Table, folder: Path) -> pa.Table:
-    """Beside each anchor the simulator's probability; rows of other visitors are left out."""
+    """Return the rows with the true probabilities; rows without one are left out."""
     files = sorted(folder.glob("*.parquet"))
     if not files:
         return table
-    import duckdb
-
-    names = ", ".join(f"'{str(path).replace(chr(39), chr(39) * 2)}'" for path in files)
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        connection.register("rows_", table)
-        found = connection.sql(
-            "SELECT r.*, t.p_true FROM rows_ AS r "
-            f"JOIN (SELECT DISTINCT ON (domain_userid, anchor_ts) * FROM read_parquet([{names}]) "
-            "ORDER BY domain_userid, anchor_ts, p_true) AS t "
-            "ON t.domain_userid = r.domain_userid AND t.anchor_ts = CAST(r.anchor_ts AS TIMESTAMP) "
-            "ORDER BY r.domain_userid, r.anchor_ts"
-        ).to_arrow_table()
-    result: pa.Table = found.cast(table.schema.append(pa.field("p_true", pa.float64())))
+        connection.register("training_rows", table)
+        joined = connection.sql(WITH_TRUTH.format(files=DuckDB().files(files))).to_arrow_table()
+    result: pa.Table = joined.cast(table.schema.append(pa.field("p_true", pa.float64())))
     return result

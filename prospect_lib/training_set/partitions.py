@@ -1,7 +1,7 @@
-"""The rows of a training set, some visitors at a time: memory stays flat on one machine.
+"""Compute the rows of a training set for some visitors at a time, so that memory stays flat.
 
-A warehouse like Snowflake does that by itself; embedded DuckDB is given one statement after
-another, each for a range of visitors, and all of them give the rows that one would give.
+Snowflake manages its memory itself. Embedded DuckDB gets one statement per range of visitors;
+together they give the same rows, in the same order, as one statement would.
 """
 
 import os
@@ -15,14 +15,14 @@ from snowplow_signals import AttributeGroup
 from tqdm.auto import tqdm
 
 from prospect_lib.features import Feature, features_of
-from prospect_lib.sql.dialects import literal
-from prospect_lib.training_set import features_sql
-from prospect_lib.warehouse import Warehouse
+from prospect_lib.sql.compiler import features_sql
+from prospect_lib.sql.dialects import DuckDB
+from prospect_lib.warehouse import DuckDBWarehouse, Warehouse
 from prospect_lib.warehouse.events import columns_of
 
-ROWS_AT_ONCE = 300_000  # anchors of one statement on DuckDB: about 1.2 GB
-#: visitors in their order, a new part whenever so many anchors are full
-_PARTS = """
+ROWS_AT_ONCE = 300_000  # anchors per statement on DuckDB: about 1.2 GB
+#: The visitors in order; a new part starts whenever it has ``size`` anchors.
+PARTS = """
 CREATE OR REPLACE TEMP TABLE prospect_parts AS
 SELECT
   {key} AS visitor,
@@ -31,35 +31,51 @@ FROM {anchors}
 WHERE {key} IS NOT NULL
 GROUP BY {key}
 """
-_BOUNDS = """
+BOUNDS = """
 SELECT part, MIN(visitor) AS first, MAX(visitor) AS last
 FROM prospect_parts GROUP BY part ORDER BY part
 """
-_PARTS_OF_A_FILE = 32
-_MEMORY = """
+#: The columns that a group needs of the events of some parts, as one folder ``file=0`` each.
+EVENTS_OF_PARTS = """
+COPY (
+  SELECT {columns}, p.part // {parts_per_file} AS file
+  FROM {events} AS e
+  JOIN prospect_parts AS p ON p.visitor = e.{key}
+) TO {folder} (FORMAT parquet, PARTITION_BY (file))
+"""
+MEMORY = """
 SELECT
-  parse_formatted_bytes(current_setting('memory_limit')) + 1048576 AS before,  -- it rounds down
+  current_setting('memory_limit') AS memory_limit,
   (SELECT CAST(SUM(memory_usage_bytes) AS BIGINT) FROM duckdb_memory()) AS used
 """
-_MB_AT_LEAST, _MB_A_THREAD = 1000, 250  # for what is about all visitors at once
+_PARTS_PER_FILE = 32
+_MIN_MB, _MB_PER_THREAD = 1000, 250  # for statements about all visitors at once
+_FLUSH_ROWS = 65_536  # per file being written; by default half a million wait in memory
+_UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50}
 _TYPES = {"number": pa.float64(), "flag": pa.bool_(), "category": pa.string()}
+_SQL = DuckDB()
+#: From the names of two relations, events and anchors, to the statement over them.
+Statement = Callable[[str, str], str]
 
 
-def parts_of(
+def rows_in_parts(
     warehouse: Warehouse,
     group: AttributeGroup,
-    placed: str,
+    anchors: str,
     include_anchor: bool,
     rows_at_once: int,
 ) -> Iterator[pa.Table]:
-    """The rows at the anchors that the SELECT ``placed`` gives, in their order.
+    """Yield the rows at the given anchors, in order, in tables of any length.
 
     Args:
-        rows_at_once: on DuckDB up to so many anchors are one statement; more are several.
+        anchors: a SELECT of the key column, ``anchor_ts`` and perhaps ``label`` and ``weight``.
+        include_anchor: whether events exactly at an anchor count.
+        rows_at_once: on DuckDB, the number of anchors beyond which there is more than one
+            statement.
     """
     key, features = group.attribute_key.name or "", features_of(group)
 
-    def sql(events: str, anchors: str) -> str:
+    def statement(events: str, anchors: str) -> str:
         return features_sql(
             group,
             events=events,
@@ -68,44 +84,44 @@ def parts_of(
             include_anchor=include_anchor,
         )
 
-    if warehouse.dialect == "duckdb":
-        batches = _on_duckdb(warehouse, group, placed, rows_at_once, sql)
+    if isinstance(warehouse, DuckDBWarehouse):
+        tables = _rows_on_duckdb(warehouse, group, anchors, rows_at_once, statement)
     else:
-        batches = warehouse.batches(sql(warehouse.events, f"(\n{placed}\n)"))
-    for batch in batches:
-        yield conform(batch, key, features)
+        tables = warehouse.batches(statement(warehouse.events, f"(\n{anchors}\n)"))
+    for table in tables:
+        yield with_feature_types(table, key, features)
 
 
-def _on_duckdb(
-    warehouse: Warehouse,
+def _rows_on_duckdb(
+    warehouse: DuckDBWarehouse,
     group: AttributeGroup,
-    placed: str,
+    select_anchors: str,
     rows_at_once: int,
-    sql: Callable[[str, str], str],
+    statement: Statement,
 ) -> Iterator[pa.Table]:
-    """One statement, or one for each range of visitors."""
-    key = group.attribute_key.name or ""
+    key = _SQL.identifier(group.attribute_key.name or "")
     with TemporaryDirectory() as name:
         folder = Path(name)
-        anchors = f"read_parquet('{folder / 'anchors.parquet'}')"  # not in memory
-        with _little_memory(warehouse):
-            warehouse.run(f"COPY ({placed}) TO '{folder / 'anchors.parquet'}' (FORMAT parquet)")
-        count = warehouse.query(f"SELECT count(*) AS n FROM {anchors}")["n"][0].as_py()
+        file = folder / "anchors.parquet"  # rather than in memory
+        with _limited_memory(warehouse):
+            warehouse.run(f"COPY ({select_anchors}) TO {_SQL.text(file)} (FORMAT parquet)")
+        anchors = f"read_parquet({_SQL.files([file])})"
+        count = warehouse.query(f"SELECT COUNT(*) AS n FROM {anchors}")["n"][0].as_py()
         if count <= rows_at_once:
-            yield warehouse.query(sql(warehouse.events, anchors))
+            yield warehouse.query(statement(warehouse.events, anchors))
             return
-        # half of it, as the rows so far may be in memory too
-        size = -(-rows_at_once // 2)
-        warehouse.run(_PARTS.format(key=f'"{key}"', anchors=anchors, size=size))
-        parts = warehouse.query(_BOUNDS).to_pylist()
+        size = -(-rows_at_once // 2)  # half, because the rows so far may be in memory too
+        warehouse.run(PARTS.format(key=key, anchors=anchors, size=size))
+        parts = warehouse.query(BOUNDS).to_pylist()
         try:
-            read = _events_of_parts(warehouse, group, key, len(parts), folder / "events")
+            events_of = _events_of_parts(warehouse, group, len(parts), folder / "events")
             for part in tqdm(parts, "training set", unit="part"):
-                mine = f'"{key}" BETWEEN {literal(part["first"])} AND {literal(part["last"])}'
+                first, last = _SQL.literal(part["first"]), _SQL.literal(part["last"])
+                visitors = f"{key} BETWEEN {first} AND {last}"
                 yield warehouse.query(
-                    sql(
-                        f"(SELECT * FROM {read(part['part'])} WHERE {mine})",
-                        f"(SELECT * FROM {anchors} WHERE {mine})",
+                    statement(
+                        f"(SELECT * FROM {events_of(part['part'])} WHERE {visitors})",
+                        f"(SELECT * FROM {anchors} WHERE {visitors})",
                     )
                 )
         finally:
@@ -113,49 +129,78 @@ def _on_duckdb(
 
 
 def _events_of_parts(
-    warehouse: Warehouse, group: AttributeGroup, key: str, parts: int, folder: Path
+    warehouse: DuckDBWarehouse, group: AttributeGroup, parts: int, folder: Path
 ) -> Callable[[int], str]:
-    """Where each part's events are read from: all of them again, as long as that is cheap.
+    """Return a function from a part's number to the relation that its events are read from.
 
-    Reading all events for one part takes a tenth of the time that the part takes. Of very
-    many parts a file is written for every ``_PARTS_OF_A_FILE``, so that it stays so.
+    Reading all events takes a tenth of the time that a part takes, so up to ``_PARTS_PER_FILE``
+    parts read them all. For more parts, the events are first written to one folder for every
+    ``_PARTS_PER_FILE`` of them.
     """
-    if parts <= _PARTS_OF_A_FILE:
+    if parts <= _PARTS_PER_FILE:
         return lambda _: warehouse.events
+    key = group.attribute_key.name or ""
     needed = {"derived_tstamp", "event_name", "event_vendor", "event_version"}
     needed = needed.union(*columns_of(group).values()) & set(warehouse.columns()) - {key}
-    columns = ", ".join(f'e."{name}"' for name in [key, *sorted(needed)])
-    warehouse.run("SET partitioned_write_flush_threshold = 65536")  # rows; else all wait in memory
-    with _little_memory(warehouse):
-        warehouse.run(
-            f"COPY (SELECT {columns}, p.part // {_PARTS_OF_A_FILE} AS file "
-            f'FROM {warehouse.events} AS e JOIN prospect_parts AS p ON p.visitor = e."{key}") '
-            f"TO '{folder}' (FORMAT parquet, PARTITION_BY (file))"
-        )
-    return lambda part: f"read_parquet('{folder}/file={part // _PARTS_OF_A_FILE}/*.parquet')"
+    with _limited_memory(warehouse):
+        warehouse.run(f"SET partitioned_write_flush_threshold = {_FLUSH_ROWS}")
+        try:
+            warehouse.run(
+                EVENTS_OF_PARTS.format(
+                    columns=", ".join(f"e.{_SQL.identifier(c)}" for c in [key, *sorted(needed)]),
+                    parts_per_file=_PARTS_PER_FILE,
+                    events=warehouse.events,
+                    key=_SQL.identifier(key),
+                    folder=_SQL.text(folder),
+                )
+            )
+        finally:
+            warehouse.run("RESET partitioned_write_flush_threshold")
+
+    def events_of(part: int) -> str:
+        files = sorted((folder / f"file={part // _PARTS_PER_FILE}").glob("*.parquet"))
+        if not files:  # none of these visitors has an event
+            return f"(SELECT * FROM {warehouse.events} LIMIT 0)"
+        return f"read_parquet({_SQL.files(files)})"
+
+    return events_of
 
 
 @contextmanager
-def _little_memory(warehouse: Warehouse) -> Iterator[None]:
-    """What is about all visitors at once sorts on disk rather than in memory.
+def _limited_memory(warehouse: DuckDBWarehouse) -> Iterator[None]:
+    """Let statements about all visitors at once sort on disk rather than in memory.
 
-    DuckDB's own limit is 80% of the machine's; its guide advises against less than 125 MB a
-    thread (duckdb.org/docs, "Environment").
+    DuckDB's own limit is 80% of the machine's memory; its guide advises at least 125 MB per
+    thread (https://duckdb.org/docs/stable/guides/performance/environment).
     """
-    found = warehouse.query(_MEMORY)
-    before, used = (found[name][0].as_py() for name in ("before", "used"))
-    most = used + 1_000_000 * max(_MB_AT_LEAST, _MB_A_THREAD * (os.cpu_count() or 1))
-    warehouse.run(f"SET memory_limit = '{min(most, before)} B'")
+    memory = warehouse.query(MEMORY).to_pylist()[0]
+    # DuckDB shows its limit rounded down; a MiB more is shown as the same text again
+    before = _bytes(memory["memory_limit"]) + 2**20
+    megabytes = max(_MIN_MB, _MB_PER_THREAD * (os.cpu_count() or 1))
+    limit = memory["used"] + 1_000_000 * megabytes
+    warehouse.run(f"SET memory_limit = '{min(limit, before)} B'")
     try:
         yield
     finally:
         warehouse.run(f"SET memory_limit = '{before} B'")
 
 
-def conform(table: pa.Table, key: str, features: Sequence[Feature]) -> pa.Table:
-    """Each warehouse's types made the same; connectors give Decimals, or integers with gaps."""
-    moments = table["anchor_ts"].cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
-    columns = {key: table[key].cast(pa.string()), "anchor_ts": moments}
+def _bytes(shown: str) -> int:
+    """Return a size as DuckDB shows it, ``12.5 GiB``, in bytes.
+
+    DuckDB's own ``parse_formatted_bytes`` is newer than 1.3.2.
+    """
+    number, unit = shown.split()
+    return int(float(number) * _UNITS[unit])
+
+
+def with_feature_types(table: pa.Table, key: str, features: Sequence[Feature]) -> pa.Table:
+    """Return the same columns with the same types for every warehouse.
+
+    Connectors return counts as Decimals, or as integers of varying width.
+    """
+    instants = table["anchor_ts"].cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
+    columns = {key: table[key].cast(pa.string()), "anchor_ts": instants}
     for name, kind in (("label", pa.bool_()), ("weight", pa.float64())):
         if name in table.column_names:
             columns[name] = table[name].cast(kind)

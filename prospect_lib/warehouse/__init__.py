@@ -7,7 +7,6 @@ from typing import Protocol
 import pyarrow as pa
 
 from prospect_lib.settings import Settings
-from prospect_lib.sql.dialects import DialectName
 from prospect_lib.warehouse.duckdb import DuckDBWarehouse
 from prospect_lib.warehouse.snowflake import SnowflakeWarehouse
 
@@ -18,7 +17,7 @@ class Warehouse(Protocol):
     """What a training set needs of a warehouse."""
 
     @property
-    def dialect(self) -> DialectName:
+    def dialect(self) -> str:
         """``duckdb`` or ``snowflake``."""
 
     @property

@@ -11,7 +11,6 @@ import pandas as pd
 import pyarrow as pa
 
 from prospect_lib.errors import DataError, ServiceError
-from prospect_lib.sql.dialects import DialectName
 from prospect_lib.warehouse.events import ATOMIC_COLUMNS, NESTED
 from prospect_lib.warehouse.segments import live_files
 
@@ -21,7 +20,7 @@ class DuckDBWarehouse:
     """Embedded DuckDB over files; ``events`` is a view or table of atomic events."""
 
     connection: duckdb.DuckDBPyConnection
-    dialect: DialectName = "duckdb"
+    dialect: str = "duckdb"
     events: str = "events"
 
     @classmethod

@@ -10,7 +10,6 @@ from tqdm.auto import tqdm
 
 from prospect_lib.errors import ServiceError
 from prospect_lib.settings import SNOWFLAKE_KEYS, Settings
-from prospect_lib.sql.dialects import DialectName
 
 T = TypeVar("T")
 TRIES = 3
@@ -28,7 +27,7 @@ class SnowflakeWarehouse:
         events: the name of the table of atomic events.
     """
 
-    dialect: DialectName = "snowflake"
+    dialect: str = "snowflake"
 
     def __init__(self, open_connection: Callable[[], Any], events: str) -> None:
         self._open, self.events = open_connection, events

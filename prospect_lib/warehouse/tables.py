@@ -37,10 +37,10 @@ def write_temporary(warehouse: Warehouse, name: str, table: pa.Table) -> str:
             warehouse.connection.unregister("rows_to_write")
     sql, qualified = dialect_of(warehouse.dialect), qualified_name(warehouse, name)
     columns = ", ".join(f"{field.name} {_type(field.type, sql)}" for field in table.schema)
-    warehouse.run(f"{_create(warehouse)} {qualified} ({columns})")
+    warehouse.run(f"{sql.create_temporary} {qualified} ({columns})")
     for start in range(0, table.num_rows, _ROWS_PER_INSERT):
         rows = table.slice(start, _ROWS_PER_INSERT).to_pylist()
-        values = (f"({', '.join(map(sql.constant, row.values()))})" for row in rows)
+        values = (f"({', '.join(map(sql.literal, row.values()))})" for row in rows)
         warehouse.run(f"INSERT INTO {qualified} VALUES {', '.join(values)}")
     return qualified
 
@@ -56,19 +56,13 @@ def create_temporary(warehouse: Warehouse, name: str, select: str) -> str:
         ServiceError: the warehouse refuses the statement.
     """
     qualified = qualified_name(warehouse, name)
-    warehouse.run(f"{_create(warehouse)} {qualified} AS {select}")
+    warehouse.run(f"{dialect_of(warehouse.dialect).create_temporary} {qualified} AS {select}")
     return qualified
 
 
 def drop_table(warehouse: Warehouse, name: str) -> None:
     """Drop a table that :func:`write_temporary` or :func:`create_temporary` made, if any."""
     warehouse.run(f"DROP TABLE IF EXISTS {qualified_name(warehouse, name)}")
-
-
-def _create(warehouse: Warehouse) -> str:
-    """Snowflake keeps no history of a transient table. A temporary one would be lost with a
-    dropped connection."""
-    return f"CREATE OR REPLACE {'TEMP' if warehouse.dialect == 'duckdb' else 'TRANSIENT'} TABLE"
 
 
 def _type(kind: pa.DataType, sql: Dialect) -> str:

@@ -15,7 +15,7 @@ from tests.support.worlds import START, anchors_table, event, events_table
 
 FEATURES = "the features of the prospect model"
 #: lists in full: what is joined is the values that they list, at most as many as a visitor has
-BY_VALUES = {"how often each value occurred": "moments AS m", "the values of a week": "runs"}
+BY_VALUES = {"how often each value occurred": "timeline AS t", "the values of a week": "runs"}
 SELF_JOIN = """
 SELECT a.visitor, COUNT(*) FROM anchors AS a
 JOIN events AS e ON e.visitor = a.visitor AND e.ts <= a.ts GROUP BY a.visitor"""

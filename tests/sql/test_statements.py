@@ -12,7 +12,7 @@ import pytest
 from snowplow_signals import AtomicProperty, Attribute, Criteria, Criterion, EntityProperty
 
 from prospect_lib.attributes import PAGE_VIEW, prospect_group
-from prospect_lib.sql.dialects import Dialect, literal
+from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.training_set import attributes_sql, features_sql
 from prospect_lib.training_set.anchors import TUTORIAL_ANCHORS, Anchors
 from tests.support.worlds import HOUR, WEEK, group_of
@@ -74,15 +74,16 @@ def test_no_file_is_left_over() -> None:
     assert {file.name.rsplit(".", 2)[0] for file in FOLDER.iterdir()} == set(STATEMENTS)
 
 
+@pytest.mark.parametrize("dialect", ["duckdb", "snowflake"])
 @pytest.mark.parametrize(
     ("value", "quoted"),
     [(None, "NULL"), (True, "TRUE"), (2.5, "2.5"), ("O'Hara", "'O''Hara'"), ("a;b%", "'a;b%'")],
 )
-def test_values_are_data(value: object, quoted: str) -> None:
-    assert literal(value) == quoted
+def test_values_are_data(value: object, quoted: str, dialect: str) -> None:
+    assert dialect_of(dialect).literal(value) == quoted
 
 
 def test_names_and_backslashes_are_quoted_as_each_warehouse_reads_them() -> None:
-    duckdb, snowflake = Dialect("duckdb"), Dialect("snowflake")
+    duckdb, snowflake = dialect_of("duckdb"), dialect_of("snowflake")
     assert duckdb.identifier('a"b') == '"a""b"' and snowflake.identifier('a"b') == '"A""B"'
     assert duckdb.text("a\\b") == "'a\\b'" and snowflake.text("a\\b") == "'a\\\\b'"

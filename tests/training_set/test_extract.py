@@ -56,7 +56,7 @@ def test_parts_of_visitors_give_the_rows_of_the_whole(local: DuckDBWarehouse) ->
 def test_of_very_many_parts_files_are_written(
     local: DuckDBWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "_PARTS_OF_A_FILE", 4)
+    monkeypatch.setattr(parts, "_PARTS_PER_FILE", 4)
     assert extract(local, rows_at_once=97).manifest == extract(local).manifest
     assert local.query("SHOW TABLES")["name"].to_pylist() == ["events"], "nothing is left"
 
@@ -65,8 +65,8 @@ def test_what_is_about_all_visitors_is_sorted_on_disk_once_memory_is_full(
     local: DuckDBWarehouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Half a million anchors in the memory of two visitors, and no trace of it afterwards."""
-    monkeypatch.setattr(parts, "_MB_AT_LEAST", 60)
-    monkeypatch.setattr(parts, "_MB_A_THREAD", 0)
+    monkeypatch.setattr(parts, "_MIN_MB", 60)
+    monkeypatch.setattr(parts, "_MB_PER_THREAD", 0)
     local.run("SET threads = 2")
     monkeypatch.chdir(tmp_path)
     many = """SELECT domain_userid, TIMESTAMP '2026-01-01' + INTERVAL (n) SECOND AS anchor_ts
@@ -81,8 +81,8 @@ def test_what_is_about_all_visitors_is_sorted_on_disk_once_memory_is_full(
             limits.append(limit(self))
 
     def limit(warehouse: DuckDBWarehouse) -> int:
-        said = "SELECT parse_formatted_bytes(current_setting('memory_limit')) AS said"
-        return warehouse.query(said)["said"][0].as_py()
+        shown = "SELECT current_setting('memory_limit') AS shown"
+        return parts._bytes(warehouse.query(shown)["shown"][0].as_py())
 
     before = limit(local)
     monkeypatch.setattr(DuckDBWarehouse, "run", watched)

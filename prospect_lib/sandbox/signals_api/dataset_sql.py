@@ -10,9 +10,9 @@ from snowplow_signals.models.model import (
     WarehouseTable,
 )
 
+from prospect_lib.sql.compiler import attributes_sql
 from prospect_lib.sql.conditions import meets
 from prospect_lib.sql.dialects import dialect_of
-from prospect_lib.training_set import attributes_sql
 
 EVENTS = "events"
 SQL = dialect_of("duckdb")

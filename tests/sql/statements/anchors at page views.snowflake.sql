@@ -1,44 +1,44 @@
 WITH
--- the events that count
-seen AS (
+-- the events that are used at all
+used_events AS (
   SELECT
     "DOMAIN_USERID" AS visitor,
     CAST("DERIVED_TSTAMP" AS TIMESTAMP_NTZ) AS ts,
     NULL AS session,
     NULL AS app,
-    CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN 1 ELSE 0 END AS anchor,
-    CASE WHEN "EVENT_NAME" = 'submit_form' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN 1 ELSE 0 END AS goal
+    CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN 1 ELSE 0 END AS is_anchor,
+    CASE WHEN "EVENT_NAME" = 'submit_form' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN 1 ELSE 0 END AS is_goal
   FROM events
   WHERE "DOMAIN_USERID" IS NOT NULL
 ),
-ending AS (
-  SELECT MAX(ts) AS data_end FROM seen
+data_end AS (
+  SELECT MAX(ts) AS ts FROM used_events
 ),
 goals AS (
-  SELECT visitor, ts FROM seen WHERE goal = 1 GROUP BY visitor, ts
+  SELECT visitor, ts FROM used_events WHERE is_goal = 1 GROUP BY visitor, ts
 ),
--- the moments at which a visitor is scored
-places AS (
+-- the instants at which a visitor may become a row
+candidates AS (
   SELECT visitor, ts, MIN(session) AS session
   FROM (
-    SELECT visitor, ts, session FROM seen WHERE anchor = 1
-  ) AS everywhere
+    SELECT visitor, ts, session FROM used_events WHERE is_anchor = 1
+  ) AS places
   GROUP BY visitor, ts
 ),
--- those whose horizon the data covers: of the others the label is not known
-eligible AS (
+-- those of chosen visitors whose horizon the data covers; the label of the others is unknown
+labelled AS (
   SELECT
-    p.visitor,
-    p.ts,
-    COALESCE(goal.ts <= p.ts + INTERVAL '3600 seconds', FALSE) AS positive
-  FROM places AS p
-  ASOF JOIN goals AS goal MATCH_CONDITION (p.ts < goal.ts) ON goal.visitor = p.visitor
-  CROSS JOIN ending
-  WHERE p.ts <= ending.data_end - INTERVAL '3600 seconds'
+    c.visitor,
+    c.ts,
+    COALESCE(next_goal.ts <= c.ts + INTERVAL '3600 seconds', FALSE) AS goal_follows
+  FROM candidates AS c
+  ASOF JOIN goals AS next_goal MATCH_CONDITION (c.ts < next_goal.ts) ON next_goal.visitor = c.visitor
+  CROSS JOIN data_end
+  WHERE c.ts <= data_end.ts - INTERVAL '3600 seconds'
 )
 SELECT
   visitor AS "DOMAIN_USERID",
   ts AS "ANCHOR_TS",
-  positive AS "LABEL"
-FROM eligible
+  goal_follows AS "LABEL"
+FROM labelled
 ORDER BY 1, 2

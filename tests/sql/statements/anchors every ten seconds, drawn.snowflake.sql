@@ -1,71 +1,71 @@
 WITH
--- the events that count
-seen AS (
+-- the events that are used at all
+used_events AS (
   SELECT
     "DOMAIN_USERID" AS visitor,
     CAST("DERIVED_TSTAMP" AS TIMESTAMP_NTZ) AS ts,
     "DOMAIN_SESSIONID" AS session,
     NULL AS app,
-    CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN 1 ELSE 0 END AS anchor,
-    CASE WHEN "EVENT_NAME" = 'submit_form' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN 1 ELSE 0 END AS goal
+    CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN 1 ELSE 0 END AS is_anchor,
+    CASE WHEN "EVENT_NAME" = 'submit_form' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN 1 ELSE 0 END AS is_goal
   FROM events
   WHERE "DOMAIN_USERID" IS NOT NULL
 ),
-ending AS (
-  SELECT MAX(ts) AS data_end FROM seen
+data_end AS (
+  SELECT MAX(ts) AS ts FROM used_events
 ),
 goals AS (
-  SELECT visitor, ts FROM seen WHERE goal = 1 GROUP BY visitor, ts
+  SELECT visitor, ts FROM used_events WHERE is_goal = 1 GROUP BY visitor, ts
 ),
--- how many events each visitor had had, after each instant
-so_far AS (
+-- how many events each visitor has had, after each instant
+event_counts AS (
   SELECT
     visitor,
     ts,
     SUM(COUNT(*)) OVER (
       PARTITION BY visitor ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
     ) AS events
-  FROM seen
+  FROM used_events
   GROUP BY visitor, ts
 ),
--- the moments at which a visitor is scored
-places AS (
+-- the instants at which a visitor may become a row
+candidates AS (
   SELECT visitor, ts, MIN(session) AS session
   FROM (
-    SELECT visitor, ts, session FROM seen WHERE anchor = 1
+    SELECT visitor, ts, session FROM used_events WHERE is_anchor = 1
     UNION ALL
-    SELECT visitor, DATEADD('microsecond', passed, started) AS ts, session
+    SELECT visitor, DATEADD('microsecond', elapsed, session_start) AS ts, session
     FROM (
       SELECT
         visitor,
         session,
-        MIN(ts) OVER (PARTITION BY visitor, session) AS started,
-        CAST(CEIL(DATEDIFF('microsecond', MIN(ts) OVER (PARTITION BY visitor, session), ts) / 10000000.0) AS BIGINT) * 10000000 AS passed
-      FROM seen
-    ) AS present
-  ) AS everywhere
+        MIN(ts) OVER (PARTITION BY visitor, session) AS session_start,
+        CAST(CEIL(DATEDIFF('microsecond', MIN(ts) OVER (PARTITION BY visitor, session), ts) / 10000000.0) AS BIGINT) * 10000000 AS elapsed
+      FROM used_events
+    ) AS ticks
+  ) AS places
   GROUP BY visitor, ts
 ),
--- those whose horizon the data covers: of the others the label is not known
-eligible AS (
+-- those of chosen visitors whose horizon the data covers; the label of the others is unknown
+labelled AS (
   SELECT
-    p.visitor,
-    p.ts,
-    COALESCE(goal.ts <= p.ts + INTERVAL '3600 seconds', FALSE) AS positive,
-    MD5(CONCAT(p.visitor, ' ', CAST(DATEDIFF('microsecond', CAST('1970-01-01' AS TIMESTAMP_NTZ), p.ts) AS VARCHAR), ' 0')) AS lot,
-    ROW_NUMBER() OVER (PARTITION BY p.visitor, p.session ORDER BY MD5(CONCAT(p.visitor, ' ', CAST(DATEDIFF('microsecond', CAST('1970-01-01' AS TIMESTAMP_NTZ), p.ts) AS VARCHAR), ' 0')), p.ts) AS place
-  FROM places AS p
-  ASOF JOIN goals AS goal MATCH_CONDITION (p.ts < goal.ts) ON goal.visitor = p.visitor
-  ASOF JOIN so_far AS before MATCH_CONDITION (p.ts > before.ts) ON before.visitor = p.visitor
-  CROSS JOIN ending
-  WHERE p.ts <= ending.data_end - INTERVAL '3600 seconds' AND before.events >= 2
+    c.visitor,
+    c.ts,
+    COALESCE(next_goal.ts <= c.ts + INTERVAL '3600 seconds', FALSE) AS goal_follows,
+    MD5(CONCAT(c.visitor, ' ', CAST(DATEDIFF('microsecond', CAST('1970-01-01' AS TIMESTAMP_NTZ), c.ts) AS VARCHAR), ' 0')) AS sample_hash,
+    ROW_NUMBER() OVER (PARTITION BY c.visitor, c.session ORDER BY MD5(CONCAT(c.visitor, ' ', CAST(DATEDIFF('microsecond', CAST('1970-01-01' AS TIMESTAMP_NTZ), c.ts) AS VARCHAR), ' 0')), c.ts) AS place_in_session
+  FROM candidates AS c
+  ASOF JOIN goals AS next_goal MATCH_CONDITION (c.ts < next_goal.ts) ON next_goal.visitor = c.visitor
+  ASOF JOIN event_counts AS earlier MATCH_CONDITION (c.ts > earlier.ts) ON earlier.visitor = c.visitor
+  CROSS JOIN data_end
+  WHERE c.ts <= data_end.ts - INTERVAL '3600 seconds' AND earlier.events >= 2
 )
 SELECT
   visitor AS "DOMAIN_USERID",
   ts AS "ANCHOR_TS",
-  positive AS "LABEL",
-  CASE WHEN positive THEN 1.0 ELSE 10.0 END AS "WEIGHT"
-FROM eligible
-WHERE place <= 3
-AND (positive OR SUBSTR(lot, 17, 8) < '1999999a')
+  goal_follows AS "LABEL",
+  CASE WHEN goal_follows THEN 1.0 ELSE 10.0 END AS "WEIGHT"
+FROM labelled
+WHERE place_in_session <= 3
+AND (goal_follows OR SUBSTR(sample_hash, 17, 8) < '1999999a')
 ORDER BY 1, 2

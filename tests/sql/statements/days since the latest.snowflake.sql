@@ -1,80 +1,84 @@
 WITH
--- the visitors who are asked about
+-- the visitors of the anchors
 visitors AS (
-  SELECT asked, asked AS visitor
-  FROM (SELECT DISTINCT a."DOMAIN_USERID" AS asked FROM anchors AS a WHERE a."DOMAIN_USERID" IS NOT NULL) AS d
+  SELECT visitor_key, visitor_key AS visitor
+  FROM (
+    SELECT DISTINCT a."DOMAIN_USERID" AS visitor_key FROM anchors AS a WHERE a."DOMAIN_USERID" IS NOT NULL
+  ) AS distinct_keys
 ),
--- the moments that are asked about
-moments_asked AS (
+-- the instants of each visitor's anchors
+anchor_times AS (
   SELECT DISTINCT v.visitor, CAST(a."ANCHOR_TS" AS TIMESTAMP_NTZ) AS ts
   FROM anchors AS a
-  JOIN visitors AS v ON v.asked = a."DOMAIN_USERID"
+  JOIN visitors AS v ON v.visitor_key = a."DOMAIN_USERID"
 ),
--- what each event of theirs gives each attribute, NULL for nothing
+-- the value that each event has for the attributes named above it, NULL if it does not count
 matched AS (
   SELECT
     v.visitor,
     CAST(e."DERIVED_TSTAMP" AS TIMESTAMP_NTZ) AS ts,
+    -- a
     CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN TRUE END AS x1
   FROM events AS e
-  JOIN visitors AS v ON v.asked = e."DOMAIN_USERID"
+  JOIN visitors AS v ON v.visitor_key = e."DOMAIN_USERID"
 ),
--- whether an event counts for each attribute, and the values of which each counts once
-shown AS (
+-- which values each event has; the values themselves where distinct ones are counted
+flags AS (
   SELECT
     visitor,
     ts,
-    x1 IS NOT NULL AS x1_n
+    x1 IS NOT NULL AS has_x1
   FROM matched
 ),
--- running totals: how often each thing had happened, after each instant of a visitor
-ones AS (
+-- which totals each event adds one to: it has a value, or its value enters or leaves a window
+increments AS (
   SELECT
     visitor,
     ts,
-    CASE WHEN x1_n THEN 1 ELSE 0 END AS total_1
-  FROM shown
+    has_x1 AS x1_count
+  FROM flags
   UNION ALL
-  SELECT visitor, CAST('0001-01-01 00:00:00' AS TIMESTAMP_NTZ), 0
+  SELECT visitor, CAST('0001-01-01 00:00:00' AS TIMESTAMP_NTZ), FALSE
   FROM visitors
 ),
-totals AS (
-  SELECT visitor, ts, total_1
+-- the running totals after each instant of a visitor
+running_totals AS (
+  SELECT visitor, ts, x1_count
   FROM (
     SELECT
       visitor,
       ts,
-      SUM(total_1) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS total_1,
+      COUNT(CASE WHEN x1_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_count,
       LEAD(ts) OVER (PARTITION BY visitor ORDER BY ts) AS next_ts
-    FROM ones
-  ) AS running
+    FROM increments
+  ) AS totals_per_event
   WHERE next_ts IS NULL OR next_ts <> ts
 ),
--- the number of each event that gives x1, as its running total counts them
+-- the events that have x1, numbered as the running total x1_count counts them
 x1_numbered AS (
   SELECT visitor, ts, x1 AS value, ROW_NUMBER() OVER (PARTITION BY visitor ORDER BY ts, x1) AS number
   FROM matched
   WHERE x1 IS NOT NULL
 ),
--- the totals at each moment, less those before each window
-looked AS (
+-- the totals at each anchor, less the totals before each window
+window_counts AS (
   SELECT
     a.visitor,
     a.ts,
-    CASE WHEN CAST(now.total_1 - before_1.total_1 AS BIGINT) > 0 THEN CAST(now.total_1 AS BIGINT) END AS "A NUMBER"
-  FROM (SELECT visitor, ts, CAST('0001-01-01 00:00:00' AS TIMESTAMP_NTZ) AS ts_1 FROM moments_asked) AS a
-  ASOF JOIN (SELECT visitor, ts, total_1 FROM totals) AS now MATCH_CONDITION (a.ts >= now.ts) ON now.visitor = a.visitor
-  ASOF JOIN (SELECT visitor, ts, total_1 FROM totals) AS before_1 MATCH_CONDITION (a.ts_1 >= before_1.ts) ON before_1.visitor = a.visitor
+    CASE WHEN now.x1_count > before_all.x1_count THEN now.x1_count END AS "A EVENT NUMBER"
+  FROM (SELECT visitor, ts, CAST('0001-01-01 00:00:00' AS TIMESTAMP_NTZ) AS start_all FROM anchor_times) AS a
+  ASOF JOIN (SELECT visitor, ts, x1_count FROM running_totals) AS now MATCH_CONDITION (a.ts >= now.ts) ON now.visitor = a.visitor
+  ASOF JOIN (SELECT visitor, ts, x1_count FROM running_totals) AS before_all MATCH_CONDITION (a.start_all >= before_all.ts) ON before_all.visitor = a.visitor
 )
--- each anchor with what was known at its moment
+-- each anchor with its values
 SELECT
   a.*,
-  DATEDIFF('microsecond', "A OF".ts, CAST(a."ANCHOR_TS" AS TIMESTAMP_NTZ)) / 1e6 / 86400.0 AS "A"
+  DATEDIFF('microsecond', "A EVENT".ts, CAST(a."ANCHOR_TS" AS TIMESTAMP_NTZ)) / 1e6 / 86400.0 AS "A"
 FROM anchors AS a
-LEFT JOIN visitors AS w ON w.asked = a."DOMAIN_USERID"
-LEFT JOIN moments_asked AS m ON m.visitor = w.visitor AND m.ts = CAST(a."ANCHOR_TS" AS TIMESTAMP_NTZ)
-LEFT JOIN looked AS l
-  ON l.visitor = m.visitor AND l.ts = m.ts
-LEFT JOIN x1_numbered AS "A OF"
-  ON "A OF".visitor = l.visitor AND "A OF".number = l."A NUMBER"
+LEFT JOIN visitors AS v ON v.visitor_key = a."DOMAIN_USERID"
+LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = CAST(a."ANCHOR_TS" AS TIMESTAMP_NTZ)
+LEFT JOIN window_counts AS c
+  ON c.visitor = t.visitor AND c.ts = t.ts
+LEFT JOIN x1_numbered AS "A EVENT"
+  ON "A EVENT".visitor = c.visitor AND "A EVENT".number = c."A EVENT NUMBER"
 ORDER BY a."DOMAIN_USERID", a."ANCHOR_TS"

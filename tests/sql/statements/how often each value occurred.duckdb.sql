@@ -1,88 +1,91 @@
 WITH
--- the visitors who are asked about
+-- the visitors of the anchors
 visitors AS MATERIALIZED (
-  SELECT asked, CAST(ROW_NUMBER() OVER (ORDER BY asked) AS INTEGER) AS visitor
-  FROM (SELECT DISTINCT a."domain_userid" AS asked FROM anchors AS a WHERE a."domain_userid" IS NOT NULL) AS d
+  SELECT visitor_key, CAST(ROW_NUMBER() OVER (ORDER BY visitor_key) AS INTEGER) AS visitor
+  FROM (
+    SELECT DISTINCT a."domain_userid" AS visitor_key FROM anchors AS a WHERE a."domain_userid" IS NOT NULL
+  ) AS distinct_keys
 ),
--- the moments that are asked about
-moments_asked AS MATERIALIZED (
+-- the instants of each visitor's anchors
+anchor_times AS MATERIALIZED (
   SELECT DISTINCT v.visitor, CAST(a."anchor_ts" AS TIMESTAMP) AS ts
   FROM anchors AS a
-  JOIN visitors AS v ON v.asked = a."domain_userid"
+  JOIN visitors AS v ON v.visitor_key = a."domain_userid"
 ),
--- what each event of theirs gives each attribute, NULL for nothing
+-- the value that each event has for the attributes named above it, NULL if it does not count
 matched AS MATERIALIZED (
   SELECT
     v.visitor,
     CAST(e."derived_tstamp" AS TIMESTAMP) AS ts,
+    -- a
     CASE WHEN "event_name" = 'page_view' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN CAST("app_id" AS VARCHAR) END AS x1
   FROM events AS e
-  JOIN visitors AS v ON v.asked = e."domain_userid"
+  JOIN visitors AS v ON v.visitor_key = e."domain_userid"
 ),
--- what happened at each instant of a visitor's time line, the moments asked about among them
-moments AS MATERIALIZED (
+-- one row per instant of a visitor, anchors included, with the values of that instant combined
+timeline AS MATERIALIZED (
   SELECT
     visitor,
     ts,
-    MAX(anchor) AS anchor,
-    CAST(COUNT(x1) AS INTEGER) AS x1_n
+    MAX(is_anchor) AS is_anchor,
+    CAST(COUNT(x1) AS INTEGER) AS x1_events
   FROM (
-    SELECT visitor, ts, 0 AS anchor, x1 FROM matched
+    SELECT visitor, ts, 0 AS is_anchor, x1 FROM matched
     UNION ALL
-    SELECT visitor, ts, 1, NULL FROM moments_asked
+    SELECT visitor, ts, 1, NULL FROM anchor_times
   ) AS instants
   GROUP BY visitor, ts
 ),
--- a: a time line of its own for each value of a visitor
-"a line" AS (
-  SELECT d.visitor, d.value, m.ts, m.anchor, COALESCE(c.n, 0) AS n
+-- a: a timeline for each value of a visitor
+"a timeline" AS (
+  SELECT d.visitor, d.value, t.ts, t.is_anchor, COALESCE(c.events, 0) AS events
   FROM (SELECT DISTINCT visitor, x1 AS value FROM matched WHERE x1 IS NOT NULL) AS d
-  JOIN moments AS m
-    ON m.visitor = d.visitor AND (m.anchor = 1 OR m.x1_n > 0)
+  JOIN timeline AS t
+    ON t.visitor = d.visitor AND (t.is_anchor = 1 OR t.x1_events > 0)
   LEFT JOIN (
-    SELECT visitor, ts, x1 AS value, COUNT(*) AS n
+    SELECT visitor, ts, x1 AS value, COUNT(*) AS events
     FROM matched
     WHERE x1 IS NOT NULL
     GROUP BY visitor, ts, x1
   ) AS c
-    ON c.visitor = d.visitor AND c.ts = m.ts AND c.value = d.value
+    ON c.visitor = d.visitor AND c.ts = t.ts AND c.value = d.value
 ),
 "a counted" AS (
   SELECT
     visitor,
     value,
     ts,
-    anchor,
-    CAST(SUM(n) OVER (PARTITION BY visitor, value ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS BIGINT) AS n,
-    MIN(CASE WHEN n > 0 THEN ts END) OVER (PARTITION BY visitor, value ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS first_seen,
-    MAX(CASE WHEN n > 0 THEN ts END) OVER (PARTITION BY visitor, value ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS last_seen
-  FROM "a line"
+    is_anchor,
+    CAST(SUM(events) OVER (PARTITION BY visitor, value ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS BIGINT) AS events,
+    MIN(CASE WHEN events > 0 THEN ts END) OVER (PARTITION BY visitor, value ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS first_seen,
+    MAX(CASE WHEN events > 0 THEN ts END) OVER (PARTITION BY visitor, value ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS last_seen
+  FROM "a timeline"
 ),
--- a: the values by how often they occurred; of equals the earliest seen first
+-- a: the values by how often they occurred; ties by the one seen first
 "a ranked" AS (
   SELECT
     visitor,
     ts,
     value,
-    n,
+    events,
     MAX(last_seen) OVER (PARTITION BY visitor, ts) AS updated,
-    ROW_NUMBER() OVER (PARTITION BY visitor, ts ORDER BY n DESC, first_seen, value) AS place
+    ROW_NUMBER() OVER (PARTITION BY visitor, ts ORDER BY events DESC, first_seen, value) AS place
   FROM "a counted"
-  WHERE anchor = 1 AND n > 0
+  WHERE is_anchor = 1 AND events > 0
 ),
 "a" AS (
-  SELECT visitor, ts, CAST(MAP(LIST(value ORDER BY place), LIST(n ORDER BY place)) AS JSON) AS "a"
+  SELECT visitor, ts, CAST(MAP(LIST(value ORDER BY place), LIST(events ORDER BY place)) AS JSON) AS "a"
   FROM "a ranked"
   WHERE place <= 100
   GROUP BY visitor, ts
 )
--- each anchor with what was known at its moment
+-- each anchor with its values
 SELECT
   a.*,
-  "a of"."a" AS "a"
+  "a values"."a" AS "a"
 FROM anchors AS a
-LEFT JOIN visitors AS w ON w.asked = a."domain_userid"
-LEFT JOIN moments_asked AS m ON m.visitor = w.visitor AND m.ts = CAST(a."anchor_ts" AS TIMESTAMP)
-LEFT JOIN "a" AS "a of"
-  ON "a of".visitor = m.visitor AND "a of".ts = m.ts
+LEFT JOIN visitors AS v ON v.visitor_key = a."domain_userid"
+LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = CAST(a."anchor_ts" AS TIMESTAMP)
+LEFT JOIN "a" AS "a values"
+  ON "a values".visitor = t.visitor AND "a values".ts = t.ts
 ORDER BY a."domain_userid", a."anchor_ts"

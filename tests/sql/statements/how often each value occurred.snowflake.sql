@@ -1,88 +1,91 @@
 WITH
--- the visitors who are asked about
+-- the visitors of the anchors
 visitors AS (
-  SELECT asked, asked AS visitor
-  FROM (SELECT DISTINCT a."DOMAIN_USERID" AS asked FROM anchors AS a WHERE a."DOMAIN_USERID" IS NOT NULL) AS d
+  SELECT visitor_key, visitor_key AS visitor
+  FROM (
+    SELECT DISTINCT a."DOMAIN_USERID" AS visitor_key FROM anchors AS a WHERE a."DOMAIN_USERID" IS NOT NULL
+  ) AS distinct_keys
 ),
--- the moments that are asked about
-moments_asked AS (
+-- the instants of each visitor's anchors
+anchor_times AS (
   SELECT DISTINCT v.visitor, CAST(a."ANCHOR_TS" AS TIMESTAMP_NTZ) AS ts
   FROM anchors AS a
-  JOIN visitors AS v ON v.asked = a."DOMAIN_USERID"
+  JOIN visitors AS v ON v.visitor_key = a."DOMAIN_USERID"
 ),
--- what each event of theirs gives each attribute, NULL for nothing
+-- the value that each event has for the attributes named above it, NULL if it does not count
 matched AS (
   SELECT
     v.visitor,
     CAST(e."DERIVED_TSTAMP" AS TIMESTAMP_NTZ) AS ts,
+    -- a
     CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN CAST("APP_ID" AS VARCHAR) END AS x1
   FROM events AS e
-  JOIN visitors AS v ON v.asked = e."DOMAIN_USERID"
+  JOIN visitors AS v ON v.visitor_key = e."DOMAIN_USERID"
 ),
--- what happened at each instant of a visitor's time line, the moments asked about among them
-moments AS (
+-- one row per instant of a visitor, anchors included, with the values of that instant combined
+timeline AS (
   SELECT
     visitor,
     ts,
-    MAX(anchor) AS anchor,
-    CAST(COUNT(x1) AS INTEGER) AS x1_n
+    MAX(is_anchor) AS is_anchor,
+    CAST(COUNT(x1) AS INTEGER) AS x1_events
   FROM (
-    SELECT visitor, ts, 0 AS anchor, x1 FROM matched
+    SELECT visitor, ts, 0 AS is_anchor, x1 FROM matched
     UNION ALL
-    SELECT visitor, ts, 1, NULL FROM moments_asked
+    SELECT visitor, ts, 1, NULL FROM anchor_times
   ) AS instants
   GROUP BY visitor, ts
 ),
--- a: a time line of its own for each value of a visitor
-"A LINE" AS (
-  SELECT d.visitor, d.value, m.ts, m.anchor, COALESCE(c.n, 0) AS n
+-- a: a timeline for each value of a visitor
+"A TIMELINE" AS (
+  SELECT d.visitor, d.value, t.ts, t.is_anchor, COALESCE(c.events, 0) AS events
   FROM (SELECT DISTINCT visitor, x1 AS value FROM matched WHERE x1 IS NOT NULL) AS d
-  JOIN moments AS m
-    ON m.visitor = d.visitor AND (m.anchor = 1 OR m.x1_n > 0)
+  JOIN timeline AS t
+    ON t.visitor = d.visitor AND (t.is_anchor = 1 OR t.x1_events > 0)
   LEFT JOIN (
-    SELECT visitor, ts, x1 AS value, COUNT(*) AS n
+    SELECT visitor, ts, x1 AS value, COUNT(*) AS events
     FROM matched
     WHERE x1 IS NOT NULL
     GROUP BY visitor, ts, x1
   ) AS c
-    ON c.visitor = d.visitor AND c.ts = m.ts AND c.value = d.value
+    ON c.visitor = d.visitor AND c.ts = t.ts AND c.value = d.value
 ),
 "A COUNTED" AS (
   SELECT
     visitor,
     value,
     ts,
-    anchor,
-    CAST(SUM(n) OVER (PARTITION BY visitor, value ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS BIGINT) AS n,
-    MIN(CASE WHEN n > 0 THEN ts END) OVER (PARTITION BY visitor, value ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS first_seen,
-    MAX(CASE WHEN n > 0 THEN ts END) OVER (PARTITION BY visitor, value ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS last_seen
-  FROM "A LINE"
+    is_anchor,
+    CAST(SUM(events) OVER (PARTITION BY visitor, value ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS BIGINT) AS events,
+    MIN(CASE WHEN events > 0 THEN ts END) OVER (PARTITION BY visitor, value ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS first_seen,
+    MAX(CASE WHEN events > 0 THEN ts END) OVER (PARTITION BY visitor, value ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS last_seen
+  FROM "A TIMELINE"
 ),
--- a: the values by how often they occurred; of equals the earliest seen first
+-- a: the values by how often they occurred; ties by the one seen first
 "A RANKED" AS (
   SELECT
     visitor,
     ts,
     value,
-    n,
+    events,
     MAX(last_seen) OVER (PARTITION BY visitor, ts) AS updated,
-    ROW_NUMBER() OVER (PARTITION BY visitor, ts ORDER BY n DESC, first_seen, value) AS place
+    ROW_NUMBER() OVER (PARTITION BY visitor, ts ORDER BY events DESC, first_seen, value) AS place
   FROM "A COUNTED"
-  WHERE anchor = 1 AND n > 0
+  WHERE is_anchor = 1 AND events > 0
 ),
 "A" AS (
-  SELECT visitor, ts, OBJECT_AGG(value, n) AS "A"
+  SELECT visitor, ts, OBJECT_AGG(value, events) AS "A"
   FROM "A RANKED"
   WHERE place <= 100
   GROUP BY visitor, ts
 )
--- each anchor with what was known at its moment
+-- each anchor with its values
 SELECT
   a.*,
-  "A OF"."A" AS "A"
+  "A VALUES"."A" AS "A"
 FROM anchors AS a
-LEFT JOIN visitors AS w ON w.asked = a."DOMAIN_USERID"
-LEFT JOIN moments_asked AS m ON m.visitor = w.visitor AND m.ts = CAST(a."ANCHOR_TS" AS TIMESTAMP_NTZ)
-LEFT JOIN "A" AS "A OF"
-  ON "A OF".visitor = m.visitor AND "A OF".ts = m.ts
+LEFT JOIN visitors AS v ON v.visitor_key = a."DOMAIN_USERID"
+LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = CAST(a."ANCHOR_TS" AS TIMESTAMP_NTZ)
+LEFT JOIN "A" AS "A VALUES"
+  ON "A VALUES".visitor = t.visitor AND "A VALUES".ts = t.ts
 ORDER BY a."DOMAIN_USERID", a."ANCHOR_TS"

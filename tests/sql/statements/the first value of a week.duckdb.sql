@@ -1,80 +1,86 @@
 WITH
--- the visitors who are asked about
+-- the visitors of the anchors
 visitors AS MATERIALIZED (
-  SELECT asked, CAST(ROW_NUMBER() OVER (ORDER BY asked) AS INTEGER) AS visitor
-  FROM (SELECT DISTINCT a."domain_userid" AS asked FROM anchors AS a WHERE a."domain_userid" IS NOT NULL) AS d
+  SELECT visitor_key, CAST(ROW_NUMBER() OVER (ORDER BY visitor_key) AS INTEGER) AS visitor
+  FROM (
+    SELECT DISTINCT a."domain_userid" AS visitor_key FROM anchors AS a WHERE a."domain_userid" IS NOT NULL
+  ) AS distinct_keys
 ),
--- the moments that are asked about
-moments_asked AS MATERIALIZED (
+-- the instants of each visitor's anchors
+anchor_times AS MATERIALIZED (
   SELECT DISTINCT v.visitor, CAST(a."anchor_ts" AS TIMESTAMP) AS ts
   FROM anchors AS a
-  JOIN visitors AS v ON v.asked = a."domain_userid"
+  JOIN visitors AS v ON v.visitor_key = a."domain_userid"
 ),
--- what each event of theirs gives each attribute, NULL for nothing
+-- the value that each event has for the attributes named above it, NULL if it does not count
 matched AS MATERIALIZED (
   SELECT
     v.visitor,
     CAST(e."derived_tstamp" AS TIMESTAMP) AS ts,
+    -- a
     CASE WHEN "event_name" = 'page_view' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN CAST("app_id" AS VARCHAR) END AS x1
   FROM events AS e
-  JOIN visitors AS v ON v.asked = e."domain_userid"
+  JOIN visitors AS v ON v.visitor_key = e."domain_userid"
 ),
--- whether an event counts for each attribute, and the values of which each counts once
-shown AS (
+-- which values each event has; the values themselves where distinct ones are counted
+flags AS (
   SELECT
     visitor,
     ts,
-    x1 IS NOT NULL AS x1_n
+    x1 IS NOT NULL AS has_x1
   FROM matched
 ),
--- running totals: how often each thing had happened, after each instant of a visitor; several counters share one
-ones AS (
+-- which totals each event adds one to: it has a value, or its value enters or leaves a window
+increments AS (
   SELECT
     visitor,
     ts,
-    CASE WHEN x1_n THEN 1::HUGEINT ELSE 0 END AS total_1
-  FROM shown
+    has_x1 AS x1_count
+  FROM flags
   UNION ALL
-  SELECT visitor, CAST('-infinity' AS TIMESTAMP), 0
+  SELECT visitor, CAST('-infinity' AS TIMESTAMP), FALSE
   FROM visitors
 ),
-totals AS MATERIALIZED (
-  SELECT visitor, ts, total_1
+-- the running totals after each instant of a visitor
+-- (they run on from one visitor to the next, because DuckDB counts fastest in one sorted pass;
+-- only differences between two totals of one visitor are used)
+running_totals AS MATERIALIZED (
+  SELECT visitor, ts, x1_count
   FROM (
     SELECT
       visitor,
       ts,
-      SUM(total_1) OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS total_1,
+      CAST(COUNT(*) FILTER (WHERE x1_count) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x1_count,
       LEAD(ts) OVER () AS next_ts
-    FROM (SELECT * FROM ones ORDER BY visitor, ts)
-  ) AS running
+    FROM (SELECT * FROM increments ORDER BY visitor, ts)
+  ) AS totals_per_event
   WHERE next_ts IS NULL OR next_ts <> ts
 ),
--- the number of each event that gives x1, as its running total counts them
+-- the events that have x1, numbered as the running total x1_count counts them
 x1_numbered AS (
   SELECT visitor, ts, x1 AS value, ROW_NUMBER() OVER (ORDER BY visitor, ts, x1) AS number
   FROM matched
   WHERE x1 IS NOT NULL
 ),
--- the totals at each moment, less those before each window
-looked AS (
+-- the totals at each anchor, less the totals before each window
+window_counts AS (
   SELECT
     a.visitor,
     a.ts,
-    CASE WHEN CAST(((now.total_1 - before_1.total_1) & 4398046511103) AS BIGINT) > 0 THEN CAST(((before_1.total_1) & 4398046511103) AS BIGINT) + 1 END AS "a number"
-  FROM (SELECT visitor, ts, ts - INTERVAL '604800000001 microseconds' AS ts_1 FROM moments_asked) AS a
-  ASOF LEFT JOIN (SELECT visitor, ts, total_1 FROM totals) AS now ON now.visitor = a.visitor AND a.ts >= now.ts
-  ASOF LEFT JOIN (SELECT visitor, ts, total_1 FROM totals) AS before_1 ON before_1.visitor = a.visitor AND a.ts_1 >= before_1.ts
+    CASE WHEN now.x1_count > before_7d.x1_count THEN before_7d.x1_count + 1 END AS "a event number"
+  FROM (SELECT visitor, ts, ts - INTERVAL '604800000001 microseconds' AS start_7d FROM anchor_times) AS a
+  ASOF LEFT JOIN (SELECT visitor, ts, x1_count FROM running_totals) AS now ON now.visitor = a.visitor AND a.ts >= now.ts
+  ASOF LEFT JOIN (SELECT visitor, ts, x1_count FROM running_totals) AS before_7d ON before_7d.visitor = a.visitor AND a.start_7d >= before_7d.ts
 )
--- each anchor with what was known at its moment
+-- each anchor with its values
 SELECT
   a.*,
-  "a of".value AS "a"
+  "a event".value AS "a"
 FROM anchors AS a
-LEFT JOIN visitors AS w ON w.asked = a."domain_userid"
-LEFT JOIN moments_asked AS m ON m.visitor = w.visitor AND m.ts = CAST(a."anchor_ts" AS TIMESTAMP)
-LEFT JOIN looked AS l
-  ON l.visitor = m.visitor AND l.ts = m.ts
-LEFT JOIN x1_numbered AS "a of"
-  ON "a of".visitor = l.visitor AND "a of".number = l."a number"
+LEFT JOIN visitors AS v ON v.visitor_key = a."domain_userid"
+LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = CAST(a."anchor_ts" AS TIMESTAMP)
+LEFT JOIN window_counts AS c
+  ON c.visitor = t.visitor AND c.ts = t.ts
+LEFT JOIN x1_numbered AS "a event"
+  ON "a event".visitor = c.visitor AND "a event".number = c."a event number"
 ORDER BY a."domain_userid", a."anchor_ts"

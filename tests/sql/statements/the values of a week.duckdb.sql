@@ -1,33 +1,36 @@
 WITH
--- the visitors who are asked about
+-- the visitors of the anchors
 visitors AS MATERIALIZED (
-  SELECT asked, CAST(ROW_NUMBER() OVER (ORDER BY asked) AS INTEGER) AS visitor
-  FROM (SELECT DISTINCT a."domain_userid" AS asked FROM anchors AS a WHERE a."domain_userid" IS NOT NULL) AS d
+  SELECT visitor_key, CAST(ROW_NUMBER() OVER (ORDER BY visitor_key) AS INTEGER) AS visitor
+  FROM (
+    SELECT DISTINCT a."domain_userid" AS visitor_key FROM anchors AS a WHERE a."domain_userid" IS NOT NULL
+  ) AS distinct_keys
 ),
--- the moments that are asked about
-moments_asked AS MATERIALIZED (
+-- the instants of each visitor's anchors
+anchor_times AS MATERIALIZED (
   SELECT DISTINCT v.visitor, CAST(a."anchor_ts" AS TIMESTAMP) AS ts
   FROM anchors AS a
-  JOIN visitors AS v ON v.asked = a."domain_userid"
+  JOIN visitors AS v ON v.visitor_key = a."domain_userid"
 ),
--- what each event of theirs gives each attribute, NULL for nothing
+-- the value that each event has for the attributes named above it, NULL if it does not count
 matched AS MATERIALIZED (
   SELECT
     v.visitor,
     CAST(e."derived_tstamp" AS TIMESTAMP) AS ts,
+    -- a
     CASE WHEN "event_name" = 'page_view' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN CAST("app_id" AS VARCHAR) END AS x1
   FROM events AS e
-  JOIN visitors AS v ON v.asked = e."domain_userid"
+  JOIN visitors AS v ON v.visitor_key = e."domain_userid"
 ),
--- a: where another value is seen, or one after too long a pause
-"a seen" AS (
+-- a: whether another value follows, or the same one after the list has expired
+"a changes" AS (
   SELECT
     visitor,
     ts,
     value,
     CASE WHEN value = LAG(value) OVER (PARTITION BY visitor ORDER BY ts, value)
       THEN 0 ELSE 1 END AS changed,
-    CASE WHEN ts > LAG(ts) OVER (PARTITION BY visitor ORDER BY ts, value) + INTERVAL '604800 seconds' THEN 1 ELSE 0 END AS paused
+    CASE WHEN ts > LAG(ts) OVER (PARTITION BY visitor ORDER BY ts, value) + INTERVAL '604800 seconds' THEN 1 ELSE 0 END AS expired
   FROM (SELECT DISTINCT visitor, ts, x1 AS value FROM matched WHERE x1 IS NOT NULL) AS d
 ),
 "a numbered" AS (
@@ -35,43 +38,43 @@ matched AS MATERIALIZED (
     visitor,
     ts,
     value,
-    SUM(paused) OVER (
+    SUM(expired) OVER (
       PARTITION BY visitor ORDER BY ts, value ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
-    ) AS life,
-    SUM(CASE WHEN changed + paused > 0 THEN 1 ELSE 0 END) OVER (
+    ) AS lifetime,
+    SUM(CASE WHEN changed + expired > 0 THEN 1 ELSE 0 END) OVER (
       PARTITION BY visitor ORDER BY ts, value ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
     ) AS run
-  FROM "a seen"
+  FROM "a changes"
 ),
--- a: a run of one value stands until the value's next run, or until it is too old
+-- a: each run of one value, when it is too old, and when the value's next run starts
 "a runs" AS (
   SELECT
     visitor,
     value,
     run,
-    MIN(ts) AS since,
-    MAX(ts) + INTERVAL '604800 seconds' AS until,
-    LEAD(MIN(ts)) OVER (PARTITION BY visitor, value ORDER BY run) AS again
+    MIN(ts) AS first_ts,
+    MAX(ts) + INTERVAL '604800 seconds' AS valid_until,
+    LEAD(MIN(ts)) OVER (PARTITION BY visitor, value ORDER BY run) AS next_run_ts
   FROM "a numbered"
-  GROUP BY visitor, value, run, life
+  GROUP BY visitor, value, run, lifetime
 ),
 "a" AS (
-  SELECT m.visitor, m.ts, LIST(r.value ORDER BY r.run)[-100:] AS "a"
-  FROM moments_asked AS m
+  SELECT t.visitor, t.ts, LIST(r.value ORDER BY r.run)[-100:] AS "a"
+  FROM anchor_times AS t
   JOIN "a runs" AS r
-    ON r.visitor = m.visitor
-    AND r.since <= m.ts
-    AND (r.again IS NULL OR r.again > m.ts)
-    AND (r.until IS NULL OR r.until >= m.ts)
-  GROUP BY m.visitor, m.ts
+    ON r.visitor = t.visitor
+    AND r.first_ts <= t.ts
+    AND (r.next_run_ts IS NULL OR r.next_run_ts > t.ts)
+    AND (r.valid_until IS NULL OR r.valid_until >= t.ts)
+  GROUP BY t.visitor, t.ts
 )
--- each anchor with what was known at its moment
+-- each anchor with its values
 SELECT
   a.*,
-  "a of"."a" AS "a"
+  "a values"."a" AS "a"
 FROM anchors AS a
-LEFT JOIN visitors AS w ON w.asked = a."domain_userid"
-LEFT JOIN moments_asked AS m ON m.visitor = w.visitor AND m.ts = CAST(a."anchor_ts" AS TIMESTAMP)
-LEFT JOIN "a" AS "a of"
-  ON "a of".visitor = m.visitor AND "a of".ts = m.ts
+LEFT JOIN visitors AS v ON v.visitor_key = a."domain_userid"
+LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = CAST(a."anchor_ts" AS TIMESTAMP)
+LEFT JOIN "a" AS "a values"
+  ON "a values".visitor = t.visitor AND "a values".ts = t.ts
 ORDER BY a."domain_userid", a."anchor_ts"
