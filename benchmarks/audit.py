@@ -28,7 +28,7 @@ from prospect_lib.monitoring.audit import audit
 from prospect_lib.monitoring.drift import measure_drift
 from prospect_lib.monitoring.served_scores import read_served
 from prospect_lib.sandbox.simulation.visitors import simulate
-from prospect_lib.teaching.story import events_of
+from prospect_lib.teaching.visitor import visitor_events
 from prospect_lib.training_set import SITE_ANCHORS, attributes_sql, features_sql
 from prospect_lib.warehouse import DuckDBWarehouse
 
@@ -97,7 +97,7 @@ def timed_audit(warehouse: DuckDBWarehouse, folder: Path) -> dict[str, Any]:
 def fold_seconds(warehouse: DuckDBWarehouse, served: pa.Table) -> float:
     """Seconds for all scores by the fold, from so many of them."""
     some = served.slice(0, FOLDED).to_pylist()
-    known = {v: events_of(warehouse, v) for v in {row["domain_userid"] for row in some}}
+    known = {v: visitor_events(warehouse, v) for v in {row["domain_userid"] for row in some}}
     begun = time.perf_counter()
     for row in some:
         at = row["anchor_ts"].replace(tzinfo=UTC)

@@ -1,16 +1,17 @@
-"""The "Your turn" exercises of the notebooks: each checks an attempt and hints where it fails.
+"""Check the "Your turn" exercises of the notebooks.
 
-An attempt that is still ``None`` or ``...`` prints its first hint, one that is wrong says in
-what, and neither stops the notebook. The solutions are in ``notebooks/solutions``.
+An attempt that is still ``None`` or ``...`` prints a first hint, a wrong one prints what is
+wrong, and neither stops the notebook. The solutions are in ``notebooks/solutions``.
 
 Example: ``exercises.break_even(0.5, value=100, cost=5)`` prints ``Not yet: …``
 """
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 from uuid import uuid4
 
 import pyarrow as pa
@@ -18,34 +19,79 @@ from sklearn.metrics import roc_auc_score
 from snowplow_signals import Attribute, StreamAttributeGroup
 
 from prospect_lib.aggregation.fold import attribute_values
-from prospect_lib.attributes import prospect_group
+from prospect_lib.attributes import SNOWPLOW, prospect_group
 from prospect_lib.evaluation.evaluate import MODEL, RULE, Evaluation
 from prospect_lib.evaluation.threshold import Threshold
 from prospect_lib.model.splits import Split
 from prospect_lib.server.app import create_app
 from prospect_lib.settings import Settings
-from prospect_lib.teaching.attempts import NotYetError, exercise
-from prospect_lib.teaching.story import visit
+from prospect_lib.teaching.visitor import scripted_visit
 from prospect_lib.training_set.anchors import Anchors
 from prospect_lib.training_set.extract import TrainingSet
 from prospect_lib.warehouse import Warehouse
 
-SNOWPLOW = "com.snowplowanalytics.snowplow"
+_Arguments = ParamSpec("_Arguments")
+_Check = Callable[Concatenate[Any, _Arguments], str]
+
+
+class NotYetError(Exception):
+    """An attempt is not right yet; the message is a hint."""
+
+
+def exercise(
+    hint: str,
+) -> Callable[[_Check[_Arguments]], Callable[Concatenate[Any, _Arguments], bool]]:
+    """Make an exercise of a check, which returns praise or raises ``NotYetError``.
+
+    The exercise prints the praise or a hint, and returns whether the attempt is right. It
+    raises nothing, so the notebook goes on: any other error of the check is part of the hint.
+
+    Args:
+        hint: printed for an attempt that is still ``None`` or ``...``.
+
+    Example::
+
+        @exercise("add the two numbers.")
+        def sum_of_two_and_three(attempt: int) -> str:
+            if attempt != 5:
+                raise NotYetError(f"{attempt} is not the sum.")
+            return "Two and three are five."
+    """
+
+    def decorate(check: _Check[_Arguments]) -> Callable[Concatenate[Any, _Arguments], bool]:
+        @functools.wraps(check)
+        def checked(attempt: Any, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> bool:
+            if attempt is None or attempt is ...:
+                print(f"Not yet: {hint}")
+                return False
+            try:
+                print(f"Right. {check(attempt, *args, **kwargs)}")
+            except NotYetError as wrong:
+                print(f"Not yet: {wrong}")
+            except Exception as error:  # noqa: BLE001 - of code that a learner is still writing
+                print(f"Not yet: {hint} (It raised {type(error).__name__}: {error})")
+            else:
+                return True
+            return False
+
+        return checked
+
+    return decorate
 
 
 @exercise("Settings(home=settings.home, values={'NAME': 'anything'}) with a name from the README.")
 def only_snowflake(attempt: Settings) -> str:
-    """00: settings whose warehouse is Snowflake, while Signals stays local."""
+    """00: settings whose warehouse is Snowflake while Signals stays local."""
     if attempt.signals_backend != "local":
-        raise NotYetError("Signals is no longer local. Which names have nothing to do with it?")
+        raise NotYetError("Signals is not local any more. Leave out the names that start with SP_.")
     if attempt.warehouse_backend != "snowflake":
-        raise NotYetError("the warehouse is still DuckDB. describe() names what would change it.")
-    return "One name decides the backend; the doctor then lists the ones still missing."
+        raise NotYetError("the warehouse is still DuckDB. describe() lists the names to set.")
+    return "One name selects the backend; the doctor then lists the names still missing."
 
 
-@exercise("acting gains p × value for those who convert, and costs the others (1 − p) × cost.")
+@exercise("acting gains p × value from those who convert and costs (1 − p) × cost for the others.")
 def break_even(attempt: float, *, value: float, cost: float) -> str:
-    """00: the score from which acting pays."""
+    """00: the score at which acting starts to pay."""
     if not 0 < attempt < 1:
         raise NotYetError(f"{attempt:g} is not a score; a score lies between 0 and 1.")
     gain = attempt * value - (1 - attempt) * cost
@@ -54,13 +100,15 @@ def break_even(attempt: float, *, value: float, cost: float) -> str:
     return f"Above {attempt:.3f} acting pays, below it does not. Notebook 03 does the same."
 
 
-@exercise("count the views whose moment lies in the seven days before the new one.")
+@exercise("count the page views in the seven days before the new moment.")
 def window_moves(attempt: int, events: list[dict[str, Any]], at: datetime) -> str:
     """01: the number of page views of the last seven days at another moment."""
-    found = attribute_values(prospect_group, events, at)["num_page_views_l7d"]
-    if attempt != found:
-        raise NotYetError(f"not {attempt}. Write down the days of the views, and the window's.")
-    return f"{found}: nobody did anything, and yet the value changed. Windows move by themselves."
+    expected = attribute_values(prospect_group, events, at)["num_page_views_l7d"]
+    if attempt != expected:
+        raise NotYetError(
+            f"not {attempt}. Write down the day of each view, and the days in the window."
+        )
+    return f"{expected}: no new event, and yet another value. A window moves with time."
 
 
 @exercise("copy num_pricing_views_l7d: Attribute(name=…, type=…, events=[…], aggregation=…, …).")
@@ -70,40 +118,44 @@ def customers_views(attempt: Attribute) -> str:
     views = [_event(now - timedelta(days=d), "customers") for d in (0, 2, 5)]
     _expect(attempt, views, now, 3, "three views of /customers in the last week")
     others = [_event(now, "pricing"), _event(now, "customers", name="page_ping")]
-    _expect(attempt, views + others, now, 3, "three, and a view of /pricing and a ping beside")
+    _expect(attempt, views + others, now, 3, "those three, a view of /pricing and a page ping")
     old = [_event(now - timedelta(days=8), "customers")]
-    _expect(attempt, views + old, now, 3, "three, and one of eight days ago")
-    return f"{attempt.name} counts what it should, and is None for one who never looked."
+    _expect(attempt, views + old, now, 3, "those three, and one of eight days ago")
+    return f"{attempt.name} counts the right views, and is None for a visitor without any."
 
 
-@exercise("which aggregation keeps the earliest value? AtomicProperty(name=…) says of what.")
+@exercise("which aggregation keeps the earliest value? AtomicProperty(name=…) names the column.")
 def first_page(attempt: Attribute) -> str:
     """01: an attribute with the address of the first page viewed in thirty days."""
     now = datetime(2026, 2, 1, tzinfo=UTC)
     views = [_event(now - timedelta(days=d), page) for d, page in ((9, "blog"), (1, "pricing"))]
-    _expect(attempt, views, now, "https://site/blog", "/blog nine days ago, /pricing yesterday")
+    blog = "https://site/blog"
+    _expect(attempt, views, now, blog, "/blog nine days ago and /pricing yesterday")
     ping = _event(now - timedelta(days=12), "home", name="page_ping")
-    _expect(attempt, [ping, *views], now, "https://site/blog", "the same after a ping of /home")
+    _expect(attempt, [ping, *views], now, blog, "the same after a page ping of /home")
     old = _event(now - timedelta(days=31), "videos")
-    _expect(attempt, [old, *views], now, "https://site/blog", "the same after /videos, a month ago")
-    return f"{attempt.name} remembers how a visit began, for thirty days."
+    _expect(attempt, [old, *views], now, blog, "the same after /videos, more than a month ago")
+    return f"{attempt.name} keeps the page where a visit began, for thirty days."
 
 
 def _event(at: datetime, page: str, *, name: str = "page_view") -> dict[str, Any]:
     return {
-        "derived_tstamp": at, "event_vendor": SNOWPLOW, "event_name": name,
-        "event_version": "1-0-0", "page_url": f"https://site/{page}",
-    }  # fmt: skip
+        "derived_tstamp": at,
+        "event_vendor": SNOWPLOW,
+        "event_name": name,
+        "event_version": "1-0-0",
+        "page_url": f"https://site/{page}",
+    }
 
 
 def _expect(
-    attribute: Any, events: list[dict[str, Any]], at: datetime, wanted: object, case: str
+    attribute: Any, events: list[dict[str, Any]], at: datetime, expected: object, case: str
 ) -> None:
     if not isinstance(attribute, Attribute):
-        raise NotYetError(f"{type(attribute).__name__} is no Attribute of snowplow_signals.")
-    found = attribute_values(_group_of(attribute), events, at)[attribute.name]
-    if found != wanted:
-        raise NotYetError(f"with {case} it is {found!r}, not {wanted!r}.")
+        raise NotYetError(f"{type(attribute).__name__} is not an Attribute of snowplow_signals.")
+    value = attribute_values(_group_of(attribute), events, at)[attribute.name]
+    if value != expected:
+        raise NotYetError(f"with {case} it is {value!r}, not {expected!r}.")
 
 
 def _group_of(attribute: Attribute) -> StreamAttributeGroup:
@@ -111,21 +163,23 @@ def _group_of(attribute: Attribute) -> StreamAttributeGroup:
     return StreamAttributeGroup(name="exercise", version=1, attributes=[attribute], **parts)
 
 
-@exercise("replace(chosen, horizon=timedelta(…)) changes the question, and nothing else.")
+@exercise("replace(chosen, horizon=timedelta(…)) changes the label, and nothing else.")
 def longer_question(attempt: Anchors, chosen: Anchors, warehouse: Warehouse) -> str:
     """02: the anchors of the notebook, with a label that looks a day ahead."""
     if attempt.horizon != timedelta(hours=24):
         raise NotYetError(f"its horizon is {attempt.horizon}; the question is 24 hours long.")
     if replace(attempt, horizon=chosen.horizon) != chosen:
         raise NotYetError("something else than the horizon changed too.")
-    (rows, share), (fewer, more) = (_placed(a, warehouse) for a in (chosen, attempt))
+    rows, share = _count_and_share(chosen, warehouse)
+    fewer, more = _count_and_share(attempt, warehouse)
     return (
         f"{more:.1%} of the rows are positive instead of {share:.1%}; {rows - fewer:,} rows of the "
-        "last day are left out, as nobody knows their label yet."
+        "last day are left out because their label is not known yet."
     )
 
 
-def _placed(anchors: Anchors, warehouse: Warehouse) -> tuple[int, float]:
+def _count_and_share(anchors: Anchors, warehouse: Warehouse) -> tuple[int, float]:
+    """Return the number of anchors, and the share with a positive label."""
     sql = anchors.sql(events=warehouse.events, dialect=warehouse.dialect)
     labels = warehouse.query(sql)["label"].to_pylist()
     return len(labels), sum(map(bool, labels)) / max(1, len(labels))
@@ -133,53 +187,62 @@ def _placed(anchors: Anchors, warehouse: Warehouse) -> tuple[int, float]:
 
 @exercise("extract(warehouse, group, chosen), with a group of your attribute. No SQL is needed.")
 def own_column(attempt: TrainingSet, attribute: Attribute, events: Any, at: datetime) -> str:
-    """02: a training set with an attribute of one's own, checked at one visitor's moment."""
+    """02: a training set with the learner's attribute, checked at one visitor's moment."""
     if attribute.name not in attempt.table.column_names:
         raise NotYetError(f"no column {attribute.name}: {attempt.table.column_names[3:]}.")
-    group = _group_of(attribute)
-    visitor, wanted = events[0]["domain_userid"], attribute_values(group, events, at)
+    visitor = events[0]["domain_userid"]
+    served = attribute_values(_group_of(attribute), events, at)
     rows = attempt.table.select(["domain_userid", "anchor_ts", attribute.name]).to_pylist()
-    found = [
-        r[attribute.name] for r in rows if (r["domain_userid"], r["anchor_ts"]) == (visitor, at)
+    values = [
+        row[attribute.name]
+        for row in rows
+        if (row["domain_userid"], row["anchor_ts"]) == (visitor, at)
     ]
-    if found != list(wanted.values()):
-        raise NotYetError(f"at our visitor's moment it is {found}, served was {wanted}.")
-    return f"{attribute.name} is a column, and {found[0]} at our visitor's moment, as served."
+    if values != list(served.values()):
+        raise NotYetError(f"at our visitor's moment it is {values}, served was {served}.")
+    return f"{attribute.name} is a column, and {values[0]} at our visitor's moment, as served."
 
 
-@exercise("Anchors(every=timedelta(seconds=10), per_session=…) asks as a waiting page does.")
+@exercise("Anchors(every=timedelta(seconds=10), per_session=…) scores as a waiting page does.")
 def every_ten_seconds(attempt: Anchors, warehouse: Warehouse) -> str:
-    """02: anchors as a page that asks every ten seconds has them, at most 20 a visit."""
+    """02: anchors of a page that asks for a score every ten seconds, at most 20 per visit."""
     if attempt.every != timedelta(seconds=10) or attempt.per_session != 20:
         raise NotYetError(f"every={attempt.every}, per_session={attempt.per_session}.")
-    rows, share = _placed(attempt, warehouse)
-    return f"{rows:,} rows, {share:.1%} positive: who stays longer is asked about more often."
+    rows, share = _count_and_share(attempt, warehouse)
+    return f"{rows:,} rows, {share:.1%} positive: a visitor who stays longer has more rows."
 
 
-@exercise("choose() takes value and cost, or capacity: how many visitors a day can be called.")
+@exercise("choose() takes value and cost, or capacity: how many visitors can be called per day.")
 def for_five_calls(attempt: Threshold) -> str:
-    """03: the threshold of a team that can call five visitors a day."""
+    """03: the threshold of a team that can call five visitors per day."""
     if attempt.per_day > 5.5:
-        raise NotYetError(f"{attempt.per_day:.1f} visitors a day reach that score: too many calls.")
+        raise NotYetError(
+            f"{attempt.per_day:.1f} visitors per day reach that score: too many calls."
+        )
     if attempt.per_day < 3:
-        raise NotYetError(f"only {attempt.per_day:.1f} visitors a day: the team would be idle.")
+        raise NotYetError(f"only {attempt.per_day:.1f} visitors per day: the team would be idle.")
     return (
         f"They act from {attempt.score:.3f} on; {attempt.precision:.0%} of those moments convert."
     )
 
 
-@exercise("a list or array of numbers, one for each row of honest.test; larger means likelier.")
-def better_rule(attempt: Sequence[float], split: Split, found: Evaluation) -> str:
+@exercise("a list or array with a number per row of honest.test; larger means more likely.")
+def better_rule(attempt: Sequence[float], split: Split, evaluation: Evaluation) -> str:
     """03: scores by hand that rank later visitors better than counting pricing views."""
     rows = split.test
     if len(attempt) != rows.num_rows:
         raise NotYetError(f"{len(attempt)} scores for {rows.num_rows} rows of honest.test.")
     auc = _auc(attempt, rows)
-    rule, model = (found.metrics[name]["roc_auc"].value for name in (RULE, MODEL))
+    rule, model = (evaluation.metrics[name]["roc_auc"].value for name in (RULE, MODEL))
     if auc <= rule:
-        raise NotYetError(f"ROC-AUC {auc:.3f}; the one rule has {rule:.3f}. Which feature moved?")
-    left = "more than the model: look for a leak" if auc > model else f"the model has {model:.3f}"
-    return f"ROC-AUC {auc:.3f} by hand; one rule has {rule:.3f}, {left}."
+        raise NotYetError(
+            f"ROC-AUC {auc:.3f}; the one rule has {rule:.3f}. Add a feature that the importance "
+            "plot ranks high."
+        )
+    model_has = f"the model has {model:.3f}"
+    if auc > model:
+        model_has = f"{model_has}: look for a leak in your rule"
+    return f"ROC-AUC {auc:.3f} by hand; the one rule has {rule:.3f}, {model_has}."
 
 
 def _auc(scores: Sequence[float], rows: pa.Table) -> float:
@@ -192,18 +255,18 @@ def as_of_a_past_week(attempt: TrainingSet, rows: TrainingSet) -> str:
     then, now = (max(t["anchor_ts"].to_pylist()) for t in (attempt.table, rows.table))
     if now - then < timedelta(days=6):
         raise NotYetError(f"its last row is of {then:%d %B}, the data's of {now:%d %B}.")
-    if not _moments(rows.table) >= _moments(attempt.table):
+    if not _anchors(rows.table) >= _anchors(attempt.table):
         raise NotYetError("some of its rows are not in today's training set. Same data?")
-    return f"{attempt.table.num_rows:,} rows, each of them as it is today: the past stays put."
+    return f"{attempt.table.num_rows:,} rows, each the same as today: the past does not change."
 
 
-def _moments(table: pa.Table) -> set[tuple[str, datetime]]:
+def _anchors(table: pa.Table) -> set[tuple[str, datetime]]:
     visitors, times = (table[name].to_pylist() for name in ("domain_userid", "anchor_ts"))
     return set(zip(visitors, times, strict=True))
 
 
-class _Stub:
-    """Attributes of one visitor, without Signals."""
+class _FixedAttributes:
+    """A source of attributes that knows one visitor, without Signals."""
 
     def read(self, _identifier: str) -> dict[str, Any]:
         views = {"num_page_views_l7d": 4, "num_pricing_views_l7d": 2}
@@ -211,22 +274,26 @@ class _Stub:
 
 
 def _served(scorer: object) -> dict[str, Any]:
-    client = create_app(scorer, _Stub()).test_client()
-    answer = client.post("/predict", json={"domain_userid": str(uuid4())})
-    found: dict[str, Any] = answer.get_json()
-    if answer.status_code != 200:
-        raise NotYetError(f"the server answers {answer.status_code}: {found.get('detail')}")
-    return found
+    """Return the answer of a server that scores with ``scorer``."""
+    client = create_app(scorer, _FixedAttributes()).test_client()
+    response = client.post("/predict", json={"domain_userid": str(uuid4())})
+    answer: dict[str, Any] = response.get_json()
+    if response.status_code != 200:
+        raise NotYetError(f"the server answers {response.status_code}: {answer.get('detail')}")
+    return answer
 
 
 @exercise("an object with score(attributes, at), which returns something with score, explanations.")
 def always_half(attempt: object) -> str:
-    """04: a scorer that always says 0.5."""
+    """04: a scorer whose score is always 0.5."""
     answer = _served(attempt)
     if answer["score"] != 0.5:
         raise NotYetError(f"the server answers {answer['score']}.")
-    said = answer["decision"]
-    return f"0.5, and the decision is {said['name']!r}, act {said['act']}: no threshold, no action."
+    decision = answer["decision"]
+    return (
+        f"0.5, and the decision is {decision['name']!r}, act {decision['act']}: without a "
+        "threshold there is no action."
+    )
 
 
 @exercise("choose log-odds for each reason, add them up, and score = 1 / (1 + exp(-sum)).")
@@ -247,41 +314,42 @@ def with_reasons(attempt: object) -> str:
 
 @exercise("a list of at most three steps, by the names printed above.")
 def shortest_way(attempt: list[str], settings: Settings, url: str, threshold: float) -> str:
-    """04: at most three steps that take a stranger over the threshold."""
+    """04: at most three steps that take a new visitor over the threshold."""
     if len(attempt) > 3:
         raise NotYetError(f"{len(attempt)} steps; three are enough.")
     if settings.signals_backend != "local":
-        raise NotYetError("only the local sandbox lets you invent visitors.")
-    scores = visit(settings, url, str(uuid4()), attempt)
+        raise NotYetError("only the local sandbox accepts simulated visitors.")
+    scores = scripted_visit(settings, url, str(uuid4()), attempt)
     last = list(scores.values())[-1]
     if last < threshold:
         raise NotYetError(
-            f"a stranger ends at {last:.3f}, below {threshold:.3f}. What moved above?"
+            f"a new visitor ends at {last:.3f}, below {threshold:.3f}. Take the steps that raised "
+            "the score most above."
         )
     return f"{len(attempt)} steps, from {scores['arrives']:.3f} to {last:.3f}."
 
 
-def loses(event: Mapping[str, Any]) -> bool:
-    """05: what a broken tracker would still send; which event it is that gets lost?"""
+def broken_tracker_sends(event: Mapping[str, Any]) -> bool:
+    """05: whether a broken tracker still sends an event; which one does it lose?"""
     return bool(event["event_name"] != "focus_form")
 
 
-@exercise("print(broken.findings[0]) says which attribute differs; what is it counted from?")
+@exercise("print(broken.findings[0]) names the attribute that differs; which events does it count?")
 def lost_event(attempt: str) -> str:
-    """05: the name of the event that :func:`loses` loses."""
+    """05: the name of the event that :func:`broken_tracker_sends` loses."""
     names = {"page_view", "page_ping", "focus_form", "change_form", "submit_form", "play_event"}
     if attempt not in names:
-        raise NotYetError(f"{attempt!r} is no event of the website: {sorted(names)}.")
-    if loses({"event_name": attempt}):
-        raise NotYetError(f"{attempt} arrived as ever. Which attribute is served too low?")
-    return f"{attempt}: half of what fills a form in; change_form still came."
+        raise NotYetError(f"{attempt!r} is not an event of the website: {sorted(names)}.")
+    if broken_tracker_sends({"event_name": attempt}):
+        raise NotYetError(f"{attempt} arrived as usual. Which attribute is served too low?")
+    return f"{attempt}: half of the events of filling in a form; change_form still arrived."
 
 
 @exercise("served_anchors(...) returns the name of a relation of anchors; extract takes it.")
 def as_it_is_served(attempt: TrainingSet, served: int) -> str:
     """05: a training set of exactly the moments that were scored."""
     if attempt.manifest["anchors"] == "" or not isinstance(attempt.manifest["anchors"], str):
-        raise NotYetError("its anchors are placed by rules; take those that were served.")
+        raise NotYetError("its anchors are placed by rules; take the served moments.")
     if attempt.table.num_rows > served:
         raise NotYetError(f"{attempt.table.num_rows:,} rows, but only {served:,} were served.")
-    return f"{attempt.table.num_rows:,} rows: the moments that are scored are those it learns from."
+    return f"{attempt.table.num_rows:,} rows: it learns from exactly the moments that are scored."

@@ -1,11 +1,12 @@
-"""Past visits scored again as if they were live: a log of served scores without the waiting.
+"""Score past visits as if they were live, to have a log of served scores at once.
 
-On the simulated history every hour has passed, so outcomes are known at once; and a fault can
-be planted in what Signals sees, to watch the audit find it.
+The horizon of past visits has passed, so their outcomes are known. Events that Signals
+"did not receive" plant a fault for the audit to find.
 
-Example: ``replay(warehouse, model, folder, since)`` -> 2,400, and ``folder`` has the log.
+Example: ``replay(warehouse, model, folder, since)`` -> 2,400 scores in the log of ``folder``
 """
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,24 +24,26 @@ from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.training_set import SITE_ANCHORS
 from prospect_lib.warehouse import Warehouse
 
-Event = dict[str, Any]
+AtomicEvent = dict[str, Any]
 
 
-class Past:
-    """Attributes as a Signals that saw certain events would have had them at ``at``."""
+class PastAttributes:
+    """A source of attributes as they were at the moment ``at``, which the caller sets.
 
-    def __init__(
-        self, group: AttributeGroup, events: list[Event], seen: Callable[[Event], bool]
-    ) -> None:
+    Args:
+        group: the attributes to compute.
+        events: of all visitors, with ``domain_userid``.
+    """
+
+    def __init__(self, group: AttributeGroup, events: list[AtomicEvent]) -> None:
         self._group = group
-        self._events: dict[str, list[Event]] = {}
+        self._events: dict[str, list[AtomicEvent]] = {}
         self.at = datetime.max.replace(tzinfo=UTC)
         for event in events:
-            if seen(event):
-                self._events.setdefault(event["domain_userid"], []).append(event)
+            self._events.setdefault(event["domain_userid"], []).append(event)
 
     def read(self, identifier: str) -> dict[str, Any]:
-        """The attributes of one visitor at ``at``."""
+        """Return the attributes of one visitor at ``at``."""
         return attribute_values(self._group, self._events.get(identifier, []), self.at)
 
 
@@ -51,32 +54,42 @@ def replay(
     since: datetime,
     *,
     group: AttributeGroup = prospect_group,
-    seen: Callable[[Event], bool] = lambda _event: True,
+    received: Callable[[AtomicEvent], bool] = lambda _event: True,
 ) -> int:
-    """Write the log of the scores that the website would have asked for since a moment.
+    """Write the log of the scores that the website would have requested since a moment.
 
     Args:
-        folder: of the log, like ``served`` in PROSPECT_HOME.
-        since: aware; visitors who came later are scored at each of their moments.
-        seen: which events Signals got; plant a fault here.
+        warehouse: holds the events.
+        model: computes the scores.
+        folder: of the log files, as ``served`` in PROSPECT_HOME.
+        since: the first moment to score (aware).
+        group: the attributes to serve.
+        received: whether Signals received an event; the place to plant a fault.
     Returns:
-        How many scores were written.
+        The number of scores written.
+
+    Example::
+
+        lost = lambda event: event["event_name"] != "page_ping"
+        replay(warehouse, model, folder, since, received=lost)
     """
-    placed = SITE_ANCHORS.sql(events=warehouse.events, dialect=warehouse.dialect)
     start = dialect_of(warehouse.dialect).literal(since)
-    anchors = warehouse.query(f"SELECT * FROM ({placed}) AS a WHERE anchor_ts >= {start}")
-    theirs = f"SELECT domain_userid FROM ({placed}) AS a WHERE anchor_ts >= {start}"
+    placed = SITE_ANCHORS.sql(events=warehouse.events, dialect=warehouse.dialect)
+    recent = f"FROM ({placed}) AS a WHERE anchor_ts >= {start}"
+    anchors = warehouse.query(f"SELECT * {recent}").to_pylist()
     events = warehouse.query(
-        f"SELECT * FROM {warehouse.events} WHERE domain_userid IN ({theirs})"
+        f"SELECT * FROM {warehouse.events} WHERE domain_userid IN (SELECT domain_userid {recent})"
     ).to_pylist()
-    past, log = Past(group, events, seen), ServedLog(folder, keep_days=3650)
-    live = LiveProfiles(past, fresh_seconds=0, stale_seconds=0)
-    loaded, head = Loaded.of(model), b'"group_hash":"%s",' % group_hash(group).encode()
-    predictor = Predictor(lambda: loaded, live, explain=False)
-    for row in anchors.to_pylist():
-        past.at = row["anchor_ts"].replace(tzinfo=UTC)
-        answer = predictor.predict(row["domain_userid"], past.at).model_dump_json().encode()
-        visitor = row["domain_userid"].encode()
-        log.append(b'{"domain_userid":"%s",%s%s' % (visitor, head, answer[1:]), past.at)
+    source = PastAttributes(group, [event for event in events if received(event)])
+    scorer = Loaded.of(model)
+    attributes = LiveProfiles(source, fresh_seconds=0, stale_seconds=0)
+    predictor = Predictor(lambda: scorer, attributes, explain=False)
+    log = ServedLog(folder, keep_days=3650)
+    digest = group_hash(group)
+    for anchor in anchors:
+        source.at = anchor["anchor_ts"].replace(tzinfo=UTC)
+        answer = predictor.predict(anchor["domain_userid"], source.at).model_dump_json().encode()
+        keys = {"domain_userid": anchor["domain_userid"], "group_hash": digest}
+        log.append(json.dumps(keys)[:-1].encode() + b"," + answer[1:], source.at)
     log.close()
-    return int(anchors.num_rows)
+    return len(anchors)

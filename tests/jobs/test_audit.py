@@ -28,7 +28,7 @@ from prospect_lib.monitoring.backfill import measure_backfill
 from prospect_lib.monitoring.causes import FRESHNESS, LATE, UNEXPLAINED
 from prospect_lib.monitoring.served_scores import read_served
 from prospect_lib.settings import Settings
-from prospect_lib.teaching import story
+from prospect_lib.teaching.visitor import scripted_visit
 from prospect_lib.warehouse import DuckDBWarehouse
 from tests.conftest import free_port
 from tests.support.served_world import END, World, record
@@ -44,7 +44,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     demo.prepare()
     with demo.serving() as server:
         for _ in range(2):
-            story.visit(settings, server.url, str(uuid4()))
+            scripted_visit(settings, server.url, str(uuid4()))
     yield settings
     sandbox.stop(settings)
 

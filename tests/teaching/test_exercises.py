@@ -1,4 +1,4 @@
-"""Each exercise: untouched, wrong in several ways, and solved."""
+"""Each exercise: without an attempt, wrong in several ways, and solved."""
 
 import math
 import re
@@ -19,7 +19,8 @@ from prospect_lib.evaluation.evaluate import MODEL, RULE
 from prospect_lib.evaluation.threshold import Threshold
 from prospect_lib.sandbox.simulation import history
 from prospect_lib.settings import Settings
-from prospect_lib.teaching import exercises, story
+from prospect_lib.teaching import exercises
+from prospect_lib.teaching.visitor import followed_visitor, visitor_events
 from prospect_lib.training_set.anchors import SITE_ANCHORS, Anchors
 from prospect_lib.training_set.extract import extract
 from prospect_lib.warehouse import DuckDBWarehouse
@@ -32,16 +33,14 @@ CUSTOMERS = Criteria(
 
 
 def counter(**changes: Any) -> Attribute:
-    asked = {"events": [PAGE_VIEW], "criteria": CUSTOMERS, "period": WEEK}
-    named = {"name": "mine", "type": "int64", "aggregation": "counter"}
-    return Attribute(**{**named, **asked, **changes})
+    fields = {"name": "own", "type": "int64", "aggregation": "counter", "period": WEEK}
+    return Attribute(**{**fields, "events": [PAGE_VIEW], "criteria": CUSTOMERS, **changes})
 
 
 def first(**changes: Any) -> Attribute:
-    asked = {"events": [PAGE_VIEW], "period": MONTH, "aggregation": "first"}
-    return Attribute(
-        name="mine", type="string", property=AtomicProperty(name="page_url"), **{**asked, **changes}
-    )
+    fields = {"name": "own", "type": "string", "aggregation": "first", "period": MONTH}
+    page = AtomicProperty(name="page_url")
+    return Attribute(**{**fields, "events": [PAGE_VIEW], "property": page, **changes})
 
 
 def threshold(per_day: float) -> Threshold:
@@ -57,7 +56,7 @@ def table(days: int) -> SimpleNamespace:
 
 LABELS = pa.table({"label": [False, False, True, True]})
 SPLIT = SimpleNamespace(test=LABELS)
-FOUND = SimpleNamespace(
+EVALUATION = SimpleNamespace(
     metrics={n: {"roc_auc": SimpleNamespace(value=v)} for n, v in ((RULE, 0.6), (MODEL, 0.8))}
 )
 VIEWS = [exercises._event(AT - timedelta(days=d), "home") for d in (1, 3, 9)]
@@ -80,30 +79,30 @@ def with_values(**values: str) -> Settings:
     return Settings(Path(), values=values)
 
 
-EARNED = {"value": 100.0, "cost": 5.0}
+GAINS = {"value": 100.0, "cost": 5.0}
 CASES: list[tuple[str, object, tuple[Any, ...], str]] = [
     ("only_snowflake", with_values(SF_USR="x"), (), "Right"),
     ("only_snowflake", with_values(), (), "still DuckDB"),
-    ("only_snowflake", with_values(SF_USR="x", SP_API_KEY="x"), (), "no longer local"),
+    ("only_snowflake", with_values(SF_USR="x", SP_API_KEY="x"), (), "not local any more"),
     ("window_moves", 2, (VIEWS, AT), "Right"),
     ("window_moves", 3, (VIEWS, AT), "not 3"),
     ("customers_views", counter(), (), "Right"),
     ("customers_views", counter(criteria=None), (), "pricing"),
     ("customers_views", counter(period=MONTH), (), "eight days ago"),
     ("customers_views", counter(events=[PAGE_VIEW, PAGE_PING]), (), "ping"),
-    ("customers_views", "a counter", (), "no Attribute"),
+    ("customers_views", "a counter", (), "is not an Attribute"),
     ("first_page", first(), (), "Right"),
     ("first_page", first(aggregation="last"), (), "yesterday"),
     ("first_page", first(events=[PAGE_VIEW, PAGE_PING]), (), "ping of /home"),
-    ("first_page", first(period=None), (), "a month ago"),
+    ("first_page", first(period=None), (), "more than a month ago"),
     ("for_five_calls", threshold(4.8), (), "Right"),
     ("for_five_calls", threshold(12), (), "too many"),
     ("for_five_calls", threshold(1), (), "idle"),
     ("for_five_calls", 0.4, (), "AttributeError"),
-    ("better_rule", np.array([0, 1, 0, 2]), (SPLIT, FOUND), "Right"),
-    ("better_rule", [0, 1, 2, 3], (SPLIT, FOUND), "look for a leak"),
-    ("better_rule", [3, 2, 1, 0], (SPLIT, FOUND), "the one rule has 0.600"),
-    ("better_rule", [1, 0], (SPLIT, FOUND), "2 scores for 4 rows"),
+    ("better_rule", np.array([0, 1, 0, 2]), (SPLIT, EVALUATION), "Right"),
+    ("better_rule", [0, 1, 2, 3], (SPLIT, EVALUATION), "look for a leak"),
+    ("better_rule", [3, 2, 1, 0], (SPLIT, EVALUATION), "the one rule has 0.600"),
+    ("better_rule", [1, 0], (SPLIT, EVALUATION), "2 scores for 4 rows"),
     ("as_of_a_past_week", table(10), (table(18),), "Right"),
     ("as_of_a_past_week", table(16), (table(18),), "its last row is of"),
     ("always_half", Half(), (), "Right"),
@@ -117,47 +116,46 @@ CASES: list[tuple[str, object, tuple[Any, ...], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "attempt", "arguments", "said"), CASES)
-def test_an_attempt(
-    name: str, attempt: object, arguments: tuple[Any, ...], said: str, capsys: Printed
+@pytest.mark.parametrize(("name", "attempt", "arguments", "hint"), CASES)
+def test_an_attempt_gets_praise_or_its_hint(
+    name: str, attempt: object, arguments: tuple[Any, ...], hint: str, capsys: Printed
 ) -> None:
     passed = getattr(exercises, name)(attempt, *arguments)
     printed = capsys.readouterr().out
-    assert said in printed
+    assert hint in printed
     assert printed.startswith("Right. " if passed else "Not yet: ")
 
 
-@pytest.mark.parametrize("untouched", [None, ...])
+@pytest.mark.parametrize("placeholder", [None, ...])
 @pytest.mark.parametrize("name", sorted({case[0] for case in CASES} | {"break_even"}))
-def test_an_untouched_exercise_hints_and_raises_nothing(
-    name: str, untouched: object, capsys: Printed
+def test_an_exercise_without_an_attempt_prints_a_hint(
+    name: str, placeholder: object, capsys: Printed
 ) -> None:
-    assert getattr(exercises, name)(untouched) is False
-    assert re_hint(capsys.readouterr().out)
-
-
-def re_hint(printed: str) -> bool:
-    return printed.startswith("Not yet: ") and len(printed) > 30
+    assert getattr(exercises, name)(placeholder) is False
+    printed = capsys.readouterr().out
+    assert printed.startswith("Not yet: ") and len(printed) > 30
 
 
 @pytest.mark.parametrize(
-    ("attempt", "said"),
+    ("attempt", "hint"),
     [(5 / 105, "Right"), (0.2, "gain is +16"), (3, "not a score"), ("a", "TypeError")],
 )
-def test_break_even(attempt: object, said: str, capsys: Printed) -> None:
-    exercises.break_even(attempt, **EARNED)
-    assert said in capsys.readouterr().out
+def test_the_break_even_score(attempt: object, hint: str, capsys: Printed) -> None:
+    exercises.break_even(attempt, **GAINS)
+    assert hint in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("reached", "said"), [(0.6, "Right"), (0.2, "below 0.500")])
-def test_the_shortest_way(
-    reached: float, said: str, capsys: Printed, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("reached", "hint"), [(0.6, "Right"), (0.2, "below 0.500")])
+def test_the_shortest_way_is_taken_by_a_new_visitor(
+    reached: float, hint: str, capsys: Printed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Any] = []
+    calls: list[Any] = []
     scores = {"arrives": 0.1, "opens the demo form": reached}
-    monkeypatch.setattr(exercises, "visit", lambda *given: asked.append(given) or scores)
+    monkeypatch.setattr(
+        exercises, "scripted_visit", lambda *arguments: calls.append(arguments) or scores
+    )
     exercises.shortest_way(["opens the demo form"], with_values(), "http://here", 0.5)
-    assert said in capsys.readouterr().out and asked[0][3] == ["opens the demo form"]
+    assert hint in capsys.readouterr().out and calls[0][3] == ["opens the demo form"]
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +168,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBWareho
 
 
 @pytest.mark.parametrize(
-    ("mine", "said"),
+    ("attempt", "hint"),
     [
         (None, "Not yet: replace"),
         (SITE_ANCHORS, "its horizon is 1:00:00"),
@@ -178,16 +176,16 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBWareho
         (replace(SITE_ANCHORS, horizon=timedelta(hours=24)), "Right.*are positive instead of"),
     ],
 )
-def test_a_longer_question(
-    warehouse: DuckDBWarehouse, capsys: Printed, mine: Any, said: str
+def test_a_longer_horizon_for_the_label(
+    warehouse: DuckDBWarehouse, capsys: Printed, attempt: Any, hint: str
 ) -> None:
-    exercises.longer_question(mine, SITE_ANCHORS, warehouse)
-    assert re.search(said, capsys.readouterr().out)
+    exercises.longer_question(attempt, SITE_ANCHORS, warehouse)
+    assert re.search(hint, capsys.readouterr().out)
 
 
-def test_a_column_of_ones_own(warehouse: DuckDBWarehouse, capsys: Printed) -> None:
-    visitor = story.protagonist(warehouse)
-    events = story.events_of(warehouse, visitor.domain_userid)
+def test_a_column_of_the_learners_attribute(warehouse: DuckDBWarehouse, capsys: Printed) -> None:
+    visitor = followed_visitor(warehouse)
+    events = visitor_events(warehouse, visitor.domain_userid)
     views = counter(criteria=None)
     group = prospect_group.model_copy(update={"attributes": [views]})
     right = extract(warehouse, group, SITE_ANCHORS)
@@ -200,28 +198,28 @@ def test_a_column_of_ones_own(warehouse: DuckDBWarehouse, capsys: Printed) -> No
     assert "served was" in capsys.readouterr().out
 
 
-def test_every_ten_seconds(warehouse: DuckDBWarehouse, capsys: Printed) -> None:
+def test_anchors_every_ten_seconds(warehouse: DuckDBWarehouse, capsys: Printed) -> None:
     assert not exercises.every_ten_seconds(Anchors(), warehouse)
-    asked = Anchors(every=timedelta(seconds=10), per_session=20)
-    assert exercises.every_ten_seconds(asked, warehouse)
+    anchors = Anchors(every=timedelta(seconds=10), per_session=20)
+    assert exercises.every_ten_seconds(anchors, warehouse)
     assert "rows" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("mine", "said"),
+    ("attempt", "hint"),
     [
         (None, "Not yet: print"),
-        ("clicks", "is no event of the website"),
-        ("page_view", "arrived as ever"),
+        ("clicks", "is not an event of the website"),
+        ("page_view", "arrived as usual"),
         ("focus_form", "Right"),
     ],
 )
-def test_the_lost_event(capsys: Printed, mine: Any, said: str) -> None:
-    exercises.lost_event(mine)
-    assert said in capsys.readouterr().out
+def test_the_lost_event(capsys: Printed, attempt: Any, hint: str) -> None:
+    exercises.lost_event(attempt)
+    assert hint in capsys.readouterr().out
 
 
-def test_learning_from_what_was_served(warehouse: DuckDBWarehouse, capsys: Printed) -> None:
+def test_a_training_set_of_served_moments(warehouse: DuckDBWarehouse, capsys: Printed) -> None:
     placed = extract(warehouse, prospect_group, SITE_ANCHORS)
     assert not exercises.as_it_is_served(placed, 10**6)
     warehouse.run("CREATE OR REPLACE TABLE moments AS SELECT domain_userid, "

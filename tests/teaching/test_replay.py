@@ -1,4 +1,4 @@
-"""Past moments scored again: the log is the server's, and the audit finds it clean."""
+"""A replayed log looks like the server's, and the audit finds no mismatch in it."""
 
 import json
 from datetime import UTC, timedelta
@@ -23,7 +23,9 @@ def model() -> ProspectModel:
     return ProspectModel.fit(training_table(visitors=150), recipe=Recipe(rounds=5, params=FAST))
 
 
-def test_a_replayed_log_is_the_servers_and_clean(tmp_path: Path, model: ProspectModel):
+def test_a_replayed_log_is_like_the_servers_and_passes_the_audit(
+    tmp_path: Path, model: ProspectModel
+):
     warehouse = World(tmp_path, visitors=80).warehouse()
     since = END - timedelta(days=3)
     count = replay(warehouse, model, tmp_path / "served", since)
@@ -39,7 +41,7 @@ def test_a_replayed_log_is_the_servers_and_clean(tmp_path: Path, model: Prospect
     assert served["anchor_ts"][0].as_py().replace(tzinfo=UTC) >= since
     replay(
         warehouse, model, tmp_path / "broken", since,
-        seen=lambda event: event["event_name"] != "page_ping",
+        received=lambda event: event["event_name"] != "page_ping",
     )  # fmt: skip
     report = audit(warehouse, read_served(tmp_path / "broken", prospect_group))
     assert report.causes[UNEXPLAINED] and "page_ping" in report.findings[0]

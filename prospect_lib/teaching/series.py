@@ -1,0 +1,69 @@
+"""Start any notebook of the series first, and show where it stands among the others.
+
+Example: ``ensure_prerequisites(settings, model=True)`` before a notebook that serves scores.
+"""
+
+from prospect_lib import sandbox
+from prospect_lib.jobs.demo import Demo
+from prospect_lib.model.store import promoted_version
+from prospect_lib.plots.style import BLUE, GREY, INK, PALE, PAPER, Picture, picture
+from prospect_lib.settings import Settings
+
+#: Number and name of each notebook, and what it makes of the followed visitor.
+NOTEBOOKS = (
+    ("00", "start", "a visit"),
+    ("01", "attributes", "19 values,\nkept up to date"),
+    ("02", "extract", "a row of\na table"),
+    ("03", "train", "a score and\nits reasons"),
+    ("04", "serve", "an invitation,\nin time"),
+    ("05", "monitor", "a line in\na log"),
+)
+
+
+def ensure_prerequisites(settings: Settings, *, model: bool = False) -> None:
+    """Create what earlier notebooks leave behind, where it is missing.
+
+    Nothing that exists is changed, so it can be called again after a restart of the kernel.
+    With Signals in an account of your own it does nothing.
+
+    Args:
+        settings: name the home and the ports of the sandbox.
+        model: whether a promoted model is needed as well.
+    """
+    if settings.signals_backend != "local":
+        return
+    demo = Demo(settings, say=lambda _: None)
+    if model and promoted_version(demo.models) is None:
+        print("Doing the work of notebooks 00 to 03; this takes half a minute ...")
+        demo.prepare()
+    if not (settings.home / "history" / "manifest.json").is_file():
+        print("Writing sixty days of simulated visitors, as notebook 00 does ...")
+        demo.write_history()
+    sandbox.ensure_running(settings)
+    if model:
+        demo.publish()
+
+
+def series_picture(current: int) -> Picture:
+    """Plot the notebooks in a row and mark the current one, from 0 to 5."""
+    with picture(height=1.45) as (figure, axes):
+        for place, (number, name, result) in enumerate(NOTEBOOKS):
+            fill, ink = PALE if place < current else PAPER, INK
+            if place == current:
+                fill, ink = BLUE, "white"
+            edge = BLUE if place == current else GREY
+            axes.text(
+                place,
+                0.72,
+                f"{number} {name}",
+                ha="center",
+                va="center",
+                color=ink,
+                bbox={"boxstyle": "round,pad=0.45", "fc": fill, "ec": edge},
+                fontsize=9,
+                fontweight="bold" if place == current else "normal",
+            )
+            axes.text(place, 0.12, result, ha="center", va="center", fontsize=8.5)
+        axes.set(xlim=(-0.55, len(NOTEBOOKS) - 0.45), ylim=(-0.2, 1.05))
+        axes.axis("off")
+    return figure

@@ -1,0 +1,115 @@
+"""Follow one visitor from notebook to notebook.
+
+The visitor came back to the website after half a day to six days, and submitted a form within
+the hour. The notebooks ask for a score at one moment of that visit.
+
+Example: ``followed_visitor(warehouse)`` -> ``FollowedVisitor("7f0c…", datetime(2026, 11, 20, …))``
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import requests
+
+from prospect_lib.errors import DataError, ServiceError
+from prospect_lib.plots.style import BLUE, Picture, picture
+from prospect_lib.sandbox.simulation import traffic
+from prospect_lib.settings import Settings
+from prospect_lib.sql.dialects import dialect_of
+from prospect_lib.training_set.anchors import SITE_ANCHORS
+from prospect_lib.warehouse import Warehouse
+
+
+@dataclass(frozen=True)
+class FollowedVisitor:
+    """The visitor of the notebooks, and the moment ``at`` (aware, UTC) of the score."""
+
+    domain_userid: str
+    at: datetime
+
+
+def followed_visitor(warehouse: Warehouse) -> FollowedVisitor:
+    """Return the returning visitor with the most anchors; the same for the same events.
+
+    Raises:
+        DataError: no visitor came back after half a day to six days and submitted a form.
+    """
+    sql = SITE_ANCHORS.sql(events=warehouse.events, dialect=warehouse.dialect)
+    anchors = warehouse.query(sql).to_pandas()
+    pause = anchors.groupby("domain_userid")["anchor_ts"].diff()
+    returning = anchors[anchors["label"] & pause.between("12h", "6d")]
+    if returning.empty:
+        raise DataError(
+            f"{warehouse.events}: no visitor came back and submitted a form. Take a longer "
+            "history, or choose a visitor of your own."
+        )
+    visitor = returning["domain_userid"].value_counts(sort=False).idxmax()
+    at = returning.loc[returning["domain_userid"] == visitor, "anchor_ts"].iloc[-1]
+    return FollowedVisitor(str(visitor), at.to_pydatetime().replace(tzinfo=UTC))
+
+
+def visitor_events(warehouse: Warehouse, domain_userid: str) -> list[dict[str, Any]]:
+    """Return all events of one visitor, earliest first, with aware times."""
+    visitor = dialect_of(warehouse.dialect).text(domain_userid)
+    events = warehouse.query(
+        f"SELECT * FROM {warehouse.events} WHERE domain_userid = {visitor} "
+        "ORDER BY derived_tstamp, event_name"
+    ).to_pylist()
+    return [e | {"derived_tstamp": e["derived_tstamp"].replace(tzinfo=UTC)} for e in events]
+
+
+def scripted_visit(
+    settings: Settings, predict_url: str, domain_userid: str, steps: list[str] | None = None
+) -> dict[str, float]:
+    """Let a visitor visit the demo website now, and score them before and after each step.
+
+    Args:
+        settings: name the sandbox whose collector receives the events.
+        predict_url: the prediction server, such as ``http://127.0.0.1:5000``.
+        domain_userid: the visitor.
+        steps: names of steps of ``traffic.scripted_visitor``; all by default.
+    Returns:
+        The score (0..1) per step; the first step is ``"arrives"``.
+    Raises:
+        DataError: a step is unknown.
+        ServiceError: the collector or the prediction server refused a request.
+
+    Example::
+
+        scripted_visit(settings, server.url, str(uuid4()), ["looks at pricing"])
+    """
+    session, sandbox_url = str(uuid4()), settings.sandbox_url
+    payloads: dict[str, traffic.Payload] = {}
+    for name, payload in traffic.scripted_visitor(
+        domain_userid, session, sandbox_url, start=datetime.now(UTC)
+    ):
+        payloads[f"{name} again" if name in payloads else name] = payload
+    steps = list(payloads) if steps is None else steps
+    if unknown := [step for step in steps if step not in payloads]:
+        raise DataError(f"steps {unknown}: expected some of {list(payloads)}.")
+    scores = {"arrives": _score(predict_url, domain_userid)}
+    for step in steps:
+        traffic.send(sandbox_url, [traffic.happening_now(payloads[step])])
+        scores[step] = _score(predict_url, domain_userid)
+    return scores
+
+
+def steps_picture(scores: Mapping[str, float]) -> Picture:
+    """Plot the score after each step of a visit, from top to bottom."""
+    with picture(height=1.0 + 0.27 * len(scores)) as (figure, axes):
+        axes.plot(list(scores.values()), range(len(scores)), "o-", color=BLUE, lw=2)
+        axes.set_yticks(range(len(scores)), list(scores))
+        axes.invert_yaxis()
+        axes.set(title="The score after each step of a visit", xlabel="score", xlim=(0, None))
+    return figure
+
+
+def _score(predict_url: str, domain_userid: str) -> float:
+    body = {"domain_userid": domain_userid}
+    answer = requests.post(f"{predict_url}/predict", json=body, timeout=10)
+    if answer.status_code != 200:
+        raise ServiceError(f"{predict_url} answered {answer.status_code}: {answer.text[:300]}")
+    return float(answer.json()["score"])
