@@ -1,12 +1,12 @@
-"""What an audit costs: 100,000 served scores against the warehouse, clean and with faults.
+"""Measure an audit of 100,000 served scores, without faults and with planted ones.
 
-The served log is made from the simulator's events by the training set's own statement, so
-that a clean run finds nothing; then one score in fifty gets a value from a moment too early,
-and one in a thousand a value that nothing explains. Beside it, the plain way: the fold of
-``attribute_values`` over each visitor's events, timed on 500 of the same scores.
+The training set's own statement makes the served log from simulated events, so the first audit
+finds no mismatch. Then one score in fifty gets a later time, so that its values are too old,
+and one in a thousand a wrong value. The fold ``attribute_values`` over each visitor's events,
+timed on 500 of the same scores, is the simplest other way to compute the values.
 
-Also the false alarms of the drift report: 100 simulated days on which nothing has changed,
-each against the same training rows of other visitors.
+Also counts the false alarms of the drift report: 100 simulated days on which nothing has
+changed, each compared with the same training rows of other visitors.
 
 Usage: ``python benchmarks/audit.py``; writes ``benchmarks/results/audit.json``.
 """
@@ -38,17 +38,17 @@ SCORES, VISITORS, FOLDED, DAYS = 100_000, 18_000, 500, 100
 
 
 def warehouse_of(visitors: int, seed: int) -> DuckDBWarehouse:
-    """Sixty simulated days."""
+    """Return a warehouse of sixty simulated days."""
     events = simulate(visitors, 60, end=END, seed=seed).events
-    found = DuckDBWarehouse.over("SELECT NULL AS nothing")
-    found.connection.register("arrived", events)
-    found.run("CREATE OR REPLACE TABLE events AS SELECT * FROM arrived")
-    found.connection.unregister("arrived")
-    return found
+    warehouse = DuckDBWarehouse.over("SELECT NULL AS nothing")
+    warehouse.connection.register("simulated", events)
+    warehouse.run("CREATE OR REPLACE TABLE events AS SELECT * FROM simulated")
+    warehouse.connection.unregister("simulated")
+    return warehouse
 
 
 def serve(warehouse: DuckDBWarehouse, folder: Path) -> None:
-    """Write the log of so many scores, at moments at which the website asks."""
+    """Write the log of ``SCORES`` scores, at the moments at which the website requests them."""
     anchors = f"(SELECT * FROM ({SITE_ANCHORS.sql(events='events')}) LIMIT {SCORES})"
     sql = attributes_sql(prospect_group, events="events", anchors=anchors)
     names = [attribute.name for attribute in prospect_group.attributes]
@@ -64,13 +64,13 @@ def serve(warehouse: DuckDBWarehouse, folder: Path) -> None:
 
 
 def write(folder: Path, lines: list[dict[str, Any]]) -> None:
-    """All in one file."""
+    """Write all records into one file."""
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (folder / "2026-03-01.ndjson").write_text(text)
 
 
-def spoil(folder: Path) -> None:
-    """Old values in one score of fifty, wrong ones in one of a thousand."""
+def plant_faults(folder: Path) -> None:
+    """Give one score in fifty old values, and one in a thousand a wrong value."""
     path = folder / "2026-03-01.ndjson"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     for place in range(0, len(lines), 50):
@@ -82,11 +82,11 @@ def spoil(folder: Path) -> None:
 
 
 def timed_audit(warehouse: DuckDBWarehouse, folder: Path) -> dict[str, Any]:
-    """Read the log and audit it."""
-    begun = time.perf_counter()
+    """Read the log, audit it, and return the result with its duration."""
+    start = time.perf_counter()
     report = audit(warehouse, read_served(folder, prospect_group))
     return {
-        "seconds": round(time.perf_counter() - begun, 1),
+        "seconds": round(time.perf_counter() - start, 1),
         "scores": report.scores,
         "mismatches": int(report.attributes["mismatches"].sum()),
         "exit_code": report.exit_code,
@@ -95,18 +95,18 @@ def timed_audit(warehouse: DuckDBWarehouse, folder: Path) -> dict[str, Any]:
 
 
 def fold_seconds(warehouse: DuckDBWarehouse, served: pa.Table) -> float:
-    """Seconds for all scores by the fold, from so many of them."""
+    """Return the seconds that the fold takes for all scores, measured on ``FOLDED``."""
     some = served.slice(0, FOLDED).to_pylist()
     known = {v: visitor_events(warehouse, v) for v in {row["domain_userid"] for row in some}}
-    begun = time.perf_counter()
+    start = time.perf_counter()
     for row in some:
         at = row["anchor_ts"].replace(tzinfo=UTC)
         attribute_values(prospect_group, known[row["domain_userid"]], at)
-    return (time.perf_counter() - begun) / FOLDED * SCORES
+    return (time.perf_counter() - start) / FOLDED * SCORES
 
 
 def false_alarms() -> dict[str, Any]:
-    """Days on which nothing changed, and how many raised an alarm."""
+    """Count the days that raise an alarm although nothing has changed."""
     days: list[pd.DataFrame] = []
     training = rows_of(seed=0)
     seed = 0
@@ -119,40 +119,39 @@ def false_alarms() -> dict[str, Any]:
     return {
         "days": DAYS,
         "visitors_a_day": round(sum(counts) / len(counts)),
-        "days_with_an_alarm": sum(bool(found) for found in alarms),
-        "features_named": sorted({name for found in alarms for name in found}),
+        "days_with_an_alarm": sum(map(bool, alarms)),
+        "features_named": sorted({name for names in alarms for name in names}),
     }
 
 
 def rows_of(seed: int) -> pd.DataFrame:
-    """Feature rows of the last 30 of 60 simulated days."""
+    """Return feature rows of the last 30 of 60 simulated days."""
     warehouse = warehouse_of(2000, seed)
     anchors = f"({SITE_ANCHORS.sql(events='events')})"
-    found = warehouse.frame(features_sql(prospect_group, events="events", anchors=anchors))
+    rows = warehouse.frame(features_sql(prospect_group, events="events", anchors=anchors))
     warehouse.close()
-    found["anchor_ts"] = found["anchor_ts"].astype("datetime64[us]")
+    rows["anchor_ts"] = rows["anchor_ts"].astype("datetime64[us]")
     start = END.replace(tzinfo=None) - timedelta(days=30)
-    return found[found["anchor_ts"] >= start].reset_index(drop=True)
+    return rows[rows["anchor_ts"] >= start].reset_index(drop=True)
 
 
 def main() -> None:
-    """Measure, print, write."""
-    found: dict[str, Any] = {"cpus": os.cpu_count(), "load_before": round(os.getloadavg()[0], 1)}
+    """Measure, print and write the results."""
+    results: dict[str, Any] = {"cpus": os.cpu_count(), "load_before": round(os.getloadavg()[0], 1)}
     warehouse = warehouse_of(VISITORS, seed=0)
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home) / "served"
         serve(warehouse, folder)
-        found["clean"] = timed_audit(warehouse, folder)
+        results["clean"] = timed_audit(warehouse, folder)
         fold = fold_seconds(warehouse, read_served(folder, prospect_group))
-        found["fold"] = {"seconds": round(fold, 1)}
-        found["times as fast"] = round(fold / found["clean"]["seconds"], 1)
-        spoil(folder)
-        found["spoilt"] = timed_audit(warehouse, folder)
+        results["fold"] = {"seconds": round(fold, 1)}
+        results["times as fast"] = round(fold / results["clean"]["seconds"], 1)
+        plant_faults(folder)
+        results["faults"] = timed_audit(warehouse, folder)
     warehouse.close()
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
-    found["drift"] = false_alarms()
-    print(json.dumps(found, indent=1))
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    results["drift"] = false_alarms()
+    print(json.dumps(results, indent=1))
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,6 @@ class AuditOptions:
         since: the first moment to include (aware); ``None`` is the beginning of the log.
         until: the first moment to leave out (aware).
         tolerated: share of scores that may have late events or values some seconds old.
-        published: the group to compare definitions with; ``None`` asks Signals.
         known_since: when Signals began to count (aware); by default the backfill date of
             the published group.
         out: folder of the page; by default ``audit`` in PROSPECT_HOME.
@@ -57,7 +56,6 @@ class AuditOptions:
     since: datetime | None = None
     until: datetime | None = None
     tolerated: float = TOLERATED
-    published: AttributeGroup | None = None
     known_since: datetime | None = None
     out: Path | None = None
     group: StreamAttributeGroup = field(default_factory=lambda: prospect_group)
@@ -121,7 +119,7 @@ def run_audit(
     """
     folder, group = settings.home / "served", options.group
     served = read_served(folder, group, since=options.since, until=options.until)
-    published = options.published or _published(settings, group)
+    published = _published(settings, group)
     known_since = options.known_since or getattr(published, "backfill_since_tstamp", None)
     if known_since and known_since.tzinfo is None:
         known_since = known_since.replace(tzinfo=UTC)

@@ -9,7 +9,7 @@ Example: ``audit(warehouse, read_served(home / "served", group), group).summary(
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pandas as pd
@@ -55,7 +55,6 @@ class AuditReport:
         findings: what is wrong, one sentence each.
         clock_error: how far the server's clock was ahead, if it was wrong.
         tolerated: share of scores that may have late events or values some seconds old.
-        mismatches: every mismatch, with the columns of ``examples`` and ``served_row``.
     """
 
     scores: int
@@ -68,7 +67,6 @@ class AuditReport:
     findings: tuple[str, ...] = ()
     clock_error: timedelta | None = None
     tolerated: float = TOLERATED
-    mismatches: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
 
     @property
     def exit_code(self) -> int:
@@ -142,7 +140,6 @@ def audit(
         findings=_findings(group, mismatches, changed, clock_error),
         clock_error=clock_error,
         tolerated=tolerated,
-        mismatches=mismatches,
     )
 
 

@@ -1,0 +1,82 @@
+"""The log of served scores as a table: times in UTC, any folder name, comparable values."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from prospect_lib.attributes import prospect_group
+from prospect_lib.errors import DataError
+from prospect_lib.features import FEATURES
+from prospect_lib.monitoring.served_scores import anchors_of, read_served, read_served_features
+from tests.support.served_world import record, write
+
+AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+VALUES = dict.fromkeys(a.name for a in prospect_group.attributes)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "O'Hara's \"served\""
+    folder.mkdir()
+    return folder
+
+
+def test_scores_are_read_in_the_order_of_their_times_in_utc(folder: Path) -> None:
+    later = record("later", VALUES, AT, prospect_group)
+    earlier = record("earlier", VALUES, AT, prospect_group)
+    earlier["scored_at"] = "2026-03-01T13:30:00.000001+02:00"
+    write(folder, [later, earlier])
+    rows = read_served(folder, prospect_group).to_pylist()
+    assert [row["domain_userid"] for row in rows] == ["earlier", "later"]
+    assert rows[0]["anchor_ts"] == datetime(2026, 3, 1, 11, 30, 0, 1)
+    assert [row["served_row"] for row in rows] == [0, 1]
+
+
+def test_the_window_includes_its_start_and_excludes_its_end(folder: Path) -> None:
+    times = [AT + timedelta(minutes=minute) for minute in range(4)]
+    write(folder, [record("u", VALUES, at, prospect_group) for at in times])
+    served = read_served(folder, prospect_group, since=times[1], until=times[3])
+    assert [at.replace(tzinfo=UTC) for at in served["anchor_ts"].to_pylist()] == times[1:3]
+
+
+def test_attributes_that_were_not_served_are_named(folder: Path) -> None:
+    served = {name: value for name, value in VALUES.items() if name != "num_apps_l30d"}
+    write(folder, [record("u", served, AT, prospect_group)])
+    (row,) = read_served(folder, prospect_group).to_pylist()
+    assert row["not_served"] == ["num_apps_l30d"] and row["num_apps_l30d"] is None
+
+
+def test_features_have_the_types_that_the_model_was_given(folder: Path) -> None:
+    line = record("u", VALUES, AT, prospect_group)
+    line["scoring_attributes"] = {
+        "num_page_views_l7d": 3,
+        "had_conversions_l7d": True,
+        "latest_device_class": "Phone",
+    }
+    (folder / "2026-03-01.ndjson").write_text(json.dumps(line) + "\n")
+    (row,) = read_served_features(folder, FEATURES).to_pylist()
+    assert (row["num_page_views_l7d"], row["had_conversions_l7d"]) == (3.0, True)
+    assert row["latest_device_class"] == "Phone" and row["num_apps_l7d"] is None
+
+
+def test_a_folder_without_a_log_is_one_message(folder: Path) -> None:
+    with pytest.raises(DataError, match="no served scores in"):
+        read_served_features(folder, FEATURES)
+
+
+def test_each_row_gets_an_anchor_per_shift(folder: Path) -> None:
+    write(folder, [record("u", VALUES, AT, prospect_group)])
+    served = read_served(folder, prospect_group)
+    anchors = anchors_of(served, "visitor", [timedelta(seconds=-0.3), timedelta(minutes=1)])
+    naive = AT.replace(tzinfo=None)
+    assert anchors.to_pylist() == [
+        {
+            "visitor": "u",
+            "anchor_ts": naive + timedelta(microseconds=shift),
+            "served_row": 0,
+            "shift": shift,
+        }
+        for shift in (-300_000, 60_000_000)
+    ]
