@@ -1,8 +1,8 @@
-"""The catalogue: 19 attributes of a visitor, their group and their service.
+"""The catalogue: 19 attributes of a visitor, their attribute group and their service.
 
-These are plain ``snowplow_signals`` objects. The SQL of the training set, the live
-values, the model's features and the checks of the server are all derived from
-them: to add an attribute, add one ``Attribute`` here and rerun.
+These are plain ``snowplow_signals`` objects. The training set's SQL, the live values, the model's
+features and the server's checks are all derived from them: to add an attribute, add one
+``Attribute`` here and train again.
 
 The definitions follow Snowplow's "real-time prospect scoring" tutorial
 (https://docs.snowplow.io/tutorials/signals-ml-prospect-scoring/).
@@ -82,7 +82,7 @@ def _url_contains(text: str) -> Criteria:
 
 
 def _weekly_and_monthly() -> list[Attribute]:
-    """The counts kept over 7 and over 30 days, in the catalogue's order."""
+    """The counts over 7 and over 30 days, in the catalogue's order."""
     page_view, pricing = [PAGE_VIEW], _url_contains("pricing")
     session, app = AtomicProperty(name="domain_sessionid"), AtomicProperty(name="app_id")
     rows: list[list[Attribute]] = []

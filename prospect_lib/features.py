@@ -1,10 +1,10 @@
-"""The model's features as functions of the attributes and the scoring moment.
+"""The model's features as functions of the attributes and the time of the score.
 
-The rules, in one place for training (:meth:`Feature.sql`) and serving
-(:func:`from_attributes`): a list or a map of values becomes how many there are; a
-``num_conversions_*`` count becomes the flag ``had_conversions_*``; every other attribute
-is a feature as it is; ``day_of_week`` (ISO, Monday 1, UTC) is that of the scoring moment.
-``None`` (nothing matched) stays ``None``; only a flag says no.
+The rules are the same in training (:func:`prospect_lib.sql.compiler.features_sql`) and in serving
+(:func:`from_attributes`): a list or an object becomes the number of its values; a count
+``num_conversions_*`` becomes the flag ``had_conversions_*``; every other attribute is a feature as
+it is; ``day_of_week`` (ISO, Monday is 1, UTC) is that of the score. ``None`` (no event matched)
+stays ``None``, but a flag becomes ``False``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,8 +28,8 @@ class Feature:
     Attributes:
         name: the column's name.
         kind: ``number`` (int or float), ``flag`` (bool) or ``category`` (text).
-        attribute: the attribute it is made from; ``None`` for the scoring moment's own.
-        rule: how: ``as_is``, ``length``, ``any`` (at least one) or ``day_of_week``.
+        attribute: the attribute it is made from; ``None`` if it is made from the time.
+        rule: how it is made: ``as_is``, ``length``, ``any`` (at least one) or ``day_of_week``.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Feature:
     rule: Literal["as_is", "length", "any", "day_of_week"] = "as_is"
 
     def value(self, attributes: Mapping[str, Any], at: datetime) -> Any:
-        """The feature from attribute values and the aware scoring moment ``at``."""
+        """Return the feature from attribute values and the time of the score, an aware datetime."""
         if self.attribute is None:
             return at.astimezone(UTC).isoweekday()
         value = attributes[self.attribute]
@@ -48,9 +48,9 @@ class Feature:
 
 
 def features_of(group: AttributeGroup) -> tuple[Feature, ...]:
-    """The features that a model of this group takes, in order, ``day_of_week`` last."""
-    made = [_feature(attribute) for attribute in group.attributes or []]
-    return (*made, Feature("day_of_week", "number", None, "day_of_week"))
+    """Return the features of a model of this group, in order, ``day_of_week`` last."""
+    features = [_feature(attribute) for attribute in group.attributes or []]
+    return (*features, Feature("day_of_week", "number", None, "day_of_week"))
 
 
 def _feature(attribute: Attribute) -> Feature:
@@ -63,18 +63,18 @@ def _feature(attribute: Attribute) -> Feature:
     return Feature(name, kinds.get(attribute.type, "number"), name)
 
 
-#: The 20 features of the prospect model, in their order.
+#: The 20 features of the prospect model, in order.
 FEATURES = features_of(prospect_group)
 
 
 def from_attributes(
     values: Mapping[str, Any], at: datetime, features: Sequence[Feature] = FEATURES
 ) -> dict[str, Any]:
-    """Features by name, from attribute values as Signals gives them.
+    """Return the features by name, from attribute values as Signals returns them.
 
     Raises:
-        DataError: an attribute is not in ``values`` at all (``None`` is a value), or ``at``
-            has no time zone.
+        DataError: an attribute is missing from ``values`` (``None`` is a value), or ``at`` has no
+            time zone.
 
     Example: ``{"num_apps_l7d": ["website"], ...}`` -> ``{"num_apps_l7d": 1, ...}``.
     """
@@ -83,7 +83,7 @@ def from_attributes(
     missing = [f.attribute for f in features if f.attribute and f.attribute not in values]
     if missing:
         raise DataError(
-            f"attributes missing from the service's answer: {', '.join(missing)}. Publish the "
-            "group and the service again, or train a model on the attributes there are."
+            f"attributes missing from the service's response: {', '.join(missing)}. Publish the "
+            "group and the service again, or train a model on the attributes that it returns."
         )
     return {feature.name: feature.value(values, at) for feature in features}

@@ -1,4 +1,7 @@
-"""Which events an attribute is about: its ``events`` and its ``criteria``."""
+"""Which events count for an attribute: those that match its ``events`` and its ``criteria``.
+
+Example: ``meets(Criterion.like(AtomicProperty(name="page_url"), "%pricing%"), event)`` -> ``True``.
+"""
 
 import operator
 import re
@@ -13,7 +16,7 @@ from prospect_lib.aggregation.properties import property_text, to_number, to_tex
 
 
 def matches(attribute: Attribute, event: Mapping[str, Any]) -> bool:
-    """Whether the event is among the attribute's ``events`` and meets its ``criteria``."""
+    """Return whether the event is one of the attribute's ``events`` and meets its ``criteria``."""
     selected = not attribute.events or any(_selects(e, event) for e in attribute.events)
     criteria = attribute.criteria
     if not selected or criteria is None:
@@ -30,7 +33,7 @@ def _selects(pattern: Event, event: Mapping[str, Any]) -> bool:
     )
 
 
-#: What the operators of criteria and of rules have in common, on two values of one type.
+#: The comparison operators of criteria and of interventions' rules, on two values of one type.
 COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
     "!=": operator.ne,
@@ -43,27 +46,28 @@ COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def meets(criterion: Any, event: Mapping[str, Any]) -> bool:
-    """Whether one criterion holds; comparing with null never does, as in SQL."""
-    by, wanted = criterion.operator, criterion.value
-    if by in ("is null", "is not null"):
-        return bool((property_text(criterion.property, event) is None) == (by == "is null"))
-    options = wanted if isinstance(wanted, list) else [wanted]
-    if by == "in":
+    """Return whether the event meets one criterion; a comparison with null is false, as in SQL."""
+    comparison, value = criterion.operator, criterion.value
+    if comparison in ("is null", "is not null"):
+        is_null = property_text(criterion.property, event) is None
+        return is_null is (comparison == "is null")
+    if comparison == "in":
+        options = value if isinstance(value, list) else [value]
         return any(_compare("=", criterion.property, event, option) for option in options)
-    return _compare(by, criterion.property, event, wanted)
+    return _compare(comparison, criterion.property, event, value)
 
 
-def _compare(by: str, prop: Any, event: Mapping[str, Any], wanted: Any) -> bool:
+def _compare(comparison: str, prop: Any, event: Mapping[str, Any], expected: Any) -> bool:
     text = property_text(prop, event)
-    as_number = isinstance(wanted, int | float) and not isinstance(wanted, bool)
-    value: Any = to_number(text) if as_number and by != "like" else text
+    as_number = isinstance(expected, int | float) and not isinstance(expected, bool)
+    value: Any = to_number(text) if as_number and comparison != "like" else text
     if value is None:
         return False
-    return bool(COMPARISONS[by](value, wanted if as_number else to_text(wanted)))
+    return bool(COMPARISONS[comparison](value, expected if as_number else to_text(expected)))
 
 
 def like(pattern: str, text: str) -> bool:
-    """SQL's ``LIKE``: ``%`` is any run of characters, ``_`` exactly one."""
+    """Return whether the text matches SQL's ``LIKE``: ``%`` any characters, ``_`` exactly one."""
     return _expression(pattern).fullmatch(text) is not None
 
 

@@ -1,12 +1,12 @@
-"""What an attribute means: which events count, in which window, folded into which value.
+"""The value of an attribute, in plain Python: which events count, in which window, folded how.
 
-:func:`attribute_values` is the definition in plain Python, one visitor at a time, and
-what the sandbox serves. The SQL of :mod:`prospect_lib.training_set` must give the same.
+:func:`attribute_values` is the definition, for one visitor at a time; the sandbox serves it. The
+SQL of :mod:`prospect_lib.sql` must give the same values.
 
-It follows Snowplow's documentation of Signals (https://docs.snowplow.io/docs/signals/).
-Where that is silent, the choices are: an event exactly one period old still counts; an
-event whose property is null does not update the attribute; at one and the same instant
-the smaller value counts as the earlier; events are ordered by ``derived_tstamp``.
+It follows Snowplow's documentation of Signals (https://docs.snowplow.io/docs/signals/). Where that
+is silent: an event exactly one period old still counts; an event whose property is null does not
+update the attribute; of two values at the same instant the smaller one counts as the earlier;
+events are ordered by ``derived_tstamp``.
 """
 
 import hashlib
@@ -22,49 +22,16 @@ from typing import Any
 from snowplow_signals import AttributeGroup, LinkAttributeKey
 from snowplow_signals.models.model import Attribute
 
-from prospect_lib.aggregation.criteria import like, matches, meets
-from prospect_lib.aggregation.properties import (
-    column_of,
-    moment,
-    path_of,
-    property_text,
-    to_moment,
-    to_number,
-    to_text,
-    typed,
-    whole,
-)
+from prospect_lib.aggregation.criteria import matches
+from prospect_lib.aggregation.properties import event_time, property_text, to_number, typed, whole
 from prospect_lib.errors import DataError, DefinitionError
 
-__all__ = [
-    "MAX_VALUES",
-    "NUMERIC",
-    "SECONDS_IN",
-    "WITHOUT_PROPERTY",
-    "attribute_values",
-    "check",
-    "column_of",
-    "group_hash",
-    "like",
-    "matches",
-    "meets",
-    "moment",
-    "path_of",
-    "property_text",
-    "to_moment",
-    "to_number",
-    "to_text",
-    "ttl_of",
-    "typed",
-    "whole",
-]
-
-MAX_VALUES = 100  # a unique_list or category_count holds no more (Signals documentation)
+MAX_VALUES = 100  # of a unique_list or a category_count (Signals documentation)
 NUMERIC = {"sum", "min", "max", "mean"}
 WITHOUT_PROPERTY = {"counter", "time_since_last", "time_since_first"}
 SECONDS_IN = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 
-Seen = tuple[datetime, Any]  # when, and the property's value then
+Occurrence = tuple[datetime, Any]  # an event's time, and the value of its property
 
 
 def attribute_values(
@@ -74,58 +41,69 @@ def attribute_values(
     *,
     include_anchor: bool = True,
 ) -> dict[str, Any]:
-    """The group's attributes at the moment ``at``, from the events of one key value.
+    """Return the group's attributes at the instant ``at``, from the events of one key value.
 
     Args:
         group: a Signals attribute group.
-        events: mappings with atomic column names, in any order; ``derived_tstamp`` is a
-            datetime (naive means UTC) or ISO 8601 text, nested columns are objects or JSON.
+        events: mappings with the column names of the atomic events table, in any order;
+            ``derived_tstamp`` is a datetime (naive means UTC) or ISO 8601 text, nested columns
+            are objects or JSON text.
         at: an aware datetime; events after it are ignored.
         include_anchor: whether events exactly at ``at`` count.
 
     Returns:
-        Values by attribute name in the group's order; ``None`` where nothing matched.
+        Values by attribute name in the group's order; ``None`` if no event matched.
 
-    Example: two page views give ``{"num_page_views_l7d": 2, ...}``.
+    Raises:
+        DataError: ``at`` is naive, or an event has no time.
+        DefinitionError: an attribute's definition is incomplete.
+
+    Example: two page views now, for the tutorial's group::
+
+        attribute_values(tutorial_group, [view, view], now)["num_page_views_l7d"]  # 2
     """
     if at.tzinfo is None:
         raise DataError(f"at={at!r} has no time zone; pass an aware datetime such as UTC.")
-    known = [(moment(event), event) for event in events]
-    seen = [(ts, event) for ts, event in known if ts < at or (include_anchor and ts == at)]
-    return {a.name: _value(group, a, seen, at) for a in group.attributes or []}
+    timed = [(event_time(event), event) for event in events]
+    past = [(ts, event) for ts, event in timed if ts < at or (include_anchor and ts == at)]
+    return {a.name: _value(group, a, past, at) for a in group.attributes or []}
 
 
 def _value(
     group: AttributeGroup, attribute: Attribute, events: list[tuple[datetime, Any]], at: datetime
 ) -> Any:
     check(attribute)
-    matching = [
+    occurrences = [
         (ts, value)
         for ts, event in events
-        if matches(attribute, event) and (value := _aggregated(attribute, event)) is not None
+        if matches(attribute, event) and (value := _event_value(attribute, event)) is not None
     ]
-    matching.sort()
-    current = _in_window(matching, attribute, ttl_of(group, attribute), at)
+    occurrences.sort()
+    current = _in_window(occurrences, attribute, ttl_of(group, attribute), at)
     value = _FOLDS[attribute.aggregation](current, attribute, at) if current else None
     return attribute.default_value if value is None else value
 
 
 def _in_window(
-    seen: list[Seen], attribute: Attribute, ttl: timedelta | None, at: datetime
-) -> list[Seen]:
-    """The last ``period``; or, for a lifetime, what came since it last ran out of ttl."""
+    occurrences: list[Occurrence], attribute: Attribute, ttl: timedelta | None, at: datetime
+) -> list[Occurrence]:
+    """Those of the last period; for a lifetime attribute, those since it last expired."""
     if attribute.period is not None:
-        return [(ts, value) for ts, value in seen if ts >= at - attribute.period]
-    if ttl is None or not seen:
-        return seen
-    if seen[-1][0] < at - ttl:
+        return [(ts, value) for ts, value in occurrences if ts >= at - attribute.period]
+    if ttl is None or not occurrences:
+        return occurrences
+    if occurrences[-1][0] < at - ttl:
         return []
-    starts = [i + 1 for i, (one, two) in enumerate(pairwise(seen)) if two[0] - one[0] > ttl]
-    return seen[starts[-1] :] if starts else seen
+    pairs = enumerate(pairwise(occurrences), 1)
+    starts = [number for number, (one, two) in pairs if two[0] - one[0] > ttl]
+    return occurrences[starts[-1] :] if starts else occurrences
 
 
 def ttl_of(group: AttributeGroup, attribute: Attribute) -> timedelta | None:
-    """How long a lifetime attribute lives: its own ttl, else the group's, else the key's."""
+    """Return after how long without an update a lifetime attribute expires; ``None`` for never.
+
+    That is its own ``ttl``, else the group's, else the key's.
+    """
     if attribute.period is not None:
         return None
     return attribute.ttl or group.ttl or _key_ttl(group)
@@ -137,7 +115,7 @@ def _key_ttl(group: AttributeGroup) -> timedelta | None:
 
 
 def group_hash(group: AttributeGroup) -> str:
-    """16 hex digits that change exactly when a value of the group could change."""
+    """Return 16 hex digits that change exactly when a value of the group could change."""
     content = group.model_dump(
         mode="json",
         include={"name", "version", "ttl", "attributes"},
@@ -150,10 +128,10 @@ def group_hash(group: AttributeGroup) -> str:
 
 
 def check(attribute: Attribute) -> None:
-    """Refuse a definition that has no meaning.
+    """Refuse an incomplete definition.
 
     Raises:
-        DefinitionError: naming the attribute and what it lacks.
+        DefinitionError: the message names the attribute and what it needs.
     """
     needs_property = attribute.aggregation not in WITHOUT_PROPERTY
     if needs_property and attribute.property is None:
@@ -172,8 +150,8 @@ def check(attribute: Attribute) -> None:
         )
 
 
-def _aggregated(attribute: Attribute, event: Mapping[str, Any]) -> Any:
-    """What the fold takes from a matching event; ``None`` means it takes nothing."""
+def _event_value(attribute: Attribute, event: Mapping[str, Any]) -> Any:
+    """The value that a matching event has for the attribute; ``None`` if it does not count."""
     if attribute.aggregation in WITHOUT_PROPERTY:
         return True
     text = property_text(attribute.property, event)
@@ -184,63 +162,68 @@ def _aggregated(attribute: Attribute, event: Mapping[str, Any]) -> Any:
     return typed(attribute.type, text)
 
 
-# --- folds: (what was seen, oldest first; the attribute; the moment) -> the value -----------
+# --- folds: (occurrences, oldest first; the attribute; the instant) -> the value -------------
 
 
 @dataclass(frozen=True)
-class _Tally:
-    """How often each value was seen, and when first."""
+class _Frequencies:
+    """How often each value occurred, and when first."""
 
     counts: Counter[Any]
     first: dict[Any, datetime]
 
     @classmethod
-    def of(cls, seen: list[Seen]) -> "_Tally":
+    def of(cls, occurrences: list[Occurrence]) -> "_Frequencies":
         first: dict[Any, datetime] = {}
-        for ts, value in seen:
+        for ts, value in occurrences:
             first.setdefault(value, ts)
-        return cls(Counter(value for _, value in seen), first)
+        return cls(Counter(value for _, value in occurrences), first)
 
     def ranked(self, sign: int = -1) -> list[Any]:
-        """Values by count (``sign`` -1: highest first); of equals the earliest seen first."""
+        """Values by count (``sign`` -1: highest first); ties by the one seen first."""
         return sorted(self.counts, key=lambda v: (sign * self.counts[v], self.first[v], v))
 
 
-def _numbers(fold: Callable[[list[float]], float]) -> Callable[[list[Seen], Attribute, Any], Any]:
-    def folded(seen: list[Seen], attribute: Attribute, _at: datetime) -> Any:
-        value = fold([number for _, number in seen])
+Fold = Callable[[list[Occurrence], Attribute, datetime], Any]
+
+
+def _numbers(fold: Callable[[list[float]], float]) -> Fold:
+    def folded(occurrences: list[Occurrence], attribute: Attribute, _at: datetime) -> Any:
+        value = fold([number for _, number in occurrences])
         return whole(value) if attribute.type.startswith("int") else value
 
     return folded
 
 
-def _unique_list(seen: list[Seen], _attribute: Attribute, _at: datetime) -> list[Any]:
-    last_seen = {value: (ts, value) for ts, value in seen}
+def _unique_list(occurrences: list[Occurrence], _attribute: Attribute, _at: datetime) -> list[Any]:
+    last_seen = {value: (ts, value) for ts, value in occurrences}
     return sorted(last_seen, key=lambda value: last_seen[value])[-MAX_VALUES:]
 
 
-def _category_count(seen: list[Seen], _attribute: Attribute, _at: datetime) -> dict[str, int]:
-    tally = _Tally.of(seen)
-    return {value: tally.counts[value] for value in tally.ranked()[:MAX_VALUES]}
+def _category_count(
+    occurrences: list[Occurrence], _attribute: Attribute, _at: datetime
+) -> dict[str, int]:
+    frequencies = _Frequencies.of(occurrences)
+    return {value: frequencies.counts[value] for value in frequencies.ranked()[:MAX_VALUES]}
 
 
-def _age(seen: Seen, attribute: Attribute, at: datetime) -> float:
-    return (at - seen[0]) / timedelta(seconds=SECONDS_IN[attribute.time_unit or "s"])
+def _age(occurrence: Occurrence, attribute: Attribute, at: datetime) -> float:
+    return (at - occurrence[0]) / timedelta(seconds=SECONDS_IN[attribute.time_unit or "s"])
 
 
-_FOLDS: dict[str, Callable[[list[Seen], Attribute, datetime], Any]] = {
-    "counter": lambda seen, _a, _t: len(seen),
+_FOLDS: dict[str, Fold] = {
+    "counter": lambda occurrences, _a, _t: len(occurrences),
     "sum": _numbers(math.fsum),
     "min": _numbers(min),
     "max": _numbers(max),
     "mean": _numbers(lambda numbers: math.fsum(numbers) / len(numbers)),
-    "first": lambda seen, _a, _t: seen[0][1],
-    "last": lambda seen, _a, _t: seen[-1][1],
+    "first": lambda occurrences, _a, _t: occurrences[0][1],
+    "last": lambda occurrences, _a, _t: occurrences[-1][1],
     "unique_list": _unique_list,
-    "most_frequent": lambda seen, _a, _t: _Tally.of(seen).ranked()[0],
-    "least_frequent": lambda seen, _a, _t: _Tally.of(seen).ranked(sign=1)[0],
+    "most_frequent": lambda occurrences, _a, _t: _Frequencies.of(occurrences).ranked()[0],
+    "least_frequent": lambda occurrences, _a, _t: _Frequencies.of(occurrences).ranked(sign=1)[0],
     "category_count": _category_count,
-    "approx_count_distinct": lambda seen, _a, _t: len({value for _, value in seen}),
-    "time_since_last": lambda seen, a, t: _age(seen[-1], a, t),
-    "time_since_first": lambda seen, a, t: _age(seen[0], a, t),
+    "approx_count_distinct": lambda occurrences, _a, _t: len({value for _, value in occurrences}),
+    "time_since_last": lambda occurrences, a, t: _age(occurrences[-1], a, t),
+    "time_since_first": lambda occurrences, a, t: _age(occurrences[0], a, t),
 }

@@ -1,7 +1,9 @@
-"""What an event says: its moment, its properties as text, numbers and typed values.
+"""Read one event: its time, and its properties as text, numbers and typed values.
 
-Functions of one event, a mapping with atomic column names, and of the SDK's property objects.
-The SQL of :mod:`prospect_lib.sql.conditions` mirrors them.
+An event is a mapping with the column names of Snowplow's atomic events table; properties are the
+SDK's objects. The SQL of :mod:`prospect_lib.sql.conditions` mirrors these functions.
+
+Example: ``property_text(AtomicProperty(name="app_id"), event)`` -> ``"website"``.
 """
 
 import json
@@ -14,20 +16,24 @@ from typing import Any
 from prospect_lib.errors import DataError
 
 
-def moment(event: Mapping[str, Any]) -> datetime:
-    """When the event happened, in UTC."""
+def event_time(event: Mapping[str, Any]) -> datetime:
+    """Return when the event happened, in UTC.
+
+    Raises:
+        DataError: its ``derived_tstamp`` is not a time.
+    """
     value = event.get("derived_tstamp")
-    found = to_moment(value)
-    if found is None:
+    ts = to_utc(value)
+    if ts is None:
         raise DataError(
             f"event {event.get('event_id')!r}: derived_tstamp is {value!r}, expected a "
             "datetime or ISO 8601 text."
         )
-    return found
+    return ts
 
 
-def to_moment(value: Any) -> datetime | None:
-    """A datetime or ISO 8601 text as an aware UTC datetime; ``None`` for anything else."""
+def to_utc(value: Any) -> datetime | None:
+    """Return a datetime or ISO 8601 text in UTC, naive meaning UTC; ``None`` for anything else."""
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value.strip())
@@ -39,7 +45,7 @@ def to_moment(value: Any) -> datetime | None:
 
 
 def column_of(prop: Any) -> str:
-    """The atomic events column that holds a property (Snowplow's loader naming)."""
+    """Return the column of the atomic events table that holds a property, as loaders name it."""
     if prop.type == "atomic":
         return str(prop.name)
     prefix = "contexts" if prop.type == "entity" else "unstruct_event"
@@ -48,14 +54,14 @@ def column_of(prop: Any) -> str:
 
 
 def path_of(prop: Any) -> list[str | int]:
-    """The steps into a nested column: ``"$.items[1].id"`` -> ``["items", 1, "id"]``."""
-    steps = re.findall(r"\[(\d+)\]|([^.\[\]]+)", prop.path.removeprefix("$").lstrip("."))
-    found: list[str | int] = [int(index) if index else name for index, name in steps]
-    return [prop.index or 0, *found] if prop.type == "entity" else found
+    """Return the steps into a nested column: ``"$.items[1].id"`` -> ``["items", 1, "id"]``."""
+    parts = re.findall(r"\[(\d+)\]|([^.\[\]]+)", prop.path.removeprefix("$").lstrip("."))
+    steps: list[str | int] = [int(index) if index else name for index, name in parts]
+    return [prop.index or 0, *steps] if prop.type == "entity" else steps
 
 
 def property_text(prop: Any, event: Mapping[str, Any]) -> str | None:
-    """A property of an event as text; ``None`` where the event has none."""
+    """Return a property of an event as text; ``None`` if the event has none."""
     if prop.type == "calculated":
         return _calculated(prop, event)
     value = event.get(column_of(prop))
@@ -76,16 +82,16 @@ def _inside(value: Any, path: Sequence[str | int]) -> Any:
 
 
 def _date_part(part: str, value: Any) -> str | None:
-    at = to_moment(value)
-    if at is None:
+    ts = to_utc(value)
+    if ts is None:
         return None
     return {
-        "hour_of_day": str(at.hour),
-        "day_of_week": str(at.isoweekday()),
-        "month_of_year": str(at.month),
-        "active_day": at.date().isoformat(),
-        "active_week": (at - timedelta(days=at.weekday())).date().isoformat(),
-        "active_month": at.date().replace(day=1).isoformat(),
+        "hour_of_day": str(ts.hour),
+        "day_of_week": str(ts.isoweekday()),
+        "month_of_year": str(ts.month),
+        "active_day": ts.date().isoformat(),
+        "active_week": (ts - timedelta(days=ts.weekday())).date().isoformat(),
+        "active_month": ts.date().replace(day=1).isoformat(),
     }[part]
 
 
@@ -111,7 +117,7 @@ def _calculated(prop: Any, event: Mapping[str, Any]) -> str | None:
 
 
 def to_text(value: Any) -> str | None:
-    """A scalar as SQL and JSON write it; objects and arrays as compact JSON."""
+    """Return a scalar as SQL and JSON write it; objects and arrays as compact JSON."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
@@ -122,7 +128,7 @@ def to_text(value: Any) -> str | None:
 
 
 def to_number(text: str | None) -> float | None:
-    """The number a text stands for; ``None`` where it stands for none."""
+    """Return text as a number; ``None`` if it is not a finite number."""
     try:
         number = float(text) if text is not None else math.nan
     except ValueError:
@@ -131,7 +137,7 @@ def to_number(text: str | None) -> float | None:
 
 
 def typed(kind: str, text: str | None) -> Any:
-    """Text as a value of the attribute type ``kind`` (``string_list`` means its element)."""
+    """Return text as the attribute type ``kind``; of ``string_list`` as its element."""
     kind = kind.removesuffix("_list")
     if text is None or kind in ("string", "dict"):
         return text
@@ -144,5 +150,5 @@ def typed(kind: str, text: str | None) -> Any:
 
 
 def whole(number: float) -> int:
-    """The nearest integer, halves upwards, as the SQL's ``FLOOR(x + 0.5)`` does."""
+    """Return the nearest integer, halves rounded up, as the SQL's ``FLOOR(x + 0.5)`` does."""
     return math.floor(number + 0.5)

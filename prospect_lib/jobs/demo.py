@@ -27,7 +27,7 @@ from prospect_lib.settings import Settings
 from prospect_lib.training_set import SITE_ANCHORS
 from prospect_lib.training_set.extract import extract
 from prospect_lib.warehouse import DuckDBWarehouse, open_warehouse
-from prospect_lib.warehouse.sample import sample_events, what_it_lacks
+from prospect_lib.warehouse.sample import describe_events, sample_events
 
 VISITORS, DAYS, SEED = 8000, 60, 0
 Say = Callable[[str], None]
@@ -194,7 +194,7 @@ def on_file(settings: Settings, data: str, say: Say = print, seed: int = SEED) -
     warehouse = DuckDBWarehouse.over_file(path)
     try:
         if data == "sample":
-            say(what_it_lacks(warehouse))
+            say(describe_events(warehouse))
         rows = extract(warehouse, group)
     finally:
         warehouse.close()

@@ -1,4 +1,9 @@
-"""Run SQL on embedded DuckDB or inside Snowflake; Arrow and pandas out, lower-case names."""
+"""Run SQL where the events are: on embedded DuckDB, or inside Snowflake.
+
+Both return Arrow tables with lower-case column names.
+
+Example: ``open_warehouse(settings).query("SELECT COUNT(*) AS n FROM events")``.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,38 +19,43 @@ __all__ = ["DuckDBWarehouse", "SnowflakeWarehouse", "Warehouse", "open_warehouse
 
 
 class Warehouse(Protocol):
-    """What a training set needs of a warehouse."""
+    """What the library needs of a warehouse; another one is a class with these members."""
 
     @property
     def dialect(self) -> str:
-        """``duckdb`` or ``snowflake``."""
+        """The name of its SQL dialect, such as ``duckdb``."""
 
     @property
     def events(self) -> str:
-        """The name of the relation of atomic events."""
+        """The name of the atomic events table."""
 
     def query(self, sql: str) -> pa.Table:
-        """Run one statement; the rows as Arrow, with lower-case column names."""
+        """Run one statement; return its rows with lower-case column names."""
 
     def batches(self, sql: str) -> Iterator[pa.Table]:
-        """The same rows as they come, a part at a time."""
+        """Run one statement; yield its rows as they arrive, in batches."""
 
     def columns(self) -> list[str]:
-        """The columns of the events relation, in lower case."""
+        """Return the columns of the events table, in lower case."""
 
     def run(self, sql: str) -> None:
-        """Run one statement of which no rows are wanted, such as CREATE TABLE."""
+        """Run one statement that returns no rows, such as CREATE TABLE."""
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
 
 
 def open_warehouse(settings: Settings, data: Path | str | None = None) -> Warehouse:
-    """The warehouse in use: one file if ``data`` names it, else Snowflake or the sandbox's.
+    """Open the warehouse that the settings choose, or a file of events.
+
+    Args:
+        data: a Parquet or CSV file of atomic events; ``None`` for Snowflake if its secrets are
+            set, else the events of the sandbox.
 
     Raises:
         SettingsError: Snowflake is chosen and secrets are missing.
         DataError: the file cannot be read, or there are no events yet.
+        ServiceError: Snowflake refused the sign-in.
     """
     if data is not None:
         return DuckDBWarehouse.over_file(Path(data))

@@ -1,4 +1,8 @@
-"""Snowplow's atomic events table: its columns, and the columns that a group needs."""
+"""The columns of Snowplow's atomic events table, and those that a group's attributes need.
+
+Example: ``missing_columns(group, warehouse.columns())`` -> ``{"first_mkt_medium_l30d":
+["mkt_medium"]}``.
+"""
 
 import re
 from collections.abc import Sequence
@@ -6,9 +10,9 @@ from collections.abc import Sequence
 from snowplow_signals import AttributeGroup
 from snowplow_signals.models.model import Attribute
 
-from prospect_lib.aggregation.fold import column_of
+from prospect_lib.aggregation.properties import column_of
 
-#: Scalar columns of Snowplow's atomic events table that are stored, with DuckDB's types
+#: The scalar columns of the table that the sandbox stores, with DuckDB's types
 #: (https://docs.snowplow.io/docs/fundamentals/canonical-event/).
 ATOMIC_COLUMNS: dict[str, str] = {
     **dict.fromkeys(["app_id", "platform"], "VARCHAR"),
@@ -38,18 +42,19 @@ ATOMIC_COLUMNS: dict[str, str] = {
     **dict.fromkeys(["dvce_screenwidth", "dvce_screenheight"], "INTEGER"),
     **dict.fromkeys(["br_viewwidth", "br_viewheight", "doc_width", "doc_height"], "INTEGER"),
 }
+#: Names of columns that hold self-describing events and entities, as nested values.
 NESTED = re.compile(r"(unstruct_event|contexts|derived_contexts)(_|$)")
 
 
 def columns_of(group: AttributeGroup) -> dict[str, set[str]]:
-    """Columns that each attribute's property and criteria need: attribute name -> names."""
+    """Return the columns that each attribute's property and criteria need, by attribute name."""
     return {attribute.name: _columns_of(attribute) for attribute in group.attributes or []}
 
 
 def missing_columns(group: AttributeGroup, columns: Sequence[str]) -> dict[str, list[str]]:
-    """Columns that attributes need and ``columns`` lacks: attribute name -> column names."""
-    lacking = {name: sorted(needed - set(columns)) for name, needed in columns_of(group).items()}
-    return {name: absent for name, absent in lacking.items() if absent}
+    """Return the columns that attributes need and ``columns`` lacks, by attribute name."""
+    missing = {name: sorted(needed - set(columns)) for name, needed in columns_of(group).items()}
+    return {name: names for name, names in missing.items() if names}
 
 
 def _columns_of(attribute: Attribute) -> set[str]:

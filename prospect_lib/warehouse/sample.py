@@ -1,6 +1,6 @@
-"""Snowplow's published sample of real-looking events: found, verified, described.
+"""Download and verify Snowplow's published sample of events, and describe it.
 
-5,398 page views and form submissions of 804 visitors, described by its publisher as an
+5,398 page views and form submissions of 804 visitors, which its publisher describes as an
 artificial subset (repository snowplow-incubator/signals-notebooks, Apache License 2.0).
 """
 
@@ -11,6 +11,7 @@ import requests
 
 from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import DataError, ServiceError
+from prospect_lib.files import write_whole
 from prospect_lib.warehouse import Warehouse
 from prospect_lib.warehouse.events import missing_columns
 
@@ -23,48 +24,45 @@ NAME = "sample_events.csv.gz"
 
 
 def sample_events(home: Path) -> Path:
-    """The sample's file, downloaded once into ``home`` and verified each time.
+    """Return the sample's file in ``home``; download it if it is missing, and verify it.
 
     Raises:
-        ServiceError: it is not there and cannot be downloaded.
-        DataError: what is there, or arrived, is not the published file.
+        ServiceError: the file is missing and cannot be downloaded.
+        DataError: the file is not the published one.
     """
     path = home / NAME
     if not path.is_file():
-        home.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".part")
-        draft.write_bytes(_download())
-        draft.replace(path)
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != SHA256:
+        write_whole(path, _download())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != SHA256:
         raise DataError(
-            f"{path} has SHA-256 {found[:16]}…, expected {SHA256[:16]}…: it is damaged or another "
-            "file. Delete it to have it downloaded again."
+            f"{path} has SHA-256 {digest[:16]}…, expected {SHA256[:16]}…: it is damaged or another "
+            "file. Delete it to download it again."
         )
     return path
 
 
 def _download() -> bytes:
     try:
-        answer = requests.get(URL, timeout=60)
-        answer.raise_for_status()
+        response = requests.get(URL, timeout=60)
+        response.raise_for_status()
     except requests.RequestException as error:
         raise ServiceError(
             f"the sample could not be downloaded ({type(error).__name__}) from {URL}. Check the "
             f"connection, or put the file into PROSPECT_HOME as {NAME}."
         ) from error
-    return answer.content
+    return response.content
 
 
-def what_it_lacks(warehouse: Warehouse) -> str:
-    """One sentence a kind of attribute of the catalogue that the events cannot support."""
-    lacking = missing_columns(prospect_group, warehouse.columns())
-    columns = sorted({column for names in lacking.values() for column in names})
+def describe_events(warehouse: Warehouse) -> str:
+    """Return which events there are, and which columns of the catalogue's attributes they lack."""
+    missing = missing_columns(prospect_group, warehouse.columns())
+    columns = sorted({column for names in missing.values() for column in names})
     events = warehouse.query(
         f"SELECT event_name, COUNT(*) AS n FROM {warehouse.events} GROUP BY ALL ORDER BY n DESC"
     ).to_pylist()
     kinds = ", ".join(f"{row['event_name']} ({row['n']:,})" for row in events)
     return (
         f"Events: {kinds}; no others. Columns that the catalogue needs and the events lack: "
-        f"{', '.join(columns) or 'none'} (for {', '.join(lacking) or 'nothing'})."
+        f"{', '.join(columns) or 'none'} (for {', '.join(missing) or 'nothing'})."
     )

@@ -1,4 +1,7 @@
-"""Statements run inside Snowflake; what comes back streams in Arrow batches."""
+"""Run SQL inside Snowflake; rows are returned in Arrow batches.
+
+Example: ``SnowflakeWarehouse.connect(settings).query("SELECT 1 AS one")`` -> an Arrow table.
+"""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -11,20 +14,23 @@ from tqdm.auto import tqdm
 from prospect_lib.errors import ServiceError
 from prospect_lib.settings import SNOWFLAKE_KEYS, Settings
 
-T = TypeVar("T")
-TRIES = 3
-#: errors of the connector that a new connection may heal: it could not be reached, it broke,
-#: it was closed, its session ended (https://docs.snowflake.com/en/developer-guide/python-connector)
+Result = TypeVar("Result")
+ATTEMPTS = 3
+#: Error numbers of the connector after which a new connection may help: it could not be reached,
+#: it broke, it was closed, its session ended
+#: (https://docs.snowflake.com/en/developer-guide/python-connector).
 _DROPPED = {250001, 250002, 250003, 250005, 251012, 253002, 390111, 390112, 390114}
 _log = logging.getLogger(__name__)
 
 
 class SnowflakeWarehouse:
-    """Statements run inside Snowflake, on the table that ``ATOMIC_TABLE`` names.
+    """Run statements inside Snowflake, on the table that ``ATOMIC_TABLE`` names.
+
+    A statement is repeated on a new connection if the connection was dropped.
 
     Args:
-        open_connection: signs in; called again when a connection was dropped.
-        events: the name of the table of atomic events.
+        open_connection: signs in and returns a connection.
+        events: the name of the atomic events table.
     """
 
     dialect: str = "snowflake"
@@ -39,9 +45,9 @@ class SnowflakeWarehouse:
 
         Raises:
             SettingsError: a secret is missing; the message names it and where to get it.
-            ServiceError: Snowflake refused; the message holds no secret.
+            ServiceError: Snowflake refused the sign-in; the message contains no secret.
         """
-        import snowflake.connector  # takes half a second, which DuckDB's users need not wait
+        import snowflake.connector  # half a second, only for those who use Snowflake
 
         account, user, warehouse, table = settings.secrets(*SNOWFLAKE_KEYS)
         secrets = _sign_in(settings)
@@ -63,29 +69,40 @@ class SnowflakeWarehouse:
         return cls(open_connection, table)
 
     def query(self, sql: str) -> pa.Table:
-        return self._again_if_dropped(lambda: self._fetch(sql))
+        """Run one statement; return its rows with lower-case column names.
+
+        Raises:
+            ServiceError: Snowflake refused the statement.
+        """
+        return self._with_retry(lambda: self._fetch(sql))
 
     def run(self, sql: str) -> None:
-        self._again_if_dropped(lambda: self.connection.cursor().execute(sql))
+        """Run one statement that returns no rows, such as CREATE TABLE.
+
+        Raises:
+            ServiceError: Snowflake refused the statement.
+        """
+        self._execute(sql)
 
     def frame(self, sql: str) -> pd.DataFrame:
-        """The rows as a pandas frame."""
+        """Run one statement; return its rows as a pandas frame."""
         return self.query(sql).to_pandas()
 
     def columns(self) -> list[str]:
-        cursor = self._again_if_dropped(
-            lambda: self.connection.cursor().execute(f"SELECT * FROM {self.events} LIMIT 0")
-        )
+        """Return the columns of the events table, in lower case."""
+        cursor = self._execute(f"SELECT * FROM {self.events} LIMIT 0")
         return [column.name.lower() for column in cursor.description]
 
     def close(self) -> None:
+        """Close the connection."""
         self.connection.close()
 
     def batches(self, sql: str) -> Iterator[pa.Table]:
-        """The rows as they arrive, so that no more than a batch is in memory."""
-        yield from self._stream(
-            self._again_if_dropped(lambda: self.connection.cursor().execute(sql))
-        )
+        """Run one statement; yield its rows as they arrive, one batch at a time in memory."""
+        yield from self._stream(self._execute(sql))
+
+    def _execute(self, sql: str) -> Any:
+        return self._with_retry(lambda: self.connection.cursor().execute(sql))
 
     def _fetch(self, sql: str) -> pa.Table:
         parts = list(self._stream(self.connection.cursor().execute(sql)))
@@ -104,16 +121,16 @@ class SnowflakeWarehouse:
         if empty:
             yield pa.table({name: pa.nulls(0) for name in names})
 
-    def _again_if_dropped(self, action: Callable[[], T]) -> T:
+    def _with_retry(self, action: Callable[[], Result]) -> Result:
         import snowflake.connector
 
-        for left in reversed(range(TRIES)):
+        for attempts_left in reversed(range(ATTEMPTS)):
             try:
                 return action()
             except snowflake.connector.errors.Error as error:
-                if not left or not self._dropped(error):
+                if not attempts_left or not self._dropped(error):
                     raise ServiceError(f"Snowflake refused the statement: {error.msg}") from error
-                _log.warning("the connection to Snowflake was dropped (%s): again", error.errno)
+                _log.warning("the connection to Snowflake was dropped (%s): retry", error.errno)
                 self.connection = self._open()
         raise AssertionError("unreachable")
 
@@ -122,7 +139,7 @@ class SnowflakeWarehouse:
 
 
 def _sign_in(settings: Settings) -> dict[str, str]:
-    """Key pair before token before password: Snowflake retires password-only sign-in."""
+    """A key pair before a token before a password: Snowflake retires password-only sign-in."""
     values = settings.values
     role = {"role": values["SF_ROLE"]} if "SF_ROLE" in values else {}
     if "SF_PRIVATE_KEY_PATH" in values:

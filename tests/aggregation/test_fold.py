@@ -15,7 +15,9 @@ from snowplow_signals import (
     domain_userid,
 )
 
-from prospect_lib.aggregation.fold import attribute_values, column_of, group_hash, like, path_of
+from prospect_lib.aggregation.criteria import like
+from prospect_lib.aggregation.fold import attribute_values, group_hash
+from prospect_lib.aggregation.properties import column_of, path_of
 from prospect_lib.attributes import prospect_group, prospect_service, sample_group
 from prospect_lib.errors import DataError
 from prospect_lib.features import FEATURES, features_of, from_attributes

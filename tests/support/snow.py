@@ -1,8 +1,8 @@
-"""Snowflake on one's own machine: the real connector on fakesnow, and what fakesnow lacks.
+"""Snowflake without an account: the real connector on fakesnow, and what fakesnow lacks.
 
-Snowflake has ``ASOF JOIN … MATCH_CONDITION`` and ``ARRAY_SLICE`` of an array; fakesnow
-0.12.1 passes the first on unchanged and gives the second as text. Both are put into
-DuckDB's words here, before fakesnow's own translations.
+Snowflake has ``ASOF JOIN … MATCH_CONDITION`` and ``ARRAY_SLICE`` of an array; fakesnow 0.12.1
+passes the first on unchanged and returns the second as text. Both are rewritten here as DuckDB
+spells them, before fakesnow translates the rest.
 """
 
 import sys
@@ -44,7 +44,7 @@ def _transform(cursor: Any, expression: exp.Expr, params: Any) -> exp.Expr:
 
 @contextmanager
 def snowflake() -> Iterator[Any]:
-    """A connection of the real connector to an empty schema ``DB.PUBLIC`` on fakesnow."""
+    """Yield a connection to an empty schema ``DB.PUBLIC``, within this process."""
     FakeSnowflakeCursor._transform = _transform
     try:
         with fakesnow.patch():
@@ -56,31 +56,62 @@ def snowflake() -> Iterator[Any]:
         FakeSnowflakeCursor._transform = _translate
 
 
+#: Seconds. Snowflake answers "still running" in time; fakesnow answers when it is done. On a busy
+#: machine that can take more than the connector's 60 seconds, after which it sends the statement
+#: again while the first one still runs.
+PATIENCE = 600
+
+
 @contextmanager
 def server() -> Iterator[None]:
-    """The connector speaks to a fakesnow server over HTTP, as it does to Snowflake."""
+    """Let the connector speak to a fakesnow server of its own over HTTP, as it does to Snowflake.
+
+    The database is empty; it exists as long as the first connection.
+    """
     import snowflake.connector
 
-    real = snowflake.connector.connect
+    connect = snowflake.connector.connect
     FakeSnowflakeCursor._transform = _transform
     try:
         isolated = {"FAKESNOW_DB_PATH": ":isolated:"}
-        with start_server(session_parameters=isolated) as to, MonkeyPatch.context() as patched:
-            address = {name: to[name] for name in ("host", "port", "protocol")}
+        with start_server(session_parameters=isolated) as to, MonkeyPatch.context() as patch:
+            replaced = {name: to[name] for name in ("host", "port", "protocol")}
+            replaced |= {"socket_timeout": PATIENCE, "login_timeout": PATIENCE}
 
-            def connect(session_parameters: dict[str, Any], **asked: Any) -> Any:
-                both = {**session_parameters, **to["session_parameters"]}
-                return real(**{**asked, **address}, session_parameters=both)
+            def connect_here(session_parameters: dict[str, Any], **kwargs: Any) -> Any:
+                parameters = {**session_parameters, **to["session_parameters"]}
+                return connect(**{**kwargs, **replaced}, session_parameters=parameters)
 
-            patched.setattr(snowflake.connector, "connect", connect)
+            patch.setattr(snowflake.connector, "connect", connect_here)
             yield
     finally:
         FakeSnowflakeCursor._transform = _translate
-        sys.modules["fakesnow.server"].sessions.clear()  # dropped ones; DuckDB would complain
+        _sessions().clear()  # of dropped connections, which DuckDB would report as leaks
+
+
+def load_into_server(name: str, table: pa.Table, variants: tuple[str, ...] = ()) -> None:
+    """Fill a table of the running server, as :func:`load` does; there must be a connection.
+
+    As statements that the server translates, the rows would take a hundred times as long.
+    """
+    session = list(_sessions().values())[-1]
+    for create in ("DATABASE IF NOT EXISTS DB", "SCHEMA IF NOT EXISTS DB.PUBLIC"):
+        session.cursor().execute(f"CREATE {create}")
+    load(session, name, table, variants)
+
+
+def _sessions() -> dict[str, Any]:
+    sessions: dict[str, Any] = sys.modules["fakesnow.server"].sessions
+    return sessions
 
 
 def load(connection: Any, name: str, table: pa.Table, variants: tuple[str, ...] = ()) -> None:
-    """Fill a table as Snowflake has it: upper-case columns, nested ones as VARIANT."""
+    """Fill a table ``DB.PUBLIC.<name>`` as Snowflake has it.
+
+    Args:
+        connection: of :func:`snowflake`.
+        variants: nested columns, JSON as text, that become VARIANT.
+    """
     duck = connection._duck_conn
     duck.register("arriving", table)
     columns = ", ".join(

@@ -1,10 +1,10 @@
-"""Training sets from a warehouse: in parts, of one's own anchors, as a table, built again."""
+"""Extraction of training sets: in parts, to files, as a table, at your own anchors, repeatably."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -16,7 +16,7 @@ from prospect_lib.errors import DataError, ServiceError
 from prospect_lib.features import FEATURES
 from prospect_lib.sandbox.simulation import history
 from prospect_lib.settings import Settings
-from prospect_lib.training_set import partitions as parts
+from prospect_lib.training_set import partitions
 from prospect_lib.training_set.anchors import SITE_ANCHORS, Anchors
 from prospect_lib.training_set.extract import create_table, extract, extract_to
 from prospect_lib.warehouse import DuckDBWarehouse
@@ -46,70 +46,101 @@ def local(home: Path) -> Iterator[DuckDBWarehouse]:
     warehouse.close()
 
 
-def test_parts_of_visitors_give_the_rows_of_the_whole(local: DuckDBWarehouse) -> None:
-    whole, together = extract(local), extract(local, rows_at_once=97)
+def test_extraction_in_parts_gives_the_same_rows(local: DuckDBWarehouse) -> None:
+    whole, in_parts = extract(local), extract(local, rows_at_once=97)
     assert whole.table.num_rows > 300
-    assert together.table.combine_chunks().equals(whole.table.combine_chunks())
-    assert together.manifest == whole.manifest
+    assert in_parts.table.combine_chunks().equals(whole.table.combine_chunks())
+    assert in_parts.manifest == whole.manifest
 
 
-def test_of_very_many_parts_files_are_written(
+def test_events_are_written_to_files_if_there_are_very_many_parts(
     local: DuckDBWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "_PARTS_PER_FILE", 4)
+    monkeypatch.setattr(partitions, "_PARTS_PER_FILE", 4)
     assert extract(local, rows_at_once=97).manifest == extract(local).manifest
     assert local.query("SHOW TABLES")["name"].to_pylist() == ["events"], "nothing is left"
 
 
-def test_what_is_about_all_visitors_is_sorted_on_disk_once_memory_is_full(
+def test_visitors_without_any_event_are_rows_however_many_parts_there_are(
+    local: DuckDBWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions, "_PARTS_PER_FILE", 1)
+    local.run(
+        "CREATE TABLE own AS SELECT 'nobody ' || n AS domain_userid, "
+        "TIMESTAMP '2026-01-01' AS anchor_ts FROM (SELECT range AS n FROM range(8))"
+    )
+    assert extract(local, sample_group, "own", rows_at_once=3).table.num_rows == 8
+
+
+@pytest.mark.parametrize("name", ["it's", "a [1] b", "100% *?"])
+def test_a_temporary_folder_may_have_any_name(
+    local: DuckDBWarehouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    expected = extract(local).manifest
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    monkeypatch.setattr(partitions, "_PARTS_PER_FILE", 4)
+    assert extract(local).manifest == expected
+    assert extract(local, rows_at_once=97).manifest == expected
+
+
+def test_a_folder_of_truth_may_have_any_name(
+    local: DuckDBWarehouse, home: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "it's [1]"
+    shutil.copytree(home / "truth", folder)
+    assert extract(local, truth=folder).table["p_true"].null_count == 0
+
+
+def test_statements_about_all_visitors_spill_to_disk_within_a_memory_limit(
     local: DuckDBWarehouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Half a million anchors in the memory of two visitors, and no trace of it afterwards."""
-    monkeypatch.setattr(parts, "_MIN_MB", 60)
-    monkeypatch.setattr(parts, "_MB_PER_THREAD", 0)
+    """Half a million anchors in 60 MB; afterwards the limit is back, and no file is left."""
+    monkeypatch.setattr(partitions, "_MIN_MB", 60)
+    monkeypatch.setattr(partitions, "_MB_PER_THREAD", 0)
     local.run("SET threads = 2")
     monkeypatch.chdir(tmp_path)
     many = """SELECT domain_userid, TIMESTAMP '2026-01-01' + INTERVAL (n) SECOND AS anchor_ts
       FROM (SELECT DISTINCT domain_userid FROM events ORDER BY ALL LIMIT 2),
         (SELECT range AS n FROM range(250000)) ORDER BY domain_userid, anchor_ts"""
-    local.run(f"CREATE VIEW mine AS {many}")
+    local.run(f"CREATE VIEW own AS {many}")
     limits, run = [], DuckDBWarehouse.run
 
-    def watched(self: DuckDBWarehouse, sql: str) -> None:
+    def run_and_note_limit(self: DuckDBWarehouse, sql: str) -> None:
         run(self, sql)
         if sql.startswith("COPY"):
             limits.append(limit(self))
 
     def limit(warehouse: DuckDBWarehouse) -> int:
         shown = "SELECT current_setting('memory_limit') AS shown"
-        return parts._bytes(warehouse.query(shown)["shown"][0].as_py())
+        return partitions._bytes(warehouse.query(shown)["shown"][0].as_py())
 
     before = limit(local)
-    monkeypatch.setattr(DuckDBWarehouse, "run", watched)
-    assert extract(local, sample_group, "mine").table.num_rows == 500_000
-    assert limits and max(limits) < 200_000_000 < before == limit(local), "and back"
-    assert not list(tmp_path.iterdir()), "the working folder stays as it was"
+    monkeypatch.setattr(DuckDBWarehouse, "run", run_and_note_limit)
+    assert extract(local, sample_group, "own").table.num_rows == 500_000
+    assert limits and max(limits) < 200_000_000 < before == limit(local)
+    assert not list(tmp_path.iterdir()), "the working folder is unchanged"
 
 
-def test_a_manifest_says_all_it_takes_to_build_the_rows_again(local: DuckDBWarehouse) -> None:
-    chosen = Anchors(every=timedelta(minutes=5), negatives=0.5, seed=3)
-    found = extract(local, anchors=chosen).manifest
-    assert found["anchors"]["every"] == 300 and found["anchors"]["at"][0]["name"] == "page_view"
-    again = local.query(found["sql"])
-    assert (
-        again.num_rows == found["rows"]
-        and again["label"].to_pylist().count(True) == found["positives"]
-    )
-    assert extract(local, anchors=chosen).manifest["rows_sha256"] == found["rows_sha256"]
-    assert "weight" in extract(local, anchors=chosen).table.column_names
+def test_the_manifest_is_enough_to_build_the_rows_again(local: DuckDBWarehouse) -> None:
+    anchors = Anchors(every=timedelta(minutes=5), negatives=0.5, seed=3)
+    manifest = extract(local, anchors=anchors).manifest
+    assert manifest["anchors"]["every"] == 300
+    assert manifest["anchors"]["at"][0]["name"] == "page_view"
+    rows = local.query(manifest["sql"])
+    assert rows.num_rows == manifest["rows"]
+    assert rows["label"].to_pylist().count(True) == manifest["positives"]
+    again = extract(local, anchors=anchors)
+    assert again.manifest["rows_sha256"] == manifest["rows_sha256"]
+    assert "weight" in again.table.column_names
 
 
-def test_more_rows_than_memory_has_room_for_are_files(
-    local: DuckDBWarehouse, tmp_path: Path
-) -> None:
-    written = extract_to(tmp_path / "rows", local, rows_at_once=300)
+def test_extract_to_writes_the_same_rows_as_files(local: DuckDBWarehouse, tmp_path: Path) -> None:
+    manifest = extract_to(tmp_path / "rows", local, rows_at_once=300)
     whole = extract(local)
-    assert written == whole.manifest == json.loads((tmp_path / "rows/manifest.json").read_text())
+    assert manifest == whole.manifest
+    assert manifest == json.loads((tmp_path / "rows/manifest.json").read_text())
     files = sorted((tmp_path / "rows").glob("*.parquet"))
     assert len(files) > 3
     rows = pa.concat_tables([pq.read_table(file) for file in files])
@@ -118,27 +149,29 @@ def test_more_rows_than_memory_has_room_for_are_files(
         extract_to(tmp_path / "rows", local)
 
 
-def test_anchors_of_ones_own_with_and_without_a_label(local: DuckDBWarehouse) -> None:
+def test_your_own_anchors_with_and_without_a_label(local: DuckDBWarehouse) -> None:
     local.run(
-        "CREATE TABLE mine AS SELECT domain_userid, max(derived_tstamp) AS anchor_ts, "
+        "CREATE TABLE own AS SELECT domain_userid, max(derived_tstamp) AS anchor_ts, "
         "'x' AS note FROM events GROUP BY ALL"
     )
-    found = extract(local, anchors="mine")
-    assert found.table.column_names == ["domain_userid", "anchor_ts", *(f.name for f in FEATURES)]
-    assert found.manifest["positives"] is None and found.manifest["anchors"] == "mine"
-    local.run("ALTER TABLE mine ADD COLUMN label BOOLEAN DEFAULT true")
-    assert extract(local, anchors="mine").manifest["positives"] == found.table.num_rows
+    rows = extract(local, anchors="own")
+    assert rows.table.column_names == ["domain_userid", "anchor_ts", *(f.name for f in FEATURES)]
+    assert rows.manifest["positives"] is None and rows.manifest["anchors"] == "own"
+    local.run("ALTER TABLE own ADD COLUMN label BOOLEAN DEFAULT true")
+    assert extract(local, anchors="own").manifest["positives"] == rows.table.num_rows
 
 
-def test_a_training_set_may_stay_in_the_warehouse(local: DuckDBWarehouse) -> None:
+def test_create_table_keeps_the_rows_in_the_warehouse(local: DuckDBWarehouse) -> None:
     create_table(local, "training", anchors=SITE_ANCHORS)
-    kept = local.query("SELECT * FROM training ORDER BY domain_userid, anchor_ts")
-    assert kept.num_rows == extract(local, anchors=SITE_ANCHORS).table.num_rows
+    rows = local.query("SELECT * FROM training ORDER BY domain_userid, anchor_ts")
+    assert rows.num_rows == extract(local, anchors=SITE_ANCHORS).table.num_rows
     with pytest.raises(ServiceError, match="nowhere"):
         create_table(local, "nowhere.training")
 
 
-def test_no_anchor_is_an_error_that_says_what_was_asked(local: DuckDBWarehouse) -> None:
+def test_an_extraction_without_anchors_is_refused_with_its_arguments(
+    local: DuckDBWarehouse,
+) -> None:
     with pytest.raises(DataError, match=r"no anchor is left.*min_events=99999"):
         extract(local, anchors=Anchors(min_events=99999))
 
@@ -147,54 +180,41 @@ def test_no_anchor_is_an_error_that_says_what_was_asked(local: DuckDBWarehouse) 
 
 
 @pytest.fixture(scope="module")
-def snowflake(home: Path) -> Iterator[SnowflakeWarehouse]:
+def busiest(home: Path) -> pa.Table:
+    """The events of the twelve visitors who have most of them."""
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        history_files = str(home / "history" / "*.parquet")
+        return connection.execute(BUSIEST, [history_files] * 2).to_arrow_table()
+
+
+@pytest.fixture
+def snowflake(tmp_path: Path, busiest: pa.Table) -> Iterator[SnowflakeWarehouse]:
     secrets = {"SF_ACNT": "a", "SF_USR": "u", "SF_WH": "w", "SF_PWD": "hush"}
     with snow.server():
-        table = Settings(home, values={**secrets, "ATOMIC_TABLE": "DB.PUBLIC.EVENTS"})
-        warehouse = SnowflakeWarehouse.connect(table)
-        for statement in _filled(home):
-            warehouse.run(statement)
+        settings = Settings(tmp_path, values={**secrets, "ATOMIC_TABLE": "DB.PUBLIC.EVENTS"})
+        warehouse = SnowflakeWarehouse.connect(settings)
+        snow.load_into_server("EVENTS", busiest, (DEVICE,))
         yield warehouse
         warehouse.close()
-
-
-def _filled(home: Path) -> list[str]:
-    """Statements that fill the table of the busiest visitors' events, nested ones as VARIANT."""
-    columns = [
-        "domain_userid", "derived_tstamp", "event_name", "event_vendor", "event_version", "app_id",
-        "page_url", "refr_medium", "mkt_medium", "mkt_campaign", "domain_sessionid", DEVICE,
-    ]  # fmt: skip
-    with duckdb.connect() as reader:
-        rows = reader.execute(
-            BUSIEST.replace("*", ", ".join(columns), 1), [str(home / "history" / "*.parquet")] * 2
-        ).fetchall()
-    types = ["timestamp_ntz" if c.endswith("tstamp") else "varchar" for c in columns[:-1]]
-    declared = ", ".join(f"{c} {t}" for c, t in zip(columns, [*types, "variant"], strict=True))
-    made = [
-        "CREATE DATABASE IF NOT EXISTS DB",  # the connector asks again when an answer is late
-        "CREATE SCHEMA IF NOT EXISTS DB.PUBLIC",
-        f"CREATE OR REPLACE TABLE DB.PUBLIC.EVENTS ({declared})",
-    ]
-    quoted = [["NULL" if v is None else f"'{v}'" for v in row] for row in rows]
-    selects = [f"SELECT {', '.join(row[:-1])}, PARSE_JSON({row[-1]})" for row in quoted]
-    return [*made, "INSERT INTO DB.PUBLIC.EVENTS " + " UNION ALL ".join(selects)]
 
 
 def test_snowflake_gives_the_same_training_set_as_duckdb(
     snowflake: SnowflakeWarehouse, home: Path
 ) -> None:
     inside = extract(snowflake, anchors=SITE_ANCHORS)
-    names = ", ".join(f"'{v}'" for v in inside.table["domain_userid"].unique().to_pylist())
-    mine = DuckDBWarehouse.over(
-        f"SELECT * FROM read_parquet('{home}/history/*.parquet') WHERE domain_userid IN ({names})"
+    visitors = ", ".join(f"'{v}'" for v in inside.table["domain_userid"].unique().to_pylist())
+    duckdb_warehouse = DuckDBWarehouse.over(
+        f"SELECT * FROM read_parquet('{home}/history/*.parquet') "
+        f"WHERE domain_userid IN ({visitors})"
     )
-    expected = extract(mine, anchors=SITE_ANCHORS)
-    mine.close()
+    expected = extract(duckdb_warehouse, anchors=SITE_ANCHORS)
+    duckdb_warehouse.close()
     assert inside.table.num_rows > 50
     assert inside.table.to_pylist() == expected.table.to_pylist()
 
 
-def test_a_training_set_may_stay_in_snowflake(snowflake: SnowflakeWarehouse) -> None:
+def test_create_table_keeps_the_rows_in_snowflake(snowflake: SnowflakeWarehouse) -> None:
     create_table(snowflake, "DB.PUBLIC.TRAINING", sample_group)
     assert snowflake.query("SELECT count(*) AS n FROM DB.PUBLIC.TRAINING")["n"][0].as_py() > 20
 
@@ -204,16 +224,21 @@ def test_a_dropped_connection_is_opened_again(snowflake: SnowflakeWarehouse) -> 
     assert snowflake.query("SELECT 1 AS one").to_pylist() == [{"one": 1}]
 
 
-def test_what_snowflake_refuses_is_said_once_and_without_secrets(
+def test_a_statement_that_snowflake_refuses_is_an_error_without_secrets(
     snowflake: SnowflakeWarehouse,
 ) -> None:
     with pytest.raises(ServiceError, match="Snowflake refused the statement") as refused:
         snowflake.query("SELECT nothing FROM nowhere")
     assert "hush" not in str(refused.value)
+
+
+def test_a_result_without_rows_has_its_columns(snowflake: SnowflakeWarehouse) -> None:
     assert snowflake.query("SELECT 1 AS one WHERE FALSE") == pa.table({"one": pa.nulls(0)})
 
 
-def test_columns_that_a_group_needs_and_snowflake_lacks(snowflake: Any) -> None:
+def test_columns_that_a_group_needs_and_snowflake_lacks_are_named(
+    snowflake: SnowflakeWarehouse,
+) -> None:
     snowflake.run("ALTER TABLE DB.PUBLIC.EVENTS DROP COLUMN mkt_campaign")
     with pytest.raises(DataError, match="num_engaged_campaigns_l30d needs mkt_campaign"):
         extract(snowflake, prospect_group)

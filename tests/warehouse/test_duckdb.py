@@ -17,7 +17,7 @@ from prospect_lib.training_set import Anchors, attributes_sql
 from prospect_lib.training_set.extract import extract
 from prospect_lib.warehouse import DuckDBWarehouse, open_warehouse
 from prospect_lib.warehouse.events import missing_columns
-from prospect_lib.warehouse.sample import SHA256, sample_events, what_it_lacks
+from prospect_lib.warehouse.sample import SHA256, describe_events, sample_events
 from prospect_lib.warehouse.snowflake import SnowflakeWarehouse
 
 END = datetime(2026, 1, 5, tzinfo=UTC)
@@ -93,7 +93,7 @@ def test_the_published_sample_against_an_independent_count(sample: Path) -> None
 
 def test_what_the_sample_lacks_is_said(sample: Path) -> None:
     warehouse = DuckDBWarehouse.over_file(sample)
-    said = what_it_lacks(warehouse)
+    said = describe_events(warehouse)
     with pytest.raises(DataError, match="latest_device_class needs contexts_nl_basjes"):
         extract(warehouse, prospect_group)
     assert extract(warehouse, sample_group).manifest["rows"] > 4000

@@ -9,7 +9,8 @@ from typing import Any
 import duckdb
 from snowplow_signals import AttributeGroup
 
-from prospect_lib.aggregation.fold import attribute_values, moment
+from prospect_lib.aggregation.fold import attribute_values
+from prospect_lib.aggregation.properties import event_time
 from prospect_lib.sandbox.storage import Storage
 from prospect_lib.warehouse.duckdb import events_of
 
@@ -31,7 +32,7 @@ class Profiles:
         self, group: AttributeGroup, identifier: str, at: datetime, since: datetime
     ) -> dict[str, Any]:
         """The group's attributes of one visitor, from events since ``since`` (aware)."""
-        events = [e for e in self.events(identifier) if moment(e) >= since]
+        events = [e for e in self.events(identifier) if event_time(e) >= since]
         return attribute_values(group, events, at)
 
     def events(self, identifier: str) -> list[dict[str, Any]]:

@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from snowplow_signals import AttributeGroup, AttributeKey, RuleIntervention, Service
 from snowplow_signals.models import InterventionInstance, TestAttributeGroupRequest
 
-from prospect_lib.aggregation.fold import attribute_values, moment
+from prospect_lib.aggregation.fold import attribute_values
+from prospect_lib.aggregation.properties import event_time
 from prospect_lib.errors import DefinitionError
 from prospect_lib.sandbox.signals_api.answers import Refusal, json_object, parsed
 from prospect_lib.sandbox.signals_api.credentials import authorised
@@ -245,7 +246,7 @@ def test() -> Response:
     named = [identifier.root for identifier in wanted.attribute_key_ids or []]
     rows = []
     for identifier in named or _profiles().visitors(now, window):
-        recent = [e for e in _profiles().events(identifier) if now - window <= moment(e) <= now]
+        recent = [e for e in _profiles().events(identifier) if now - window <= event_time(e) <= now]
         kept = [e for e in recent if not apps or e.get("app_id") in apps]
         values = attribute_values(group, kept, now)
         rows.append({str(group.attribute_key.name): identifier, **values})

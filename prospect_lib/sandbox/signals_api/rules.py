@@ -17,7 +17,8 @@ from snowplow_signals import AttributeGroup, RuleIntervention
 from snowplow_signals.models import InterventionInstance
 
 from prospect_lib.aggregation.criteria import COMPARISONS, like
-from prospect_lib.aggregation.fold import attribute_values, moment
+from prospect_lib.aggregation.fold import attribute_values
+from prospect_lib.aggregation.properties import event_time
 from prospect_lib.errors import DefinitionError
 from prospect_lib.sandbox.signals_api.profiles import Profiles, span
 from prospect_lib.sandbox.signals_api.registry import Registry, Stored
@@ -77,7 +78,7 @@ class Rules:
         for full, stored in self._groups(rules).items():
             since, until = span(stored, now)
             group = AttributeGroup.model_validate(stored)
-            kept = [event for event in events if moment(event) >= since]
+            kept = [event for event in events if event_time(event) >= since]
             try:
                 values = attribute_values(group, kept, until)
             except DefinitionError as error:  # no reason to lose the events

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from prospect_lib.aggregation.fold import to_moment
+from prospect_lib.aggregation.properties import to_utc
 from prospect_lib.sandbox.tail import Row
 from prospect_lib.sandbox.website.disguise import Disguise, disguised, plain_path
 
@@ -115,11 +115,11 @@ class Board:
     def take_over(self, rows: Iterable[Row], records: Iterable[Any], now: datetime) -> None:
         """After a start: what is on disk of the last while, in order of time."""
         for row in rows:
-            at = to_moment(row.get("collector_tstamp"))
+            at = to_utc(row.get("collector_tstamp"))
             if at is not None and now - RECENT <= at <= now:
                 self.saw([row], at)
         for record in records:
-            at = to_moment(record.get("scored_at")) if isinstance(record, dict) else None
+            at = to_utc(record.get("scored_at")) if isinstance(record, dict) else None
             if at is not None and now - RECENT <= at <= now:
                 self.scored(record, at)
 
