@@ -1,14 +1,15 @@
-"""The sandbox with a million live events: starting, memory, live values, tracker requests.
+"""The sandbox with a million live events: start, memory, attributes, tracker requests, reading.
 
-A home is filled with events of many visitors. Then a sandbox in a process of its own starts
-on it, and one on an empty home for comparison. Live values are read over a kept connection
-while 100 visitors are active. At last clients send single events, each request acknowledged
-when it is on disk: once with group commit, and once with a write and an ``fsync`` for each
-request, which is what group commit is for.
+A home is filled with events of many visitors. Then a sandbox in a process of its own starts on
+it, and one on an empty home for comparison. Attributes are read over a kept connection while
+100 visitors are active. DuckDB reads all events, as a notebook does. Last, clients send single
+events, each acknowledged when it is on disk: once with group commit, and once with a
+transaction and an ``fsync`` per request.
 
-Usage: ``python benchmarks/sandbox.py [events] [folder]`` (default 1,000,000 in a folder that is
-removed afterwards; a folder that is given is kept, and used again). Filling takes about three
-minutes, the rest one. Writes ``benchmarks/results/sandbox.json``.
+Usage: ``python benchmarks/sandbox.py [events] [folder]`` (default: 1,000,000 in a folder that is
+removed afterwards; a folder that is given is kept and used again). Filling takes about three
+minutes, the rest one. A run with the default number of events writes
+``benchmarks/results/sandbox.json``.
 """
 
 import http.client
@@ -25,6 +26,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,30 +35,31 @@ from uuid import uuid4
 from prospect_lib import sandbox, signals
 from prospect_lib.attributes import prospect_group, prospect_service
 from prospect_lib.sandbox.collector.enrichment import enrich
-from prospect_lib.sandbox.storage import Storage
+from prospect_lib.sandbox.events import EventStore
 from prospect_lib.settings import Settings
 
 RESULTS = Path(__file__).parent / "results" / "sandbox.json"
+EVENTS = 1_000_000
 VISITOR_EVENTS, ACTIVE, READS = 20, 100, 3000
 CLIENTS, SECONDS = 32, 8.0
 TP2 = "/com.snowplowanalytics.snowplow/tp2"
-#: A sandbox that syncs for each request on its own, for comparison.
+#: A sandbox with a transaction per request, for comparison.
 ONE_BY_ONE = """
 import threading
 from prospect_lib import sandbox
-from prospect_lib.sandbox.storage import Storage
+from prospect_lib.sandbox.events import EventStore
 from prospect_lib.settings import Settings
-accept, alone = Storage.accept, threading.Lock()
-def one_by_one(self, rows):
+add, alone = EventStore.add, threading.Lock()
+def one_by_one(self, *args):
     with alone:
-        return accept(self, rows)
-Storage.accept = one_by_one
+        return add(self, *args)
+EventStore.add = one_by_one
 sandbox.serve(Settings.load())
 """
 
 
 def payload(visitor: str) -> dict[str, str]:
-    """One page view as a tracker sends it."""
+    """Return one page view as a tracker sends it."""
     now = str(int(time.time() * 1000))
     return {
         "e": "pv", "eid": str(uuid4()), "duid": visitor, "sid": f"s-{visitor}", "vid": "1",
@@ -66,23 +69,41 @@ def payload(visitor: str) -> dict[str, str]:
 
 
 def fill(home: Path, events: int) -> float:
-    """Write events as the collector would, compacted as they come; seconds it took."""
-    start, storage = time.perf_counter(), Storage(home)
+    """Store events as the collector does; return the seconds it took."""
+    sandbox.token(home)
+    start = time.perf_counter()
     template = enrich(payload(""), at=datetime.now(UTC), user_agent="Chrome/140.0")
-    for first in range(0, events, 1000):
-        numbers = range(first, min(first + 1000, events))
-        storage.accept(
-            {**template, "event_id": str(uuid4()), "domain_userid": f"v{i % (events // 20)}"}
-            for i in numbers
-        )
-    while len(storage._tails) > 2:  # the compactor is behind
-        time.sleep(0.1)
-    storage.close()
+    visitors = events // VISITOR_EVENTS
+    with closing(EventStore(home)) as store:
+        for first in range(0, events, 1000):
+            numbers = range(first, min(first + 1000, events))
+            store.add(
+                {**template, "event_id": str(uuid4()), "domain_userid": f"v{i % visitors}"}
+                for i in numbers
+            )
     return time.perf_counter() - start
 
 
-class Sandbox:
-    """A sandbox in a process of its own; ``seconds`` is how long it took to answer."""
+def read_all(home: Path) -> dict[str, float]:
+    """Open a warehouse over a home, as a notebook does; return seconds and memory in MB."""
+    code = (
+        "import resource, sys, time; from pathlib import Path; "
+        "from prospect_lib.warehouse import DuckDBWarehouse; start = time.perf_counter(); "
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; "
+        "warehouse = DuckDBWarehouse.over_home(Path(sys.argv[1])); opened = time.perf_counter(); "
+        "warehouse.query('SELECT domain_userid, MAX(derived_tstamp) FROM events GROUP BY 1'); "
+        "print(opened - start, time.perf_counter() - opened, "
+        "(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(home)], capture_output=True, text=True, check=True
+    )
+    opened, queried, memory = map(float, run.stdout.split())
+    return {"open_seconds": opened, "query_seconds": queried, "memory_mb": memory}
+
+
+class Running:
+    """A sandbox in a process of its own; ``seconds`` is the time until it answered."""
 
     def __init__(self, home: Path, code: str | None = None) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -98,7 +119,7 @@ class Sandbox:
         self.seconds = time.perf_counter() - start
 
     def memory(self) -> float:
-        """Resident memory in MB."""
+        """Return the resident memory in MB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
@@ -119,7 +140,7 @@ class Sandbox:
 
 
 def send_for(port: int, seconds: float, sent: "multiprocessing.Queue[int]") -> None:
-    """Clients that send one event after the other; how many were acknowledged."""
+    """Let clients send one event after the other; put how many were acknowledged."""
 
     def client(number: int) -> int:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
@@ -136,19 +157,19 @@ def send_for(port: int, seconds: float, sent: "multiprocessing.Queue[int]") -> N
 
 
 def throughput(home: Path, code: str | None = None) -> float:
-    """Tracker requests a second, each acknowledged when it is on disk."""
-    running = Sandbox(home, code)
+    """Return tracker requests per second, each acknowledged when it is on disk."""
+    running = Running(home, code)
     sent: multiprocessing.Queue[int] = multiprocessing.Queue()
     clients = multiprocessing.Process(target=send_for, args=(running.port, SECONDS, sent))
     clients.start()
-    found = sent.get()
+    acknowledged = sent.get()
     clients.join()
     running.close()
-    return found / SECONDS
+    return acknowledged / SECONDS
 
 
-def live_values(running: Sandbox) -> dict[str, float]:
-    """Milliseconds to read a service's attributes while visitors are active."""
+def online_attributes(running: Running) -> dict[str, float]:
+    """Return the milliseconds of reading a service's attributes while visitors are active."""
     client = signals.connect(running.settings)
     since = datetime.now(UTC) - timedelta(days=2)
     client.publish([prospect_group.model_copy(update={"backfill_since_tstamp": since})])
@@ -176,35 +197,36 @@ def live_values(running: Sandbox) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure, print, write."""
-    events = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    """Measure, print; write the results of a full run."""
+    events = int(sys.argv[1]) if len(sys.argv) > 1 else EVENTS
     folder = Path(sys.argv[2] if len(sys.argv) > 2 else tempfile.mkdtemp())
-    found: dict[str, Any] = {"events": events, "machine": platform.machine()}
+    results: dict[str, Any] = {"events": events, "machine": platform.machine()}
     if not (folder / "full").is_dir():
-        found["fill_seconds"] = fill(folder / "full", events)
-    found["load_before"] = os.getloadavg()[0]  # what else the machine does
+        results["fill_seconds"] = fill(folder / "full", events)
+    results["load_before"] = os.getloadavg()[0]  # of other programs on the machine
     for name in ("empty", "one"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    empty, full = Sandbox(folder / "empty"), Sandbox(folder / "full")
-    found["start_seconds"] = {"empty": empty.seconds, "full": full.seconds}
-    found["memory_mb"] = {"empty": empty.memory(), "full": full.memory()}
-    found["live_values_ms"] = live_values(full)
-    found["memory_mb"]["full, after reads"] = full.memory()
-    files = [path for path in (folder / "full" / "live").iterdir() if path.is_file()]
-    found["disk_mb"] = sum(path.stat().st_size for path in files) / 2**20
+    empty, full = Running(folder / "empty"), Running(folder / "full")
+    results["start_seconds"] = {"empty": empty.seconds, "full": full.seconds}
+    results["memory_mb"] = {"empty": empty.memory(), "full": full.memory()}
+    results["online_attributes_ms"] = online_attributes(full)
+    results["memory_mb"]["full, after reads"] = full.memory()
+    results["disk_mb"] = (folder / "full" / "events.sqlite").stat().st_size / 2**20
     empty.close()
     full.close()
-    found["requests_a_second"] = {
+    results["duckdb"] = read_all(folder / "full")
+    results["requests_per_second"] = {
         "group commit": throughput(folder / "empty"),
         "one by one": throughput(folder / "one", ONE_BY_ONE),
     }
-    rates = list(found["requests_a_second"].values())
-    found["times_as_many"] = rates[0] / rates[1]
+    together, alone = results["requests_per_second"].values()
+    results["group_commit_ratio"] = together / alone
     if len(sys.argv) <= 2:
         shutil.rmtree(folder)
-    text = json.dumps(found, indent=1)
+    text = json.dumps(results, indent=1)
     print(text)
-    RESULTS.write_text(text + "\n", encoding="utf-8")
+    if events == EVENTS:
+        RESULTS.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

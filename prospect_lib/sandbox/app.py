@@ -4,41 +4,47 @@ from flask import Flask
 
 from prospect_lib.sandbox.collector.payloads import MAX_BODY
 from prospect_lib.sandbox.collector.routes import collector
+from prospect_lib.sandbox.credentials import credentials
+from prospect_lib.sandbox.events import EventStore
 from prospect_lib.sandbox.home import token
 from prospect_lib.sandbox.micro import micro
-from prospect_lib.sandbox.signals_api.credentials import credentials
-from prospect_lib.sandbox.signals_api.profiles import Profiles
+from prospect_lib.sandbox.signals_api.online_attributes import OnlineAttributes
 from prospect_lib.sandbox.signals_api.registry import Registry
 from prospect_lib.sandbox.signals_api.routes import api
 from prospect_lib.sandbox.signals_api.rules import Rules
 from prospect_lib.sandbox.signals_api.subscribers import Subscribers
-from prospect_lib.sandbox.storage import Storage
-from prospect_lib.sandbox.website.board_routes import pages, remembered
+from prospect_lib.sandbox.state import Sandbox
+from prospect_lib.sandbox.website.board_routes import board_pages, restored_board
 from prospect_lib.sandbox.website.routes import site
 from prospect_lib.settings import Settings
 
 
-def create_app(settings: Settings) -> Flask:
-    """The application over the state in ``settings.home``.
+def create_sandbox(settings: Settings) -> Flask:
+    """Return the application over the state in ``settings.home``.
+
+    Its parts are in ``app.extensions["sandbox"]``; close its ``events`` at the end.
 
     Raises:
-        SettingsError: the folder cannot be written.
+        SettingsError: the folder cannot be written, or its registry cannot be read.
+        DataError: its events are damaged, or of a format that this release does not read.
     """
+    home = settings.home
     app = Flask("prospect_lib.sandbox", static_folder=None)
-    storage = Storage(settings.home)
-    app.config.update(
-        PROSPECT_HOME=str(settings.home), TOKEN=token(settings.home), MAX_CONTENT_LENGTH=MAX_BODY
+    app.config.update(PROSPECT_HOME=str(home), TOKEN=token(home), MAX_CONTENT_LENGTH=MAX_BODY)
+    registry, subscribers, events = Registry(home), Subscribers(), EventStore(home)
+    attributes = OnlineAttributes(home, events)
+    app.extensions["sandbox"] = Sandbox(
+        events=events,
+        board=restored_board(events, home),
+        registry=registry,
+        attributes=attributes,
+        subscribers=subscribers,
+        rules=Rules(registry, attributes, subscribers),
     )
-    app.extensions["storage"] = storage
-    app.extensions["board"] = remembered(storage, settings.home)
-    app.extensions["registry"] = registry = Registry(settings.home)
-    app.extensions["profiles"] = profiles = Profiles(settings.home, storage)
-    app.extensions["subscribers"] = subscribers = Subscribers()
-    app.extensions["rules"] = Rules(registry, profiles, subscribers)
     app.register_blueprint(collector)
     app.register_blueprint(micro)
     app.register_blueprint(credentials)
     app.register_blueprint(api, url_prefix="/api/v1")
     app.register_blueprint(site)
-    app.register_blueprint(pages)
+    app.register_blueprint(board_pages)
     return app

@@ -7,19 +7,20 @@ kept, so ``rawEvent`` is missing, and ``contexts`` names the columns of the enti
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 
+from prospect_lib.sandbox.answers import Refusal, json_object
 from prospect_lib.sandbox.collector.enrichment import KINDS, SCHEMA, column_name
-from prospect_lib.sandbox.signals_api.answers import Refusal, json_object
-from prospect_lib.sandbox.signals_api.credentials import authorised, from_this_machine
-from prospect_lib.sandbox.storage import SHOWN, Storage
-from prospect_lib.sandbox.tail import Row
+from prospect_lib.sandbox.credentials import authorised, from_this_machine
+from prospect_lib.sandbox.events import Row
+from prospect_lib.sandbox.state import current
 
 micro = Blueprint("micro", __name__, url_prefix="/micro")
 CODES = {event: code for code, (event, _, _) in KINDS.items()}
 GOOD = {"event_type", "schema", "contexts", "app_id", "limit"}
 BAD = {"reason", "limit"}
 BOTH = ["GET", "POST"]
+MOST = 10_000  # events in one answer
 
 
 @micro.errorhandler(Refusal)
@@ -44,7 +45,7 @@ def _private() -> Response | None:
 @micro.route("/all", methods=BOTH)
 def every() -> Response:
     """How many events came, were good, were bad."""
-    counts = _storage().counts
+    counts = current().events.counts
     return jsonify(total=sum(counts.values()), **counts)
 
 
@@ -52,7 +53,9 @@ def every() -> Response:
 def good() -> Response:
     """Accepted events, newest first, that pass the filters of the query or the JSON body."""
     wanted = _filters(GOOD)
-    return jsonify([_good_event(row) for row in _storage().good(_limit(wanted), _keeps(wanted))])
+    return jsonify(
+        [_good_event(row) for row in current().events.latest(_limit(wanted), _keeps(wanted))]
+    )
 
 
 @micro.route("/bad", methods=BOTH)
@@ -60,21 +63,16 @@ def bad() -> Response:
     """Rejected payloads, newest first; ``reason`` is a part of what is wrong with them."""
     wanted = _filters(BAD)
     said = _text(wanted, "reason") or ""
-    kept = [record for record in _storage().bad(SHOWN) if said in record["reason"]]
+    kept = [record for record in current().events.latest_rejected(MOST) if said in record["reason"]]
     return jsonify([{**one, "errors": [one["reason"]]} for one in kept[: _limit(wanted)]])
 
 
 @micro.route("/reset", methods=BOTH)
 def reset() -> Response:
     """Forget the live events; the counters then are zero."""
-    _storage().reset()
-    current_app.extensions["board"].clear()
+    current().events.reset()
+    current().board.clear()
     return every()
-
-
-def _storage() -> Storage:
-    found: Storage = current_app.extensions["storage"]
-    return found
 
 
 def _good_event(row: Row) -> dict[str, Any]:
@@ -100,10 +98,10 @@ def _filters(known: set[str]) -> dict[str, Any]:
 
 
 def _limit(wanted: dict[str, Any]) -> int:
-    text = str(wanted.get("limit", SHOWN))
+    text = str(wanted.get("limit", MOST))
     if not text.isdecimal() or len(text) > 9:
         raise Refusal(422, f"limit is {text[:80]!r}, expected a whole number of events")
-    return min(int(text), SHOWN)
+    return min(int(text), MOST)
 
 
 def _text(wanted: dict[str, Any], name: str) -> str | None:

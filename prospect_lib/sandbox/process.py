@@ -17,11 +17,18 @@ import requests
 
 from prospect_lib.errors import ServiceError, SettingsError
 from prospect_lib.sandbox.home import MARKER, token
+from prospect_lib.server.announcement import SITE_FILE
 from prospect_lib.settings import Settings
+from prospect_lib.warehouse.stored_events import EVENTS_FILE, refuse_old_format
 
 THREADS = 48  # each open intervention stream holds one
 PATIENCE = 30.0
 LOOPBACK = "127.0.0.1"  # this machine alone
+#: What `reset` removes from a home; "live" is of earlier releases.
+STATE = (
+    *(EVENTS_FILE, "live", "history", "truth"),
+    *("registry.json", SITE_FILE, "sandbox.log"),
+)
 
 
 def ensure_running(settings: Settings) -> str:
@@ -29,9 +36,11 @@ def ensure_running(settings: Settings) -> str:
 
     Raises:
         ServiceError: something else uses the port, or the sandbox does not come up.
+        DataError: the home holds events of an earlier release.
     """
     if _answers(settings):
         return settings.sandbox_url
+    refuse_old_format(settings.home)
     token(settings.home)
     log = settings.home / "sandbox.log"
     with log.open("ab") as output:
@@ -90,14 +99,14 @@ def reset(settings: Settings) -> list[str]:
         ServiceError: it does not end.
     """
     stop(settings)
-    names = ("live", "history", "truth", "registry.json", "site.json", "sandbox.log")
-    found = [name for name in names if (settings.home / name).exists()]
-    for path in (settings.home / name for name in found):
+    forgotten = [name for name in STATE if (settings.home / name).exists()]
+    for name in (*forgotten, f"{EVENTS_FILE}-wal", f"{EVENTS_FILE}-shm"):
+        path = settings.home / name
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-    return found
+    return forgotten
 
 
 def serve(
@@ -115,13 +124,15 @@ def serve(
     """
     import waitress
 
-    from prospect_lib.sandbox.app import create_app
+    from prospect_lib.sandbox.app import create_sandbox
 
     token(settings.home)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with _claim(settings.home):
-        listening = _listen(settings, host)
-        app = create_app(settings)
+    with contextlib.ExitStack() as at_the_end:
+        at_the_end.enter_context(_claim(settings.home))
+        listening = at_the_end.enter_context(_listen(settings, host))
+        app = create_sandbox(settings)
+        at_the_end.callback(app.extensions["sandbox"].events.close)
         server = waitress.create_server(
             app,
             sockets=[listening],
@@ -129,12 +140,9 @@ def serve(
             ident=None,
             channel_request_lookahead=1,  # to notice that a listener has left
         )
-        try:
-            ready()
-            server.run()
-        finally:
-            server.close()
-            app.extensions["storage"].close()
+        at_the_end.callback(server.close)
+        ready()
+        server.run()
 
 
 def _listen(settings: Settings, host: str) -> socket.socket:

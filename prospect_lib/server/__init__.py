@@ -1,5 +1,19 @@
-"""The prediction server: ``POST /predict`` and what a website needs around it."""
+"""The prediction server: ``POST /predict`` and what a website needs around it.
 
-from prospect_lib.server.app import Options, Server, create_app
+The names below are loaded when they are first used (PEP 562): the sandbox imports one small
+module of this room, and must not wait for the server's dependencies.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prospect_lib.server.app import Options, Server, create_app
 
 __all__ = ["Options", "Server", "create_app"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(import_module("prospect_lib.server.app"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,8 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from prospect_lib.errors import DataError, ServiceError
-from prospect_lib.warehouse.events import ATOMIC_COLUMNS, NESTED
-from prospect_lib.warehouse.segments import live_files
+from prospect_lib.warehouse.stored_events import history, live_events, refuse_old_format
 
 
 @dataclass(frozen=True)
@@ -24,20 +23,27 @@ class DuckDBWarehouse:
     events: str = "events"
 
     @classmethod
-    def over(cls, relation: str, *, files: str = "") -> "DuckDBWarehouse":
+    def over(
+        cls, relation: str, *, files: str = "", stored: pa.RecordBatchReader | None = None
+    ) -> "DuckDBWarehouse":
         """A warehouse over the given SELECT, which is read once into memory.
 
         Args:
             files: a SELECT over Parquet files, which stay where they are: each statement
                 reads the columns that it needs.
+            stored: Arrow batches that the first SELECT reads as ``stored``.
         """
         # what memory has no room for does not go to the working folder, as by default
         aside = Path(tempfile.gettempdir()) / f"prospect_lib-{uuid4().hex}"
         connection = duckdb.connect(config={"temp_directory": str(aside)})
         connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         warehouse = cls(connection)
+        if stored is not None:
+            connection.register("stored", stored)
         if relation:
             warehouse.query(f"CREATE TABLE {'arrived' if files else 'events'} AS {relation}")
+        if stored is not None:
+            connection.unregister("stored")
         if files:
             both = f"{files} UNION ALL BY NAME SELECT * FROM arrived" if relation else files
             warehouse.query(f"CREATE VIEW events AS {both}")
@@ -47,11 +53,18 @@ class DuckDBWarehouse:
 
     @classmethod
     def over_home(cls, home: Path) -> "DuckDBWarehouse":
-        """All events of the sandbox whose state is in ``home``: history and live."""
-        files, arrived = _history(home), _live(home)
-        if not files and not arrived:
-            raise DataError(f"no events in {home}: run `python -m prospect_lib demo` first.")
-        return cls.over(arrived, files=files)
+        """All events of the sandbox whose state is in ``home``: history and live, as of now.
+
+        Raises:
+            DataError: there are no events, or not in a format that this release reads.
+        """
+        refuse_old_format(home)
+        files = history(home)
+        with live_events(home) as live:
+            if not files and live is None:
+                raise DataError(f"no events in {home}: run `python -m prospect_lib demo` first.")
+            relation, stored = live or ("", None)
+            return cls.over(relation, files=files, stored=stored)
 
     @classmethod
     def over_file(cls, path: Path) -> "DuckDBWarehouse":
@@ -93,50 +106,6 @@ class DuckDBWarehouse:
 
     def close(self) -> None:
         self.connection.close()
-
-
-def events_of(home: Path) -> str | None:
-    """The SELECT over all events that a sandbox stored in ``home``; ``None`` without any."""
-    return (
-        " UNION ALL BY NAME ".join(part for part in (_history(home), _live(home)) if part) or None
-    )
-
-
-def _history(home: Path) -> str:
-    """The SELECT over past events; empty without any."""
-    if not list((home / "history").glob("*.parquet")):
-        return ""
-    pattern = _quoted(home / "history" / "*.parquet")
-    return f"SELECT * FROM read_parquet({pattern}, union_by_name = true)"
-
-
-def _live(home: Path) -> str:
-    """The SELECT over what arrived since: files that may become others at any time."""
-    finished, logs = live_files(home / "live")
-    parts = [live_events(log) for log in logs]
-    if finished:
-        files = ", ".join(_quoted(path) for path in finished)
-        parts.append(f"SELECT * FROM read_parquet([{files}], union_by_name = true)")
-    return " UNION ALL BY NAME ".join(parts)
-
-
-def live_events(log: Path) -> str:
-    """The SELECT over a log of the sandbox, with the types of the atomic events table.
-
-    The log may grow, and end in half a line, while it is read: such a line is left out."""
-    keys = (
-        f"SELECT DISTINCT unnest(json_keys(line)) FROM read_csv({_quoted(log)}, sep = '\x1f', "
-        "quote = '', escape = '', header = false, columns = {'line': 'VARCHAR'}, "
-        "max_line_size = 20000000) WHERE json_valid(line) ORDER BY 1"
-    )
-    with duckdb.connect() as connection:  # the shared one is not for several threads
-        nested = connection.execute(keys).fetchall()
-    types = {**ATOMIC_COLUMNS, **{name: "JSON" for (name,) in nested if NESTED.match(name)}}
-    columns = ", ".join(f"{_quoted(name)}: {_quoted(kind)}" for name, kind in types.items())
-    return (
-        f"SELECT * FROM read_json({_quoted(log)}, format = 'newline_delimited', "
-        f"ignore_errors = true, maximum_object_size = 20000000, columns = {{{columns}}})"
-    )
 
 
 def _quoted(value: Path | str) -> str:

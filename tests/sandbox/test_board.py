@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from playwright.sync_api import Page, expect, sync_playwright
 
 from prospect_lib.sandbox import token
-from prospect_lib.sandbox.app import create_app
+from prospect_lib.sandbox.app import create_sandbox
 from prospect_lib.sandbox.simulation.traffic import conversion, scripted_visitor, send
 from prospect_lib.sandbox.website import board
 from prospect_lib.sandbox.website.board import (
@@ -178,9 +178,9 @@ def test_nobody_is_known_by_the_board() -> None:
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[FlaskClient]:
-    app = create_app(Settings(home=tmp_path))
+    app = create_sandbox(Settings(home=tmp_path))
     yield app.test_client()
-    app.extensions["storage"].close()
+    app.extensions["sandbox"].events.close()
 
 
 def post_score(client: FlaskClient, body: Any, bearer: str | None = None) -> int:
@@ -204,10 +204,10 @@ def test_events_and_scores_come_in_by_the_doors_of_the_sandbox(client: FlaskClie
 
 def test_a_restart_goes_on_where_the_last_process_stopped(tmp_path: Path) -> None:
     settings, now = Settings(home=tmp_path), datetime.now(UTC)
-    app = create_app(settings)
+    app = create_sandbox(settings)
     event = {"e": "pv", "eid": str(uuid4()), "duid": "u1", "url": "https://s.example/demo"}
     app.test_client().get("/i", query_string=event)
-    app.extensions["storage"].close()
+    app.extensions["sandbox"].events.close()
     served = tmp_path / "served" / f"{now.date()}.ndjson"
     served.parent.mkdir()
     recent = {**record(0.25), "scored_at": now.isoformat()}
@@ -221,10 +221,10 @@ def test_a_restart_goes_on_where_the_last_process_stopped(tmp_path: Path) -> Non
         '{"cut',
     ]
     served.write_text("\n".join(lines))
-    again = create_app(settings)
-    (one,) = again.extensions["board"].state(now + 2 * SECOND)["visitors"]
+    again = create_sandbox(settings)
+    (one,) = again.extensions["sandbox"].board.state(now + 2 * SECOND)["visitors"]
     assert (one["page"], [score for _, score in one["scores"]]) == ("/demo", [0.25])
-    again.extensions["storage"].close()
+    again.extensions["sandbox"].events.close()
 
 
 def test_the_page_has_only_files_of_its_own(client: FlaskClient) -> None:

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from flask.testing import FlaskClient
 
-from prospect_lib.sandbox.app import create_app
+from prospect_lib.sandbox.app import create_sandbox
 from prospect_lib.sandbox.home import token
 from prospect_lib.settings import Settings
 
@@ -38,12 +38,12 @@ SENT = [
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[FlaskClient]:
-    app = create_app(Settings(home=tmp_path))
+    app = create_sandbox(Settings(home=tmp_path))
     client = app.test_client()
     data = [*SENT, {"e": "?"}, {"e": "pv", "eid": "7"}]
     assert client.post(TP2, data=json.dumps({"data": data})).status_code == 200
     yield client
-    app.extensions["storage"].close()
+    app.extensions["sandbox"].events.close()
 
 
 def kinds(answer: Any) -> list[tuple[str, str]]:

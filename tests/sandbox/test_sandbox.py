@@ -3,10 +3,7 @@
 import base64
 import gzip
 import json
-import os
-import signal
 import socket
-import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -20,6 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from snowplow_signals import AttributeKeyIdentifiers, InterventionInstance, SignalsSandbox
 from snowplow_signals.api_client import SignalsAPIError
+from snowplow_signals.models import WarehouseTable
 from snowplow_tracker import Emitter, PageView, SelfDescribing, SelfDescribingJson, Subject, Tracker
 
 from prospect_lib import sandbox, signals
@@ -30,7 +28,6 @@ from prospect_lib.sandbox.collector.payloads import BadPayloadError
 from prospect_lib.sandbox.simulation.traffic import conversion, scripted_visitor, send
 from prospect_lib.settings import Settings
 from prospect_lib.warehouse import DuckDBWarehouse
-from prospect_lib.warehouse.segments import log_of
 
 AT = datetime(2026, 1, 5, 10, tzinfo=UTC)
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0 Safari/537.36"
@@ -346,6 +343,16 @@ def test_what_the_sandbox_does_not_have_is_said(running: Settings) -> None:
         client.get_event_log("log")
 
 
+def test_data_sets_are_refused_with_the_way_to_build_one(running: Settings) -> None:
+    client = publish(running)
+    with pytest.raises(SignalsAPIError, match=r"501.*prospect_lib\.training_set\.extract"):
+        client.build_dataset_with_custom_anchors([prospect_group], WarehouseTable(table="mine"))
+    with pytest.raises(SignalsAPIError, match=r"501.*prospect_lib\.training_set\.extract"):
+        client.get_dataset_run_status(uuid4())
+    address = f"{running.sandbox_url}/api/v1/datasets/sql"
+    assert requests.post(address, json={}, timeout=5).status_code == 401  # without the token
+
+
 # --- the collector ---------------------------------------------------------------------------
 
 
@@ -439,46 +446,8 @@ def test_no_payload_makes_the_collector_fail(running: Settings, body: Any) -> No
 # --- durability and starting -----------------------------------------------------------------
 
 
-def test_acknowledged_events_survive_kills(home_settings: Settings) -> None:
-    acknowledged: set[str] = set()
-
-    def load(stop: threading.Event) -> None:
-        while not stop.is_set():
-            event = page_view()
-            try:
-                send(home_settings.sandbox_url, [event])
-            except ServiceError:
-                return
-            acknowledged.add(event["eid"])
-
-    for _ in range(4):
-        sandbox.ensure_running(home_settings)
-        stop = threading.Event()
-        threads = [threading.Thread(target=load, args=(stop,)) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        time.sleep(0.5)
-        os.kill(int((home_settings.home / "sandbox.pid").read_text()), signal.SIGKILL)
-        stop.set()
-        for thread in threads:
-            thread.join()
-    with log_of(home_settings.home / "live", 1).open("ab") as log:
-        log.write(b'{"event_id": "cut sho')
-    sandbox.ensure_running(home_settings)
-    stored = [
-        r["event"]["event_id"]
-        for r in requests.get(f"{home_settings.sandbox_url}/micro/good", timeout=5).json()
-    ]
-    sandbox.stop(home_settings)
-    assert len(acknowledged) > 20 and acknowledged <= set(stored)
-    assert len(stored) == len(set(stored))
-    assert b"cut sho" in (home_settings.home / "live" / "torn.ndjson").read_bytes()
-
-
 def test_other_processes_read_events_while_the_sandbox_writes(running: Settings) -> None:
     send(running.sandbox_url, [page_view(duid="reader")])
-    with log_of(running.home / "live", 1).open("rb") as log:
-        assert log.read().endswith(b"\n")
     warehouse = DuckDBWarehouse.over_home(running.home)
     rows = warehouse.query("SELECT * FROM events WHERE domain_userid = 'reader'").to_pylist()
     warehouse.close()

@@ -17,7 +17,7 @@ from snowplow_signals import RuleIntervention
 from prospect_lib import signals
 from prospect_lib.attributes import prospect_group, prospect_service
 from prospect_lib.errors import ServiceError
-from prospect_lib.sandbox.app import create_app as create_sandbox
+from prospect_lib.sandbox.app import create_sandbox
 from prospect_lib.sandbox.website.disguise import disguised
 from prospect_lib.server.app import Server, create_app
 from prospect_lib.server.interventions import pusher
@@ -30,7 +30,7 @@ def sandbox(tmp_path: Path) -> Iterator[Server]:
     app = create_sandbox(Settings(home=tmp_path))
     with Server(app, port=0, patience=0.2) as server:
         yield server
-    app.extensions["storage"].close()
+    app.extensions["sandbox"].events.close()
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_who_has_left_is_not_taken_for_a_listener(settings):
 
 
 def test_the_board_gets_every_score(server, sandbox):
-    board = sandbox.app.extensions["board"]
+    board = sandbox.app.extensions["sandbox"].board
     visitors = [str(uuid.uuid4()) for _ in range(3)]
     scores = {disguised(one).key: predict(server, one)["score"] for one in visitors}
     deadline = time.monotonic() + 5

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from prospect_lib.sandbox.collector.payloads import BadPayloadError
-from prospect_lib.sandbox.tail import Row
+from prospect_lib.sandbox.events import Row
 
 CAMPAIGN = {
     f"utm_{part}": f"mkt_{part}" for part in ("medium", "source", "term", "content", "campaign")

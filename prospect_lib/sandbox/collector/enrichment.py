@@ -21,7 +21,7 @@ from prospect_lib.sandbox.collector.payloads import (
     whole_number,
     whole_text,
 )
-from prospect_lib.sandbox.tail import Row, stamp
+from prospect_lib.sandbox.events import Row, stamp
 
 SNOWPLOW = "com.snowplowanalytics.snowplow"
 KINDS = {

@@ -12,114 +12,102 @@ from prospect_lib.errors import ServiceError
 from prospect_lib.sandbox.collector.enrichment import enrich
 from prospect_lib.sandbox.collector.payloads import MAX_BODY, BadPayloadError, excerpt, payloads_of
 from prospect_lib.sandbox.home import MARKER
-from prospect_lib.sandbox.signals_api.rules import Rules
-from prospect_lib.sandbox.storage import Storage
-from prospect_lib.sandbox.website.board import Board
+from prospect_lib.sandbox.state import current
 
 collector = Blueprint("collector", __name__)
-COOKIE, LASTING = "sp", "Max-Age=31536000; Path=/; HttpOnly; SameSite=Lax"
+COOKIE, COOKIE_OPTIONS = "sp", "Max-Age=31536000; Path=/; HttpOnly; SameSite=Lax"
 PIXEL = bytes.fromhex(
     "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
 )
 
 
-def storage() -> Storage:
-    """The storage of the running application."""
-    found: Storage = current_app.extensions["storage"]
-    return found
-
-
 @collector.get("/health")
 def health() -> Response:
-    """Says that this is a sandbox, of which home, and how many events it has."""
-    home = current_app.config["PROSPECT_HOME"]
+    """Return that this is a sandbox, of which home, and how many events it holds."""
     return jsonify(
-        service=MARKER, version=__version__, home=home, status="ok", events=storage().counts
+        service=MARKER,
+        version=__version__,
+        home=current_app.config["PROSPECT_HOME"],
+        status="ok",
+        events=current().events.counts,
     )
 
 
 @collector.route("/<path:vendor>/tp2", methods=["POST", "OPTIONS"])
 def post(vendor: str) -> Response:
-    """A tracker's batch; answered when every good event of it is on disk."""
-    del vendor  # any path of the form vendor/version is a collector's
+    """Take a tracker's batch; the answer comes when every good event of it is on disk."""
+    del vendor  # trackers may be set to any path of the form vendor/version
     if request.method == "OPTIONS":
         return _cors(Response(status=200))
-    who = _network_userid()
-    _receive(_payloads(), who)
-    return _cors(_known(Response("ok", mimetype="text/plain"), who))
+    browser, body = _network_userid(), request.get_data()
+    try:
+        payloads = payloads_of(body, request.headers.get("Content-Encoding", ""))
+    except BadPayloadError as error:
+        _reject(str(error), body[:2000].decode("utf-8", "replace"))
+    else:
+        _receive(payloads, browser)
+    return _cors(_remember(browser, Response("ok", mimetype="text/plain")))
 
 
 @collector.get("/i")
 def pixel() -> Response:
-    """A tracker's single event in the query."""
-    who = _network_userid()
-    _receive([request.args.to_dict()], who)
-    return _cors(_known(Response(PIXEL, mimetype="image/gif"), who))
+    """Take a tracker's single event from the query."""
+    browser = _network_userid()
+    _receive([request.args.to_dict()], browser)
+    return _cors(_remember(browser, Response(PIXEL, mimetype="image/gif")))
 
 
 @collector.errorhandler(ServiceError)
-def _not_kept(error: ServiceError) -> Response:
+def _unavailable(error: ServiceError) -> Response:
     """The disk failed, not the payload: trackers keep the events and send them again."""
     return _cors(Response(str(error), status=503, mimetype="text/plain"))
 
 
+@collector.errorhandler(RequestEntityTooLarge)
+def _too_large(_error: RequestEntityTooLarge) -> Response:
+    """The body is not read, and so not kept; a rejected event says that it came."""
+    reason = f"body is larger than {MAX_BODY} bytes"
+    _reject(reason, None)
+    return _cors(Response(reason, status=413, mimetype="text/plain"))
+
+
 def _network_userid() -> str | None:
-    """The browser as the collector's own cookie knows it; none where it wants to be nobody."""
+    """Return the browser's id in the collector's cookie, or a new one; none if it opts out."""
     if "HTTP_SP_ANONYMOUS" in request.environ:
         return None
     try:
-        return str(UUID(request.cookies[COOKIE])) if "HTTP_COOKIE" in request.environ else _new()
+        return str(UUID(request.cookies[COOKIE]))
     except (KeyError, ValueError):
-        return _new()
+        return str(uuid4())
 
 
-def _new() -> str:
-    return str(uuid4())
-
-
-def _known(response: Response, network_userid: str | None) -> Response:
+def _remember(network_userid: str | None, response: Response) -> Response:
     if network_userid:  # SameSite=None would have to be Secure, and this is http
-        response.headers["Set-Cookie"] = f"{COOKIE}={network_userid}; {LASTING}"
+        response.headers["Set-Cookie"] = f"{COOKIE}={network_userid}; {COOKIE_OPTIONS}"
     return response
 
 
 def _receive(payloads: list[Any], network_userid: str | None) -> None:
-    """Good events are kept; bad ones go to the bad log and harm no neighbour."""
+    """Store the good events, and the bad ones with their reasons."""
     now, agent = datetime.now(UTC), request.headers.get("User-Agent", "")
-    rows, bad = [], []
+    rows, rejected = [], []
     for payload in payloads:
         try:
             rows.append(enrich(payload, at=now, user_agent=agent, network_userid=network_userid))
         except BadPayloadError as error:
-            bad.append((str(error), excerpt(payload)))
-    storage().reject(bad, now)
-    rules: Rules = current_app.extensions["rules"]
-    with rules.watching({row["domain_userid"] for row in rows if "domain_userid" in row}):
-        storage().accept(rows)
-    board: Board = current_app.extensions["board"]
-    board.saw(rows, now)
+            rejected.append((str(error), excerpt(payload)))
+    sandbox = current()
+    with sandbox.rules.watching({row["domain_userid"] for row in rows if "domain_userid" in row}):
+        sandbox.events.add(rows, rejected, now)
+    sandbox.board.saw(rows, now)
 
 
-def _payloads() -> list[Any]:
-    body = request.get_data()
-    try:
-        return payloads_of(body, request.headers.get("Content-Encoding", ""))
-    except BadPayloadError as error:
-        payload = body[:2000].decode("utf-8", "replace")
-        storage().reject([(str(error), payload)], datetime.now(UTC))
-        return []
-
-
-@collector.errorhandler(RequestEntityTooLarge)
-def _too_large(_error: RequestEntityTooLarge) -> Response:
-    """Not read, so not kept; the bad log says that it came."""
-    reason = f"body is larger than {MAX_BODY} bytes"
-    storage().reject([(reason, None)], datetime.now(UTC))
-    return _cors(Response(reason, status=413, mimetype="text/plain"))
+def _reject(reason: str, payload: Any) -> None:
+    current().events.add([], [(reason, payload)], datetime.now(UTC))
 
 
 def _cors(response: Response) -> Response:
-    """Browsers of any site may send events, as to a real collector."""
+    """Let browsers of any site send events, as a real collector does."""
     response.headers["Access-Control-Allow-Origin"] = request.headers.get("Origin", "*")
     response.headers["Access-Control-Allow-Credentials"] = "true"
     response.headers["Access-Control-Allow-Headers"] = "Content-Type, SP-Anonymous"

@@ -4,7 +4,7 @@ from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel
 from snowplow_signals import AttributeGroup, AttributeKey, RuleIntervention, Service
 from snowplow_signals.models import InterventionInstance, TestAttributeGroupRequest
@@ -12,15 +12,13 @@ from snowplow_signals.models import InterventionInstance, TestAttributeGroupRequ
 from prospect_lib.aggregation.fold import attribute_values
 from prospect_lib.aggregation.properties import event_time
 from prospect_lib.errors import DefinitionError
-from prospect_lib.sandbox.signals_api.answers import Refusal, json_object, parsed
-from prospect_lib.sandbox.signals_api.credentials import authorised
-from prospect_lib.sandbox.signals_api.datasets import datasets
-from prospect_lib.sandbox.signals_api.profiles import Profiles, span
-from prospect_lib.sandbox.signals_api.registry import KINDS, InUseError, Registry, Stored
-from prospect_lib.sandbox.signals_api.subscribers import Subscribers
+from prospect_lib.sandbox.answers import Refusal, json_object, parsed
+from prospect_lib.sandbox.credentials import authorised
+from prospect_lib.sandbox.signals_api.online_attributes import span
+from prospect_lib.sandbox.signals_api.registry import KINDS, InUseError, Stored
+from prospect_lib.sandbox.state import current
 
 api = Blueprint("signals_api", __name__)
-api.register_blueprint(datasets)
 MODELS: dict[str, type[BaseModel]] = {
     "attribute_keys": AttributeKey,
     "attribute_groups": AttributeGroup,
@@ -30,21 +28,6 @@ MODELS: dict[str, type[BaseModel]] = {
 KEPT = ("published_at", "frozen_at")  # with an object, for the sandbox alone
 MAX_IDENTIFIERS = 100
 MAX_WINDOW = timedelta(days=3660)
-
-
-def _registry() -> Registry:
-    found: Registry = current_app.extensions["registry"]
-    return found
-
-
-def _profiles() -> Profiles:
-    found: Profiles = current_app.extensions["profiles"]
-    return found
-
-
-def _subscribers() -> Subscribers:
-    found: Subscribers = current_app.extensions["subscribers"]
-    return found
 
 
 @api.before_request
@@ -94,7 +77,7 @@ def _kind(kind: str) -> str:
 
 
 def _found(kind: str, name: str, version: int | None = None) -> Stored:
-    found = _registry().get(_kind(kind), name, version)
+    found = current().registry.get(_kind(kind), name, version)
     if found is None:
         raise Refusal(
             404, f"{kind}: {name!r} is not known" + (f" in version {version}" if version else "")
@@ -108,14 +91,14 @@ def _found(kind: str, name: str, version: int | None = None) -> Stored:
 @api.get("/registry/<kind>/")
 def listing(kind: str) -> Response:
     """All objects of a kind."""
-    return jsonify([_shown(kind, found) for found in _registry().every(_kind(kind))])
+    return jsonify([_shown(kind, found) for found in current().registry.every(_kind(kind))])
 
 
 @api.post("/registry/<kind>/")
 def create(kind: str) -> Response:
     """Store a new object; 400 where it exists, upon which the SDK sends PUT."""
     found = _valid(_kind(kind))
-    if _registry().get(kind, found["name"], found.get("version")):
+    if current().registry.get(kind, found["name"], found.get("version")):
         raise Refusal(400, f"{kind}: {found['name']} exists already")
     return _put(kind, found)
 
@@ -133,7 +116,7 @@ def update(kind: str, name: str, version: int | None = None) -> Response:
 def _put(kind: str, found: Stored) -> Response:
     for link in found.get("attribute_groups") or []:
         _found("attribute_groups", link["name"], link["version"])
-    return jsonify(_shown(kind, _registry().put(kind, found)))
+    return jsonify(_shown(kind, current().registry.put(kind, found)))
 
 
 @api.get("/registry/<kind>/<name>")
@@ -148,7 +131,7 @@ def get(kind: str, name: str, version: int | None = None) -> Response:
 def delete(kind: str, name: str, version: int | None = None) -> Response:
     """Remove an object that nothing else needs."""
     try:
-        _registry().delete(kind, _found(kind, name, version))
+        current().registry.delete(kind, _found(kind, name, version))
     except InUseError as error:
         raise Refusal(400, str(error)) from None
     return jsonify(status="success")
@@ -233,7 +216,7 @@ def _of_attributes(body: Stored) -> list[tuple[Stored, list[str]]]:
 def _values(stored: Stored, identifier: str, at: datetime) -> dict[str, Any]:
     group = AttributeGroup.model_validate(stored)
     since, until = span(stored, at)
-    return _profiles().values(group, identifier, until, since)
+    return current().attributes.values(group, identifier, until, since)
 
 
 @api.post("/testing/attribute_groups/")
@@ -245,8 +228,9 @@ def test() -> Response:
     apps = {app.root for app in wanted.app_ids or []}
     named = [identifier.root for identifier in wanted.attribute_key_ids or []]
     rows = []
-    for identifier in named or _profiles().visitors(now, window):
-        recent = [e for e in _profiles().events(identifier) if now - window <= event_time(e) <= now]
+    attributes = current().attributes
+    for identifier in named or attributes.busiest(now, window):
+        recent = [e for e in attributes.events(identifier) if now - window <= event_time(e) <= now]
         kept = [e for e in recent if not apps or e.get("app_id") in apps]
         values = attribute_values(group, kept, now)
         rows.append({str(group.attribute_key.name): identifier, **values})
@@ -269,7 +253,7 @@ def push() -> Response:
     """Deliver an intervention to whoever listens for these visitors now."""
     message = parsed(InterventionInstance, json_object()).model_dump_json(exclude_none=True)
     targets = [f"{key}={value}" for key in request.args for value in request.args.getlist(key)]
-    reached = sum(_subscribers().push(target, message) for target in targets)
+    reached = sum(current().subscribers.push(target, message) for target in targets)
     return jsonify(status="success" if reached else "undelivered")
 
 
@@ -277,12 +261,22 @@ def push() -> Response:
 def pull() -> Response:
     """Interventions for these visitors, as server-sent events."""
     targets = [f"{key}={value}" for key in request.args for value in request.args.getlist(key)]
-    if _subscribers().full:
+    if current().subscribers.full:
         raise Refusal(429, "too many listeners; close a page that waits for interventions")
     gone = request.environ.get("waitress.client_disconnected", lambda: False)
-    response = Response(_subscribers().listen(targets, gone), mimetype="text/event-stream")
+    response = Response(current().subscribers.listen(targets, gone), mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+@api.route("/datasets/<path:call>", methods=["GET", "POST"])
+def datasets(call: str) -> Response:
+    """Refuse to build training sets: :mod:`prospect_lib.training_set` does."""
+    raise Refusal(
+        501,
+        f"the local sandbox builds no data sets ({request.method} datasets/{call[:200]}): use "
+        "prospect_lib.training_set.extract",
+    )
 
 
 @api.route("/<path:call>", methods=["GET", "POST", "PUT", "DELETE"])

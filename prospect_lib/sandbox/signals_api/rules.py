@@ -20,7 +20,7 @@ from prospect_lib.aggregation.criteria import COMPARISONS, like
 from prospect_lib.aggregation.fold import attribute_values
 from prospect_lib.aggregation.properties import event_time
 from prospect_lib.errors import DefinitionError
-from prospect_lib.sandbox.signals_api.profiles import Profiles, span
+from prospect_lib.sandbox.signals_api.online_attributes import OnlineAttributes, span
 from prospect_lib.sandbox.signals_api.registry import Registry, Stored
 from prospect_lib.sandbox.signals_api.subscribers import Subscribers
 
@@ -39,8 +39,10 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 class Rules:
     """Fires the published rules of the registry."""
 
-    def __init__(self, registry: Registry, profiles: Profiles, subscribers: Subscribers) -> None:
-        self._registry, self._profiles, self._subscribers = registry, profiles, subscribers
+    def __init__(
+        self, registry: Registry, attributes: OnlineAttributes, subscribers: Subscribers
+    ) -> None:
+        self._registry, self._attributes, self._subscribers = registry, attributes, subscribers
 
     @contextmanager
     def watching(self, visitors: Iterable[str]) -> Iterator[None]:
@@ -74,7 +76,7 @@ class Rules:
     def _values(self, rules: list[RuleIntervention], visitor: str) -> dict[str, Any]:
         """``group_v1:attribute`` -> value, for every group that a rule tests or carries."""
         found: dict[str, Any] = {}
-        events, now = self._profiles.events(visitor), datetime.now(UTC)
+        events, now = self._attributes.events(visitor), datetime.now(UTC)
         for full, stored in self._groups(rules).items():
             since, until = span(stored, now)
             group = AttributeGroup.model_validate(stored)

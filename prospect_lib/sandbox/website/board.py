@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prospect_lib.aggregation.properties import to_utc
-from prospect_lib.sandbox.tail import Row
+from prospect_lib.sandbox.events import Row
 from prospect_lib.sandbox.website.disguise import Disguise, disguised, plain_path
 
 VISITORS, EVENTS, SCORES, FEED, CONVERTED, IDS = 200, 40, 90, 60, 12, 5000

@@ -7,20 +7,21 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, render_template
+from flask import Blueprint, Response, jsonify, render_template
 
-from prospect_lib.sandbox.signals_api.answers import Refusal, json_object
-from prospect_lib.sandbox.signals_api.credentials import authorised
-from prospect_lib.sandbox.storage import Storage
+from prospect_lib.sandbox.answers import Refusal, json_object
+from prospect_lib.sandbox.credentials import authorised
+from prospect_lib.sandbox.events import EventStore
+from prospect_lib.sandbox.state import current
 from prospect_lib.sandbox.website.board import Board
 
-pages = Blueprint("board", __name__)
-TAKEN_OVER = 1000  # events at a start
+board_pages = Blueprint("board", __name__)
+RESTORED = 1000  # events at a start
 TAIL = 1 << 20  # bytes of the day's served scores at a start
 OWN_FILES_ONLY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
 
 
-@pages.get("/board")
+@board_pages.get("/board")
 def show() -> Response:
     """The page: own files only, nothing personal on it."""
     response = Response(render_template("board.html"), mimetype="text/html")
@@ -28,38 +29,32 @@ def show() -> Response:
     return response
 
 
-@pages.get("/board/state")
+@board_pages.get("/board/state")
 def state() -> Response:
     """What is to be seen now."""
-    response = jsonify(board().state())
+    response = jsonify(current().board.state())
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
-@pages.post("/sandbox/scores")
+@board_pages.post("/sandbox/scores")
 def scores() -> Response:
     """A score that the prediction server has just given."""
     if not authorised():
         return Response(status=401)
     try:
-        board().scored(json_object(), datetime.now(UTC))
+        current().board.scored(json_object(), datetime.now(UTC))
     except Refusal as refusal:
         return Response(str(refusal.detail), status=refusal.status)
     return jsonify(status="ok")
 
 
-def board() -> Board:
-    """The board of the running application."""
-    found: Board = current_app.extensions["board"]
-    return found
-
-
-def remembered(storage: Storage, home: Path) -> Board:
-    """A board that goes on where the last process stopped."""
-    found, now = Board(), datetime.now(UTC)
-    rows = storage.recent(TAKEN_OVER)
-    found.take_over(rows, _served(home / "served" / f"{now.date()}.ndjson"), now)
-    return found
+def restored_board(events: EventStore, home: Path) -> Board:
+    """Return a board with what the last process had on it."""
+    board, now = Board(), datetime.now(UTC)
+    rows = reversed(events.latest(RESTORED))
+    board.take_over(rows, _served(home / "served" / f"{now.date()}.ndjson"), now)
+    return board
 
 
 def _served(path: Path) -> list[Any]:

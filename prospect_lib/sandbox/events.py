@@ -1,0 +1,274 @@
+"""The sandbox's events: one SQLite file per home. An event is acknowledged once it is on disk.
+
+One thread writes. Requests that arrive together share its next transaction, and so one ``fsync``
+(group commit). The file is in WAL mode, in which readers and the writer do not wait for each
+other, with ``synchronous = FULL``, so that a transaction that has ended survives a crash.
+"""
+
+import json
+import os
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prospect_lib.errors import ServiceError
+from prospect_lib.sandbox.home import not_writable
+from prospect_lib.warehouse.events import NESTED
+from prospect_lib.warehouse.stored_events import (
+    EVENTS_FILE,
+    FORMAT,
+    damaged,
+    format_of,
+    read_only,
+    refuse_old_format,
+)
+
+Row = dict[str, Any]
+SEARCHED = 100_000  # `latest` looks through so many events
+ROWS_PER_INSERT = 1000  # SQLite takes 32,766 parameters per statement, a row has four
+
+TABLES = f"""
+BEGIN;
+CREATE TABLE events (
+    number INTEGER PRIMARY KEY, -- from 1 in order of arrival, without gaps
+    event_id BLOB NOT NULL UNIQUE, -- the 16 bytes of the UUID
+    domain_userid TEXT,
+    derived_tstamp TEXT NOT NULL,
+    row TEXT NOT NULL -- the atomic event as a JSON object
+);
+CREATE INDEX events_by_visitor ON events (domain_userid);
+CREATE INDEX events_by_time ON events (derived_tstamp, domain_userid);
+CREATE TABLE nested_columns (name TEXT PRIMARY KEY) WITHOUT ROWID; -- those that events have
+CREATE TABLE rejected (
+    number INTEGER PRIMARY KEY, -- from 1 in order of arrival, without gaps
+    record TEXT NOT NULL -- a JSON object: reason, collector_tstamp, payload
+);
+PRAGMA user_version = {FORMAT};
+COMMIT;
+"""
+
+
+class EventStore:
+    """Accepted and rejected events of one sandbox; safe to share between threads.
+
+    Args:
+        home: the sandbox's folder; it must exist.
+
+    Raises:
+        SettingsError: the file cannot be written.
+        DataError: the file is damaged, or the home holds events of another release.
+    """
+
+    def __init__(self, home: Path) -> None:
+        refuse_old_format(home)
+        self.path = home / EVENTS_FILE
+        self._connection = _open(home, self.path)
+        self._reader, self._reading = read_only(self.path), threading.Lock()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="event-writer")
+        self._waiting: deque[_Request] = deque()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return how many events were accepted (``good``) and rejected (``bad``)."""
+        largest = "SELECT COALESCE(MAX(number), 0) FROM"
+        [(good, bad)] = self._read(f"SELECT ({largest} events), ({largest} rejected)")
+        return {"good": good, "bad": bad}
+
+    def add(
+        self,
+        rows: Iterable[Row],
+        rejected: Iterable[tuple[str, Any]] = (),
+        at: datetime | None = None,
+    ) -> None:
+        """Store accepted and rejected events, all or none; return when they are on disk.
+
+        An event whose ``event_id`` is stored already is left out.
+
+        Args:
+            rows: atomic events, as ``enrich`` returns them.
+            rejected: for each rejected payload the reason, and the payload.
+            at: when the collector received the rejected payloads (aware); now by default.
+
+        Raises:
+            ServiceError: they are not stored; the store is as before, so they can be sent again.
+        """
+        request = _Request(list(rows), list(rejected), at or datetime.now(UTC))
+        if not request.events and not request.rejected:
+            return
+        self._waiting.append(request)
+        self._writer.submit(self._write).result()  # by then it is written, maybe with others
+        if not request.stored:
+            raise _not_written(self.path, request.error) from request.error
+
+    def of_visitor(self, domain_userid: str) -> list[Row]:
+        """Return the events of one visitor, in order of arrival."""
+        rows = self._read(
+            "SELECT row FROM events WHERE domain_userid = ? ORDER BY number", domain_userid
+        )
+        return [json.loads(row) for (row,) in rows]
+
+    def visitors(self, since: datetime, until: datetime) -> dict[str, int]:
+        """Return how many events each visitor had between two moments (aware, inclusive)."""
+        rows = self._read(
+            "SELECT domain_userid, COUNT(*) FROM events WHERE derived_tstamp BETWEEN ? AND ? "
+            "AND domain_userid IS NOT NULL GROUP BY domain_userid",
+            stamp(since),
+            stamp(until),
+        )
+        return dict(rows)
+
+    def latest(self, limit: int, keep: Callable[[Row], bool] | None = None) -> list[Row]:
+        """Return up to ``limit`` events, newest first.
+
+        Args:
+            keep: whether to return an event; the ``SEARCHED`` latest are asked. All by default.
+        """
+        rows = self._scan("SELECT row FROM events ORDER BY number DESC LIMIT ?", SEARCHED)
+        with closing(rows):
+            return list(islice(filter(keep, rows), limit))
+
+    def latest_rejected(self, limit: int) -> list[Row]:
+        """Return up to ``limit`` rejected payloads with their reasons, newest first."""
+        records = self._scan("SELECT record FROM rejected ORDER BY number DESC LIMIT ?", limit)
+        with closing(records):
+            return list(records)
+
+    def reset(self) -> None:
+        """Delete all events.
+
+        Raises:
+            ServiceError: they cannot be deleted; all are still there.
+        """
+        try:
+            self._writer.submit(self._delete).result()
+        except sqlite3.Error as error:
+            raise _not_written(self.path, error) from error
+
+    def close(self) -> None:
+        """Store the events that wait, and close the file."""
+        self._writer.shutdown()
+        self._reader.close()
+        self._connection.close()
+
+    def _write(self) -> None:
+        """Store all requests that wait in one transaction; the writer thread runs this."""
+        requests = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if requests:
+            self._commit(requests)
+
+    def _commit(self, requests: list["_Request"]) -> None:
+        try:
+            with self._connection as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                for request in requests:
+                    request.insert(connection)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the requests' answer
+            if len(requests) == 1:
+                requests[0].error = error
+                return
+            for request in requests:  # each on its own: one must not fail because of another
+                self._commit([request])
+        else:
+            for request in requests:
+                request.stored = True
+
+    def _delete(self) -> None:
+        with self._connection as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            for table in ("events", "nested_columns", "rejected"):
+                connection.execute(f"DELETE FROM {table}")
+
+    def _read(self, sql: str, *parameters: Any) -> list[Any]:
+        try:
+            with self._reading:
+                return self._reader.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise _not_read(self.path, error) from error
+
+    def _scan(self, sql: str, *parameters: Any) -> Generator[Row, None, None]:
+        """Yield JSON objects one by one, on a connection of its own: other reads do not wait."""
+        try:
+            with closing(read_only(self.path)) as connection:
+                for (text,) in connection.execute(sql, parameters):
+                    yield json.loads(text)
+        except sqlite3.Error as error:
+            raise _not_read(self.path, error) from error
+
+
+class _Request:
+    """What one request wants to store, prepared so that only the disk can refuse it."""
+
+    def __init__(self, rows: list[Row], rejected: list[tuple[str, Any]], at: datetime) -> None:
+        self.events = [
+            (
+                UUID(row["event_id"]).bytes,
+                row.get("domain_userid"),
+                row["derived_tstamp"],
+                _json(row),
+            )
+            for row in rows
+        ]
+        self.nested = {(name,) for row in rows for name in row if NESTED.match(name)}
+        self.rejected = [
+            (_json({"reason": reason, "collector_tstamp": stamp(at), "payload": payload}),)
+            for reason, payload in rejected
+        ]
+        self.stored = False
+        self.error: Exception | None = None
+
+    def insert(self, connection: sqlite3.Connection) -> None:
+        """Insert into the open transaction, with few statements: each one yields the GIL."""
+        for start in range(0, len(self.events), ROWS_PER_INSERT):
+            chunk = self.events[start : start + ROWS_PER_INSERT]
+            connection.execute(
+                "INSERT INTO events (event_id, domain_userid, derived_tstamp, row) VALUES "
+                f"{', '.join(['(?, ?, ?, ?)'] * len(chunk))} ON CONFLICT (event_id) DO NOTHING",
+                list(chain.from_iterable(chunk)),
+            )
+        connection.executemany(
+            "INSERT INTO nested_columns VALUES (?) ON CONFLICT DO NOTHING", self.nested
+        )
+        connection.executemany("INSERT INTO rejected (record) VALUES (?)", self.rejected)
+
+
+def stamp(at: datetime) -> str:
+    """Return an aware time as events hold it, in UTC: ``2026-01-05T10:00:00.123000Z``."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _open(home: Path, path: Path) -> sqlite3.Connection:
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise not_writable(home, error) from error
+    try:
+        connection = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, timeout=30.0
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        if format_of(connection, path) != FORMAT:
+            connection.executescript(TABLES)
+    except sqlite3.Error as error:
+        raise damaged(path, error) from error
+    return connection
+
+
+def _not_written(path: Path, error: Exception | None) -> ServiceError:
+    return ServiceError(f"{path} cannot be written ({error}): is the disk full? Send again.")
+
+
+def _not_read(path: Path, error: sqlite3.Error) -> ServiceError:
+    return ServiceError(f"{path} cannot be read ({error}). Try again.")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
