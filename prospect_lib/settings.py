@@ -138,11 +138,12 @@ class Settings:
         Raises:
             SettingsError: some are not set; the message names them all and where to find each.
         """
-        missing = [f"{name} ({SECRETS[name]})" for name in names if name not in self.values]
+        missing = [name for name in names if name not in self.values]
         if missing:
+            places = "; ".join(f"{name}: {SECRETS[name]}" for name in missing)
             raise SettingsError(
-                f"not set: {'; '.join(missing)}. Set each in Colab's secrets panel, in the "
-                "environment, or as NAME=value in a file .env."
+                f"not set: {', '.join(missing)}. Set each in Colab's secrets panel, in the "
+                f"environment, or as NAME=value in a file .env. Where to find it: {places}."
             )
         return tuple(self.values[name] for name in names)
 
