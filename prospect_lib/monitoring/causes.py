@@ -47,8 +47,7 @@ CAUSES = {
 EXPECTED_CAUSES = (LATE, FRESHNESS)
 
 _MICROSECOND = timedelta(microseconds=1)
-_LAGS = tuple(timedelta(seconds=s) for s in (-60, -30, -10, -5, -2, -1, -0.3, 0.3, 1, 2))
-_OLDEST, _NEWEST = _LAGS[0], _LAGS[-1]  # a larger difference is a wrong clock
+_OLDEST, _NEWEST = timedelta(seconds=60), timedelta(seconds=2)  # further off: a wrong clock
 _MAX_CLOCK_ERROR = timedelta(hours=14)  # the largest difference of a time zone from UTC
 _CLOCK_SAMPLE, _CLOCK_MIN_ROWS, _CLOCK_MIN_SHARE = 400, 5, 0.5
 
@@ -101,11 +100,7 @@ def explain_freshness(recomputation: Recomputation) -> None:
     recomputation.explain_served(FRESHNESS, "stale")
     rows = recomputation.unexplained_rows()
     if rows.num_rows:
-        recomputation.recompute("shifted", anchors_of(rows, recomputation.key, _LAGS))
-        _explain_shifted(recomputation, FRESHNESS)
-    rows = recomputation.unexplained_rows()
-    if rows.num_rows:  # other moments than those: the values change at the visitor's events
-        recomputation.recompute("shifted", _anchors_at_events(recomputation, rows, -_OLDEST))
+        recomputation.recompute("shifted", _anchors_at_events(recomputation, rows, _OLDEST))
         _explain_shifted(recomputation, FRESHNESS, f"shift <= {_NEWEST // _MICROSECOND}")
 
 
