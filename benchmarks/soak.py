@@ -40,13 +40,13 @@ def serve(signals: str, home: Path, port: "multiprocessing.Queue[int]") -> None:
     """The server, with a folder of models, behind waitress."""
     from prospect_lib.model.prospect_model import ProspectModel
     from prospect_lib.model.training import Recipe
-    from prospect_lib.server import attribute_cache as profiles
+    from prospect_lib.server import attribute_cache
     from prospect_lib.server.app import Server, create_app
     from prospect_lib.settings import Settings
     from prospect_lib.signals import AttributeReader, Token
     from tests.support.synthetic import training_table
 
-    profiles.KEPT = 1000  # visitors remembered: full in a minute, and what grows later leaks
+    attribute_cache.MAX_VISITORS = 1000  # full within a minute: later growth is a leak
     models = home / "models"
     for rounds, name in ((50, "first"), (40, "second"), (30, "damaged")):
         recipe = Recipe(rounds=rounds)

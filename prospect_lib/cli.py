@@ -264,7 +264,8 @@ def _train(settings: Settings, options: argparse.Namespace) -> int:
 def _add_serve(serve: argparse.ArgumentParser) -> None:
     serve.description = (
         "Serve scores of the promoted model at POST /predict until Ctrl-C, and follow the model "
-        "when another one is promoted."
+        "when another one is promoted. This is one process; docs/serving.md has the command line "
+        "for several."
     )
     serve.add_argument(
         "--origin",
@@ -275,25 +276,13 @@ def _add_serve(serve: argparse.ArgumentParser) -> None:
         "repeated (default: this machine's pages only)",
     )
     serve.add_argument("--public", action="store_true", help="open a public address through ngrok")
-    serve.add_argument(
-        "--processes",
-        type=_between(int, 1),
-        default=1,
-        metavar="N",
-        help="number of processes that share the port (default: %(default)s)",
-    )
     serve.set_defaults(run=_serve)
 
 
 def _serve(settings: Settings, options: argparse.Namespace) -> None:
     from prospect_lib.jobs.serve import serve
 
-    serve(
-        settings,
-        origins=tuple(options.origin),
-        public=options.public,
-        processes=options.processes,
-    )
+    serve(settings, origins=tuple(options.origin), public=options.public)
 
 
 def _add_audit(audit: argparse.ArgumentParser) -> None:

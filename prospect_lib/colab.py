@@ -29,6 +29,7 @@ LACKING = (
     "flask-cors",
     "limits",
     "waitress",
+    "cheroot",
     "pyngrok",
     "ua-parser",
     "ua-parser-builtins",

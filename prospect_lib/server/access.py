@@ -1,51 +1,55 @@
-"""Who may call the prediction server, from where, how often, and what they get to see.
+"""Who may call the prediction server, how often, and what each caller gets to see.
 
-A *local* caller runs on this machine: it connects over loopback, asks for a loopback
-address, and nothing forwarded it. A tunnel's agent connects over loopback too, but it
-adds ``X-Forwarded-For`` and keeps the public host name, so what it brings is *public*
-and needs the token that ``tunnel.open_tunnel`` creates.
+A *local* caller runs on this machine: it connects over loopback, asks for a loopback host
+name, and no proxy forwarded its request. The agent of a tunnel connects over loopback as
+well, but it adds ``X-Forwarded-For`` and keeps the public host name. Its callers are
+therefore *public* and need the token that ``tunnel.open_tunnel`` issues.
 """
 
 import hmac
 import ipaddress
 import math
 import secrets
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask, Request, Response, g, request
-from flask_cors.core import get_cors_options, set_cors_headers
+from flask_cors import CORS
 from limits import parse
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 from werkzeug.exceptions import Forbidden, TooManyRequests, Unauthorized
 
-_FORWARDED = (
-    "HTTP_X_FORWARDED_FOR",
-    "HTTP_X_FORWARDED_HOST",
-    "HTTP_X_FORWARDED_PROTO",
-    "HTTP_FORWARDED",
-    "HTTP_VIA",
+#: A proxy or a tunnel adds at least one of these to a request that it forwards.
+_FORWARDING_HEADERS = (
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Proto",
+    "Forwarded",
+    "Via",
 )
-_HEADERS = [
-    ("X-Content-Type-Options", "nosniff"),
-    ("X-Frame-Options", "DENY"),
-    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
-    ("Referrer-Policy", "no-referrer"),
-    ("Cross-Origin-Resource-Policy", "cross-origin"),  # CORS decides who may read
-    ("Vary", "Origin"),
-]
-Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+_SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "cross-origin",  # CORS decides who may read
+    "Vary": "Origin",
+}
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Where a request comes from: ``key`` tells callers apart for the rate limit."""
+    """Where a request comes from.
+
+    Attributes:
+        local: the request comes from this machine.
+        trusted: local, or carries the token; may see attributes and reasons.
+        key: identifies the caller to the rate limit.
+    """
 
     local: bool
     trusted: bool
@@ -53,58 +57,65 @@ class Caller:
 
 
 class Guard:
-    """Tells callers apart and turns away those who may not call.
+    """Identifies callers and refuses those who may not call.
 
     Args:
         origins: web origins whose pages may call, such as ``https://www.example.com``.
         public_scores: callers without the token get the score and the decision, nothing
             else; otherwise they get 401.
-    Attributes:
-        public_requests: how many came from outside this machine, refused ones included.
-        on_public: told that number after each of them.
     """
 
     def __init__(self, origins: Iterable[str], *, public_scores: bool = False) -> None:
         self.origins = frozenset(origin.rstrip("/").lower() for origin in origins)
         self.public_scores = public_scores
-        self.public_requests = 0
-        self.on_public: Callable[[int], None] | None = None
-        self._counting = threading.Lock()
         self._token: bytes | None = None
 
     def issue_token(self) -> str:
-        """A new token for public callers; the one before it stops working."""
+        """Return a new token for public callers; the previous one stops working."""
         token = secrets.token_urlsafe(24)
         self._token = token.encode()
         return token
 
     def revoke_token(self) -> None:
-        """No token works from now on."""
+        """Refuse every token from now on."""
         self._token = None
 
-    def caller(self, asked: Request) -> Caller:
-        """Who is asking."""
-        if _is_local(asked):
-            return Caller(local=True, trusted=True, key="local")
-        scheme, _, given = asked.headers.get("Authorization", "").partition(" ")
-        trusted = (
-            self._token is not None
-            and scheme.lower() == "bearer"
-            and hmac.compare_digest(given.encode(), self._token)
-        )
-        # the last entry is the tunnel's own, those before it are whatever the caller sent
-        forwarded = asked.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
-        return Caller(local=False, trusted=trusted, key=forwarded or str(asked.remote_addr))
-
-    def admit(self, asked: Request, *, score_only: bool = False) -> None:
-        """Let a request in, or say why not.
+    def protect(self, app: Flask, caller_limit: str, visitor_limit: str) -> None:
+        """Add caller identification, rate limits, CORS and security headers to every route.
 
         Args:
-            score_only: what is asked for could be given to the public, if the owner allows.
-        Raises:
-            Forbidden, Unauthorized: with the reason.
+            caller_limit: requests of one public caller, such as ``"120 per minute"``; local
+                callers have no limit.
+            visitor_limit: scores of one visitor for public callers, see ``admit_visitor``.
         """
-        origin = asked.headers.get("Origin")
+        self._per_caller = Limit(caller_limit)
+        self._per_visitor = Limit(visitor_limit)
+        app.before_request(self._identify)
+        app.after_request(_add_security_headers)
+        CORS(
+            app,
+            origins=[*self.origins],
+            methods=["GET", "POST"],
+            allow_headers=["Content-Type", "Authorization", "ngrok-skip-browser-warning"],
+            expose_headers=["Retry-After"],
+            max_age=600,
+            always_send=False,
+            vary_header=False,  # it is among the security headers
+            intercept_exceptions=False,  # every error is answered by a handler of ours
+            # a page on the internet may call a server on its visitor's own machine
+            allow_private_network=True,
+        )
+
+    def admit(self, *, score_only: bool = False) -> None:
+        """Return if the current request may be answered.
+
+        Args:
+            score_only: the owner may have opened this route to the public.
+        Raises:
+            Forbidden: a page of an origin that is not allowed.
+            Unauthorized: a public caller without the token.
+        """
+        origin = request.headers.get("Origin")
         if origin is not None and origin.lower() not in self.origins:
             raise Forbidden(
                 "Pages of this origin may not call. The server's owner can add it: "
@@ -115,79 +126,57 @@ class Guard:
                 "Send the token of the tunnel's snippet as 'Authorization: Bearer <token>'."
             )
 
-    def protect(self, app: Flask, caller_limit: str, visitor_limit: str) -> None:
-        """Add CORS and rate limits per caller to every route.
-
-        Args:
-            caller_limit: such as ``"120 per minute"``; local callers have none.
-            visitor_limit: as many scores of one visitor, for ``admit_visitor``.
-        """
-        self._per_caller = Limit(caller_limit)
-        self._per_visitor = Limit(visitor_limit)
-        app.before_request(self._identify)
-        options = get_cors_options(
-            app,
-            {
-                "origins": [*self.origins],
-                "methods": ["GET", "POST"],
-                "allow_headers": ["Content-Type", "Authorization", "ngrok-skip-browser-warning"],
-                "expose_headers": ["Retry-After"],
-                "max_age": 600,
-                "always_send": False,
-                "vary_header": False,
-                # an allowed page may ask a server on the machine of the one who looks at it
-                "allow_private_network": True,
-            },
-        )
-
-        @app.after_request
-        def allow(response: Response) -> Response:
-            if "HTTP_ORIGIN" in request.environ:
-                set_cors_headers(response, options)
-            return response
-
     def admit_visitor(self, visitor: str) -> None:
-        """Count a question from outside about one visitor.
+        """Count a public caller's request for the score of one visitor.
 
         Raises:
-            TooManyRequests: more than the limit.
+            TooManyRequests: it exceeds the limit.
         """
         if not g.caller.local:
             self._per_visitor.hit(visitor)
 
     def _identify(self) -> None:
-        g.caller = caller = self.caller(request)
+        g.caller = caller = self._caller(request)
         if not caller.local:
-            with self._counting:
-                self.public_requests += 1
-            if self.on_public is not None:
-                self.on_public(self.public_requests)
             self._per_caller.hit(caller.key)
+
+    def _caller(self, incoming: Request) -> Caller:
+        if _is_local(incoming):
+            return Caller(local=True, trusted=True, key="local")
+        scheme, _, token = incoming.headers.get("Authorization", "").partition(" ")
+        trusted = (
+            self._token is not None
+            and scheme.lower() == "bearer"
+            and hmac.compare_digest(token.encode(), self._token)
+        )
+        # the tunnel appends its own entry; the entries before it are the caller's to invent
+        forwarded = incoming.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+        return Caller(local=False, trusted=trusted, key=forwarded or str(incoming.remote_addr))
 
 
 class Limit:
-    """So many in a window of time, for each key: ``Limit("30 per minute")``."""
+    """A number of requests per window of time and key, such as ``Limit("30 per minute")``."""
 
     def __init__(self, text: str) -> None:
-        self._allowed, self._strategy = parse(text), FixedWindowRateLimiter(MemoryStorage())
+        self._limit, self._strategy = parse(text), FixedWindowRateLimiter(MemoryStorage())
 
     def hit(self, key: str) -> None:
-        """Count one.
+        """Count one request.
 
         Raises:
-            TooManyRequests: it is one too many; ``retry_after`` is in seconds.
+            TooManyRequests: it exceeds the limit; ``retry_after`` is in seconds.
         """
-        if not self._strategy.hit(self._allowed, key):
-            until = self._strategy.get_window_stats(self._allowed, key).reset_time
+        if not self._strategy.hit(self._limit, key):
+            reset_time = self._strategy.get_window_stats(self._limit, key).reset_time
             raise TooManyRequests(
-                f"More than {self._allowed}. Come back when Retry-After has passed.",
-                retry_after=max(1, math.ceil(until - time.time())),
+                f"More than {self._limit}. Try again after the seconds in Retry-After.",
+                retry_after=max(1, math.ceil(reset_time - time.time())),
             )
 
 
 @lru_cache(256)
 def is_loopback(host: str | None) -> bool:
-    """Whether a host name or address is this machine's own: ``localhost``, ``127.0.0.1``."""
+    """Return whether a host name or address means this machine: ``localhost``, ``127.0.0.1``."""
     if host in (None, "localhost"):
         return host is not None
     try:
@@ -196,37 +185,25 @@ def is_loopback(host: str | None) -> bool:
         return False
 
 
-def is_forwarded(environ: Mapping[str, Any]) -> bool:
-    """Whether a proxy or a tunnel has brought a request."""
-    return any(name in environ for name in _FORWARDED)
-
-
-def _is_local(asked: Request) -> bool:
-    if not is_loopback(asked.remote_addr) or is_forwarded(asked.environ):
+def _is_local(incoming: Request) -> bool:
+    if not is_loopback(incoming.remote_addr):
         return False
-    # a page may make a browser ask us under any name that it lets point here
-    return _is_loopback_name(asked.host)
+    if any(name in incoming.headers for name in _FORWARDING_HEADERS):
+        return False
+    # a page can make a browser send requests here under any name that resolves to loopback
+    return _is_loopback_host_header(incoming.host)
 
 
 @lru_cache(256)
-def _is_loopback_name(host: str) -> bool:
-    """The same of a host as the Host header has it, with or without a port."""
+def _is_loopback_host_header(host: str) -> bool:
+    """Return ``is_loopback`` of the name in a Host header, which may end with a port."""
     try:
         return is_loopback(urlsplit(f"//{host}").hostname)
     except ValueError:
         return False
 
 
-def with_headers(inner: Wsgi) -> Wsgi:
-    """Add the security headers to whatever an application answers."""
-
-    def outer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
-            headers += _HEADERS
-            if not any(name == "Cache-Control" for name, _ in headers):
-                headers.append(("Cache-Control", "no-store"))
-            return start_response(status, headers, *error)
-
-        return inner(environ, start)
-
-    return outer
+def _add_security_headers(response: Response) -> Response:
+    response.headers.update(_SECURITY_HEADERS)
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response

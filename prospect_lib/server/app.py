@@ -1,4 +1,4 @@
-"""The prediction server: ``POST /predict`` and what a website needs around it.
+"""The prediction server as a Flask application: ``POST /predict`` and its companions.
 
 Example::
 
@@ -21,14 +21,13 @@ from werkzeug.exceptions import UnsupportedMediaType
 
 from prospect_lib.aggregation.fold import group_hash
 from prospect_lib.attributes import prospect_group
-from prospect_lib.server.access import Guard, with_headers
-from prospect_lib.server.attribute_cache import LiveProfiles, Profiles
+from prospect_lib.server.access import Guard
+from prospect_lib.server.attribute_cache import AttributeCache, AttributeSource
+from prospect_lib.server.background import job_runner
 from prospect_lib.server.errors import answer_errors
-from prospect_lib.server.interventions import Background, Board, Inviter, Push, pusher
-from prospect_lib.server.invitations import Invitations
-from prospect_lib.server.lane import Answer, Lane
+from prospect_lib.server.interventions import BoardReporter, Invitations, Inviter, Push, pusher
 from prospect_lib.server.metrics import Monitor
-from prospect_lib.server.model_watcher import Promoted
+from prospect_lib.server.model_watcher import PromotedModel
 from prospect_lib.server.predictor import Loaded, Predictor, Readiness, Scorer, check_fits
 from prospect_lib.server.runner import Server
 from prospect_lib.server.schemas import MAX_BODY, PredictResponse, openapi, parse_request
@@ -38,28 +37,27 @@ from prospect_lib.settings import SANDBOX_PORT, Settings
 __all__ = ["Options", "Server", "create_app"]
 
 _SCRIPT = Path(__file__).parent / "prospect.js"
-_FOR_THE_PUBLIC = {"signals": None, "scoring_attributes": None, "explanations": None}
-#: Told the visitor, the answer, and both as one JSON object.
+_HIDDEN_FROM_THE_PUBLIC = {"signals": None, "scoring_attributes": None, "explanations": None}
+#: Called after each score with the visitor, the answer, and both as one JSON object.
 Follower = Callable[[str, PredictResponse, bytes], None]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the owner of a server chooses.
+    """Choices of a server's owner.
 
     Attributes:
-        origins: web origins whose pages may call; the demo website always may.
+        origins: web origins whose pages may call; those of the demo website always may.
         threshold: score from which to act; by default the model's own.
-        decision: name of what is decided, and of the intervention that is pushed.
+        decision: name of the decision, and of the intervention that is pushed.
         public_scores: callers without the token may see score and decision.
-        fresh_seconds: attributes this young are used again; 0 asks Signals every time.
-        stale_seconds: last known attributes this young serve while Signals fails.
-        caller_limit, visitor_limit: for callers from outside this machine.
-        explain: give reasons with each score; without them a model takes half the time.
+        fresh_seconds: age up to which attributes are reused; 0 calls Signals for every score.
+        stale_seconds: age up to which the last attributes serve while Signals fails.
+        caller_limit, visitor_limit: for callers from other machines, such as
+            ``"120 per minute"``.
+        explain: add reasons to each score; without them a model takes half the time.
         interventions: push one through Signals when the decision is to act.
-        shared_invitations: sessions that were invited are noted in PROSPECT_HOME, for other
-            processes that serve the same visitors; otherwise in memory.
-        served_days: served scores are logged and kept this long; 0 logs none.
+        served_days: days for which the log of served scores is kept; 0 turns it off.
     """
 
     origins: tuple[str, ...] = ()
@@ -72,13 +70,12 @@ class Options:
     visitor_limit: str = "30 per minute"
     explain: bool = True
     interventions: bool = True
-    shared_invitations: bool = False
     served_days: int = 30
 
 
 def create_app(
     model: Scorer | Path,
-    profiles: Profiles,
+    profiles: AttributeSource,
     settings: Settings | None = None,
     *,
     options: Options | None = None,
@@ -86,17 +83,17 @@ def create_app(
     push: Push | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Flask:
-    """The prediction server as a Flask application.
+    """Return the prediction server as a Flask application.
 
     Args:
         model: any object with ``score(attributes, at)``; or the folder of models, whose
-            promoted one is served and followed while it changes.
+            promoted model is served, and replaced when another one is promoted.
         profiles: any object with ``read(identifier) -> dict``.
-        settings: where the demo website is, and where served scores are kept. Without
+        settings: address of the demo website, and the home for served scores. Without
             them nothing is written to disk and nothing is pushed.
-        group: the attributes that ``profiles`` reads, to check the model against.
+        group: the attributes that ``profiles`` reads; the model is checked against it.
         push: delivers interventions; by default through the Signals in ``settings``.
-        clock: gives the scoring moment, an aware datetime.
+        clock: returns the time of a score, an aware datetime.
     Raises:
         ModelError: the model needs attributes that the service does not serve.
         SettingsError: served scores cannot be kept.
@@ -104,61 +101,54 @@ def create_app(
     options = options or Options()
     monitor = Monitor()
     current = _current(model, options.threshold, group)
-    live = LiveProfiles(
+    attributes = AttributeCache(
         profiles,
         fresh_seconds=options.fresh_seconds,
         stale_seconds=options.stale_seconds,
-        observe=monitor.called,
+        observe=monitor.count_call,
     )
-    predictor = Predictor(current, live, decision=options.decision, explain=options.explain)
+    predictor = Predictor(current, attributes, decision=options.decision, explain=options.explain)
     guard = Guard((*_site(settings), *options.origins), public_scores=options.public_scores)
     app = Flask(__name__, static_folder=None)
     closers = app.extensions["prospect_closers"] = list[Callable[[], None]]()
-    followers = [monitor.scored, *_followers(settings, options, group, push, closers)]
+    followers = _followers(settings, options, group, push, closers)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.extensions["prospect_guard"] = guard
     monitor.watch(app)
     guard.protect(app, options.caller_limit, options.visitor_limit)
     answer_errors(app)
-    answer = _answer(predictor, followers, clock, group)
-    _add_predict(app, guard, answer)
+    _add_predict(app, guard, monitor, predictor, followers, clock, group)
     _add_pages(app, guard, monitor, Readiness(predictor, current, clock))
-    app.wsgi_app = with_headers(  # type: ignore[method-assign, assignment]
-        Lane(app.wsgi_app, guard, monitor, answer)
-    )
     return app
 
 
-def _answer(
+def _add_predict(
+    app: Flask,
+    guard: Guard,
+    monitor: Monitor,
     predictor: Predictor,
     followers: list[Follower],
     clock: Callable[[], datetime],
     group: AttributeGroup,
-) -> Answer:
-    """What scores a visitor and does what follows from it."""
+) -> None:
     head = b'"group_hash":"%s",' % group_hash(group).encode()
 
-    def answer(visitor: str) -> tuple[PredictResponse, bytes]:
-        found = predictor.predict(visitor, clock())
-        body = found.model_dump_json().encode()
-        record = b'{"domain_userid":"%s",%s%s' % (visitor.encode(), head, body[1:])
-        for follow in followers:
-            follow(visitor, found, record)
-        return found, body
-
-    return answer
-
-
-def _add_predict(app: Flask, guard: Guard, answer: Answer) -> None:
     @app.post("/predict")
     def predict() -> Response:
-        guard.admit(request, score_only=True)
+        guard.admit(score_only=True)
         if not request.is_json:
             raise UnsupportedMediaType("Send JSON as 'Content-Type: application/json'.")
         visitor = parse_request(request.get_data(cache=False)).domain_userid
         guard.admit_visitor(visitor)
-        g.answer, body = answer(visitor)
-        return _json(body if g.caller.trusted else g.answer.model_copy(update=_FOR_THE_PUBLIC))
+        g.answer = answer = predictor.predict(visitor, clock())
+        body = answer.model_dump_json().encode()
+        record = b'{"domain_userid":"%s",%s%s' % (visitor.encode(), head, body[1:])
+        monitor.count_score(answer)
+        for follow in followers:
+            follow(visitor, answer, record)
+        if not g.caller.trusted:
+            return _json(answer.model_copy(update=_HIDDEN_FROM_THE_PUBLIC))
+        return _json(body)
 
 
 def _add_pages(app: Flask, guard: Guard, monitor: Monitor, readiness: Readiness) -> None:
@@ -166,14 +156,14 @@ def _add_pages(app: Flask, guard: Guard, monitor: Monitor, readiness: Readiness)
 
     @app.get("/health")
     def health() -> Response:
-        found = readiness.check()
+        state = readiness.check()
         if not g.caller.trusted:
-            found = found.for_the_public()
-        return _json(found, 200 if found.ready else 503)
+            state = state.for_the_public()
+        return _json(state, 200 if state.ready else 503)
 
     @app.get("/metrics")
     def metrics() -> Response:
-        guard.admit(request)
+        guard.admit()
         return Response(monitor.exposition(), content_type=CONTENT_TYPE_LATEST)
 
     @app.get("/openapi.json")
@@ -195,7 +185,7 @@ def _json(body: bytes | BaseModel, status: int = 200) -> Response:
 def _current(
     model: Scorer | Path, threshold: float | None, group: AttributeGroup
 ) -> Callable[[], Loaded]:
-    """What gives the scorer in use: always the same one, or the promoted one."""
+    """Return a function that gives the scorer in use: a fixed one, or the promoted one."""
 
     def accept(scorer: Scorer) -> Loaded:
         loaded = Loaded.of(scorer, threshold)
@@ -203,7 +193,7 @@ def _current(
         return loaded
 
     if isinstance(model, Path):
-        return Promoted(model, accept)
+        return PromotedModel(model, accept)
     loaded = accept(model)
     return lambda: loaded
 
@@ -215,32 +205,27 @@ def _followers(
     push: Push | None,
     closers: list[Callable[[], None]],
 ) -> list[Follower]:
-    """What is done with each answer, beside sending it; ``closers`` gets what ends it."""
-    background, found = Background(), list[Follower]()
-    closers.append(background.close)
+    """Return what is done with each score besides answering; add to ``closers`` what ends it."""
+    jobs, followers = job_runner(), list[Follower]()
+    closers.append(jobs.close)
     if settings is not None and options.served_days:
         served = ServedLog(settings.home / "served", keep_days=options.served_days)
-        found.append(lambda _visitor, answer, record: served.append(record, answer.scored_at))
+        followers.append(lambda _visitor, answer, record: served.append(record, answer.scored_at))
         closers.append(served.close)
     if push is None and settings is not None:
         push = pusher(settings, options.decision)
     if push is not None and options.interventions:
-        inviter = Inviter(push, background, group, shared=_shared(settings, options))
-        found.append(lambda visitor, answer, _record: inviter.consider(visitor, answer))
+        invitations = Invitations(settings.home / "invited.sqlite" if settings else None)
+        inviter = Inviter(push, jobs, group, invitations)
+        followers.append(lambda visitor, answer, _record: inviter.consider(visitor, answer))
+        closers.append(invitations.close)
     if settings is not None and settings.signals_backend == "local":
-        board = Board(settings, background)
-        found.append(lambda _visitor, _answer, record: board.report(record))
-    return found
-
-
-def _shared(settings: Settings | None, options: Options) -> Invitations | None:
-    """Where processes note who was invited, if they shall."""
-    if settings is None or not options.shared_invitations:
-        return None
-    return Invitations(settings.home / "invited.sqlite")
+        board = BoardReporter(settings, jobs)
+        followers.append(lambda _visitor, _answer, record: board.report(record))
+    return followers
 
 
 def _site(settings: Settings | None) -> tuple[str, str]:
-    """Origins of the demo website: the same pages under both names of this machine."""
+    """Return the demo website's origins: the same pages under both names of this machine."""
     port = settings.sandbox_port if settings else SANDBOX_PORT
     return f"http://127.0.0.1:{port}", f"http://localhost:{port}"

@@ -1,4 +1,4 @@
-"""Every error as problem details (RFC 9457): never a 500, never a trace, nothing personal."""
+"""Every error as problem details (RFC 9457): no 500, no traceback, no personal data."""
 
 import json
 import logging
@@ -12,53 +12,46 @@ from prospect_lib.errors import ProspectError, ServiceError
 from prospect_lib.server.schemas import BadBodyError
 
 log = logging.getLogger(__name__)
-RETRY_LATER = "Try again shortly; the server's owner finds the reason in /health."
+RETRY_LATER = "Try again shortly; /health tells the server's owner the reason."
 
 
 def answer_errors(app: Flask) -> None:
-    """Register the handlers."""
+    """Register handlers that answer every error with problem details."""
 
     @app.errorhandler(HTTPException)
-    def refused(error: HTTPException) -> Response:
-        answer = problem(error.code or 400, error.name, error.description or "")
+    def http_error(error: HTTPException) -> Response:
+        response = problem(error.code or 400, error.name, error.description or "")
         for name, value in error.get_headers():
             if name in ("Allow", "Retry-After"):
-                answer.headers[name] = value
-        return answer
+                response.headers[name] = value
+        return response
 
     @app.errorhandler(BadBodyError)
-    def bad(error: BadBodyError) -> Response:
+    def bad_body(error: BadBodyError) -> Response:
         return problem(error.status, "Bad request", str(error))
 
     @app.errorhandler(Exception)
-    def failed(error: Exception) -> Response:
-        return failure(error, trusted=g.caller.trusted)
-
-
-def failure(error: Exception, *, trusted: bool) -> Response:
-    """A 503 for what went wrong behind a valid question.
-
-    Args:
-        trusted: the caller may know the reason, which may name a value of the visitor's.
-    """
-    if not isinstance(error, ProspectError):
-        # the kind and the place only: the message may hold a visitor's data
+    def failure(error: Exception) -> Response:
+        # the message of a ProspectError may name an attribute's value: not for the public
+        trusted = "caller" in g and g.caller.trusted
+        if isinstance(error, ServiceError):
+            return problem(503, "Signals fails", str(error) if trusted else RETRY_LATER)
+        if isinstance(error, ProspectError):
+            log.error("The model fails: %s", type(error.__cause__ or error).__name__)
+            return problem(503, "The model fails", str(error) if trusted else RETRY_LATER)
+        # only the kind and the place: the message may contain a visitor's data
         at = traceback.extract_tb(error.__traceback__)[-1]
         log.error("%s in %s, line %s", type(error).__name__, Path(at.filename).name, at.lineno)
         return problem(503, "The server failed", RETRY_LATER)
-    title = "Signals fails" if isinstance(error, ServiceError) else "The model fails"
-    if not isinstance(error, ServiceError):
-        log.error("%s: %s", title, type(error.__cause__ or error).__name__)
-    return problem(503, title, str(error) if trusted else RETRY_LATER)
 
 
 def problem(status: int, title: str, detail: str) -> Response:
-    """A response that says what was wrong."""
+    """Return a response with problem details and the headers that belong to the status."""
     kind = title.lower().replace(" ", "-")
     body = {"type": f"urn:prospect:{kind}", "title": title, "status": status, "detail": detail}
-    answer = Response(json.dumps(body), status, mimetype="application/problem+json")
+    response = Response(json.dumps(body), status, mimetype="application/problem+json")
     if status == 401:
-        answer.headers["WWW-Authenticate"] = "Bearer"
+        response.headers["WWW-Authenticate"] = "Bearer"
     if status == 503:
-        answer.headers["Retry-After"] = "1"
-    return answer
+        response.headers["Retry-After"] = "1"
+    return response

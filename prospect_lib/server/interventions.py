@@ -1,173 +1,208 @@
-"""What follows from a score, outside the request that asked for it.
+"""What follows a score when the decision is to act: one intervention per session.
 
-``Background`` runs small jobs one after the other and never makes a request wait;
-``Inviter`` pushes an intervention once a session when the decision is to act; ``Board``
-shows each score on the local sandbox's board.
+``Inviter`` pushes an intervention through Signals, ``Invitations`` remembers who has had one,
+and ``BoardReporter`` sends each score to the board of the local sandbox. All of it happens in
+the background; the answer to the request does not wait for it.
 """
 
-import contextlib
+import hashlib
 import logging
-import queue
+import sqlite3
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
 
 import requests
 from snowplow_signals import AttributeGroup, AttributeKeyIdentifiers, InterventionInstance
 
-from prospect_lib.server.invitations import SESSION, Invitations
+from prospect_lib.server.background import BackgroundWriter, Job
 from prospect_lib.server.schemas import PredictResponse
 from prospect_lib.settings import Settings
 from prospect_lib.signals import connect, local_token
 
 log = logging.getLogger(__name__)
-#: Told a visitor and what the intervention says; answers "success", or why not.
+T = TypeVar("T")
+#: Delivers an intervention's attributes to a visitor; returns "success" or the reason it failed.
 Push = Callable[[str, Mapping[str, str]], str]
-KEPT = 10_000  # sessions remembered as invited
+SESSION_SECONDS = 1800.0  # without activity, after which trackers begin a new session
+DAY_SECONDS = 86_400.0
+_TABLE = "CREATE TABLE IF NOT EXISTS invited (session TEXT PRIMARY KEY, until REAL NOT NULL)"
 
 
-class Background:
-    """One thread that runs jobs in order. A job that fails is logged; when too many wait,
-    new ones are dropped: whatever happens here, scores go out."""
+class Invitations:
+    """Remembers which sessions have been invited; safe to share by threads and processes.
 
-    def __init__(self, waiting: int = 1000) -> None:
-        self._jobs: queue.Queue[Callable[[], object] | None] = queue.Queue(waiting)
-        self._start = threading.Lock()
-        self._thread: threading.Thread | None = None
+    A SQLite file holds a hash of visitor and session, and no id. If it cannot be used, this is
+    logged, and the process remembers its own invitations until it can.
 
-    def submit(self, job: Callable[[], object]) -> None:
-        """Run a job soon."""
-        self._ensure_thread()
-        try:
-            self._jobs.put_nowait(job)
-        except queue.Full:
-            log.warning("too many jobs wait; one was dropped")
+    Args:
+        file: created if it is missing, readable by its owner only; ``None`` for memory alone.
+        clock: seconds since 1970, the same in all processes.
+    """
 
-    def wait(self) -> None:
-        """Return when every job submitted so far is done."""
-        self._ensure_thread()
-        done = threading.Event()
-        self._jobs.put(done.set)
-        done.wait()
+    def __init__(self, file: Path | None, *, clock: Callable[[], float] = time.time) -> None:
+        self._file, self._clock = file, clock
+        self._lock = threading.Lock()
+        self._opened: dict[Path | str, sqlite3.Connection] = {}
+        self._failing = False
 
-    def close(self, patience: float = 2.0) -> None:
-        """Let the jobs that wait be done, for so many seconds; another job starts anew."""
-        with self._start:
-            thread, self._thread = self._thread, None
-        if thread is not None:
-            with contextlib.suppress(queue.Full):
-                self._jobs.put(None, timeout=patience)
-            thread.join(patience)
+    def claim(self, visitor: str, session: str) -> bool:
+        """Return whether this session had no invitation yet; the caller now has to invite it.
 
-    def _ensure_thread(self) -> None:
-        with self._start:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="acting", daemon=True)
-                self._thread.start()
+        A session with a name is remembered for a day. Without one (``""``) it lasts until
+        half an hour has passed without a score.
+        """
+        key, now = _key(visitor, session), self._clock()
+        until = now + (DAY_SECONDS if session else SESSION_SECONDS)
 
-    def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            try:
-                job()
-            except Exception as error:  # noqa: BLE001 - a failed job must not end the thread
-                # the kind only: a message may hold an address with a visitor's id
-                log.warning("a background job failed: %s", type(error).__name__)
+        def insert(table: sqlite3.Connection) -> bool:
+            table.execute("DELETE FROM invited WHERE until <= ?", (now,))
+            row = (key, until)
+            first = table.execute("INSERT OR IGNORE INTO invited VALUES (?, ?)", row).rowcount > 0
+            if not first and not session:
+                table.execute("UPDATE invited SET until = ? WHERE session = ?", (until, key))
+            return first
+
+        return self._execute(insert)
+
+    def extend(self, visitor: str) -> None:
+        """Count a score of a visitor without a session's name as activity."""
+        key, now = _key(visitor, ""), self._clock()
+        statement = "UPDATE invited SET until = ? WHERE session = ? AND until > ?"
+        row = (now + SESSION_SECONDS, key, now)
+        self._execute(lambda table: table.execute(statement, row))
+
+    def release(self, visitor: str, session: str) -> None:
+        """Give a claim back: the invitation did not arrive."""
+        row = (_key(visitor, session),)
+        self._execute(lambda table: table.execute("DELETE FROM invited WHERE session = ?", row))
+
+    def close(self) -> None:
+        """Close the file; the next call opens it again."""
+        with self._lock:
+            while self._opened:
+                self._opened.popitem()[1].close()
+
+    def _execute(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        """Run statements in one transaction, in memory if the file cannot be used."""
+        with self._lock:
+            if self._file is not None:
+                try:
+                    result = self._transaction(self._file, action)
+                    self._failing = False
+                    return result
+                except (sqlite3.Error, OSError) as error:
+                    if not self._failing:
+                        log.warning("invitations are not shared with other processes: %s", error)
+                    self._failing = True
+                    if self._file in self._opened:
+                        self._opened.pop(self._file).close()
+            return self._transaction(":memory:", action)
+
+    def _transaction(self, file: Path | str, action: Callable[[sqlite3.Connection], T]) -> T:
+        if file not in self._opened:
+            self._opened[file] = _open(file)
+        with self._opened[file] as table:
+            table.execute("BEGIN IMMEDIATE")  # of two processes, one claims
+            return action(table)
+
+
+def _open(file: Path | str) -> sqlite3.Connection:
+    if isinstance(file, Path):
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file.touch(mode=0o600)
+    # no isolation level: transactions begin where the code begins them
+    connection = sqlite3.connect(file, timeout=5, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute(_TABLE)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _key(visitor: str, session: str) -> str:
+    return hashlib.sha256(f"{len(visitor)} {visitor} {session}".encode()).hexdigest()
 
 
 class Inviter:
-    """Pushes an intervention to a visitor when the decision is to act, once a session.
+    """Pushes an intervention to a visitor when the decision is to act, once per session.
 
-    A session is known by the newest ``domain_sessionid`` among the attributes, where the
-    group has one; otherwise by half an hour without a score.
+    The session is the newest ``domain_sessionid`` among the attributes, where the group has
+    one; otherwise it ends with half an hour without a score.
 
     Args:
-        push: delivers; called in the background. Anything but "success" (nobody listens
-            yet, Signals fails) is tried again at the visitor's next score.
-        group: where to find the session among the attributes.
-        shared: asked before each push, where other processes serve the same visitors.
-        clock: seconds, monotonic.
+        push: delivers; called in the background. If it does not return "success" (no page
+            listens yet, Signals fails), the visitor's next score tries again.
+        jobs: runs deliveries in the background.
+        group: the attributes among which to find the session.
+        invitations: the sessions invited so far, shared with other processes.
     """
 
     def __init__(
         self,
         push: Push,
-        background: Background,
+        jobs: BackgroundWriter[Job],
         group: AttributeGroup,
-        *,
-        shared: Invitations | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        invitations: Invitations,
     ) -> None:
-        self._push, self._background, self._clock = push, background, clock
-        self._shared = shared
-        self._session = _session_attribute(group)
-        self._lock = threading.Lock()
-        self._invited: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._push, self._jobs, self._invitations = push, jobs, invitations
+        self._session_attribute = _session_attribute(group)
 
     def consider(self, visitor: str, answer: PredictResponse) -> None:
         """Push if the decision is to act and this session has had no intervention yet."""
-        sessions = (answer.signals or {}).get(self._session or "") or [""]
-        key = (visitor, str(sessions[-1] if isinstance(sessions, list) else sessions))
-        if self._first(key, answer.decision.act):
-            self._background.submit(lambda: self._deliver(key, answer))
+        value = (answer.signals or {}).get(self._session_attribute or "") or [""]
+        session = str(value[-1] if isinstance(value, list) else value)
+        if answer.decision.act:
+            self._jobs.put(lambda: self._invite(visitor, session, answer))
+        elif not session:
+            self._jobs.put(lambda: self._invitations.extend(visitor))
 
-    def _first(self, key: tuple[str, str], act: bool) -> bool:
-        now = self._clock()
-        with self._lock:
-            recent = now - self._invited.get(key, -SESSION) < SESSION
-            if recent or act:
-                self._invited[key] = now
-                self._invited.move_to_end(key)
-            if len(self._invited) > KEPT:
-                self._invited.popitem(last=False)
-        return act and not recent
-
-    def _deliver(self, key: tuple[str, str], answer: PredictResponse) -> None:
-        if self._shared is not None and not self._shared.claim(*key):
+    def _invite(self, visitor: str, session: str, answer: PredictResponse) -> None:
+        if not self._invitations.claim(visitor, session):
             return
-        says = {
+        attributes = {
             "decision": answer.decision.name,
             "score": f"{answer.score:.4f}",
             "model_version": answer.model_version,
         }
         status = "failure"
         try:
-            status = self._push(key[0], says)
+            status = self._push(visitor, attributes)
         finally:
             if status != "success":
-                with self._lock:
-                    self._invited.pop(key, None)
-                if self._shared is not None:
-                    self._shared.release(*key)
+                self._invitations.release(visitor, session)
 
 
 def pusher(settings: Settings, name: str) -> Push:
-    """Push interventions of one name through the Signals in use, with the SDK."""
+    """Return a function that pushes interventions of one name through the Signals in use."""
 
-    def push(visitor: str, says: Mapping[str, str]) -> str:
+    def push(visitor: str, attributes: Mapping[str, str]) -> str:
         targets = AttributeKeyIdentifiers(root={"domain_userid": [visitor]})
-        intervention = InterventionInstance(name=name, version=1, attributes=dict(says))
+        intervention = InterventionInstance(name=name, version=1, attributes=dict(attributes))
         return str(connect(settings).push_intervention(targets, intervention))
 
     return push
 
 
-class Board:
-    """Reports each score to the local sandbox, which shows them; failures never matter."""
+class BoardReporter:
+    """Sends each score to the board of the local sandbox; a failure is only logged."""
 
-    def __init__(self, settings: Settings, background: Background) -> None:
-        self._settings, self._background = settings, background
+    def __init__(self, settings: Settings, jobs: BackgroundWriter[Job]) -> None:
+        self._settings, self._jobs = settings, jobs
         self._session = requests.Session()
         self._session.trust_env = False
 
-    def report(self, body: bytes) -> None:
+    def report(self, record: bytes) -> None:
         """Send one served record (JSON) in the background."""
-        self._background.submit(lambda: self._send(body))
+        self._jobs.put(lambda: self._send(record))
 
-    def _send(self, body: bytes) -> None:
+    def _send(self, record: bytes) -> None:
         self._session.post(
             f"{self._settings.sandbox_url}/sandbox/scores",
-            data=body,
+            data=record,
             headers={
                 "Authorization": f"Bearer {local_token(self._settings)}",
                 "Content-Type": "application/json",
@@ -177,9 +212,9 @@ class Board:
 
 
 def _session_attribute(group: AttributeGroup) -> str | None:
-    """Name of the attribute whose value is, or ends with, the current session's id."""
+    """Return the name of the attribute that is, or ends with, the current session's id."""
     for attribute in group.attributes or []:
-        of = getattr(attribute.property, "name", None)
-        if of == "domain_sessionid" and attribute.aggregation in ("unique_list", "last"):
+        property_name = getattr(attribute.property, "name", None)
+        if property_name == "domain_sessionid" and attribute.aggregation in ("unique_list", "last"):
             return str(attribute.name)
     return None

@@ -1,101 +1,96 @@
-"""What the server tells about itself: Prometheus metrics and one log line a request.
+"""Prometheus metrics, and one log line per request.
 
-Neither holds personal data: no address, no visitor, no attribute.
+Neither contains personal data: no address, no visitor, no attribute.
+
+With ``PROMETHEUS_MULTIPROC_DIR`` set before Python starts, several processes share their
+metrics through files in that folder, and each answers ``/metrics`` for all of them.
 """
 
 import contextlib
 import json
 import logging
-import threading
+import os
 import time
-from collections import deque
 from datetime import UTC, datetime
 from typing import TextIO
 
 from flask import Flask, Response, g, request
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
+from prospect_lib.server.background import BackgroundWriter
 from prospect_lib.server.schemas import PredictResponse
 
 log = logging.getLogger(__name__)
+EVERY = 0.2  # seconds that log lines wait for others
+WAITING = 100_000  # log lines; further ones are dropped
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _SCORES = tuple(step / 10 for step in range(1, 11))
+_METHODS = ("GET", "POST", "OPTIONS", "HEAD", "PUT", "DELETE", "PATCH")
 
 
 class JsonLines(logging.Formatter):
-    """Each record as one JSON object; never a traceback, whose text may hold anything."""
+    """Formats a record as one JSON object, without traceback, whose text may hold anything."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record's own JSON object, or its message, with moment, level and logger."""
+        """Return the record's message, or the JSON object in it, with time, level and logger."""
         message = record.getMessage()
         try:
-            own = dict(json.loads(message))
+            fields = dict(json.loads(message))
         except (ValueError, TypeError):
-            own = {"event": message}
+            fields = {"event": message}
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        return json.dumps({"at": at, "level": record.levelname, "logger": record.name, **own})
+        return json.dumps({"at": at, "level": record.levelname, "logger": record.name, **fields})
 
 
-class Aside(logging.Handler):
-    """Writes lines from a thread of its own, many at once: a request never waits for the
-    stream, and threads that compute do not queue behind one that writes. A warning is
-    written at once; other lines within ``EVERY`` seconds, and when Python ends.
+class LineHandler(logging.Handler):
+    """Writes log lines from a thread of its own, so that no request waits for the stream.
+
+    A warning is written at once, with the lines before it; other lines within ``EVERY``
+    seconds, and when Python ends.
 
     Args:
-        stream: what cannot be written to it is lost.
+        stream: lines that cannot be written to it are lost.
     """
-
-    EVERY, WAITING = 0.2, 100_000  # seconds; lines, of which those that come later are lost
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
-        self._stream, self._lines = stream, deque[str](maxlen=self.WAITING)
-        self._writing, self._closing = threading.Lock(), threading.Event()
-        self._thread: threading.Thread | None = None
+        self._stream, self._closed = stream, False
+        self._writer = BackgroundWriter(self._write, name="log lines", limit=WAITING, every=EVERY)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take a record; called by one thread at a time."""
-        if len(self._lines) < self.WAITING:
-            self._lines.append(self.format(record) + "\n")
-        if record.levelno >= logging.WARNING or self._closing.is_set():
-            self.flush()
-        elif self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="log-lines", daemon=True)
-            self._thread.start()
+        """Queue a record as a line."""
+        self._writer.put(self.format(record) + "\n")
+        if record.levelno >= logging.WARNING or self._closed:
+            self._writer.flush()
 
     def flush(self) -> None:
-        """Write what waits."""
-        with self._writing:
-            lines = "".join(self._lines.popleft() for _ in range(len(self._lines)))
-            with contextlib.suppress(OSError, ValueError):  # a full disk, a closed stream
-                self._stream.write(lines)
-                self._stream.flush()
+        """Write the lines that wait."""
+        self._writer.flush()
 
     def close(self) -> None:
-        """Write what waits, and end the thread."""
-        self._closing.set()
-        if self._thread is not None:
-            self._thread.join()
-        self.flush()
+        """Write the lines that wait; later ones are written at once."""
+        self._closed = True
+        self._writer.close()
         super().close()
 
-    def _run(self) -> None:
-        while not self._closing.wait(self.EVERY):
-            self.flush()
+    def _write(self, lines: list[str]) -> None:
+        with contextlib.suppress(OSError, ValueError):  # a full disk, a closed stream
+            self._stream.write("".join(lines))
+            self._stream.flush()
 
 
 def log_lines(stream: TextIO) -> None:
-    """Write what this library and its web server log to a stream, as JSON lines.
+    """Write what this library logs to a stream, as JSON lines.
 
-    No other library gets a say: pyngrok's records may hold the token.
+    Other libraries are left out: pyngrok's records may contain the token.
     """
-    handler = Aside(stream)
+    handler = LineHandler(stream)
     handler.setFormatter(JsonLines())
-    for name, level in (("prospect_lib", logging.INFO), ("waitress", logging.WARNING)):
-        logger = logging.getLogger(name)
-        logger.setLevel(level)
-        logger.addHandler(handler)
-        logger.propagate = False
+    logger = logging.getLogger("prospect_lib")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    logger.propagate = False
 
 
 class Monitor:
@@ -122,23 +117,18 @@ class Monitor:
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
 
-        self.tunnel = Gauge(
-            "prospect_tunnel_requests_this_month", "Of the 20,000 that ngrok's free plan allows",
-            registry=self.registry,
-        )  # fmt: skip
-
     def watch(self, app: Flask) -> None:
         """Count and log every request of an application."""
         app.extensions["prospect_monitor"] = self
         app.before_request(self._start)
         app.after_request(self._finish)
 
-    def called(self, seconds: float, outcome: str) -> None:
-        """Note a call to Signals."""
+    def count_call(self, seconds: float, outcome: str) -> None:
+        """Count a call to Signals."""
         self.calls.labels(outcome).observe(seconds)
 
-    def scored(self, _visitor: str, answer: PredictResponse, _record: bytes) -> None:
-        """Note a score."""
+    def count_score(self, answer: PredictResponse) -> None:
+        """Count a score."""
         self.scores.labels(answer.model_version).observe(answer.score)
         for kind in ("cold_start", "stale"):
             if getattr(answer, kind):
@@ -147,8 +137,12 @@ class Monitor:
             self.answers.labels("act").inc()
 
     def exposition(self) -> bytes:
-        """The metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        """Return the metrics in Prometheus' text format; those of all processes that share."""
+        registry = self.registry
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
 
     def _start(self) -> None:
         g.started = time.perf_counter()
@@ -157,44 +151,24 @@ class Monitor:
         seconds = time.perf_counter() - g.get("started", time.perf_counter())
         route = request.url_rule.rule if request.url_rule else "unknown"
         caller = "local" if "caller" in g and g.caller.local else "public"
-        status = response.status_code
-        self.finished(route, request.method, status, caller, seconds, g.get("answer"))
-        return response
-
-    def finished(
-        self,
-        route: str,
-        method: str,
-        status: int,
-        caller: str,
-        seconds: float,
-        answer: PredictResponse | None,
-    ) -> None:
-        """Note a request that has been answered, and log its line.
-
-        Args:
-            answer: the score that was given, if one was.
-        """
-        self.requests.labels(route, status, caller).inc()
+        self.requests.labels(route, response.status_code, caller).inc()
         self.latency.labels(route).observe(seconds)
-        if not log.isEnabledFor(logging.INFO):
-            return
-        line: dict[str, object] = {
-            "event": "request",
-            "route": route,
-            "method": method if method in _METHODS else "other",
-            "status": status,
-            "caller": caller,
-            "ms": round(seconds * 1000, 2),
-        }
-        if answer is not None:
-            line |= {
-                "model_version": answer.model_version,
-                "act": answer.decision.act,
-                "cold_start": answer.cold_start,
-                "stale": answer.stale,
+        if log.isEnabledFor(logging.INFO):
+            line: dict[str, object] = {
+                "event": "request",
+                "route": route,
+                "method": request.method if request.method in _METHODS else "other",
+                "status": response.status_code,
+                "caller": caller,
+                "ms": round(seconds * 1000, 2),
             }
-        log.info(json.dumps(line))
-
-
-_METHODS = ("GET", "POST", "OPTIONS", "HEAD", "PUT", "DELETE", "PATCH")
+            answer: PredictResponse | None = g.get("answer")
+            if answer is not None:
+                line |= {
+                    "model_version": answer.model_version,
+                    "act": answer.decision.act,
+                    "cold_start": answer.cold_start,
+                    "stale": answer.stale,
+                }
+            log.info(json.dumps(line))
+        return response

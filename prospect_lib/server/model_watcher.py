@@ -1,7 +1,4 @@
-"""The promoted model, followed while it changes, without dropping a request.
-
-``models/current`` names the promoted version, whose bundle is ``models/<version>/``.
-"""
+"""The promoted model, replaced when another one is promoted, without dropping a request."""
 
 import logging
 import threading
@@ -17,17 +14,18 @@ from prospect_lib.server.predictor import Loaded
 log = logging.getLogger(__name__)
 
 
-class Promoted:
-    """Gives the promoted model; picks up another one, or the same one's new files.
+class PromotedModel:
+    """Returns the promoted model when called; follows promotions and changed files.
 
-    A request never waits for a model: a new one is loaded in a thread of its own and
-    then put in place of the old one. One that cannot be used is refused and logged,
-    and the old one goes on.
+    No request waits for a model: a new one is loaded in another thread and then replaces the
+    old one. A model that cannot be used is refused and logged, and the old one stays in use.
 
     Args:
-        models: the folder of bundles and of ``current``.
-        accept: looks a model over, raising ModelError where it does not fit.
-        every: seconds between looks at the files.
+        models: the folder of bundles, and of the file that names the promoted one.
+        accept: checks a model, and raises ModelError if it does not fit.
+        every: seconds between checks of the files.
+    Attributes:
+        refused: why the promoted model is not in use; ``None`` if it is.
     Raises:
         ModelError: there is no promoted model, or it cannot be used.
     """
@@ -40,23 +38,24 @@ class Promoted:
         every: float = 1.0,
     ) -> None:
         self._models, self._accept, self._every = models, accept, every
-        self._looking = threading.Lock()
-        self._next_look = 0.0
+        self._checking = threading.Lock()
+        self._next_check = 0.0
         self.refused: str | None = None
-        self._seen = bundle_state(self._models)
+        self._state = bundle_state(self._models)
         self._loaded = self._load()
+        log.info("serving model %s", self._loaded.version)
 
     def __call__(self) -> Loaded:
-        """The model in use."""
-        if time.monotonic() >= self._next_look and self._looking.acquire(blocking=False):
+        """Return the model in use."""
+        if time.monotonic() >= self._next_check and self._checking.acquire(blocking=False):
             try:
-                self._next_look = time.monotonic() + self._every
-                seen = bundle_state(self._models)
-                if seen != self._seen:
-                    self._seen = seen
+                self._next_check = time.monotonic() + self._every
+                state = bundle_state(self._models)
+                if state != self._state:
+                    self._state = state
                     threading.Thread(target=self._replace, name="load-model", daemon=True).start()
             finally:
-                self._looking.release()
+                self._checking.release()
         return self._loaded
 
     def _replace(self) -> None:
@@ -64,9 +63,9 @@ class Promoted:
             self._loaded = self._load()
             self.refused = None
             log.info("now serving model %s", self._loaded.version)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong, the old one goes on
+        except Exception as error:  # noqa: BLE001 - whatever is wrong, the old model stays
             self.refused = str(error) if isinstance(error, ModelError) else type(error).__name__
-            log.error("a new model is refused, %s goes on: %s", self._loaded.version, self.refused)
+            log.error("model refused, %s stays in use: %s", self._loaded.version, self.refused)
 
     def _load(self) -> Loaded:
         return self._accept(ProspectModel.load(promoted_path(self._models)))

@@ -1,13 +1,13 @@
-"""One score, from attributes to answer; nothing here knows of HTTP.
+"""From a visitor's attributes to the answer with score, reasons and decision; without HTTP.
 
-``Predictor`` puts a scorer and a source of attributes together. A scorer is anything
-with ``score(attributes, at)``: a ``ProspectModel``, a rule, a client of another service.
+``Predictor`` combines a scorer and a source of attributes. A scorer is any object with
+``score(attributes, at)``: a ``ProspectModel``, a rule, a client of another service.
 """
 
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -17,14 +17,20 @@ from snowplow_signals import AttributeGroup
 from prospect_lib.errors import DataError, ModelError, ServiceError
 from prospect_lib.features import FEATURES, from_attributes
 from prospect_lib.model.prospect_model import ProspectModel
-from prospect_lib.server.attribute_cache import LiveProfiles, Reading
-from prospect_lib.server.schemas import NOBODY, Decision, Health, ModelHealth, PredictResponse
+from prospect_lib.server.attribute_cache import AttributeCache, Reading
+from prospect_lib.server.schemas import (
+    UNKNOWN_VISITOR,
+    Decision,
+    Health,
+    ModelHealth,
+    PredictResponse,
+)
 
-Scorer = Any  # has score(attributes, at), and perhaps version, threshold, features, manifest
+Scorer = Any  # has score(attributes, at), and may have version, threshold, features, manifest
 
 
-class Scored(Protocol):
-    """What a scorer returns; ``features`` is computed where it has none."""
+class ScoreLike(Protocol):
+    """A scorer's result. It may also have ``features``, which are computed otherwise."""
 
     @property
     def score(self) -> float:
@@ -33,50 +39,54 @@ class Scored(Protocol):
 
     @property
     def explanations(self) -> Mapping[str, float]:
-        """What moved the score, in log-odds."""
+        """Contributions to the score, in log-odds, by feature."""
         ...
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A scorer in use, with what is asked of it once and not at every score."""
+    """A scorer in use, with the properties of it that every score needs."""
 
     scorer: Scorer
     version: str
     threshold: float | None
     attributes: frozenset[str]
 
-    def score(self, attributes: Mapping[str, Any], at: datetime, *, explain: bool) -> Scored:
-        """Score, without explanations where they are not wanted and can be left out."""
+    def score(self, attributes: Mapping[str, Any], at: datetime, *, explain: bool) -> ScoreLike:
+        """Score attributes; leave explanations out if the scorer can."""
         if isinstance(self.scorer, ProspectModel):
             return self.scorer.score(attributes, at, explain=explain)
-        scored: Scored = self.scorer.score(attributes, at)
+        scored: ScoreLike = self.scorer.score(attributes, at)
         return scored
 
     @classmethod
     def of(cls, scorer: Scorer, threshold: float | None = None) -> "Loaded":
-        """Look a scorer over; ``threshold`` overrides its own."""
+        """Inspect a scorer; ``threshold`` overrides the scorer's own.
+
+        Raises:
+            ModelError: it has no method ``score``.
+        """
         if not callable(getattr(scorer, "score", None)):
             raise ModelError(
-                f"{scorer!r} cannot score: expected an object with score(attributes, at), "
-                "such as ProspectModel.load(path)."
+                f"a {type(scorer).__name__} cannot score: expected an object with "
+                "score(attributes, at), such as ProspectModel.load(path)."
             )
         if isinstance(scorer, ProspectModel):
-            # one row is no work to share: XGBoost's threads would wait for one another,
-            # measured 31 ms in place of 1.3 ms while the other core is busy
+            # one row is too little to share: XGBoost's threads would wait for each other,
+            # measured 31 ms instead of 1.3 ms while the other core is busy
             scorer.booster.set_param({"nthread": 1})
-        own = threshold if threshold is not None else getattr(scorer, "threshold", None)
+        chosen = threshold if threshold is not None else getattr(scorer, "threshold", None)
         needed = (feature.attribute for feature in getattr(scorer, "features", ()))
         return cls(
             scorer,
             version=str(getattr(scorer, "version", type(scorer).__name__)),
-            threshold=None if own is None else float(own),
+            threshold=None if chosen is None else float(chosen),
             attributes=frozenset(name for name in needed if name is not None),
         )
 
 
 def check_fits(loaded: Loaded, group: AttributeGroup) -> None:
-    """Refuse a model that needs what the service does not serve.
+    """Refuse a model that needs attributes which the service does not serve.
 
     Raises:
         ModelError: naming the attributes and the group.
@@ -94,31 +104,31 @@ class Predictor:
     """Scores visitors; safe to share by threads.
 
     Args:
-        current: gives the scorer in use, asked once for each score.
-        profiles: where attributes come from.
-        decision: name of what is decided.
-        explain: give reasons with each score; without them a model takes half the time.
+        current: returns the scorer in use; called once per score.
+        attributes: reads visitors' attributes.
+        decision: name of the decision that the score is for.
+        explain: add reasons to each score; without them a model takes half the time.
     """
 
     def __init__(
         self,
         current: Callable[[], Loaded],
-        profiles: LiveProfiles,
+        attributes: AttributeCache,
         *,
         decision: str = "invite",
         explain: bool = True,
     ) -> None:
-        self._current, self._profiles = current, profiles
+        self._current, self._attributes = current, attributes
         self._decision, self._explain = decision, explain
 
     def predict(self, visitor: str, at: datetime) -> PredictResponse:
-        """Score one visitor at a moment.
+        """Score one visitor at a point in time.
 
         Raises:
-            ServiceError: no attributes, or one is missing; the message names it.
-            ModelError: the scorer failed or gave what is no score.
+            ServiceError: there are no attributes, or one is missing; the message names it.
+            ModelError: the scorer failed, or its result is no score.
         """
-        loaded, reading = self._current(), self._profiles.read(visitor)
+        loaded, reading = self._current(), self._attributes.read(visitor)
         missing = sorted(loaded.attributes - reading.attributes.keys())
         if missing:
             raise ServiceError(
@@ -128,15 +138,15 @@ class Predictor:
         scored = self._score(loaded, reading.attributes, at)
         return self._answer(loaded, reading, scored, at)
 
-    def ready(self, at: datetime) -> str:
-        """``"ok"`` if a score could be given now, else what is wrong."""
+    def readiness(self, at: datetime) -> str:
+        """Return ``"ok"`` if a score is possible now, otherwise the reason why not."""
         try:
-            stale = self.predict(NOBODY, at).stale
+            stale = self.predict(UNKNOWN_VISITOR, at).stale
         except (ServiceError, ModelError) as error:
             return str(error)
         return "Signals does not answer; known visitors get stale scores." if stale else "ok"
 
-    def _score(self, loaded: Loaded, attributes: Mapping[str, Any], at: datetime) -> Scored:
+    def _score(self, loaded: Loaded, attributes: Mapping[str, Any], at: datetime) -> ScoreLike:
         try:
             return loaded.score(attributes, at, explain=self._explain)
         except (ServiceError, ModelError):
@@ -147,16 +157,16 @@ class Predictor:
             raise ModelError(f"{loaded.version} failed: {type(error).__name__}.") from error
 
     def _answer(
-        self, loaded: Loaded, reading: Reading, scored: Any, at: datetime
+        self, loaded: Loaded, reading: Reading, scored: ScoreLike, at: datetime
     ) -> PredictResponse:
         score, threshold = float(scored.score), loaded.threshold
         if not (math.isfinite(score) and 0 <= score <= 1):
-            raise ModelError(f"{loaded.version} gave {score}, expected a number from 0 to 1.")
-        known = reading.attributes
+            raise ModelError(f"{loaded.version} returned {score}, expected a number from 0 to 1.")
+        attributes = reading.attributes
         features = getattr(scored, "features", None)
         return PredictResponse.model_construct(
-            signals=dict(known),
-            scoring_attributes=_features(known, at) if features is None else dict(features),
+            signals=dict(attributes),
+            scoring_attributes=(_features(attributes, at) if features is None else dict(features)),
             explanations={name: float(x) for name, x in scored.explanations.items()},
             score=score,
             model_version=loaded.version,
@@ -166,13 +176,13 @@ class Predictor:
                 threshold=threshold,
                 act=threshold is not None and score >= threshold,
             ),
-            cold_start=is_cold(known),
+            cold_start=is_cold(attributes),
             stale=reading.stale,
         )
 
 
 class Readiness:
-    """Whether a score could be given now; Signals is asked at most every few seconds."""
+    """Reports whether a score is possible now; calls Signals at most every few seconds."""
 
     def __init__(
         self,
@@ -183,28 +193,27 @@ class Readiness:
         every: float = 5.0,
     ) -> None:
         self._predictor, self._current, self._clock = predictor, current, clock
-        self._every, self._until = every, 0.0
+        self._every, self._next_check = every, 0.0
         self._lock = threading.Lock()
-        self._problem = ""
+        self._signals = ""
 
     def check(self) -> Health:
-        """What ``/health`` says."""
+        """Return the answer of ``/health``."""
         with self._lock:
-            if time.monotonic() >= self._until:
-                self._problem = self._predictor.ready(self._clock())
-                self._until = time.monotonic() + self._every
+            if time.monotonic() >= self._next_check:
+                self._signals = self._predictor.readiness(self._clock())
+                self._next_check = time.monotonic() + self._every
         refused = getattr(self._current, "refused", None)
         model = ModelHealth(version=self._current().version, refused=refused)
-        return Health(ready=self._problem == "ok", model=model, signals=self._problem)
+        return Health(ready=self._signals == "ok", model=model, signals=self._signals)
 
 
 def is_cold(attributes: Mapping[str, Any]) -> bool:
-    """Whether nothing is known of a visitor: every attribute but the key is null."""
+    """Return whether nothing is known of a visitor: every attribute but the key is null."""
     return all(v is None for name, v in attributes.items() if name != "domain_userid")
 
 
 def _features(attributes: Mapping[str, Any], at: datetime) -> dict[str, Any]:
-    """The catalogue's features of a scorer that does not say what it scored, as far as
-    the attributes at hand go."""
-    at_hand: Iterable[Any] = (f for f in FEATURES if f.attribute in (None, *attributes))
-    return dict(from_attributes(attributes, at, tuple(at_hand)))
+    """Return the catalogue's features that can be computed from these attributes."""
+    computable = (f for f in FEATURES if f.attribute in (None, *attributes))
+    return dict(from_attributes(attributes, at, tuple(computable)))

@@ -1,19 +1,19 @@
-/* prospect.js: asks a prediction server how likely this page's visitor is to convert.
+/* prospect.js: requests from a prediction server how likely this page's visitor is to convert.
 
    prospect.start({
      url: "https://…",           // the prediction server
      token: "…",                 // from the tunnel's snippet; not needed on the same machine
      every: 10,                  // seconds between scores
-     on: ["interval", "page_view"], // when to ask; any other entry is a DOM event, e.g. "submit"
-     after: 500,                 // ms from a page view or event to the question, for it to count
+     on: ["interval", "page_view"], // when to request; any other entry is a DOM event, e.g. "submit"
+     after: 500,                 // ms between an event and the request, so that the score includes it
      tracker: "sp",              // a tracker's namespace, or the tracker object itself
-     onScore(response) {},       // each answer
-     onError(error) {},          // error.status and error.message say what is wrong
+     onScore(response) {},       // called with each answer
+     onError(error) {},          // called with each error: error.status, error.message
    });
-   prospect.score();             // ask now; a promise of the answer, or of null after an error
+   prospect.score();             // request now; a promise of the answer, or of null after an error
    prospect.stop();
 
-   It asks nothing while the tab is hidden, and less and less often while there are errors. */
+   It requests nothing while the tab is hidden, and less and less often while there are errors. */
 (() => {
   "use strict";
   const SLOWEST = 300; // seconds between attempts after many errors
@@ -23,31 +23,31 @@
   let stopListening = new AbortController();
   let timer = 0;
   let failures = 0;
-  let notBefore = 0; // ms; what Retry-After asked for
-  let due = false; // a question that came up while the tab was hidden
-  let asking = null;
+  let notBefore = 0; // ms; from the header Retry-After
+  let due = false; // a request was due while the tab was hidden
+  let pending = null; // the promise of the request that is under way
 
-  /* The id, from a tracker object or through the global queue of a namespace (or the first one). */
+  /* The visitor's id: from a tracker object, or from the tracker of a namespace (or the first one). */
   function visitorId(tracker) {
     if (typeof tracker?.getDomainUserId === "function") return Promise.resolve(tracker.getDomainUserId());
     return new Promise((resolve, reject) => {
       if (typeof window.snowplow !== "function") return reject(new Error("no Snowplow tracker on this page"));
       window.snowplow(function () {
-        const found = tracker ? this[tracker] : Object.values(this).find((t) => t?.getDomainUserId);
-        if (found) resolve(found.getDomainUserId());
+        const instance = tracker ? this[tracker] : Object.values(this).find((t) => t?.getDomainUserId);
+        if (instance) resolve(instance.getDomainUserId());
         else reject(new Error(`no Snowplow tracker ${tracker ?? ""} on this page`));
       });
       setTimeout(() => reject(new Error("the Snowplow tracker has not loaded")), TIMEOUT);
     });
   }
 
-  async function problem(answer) {
+  async function errorOf(answer) {
     const detail = await answer.json().then((body) => body.detail, () => answer.statusText);
     const wait = Number(answer.headers.get("Retry-After")) || 0;
     return Object.assign(new Error(detail), { status: answer.status, wait });
   }
 
-  async function ask({ url, token, tracker }) {
+  async function request({ url, token, tracker }) {
     const id = await visitorId(tracker);
     if (!id) throw new Error("the tracker has no visitor id (is it anonymous?)");
     const headers = { "Content-Type": "application/json", "ngrok-skip-browser-warning": "1" };
@@ -59,33 +59,33 @@
       credentials: "omit",
       signal: AbortSignal.timeout(TIMEOUT),
     });
-    if (!answer.ok) throw await problem(answer);
+    if (!answer.ok) throw await errorOf(answer);
     const response = await answer.json();
     console.log("Prediction: ", id, " - ", response.score, " - ", response);
     return response;
   }
 
-  /* One question at a time: those who ask meanwhile share its answer. */
+  /* One request at a time: calls made meanwhile share its answer. */
   function score() {
     if (!options) return Promise.reject(new Error("call prospect.start({ url: … }) first"));
-    asking ??= settle(options).finally(() => (asking = null));
-    return asking;
+    pending ??= settle(options).finally(() => (pending = null));
+    return pending;
   }
 
-  async function settle(mine) {
+  async function settle(started) {
     let response = null;
     let error = null;
     try {
-      response = await ask(mine);
+      response = await request(started);
     } catch (caught) {
       error = caught;
     }
-    if (mine !== options) return response; // stopped, or started anew, meanwhile
+    if (started !== options) return response; // stopped or restarted meanwhile
     failures = error ? failures + 1 : 0;
     notBefore = Date.now() + (error?.wait ?? 0) * 1000;
     schedule();
-    if (error) mine.onError?.(error);
-    else mine.onScore?.(response);
+    if (error) started.onError?.(error);
+    else started.onScore?.(response);
     return response;
   }
 
@@ -102,9 +102,9 @@
     if (!due) score();
   }
 
-  /* A page view or an event: ask a moment later, when it has reached the attributes. */
+  /* A page view or an event: request a little later, when it has reached the attributes. */
   function soon() {
-    if (failures) return; // the timer will come to it
+    if (failures) return; // the timer requests again
     clearTimeout(timer);
     timer = setTimeout(tick, options.after);
   }
@@ -116,18 +116,18 @@
     for (const name of on.filter((entry) => !["interval", "page_view"].includes(entry)))
       document.addEventListener(name, soon, { signal, capture: true });
     if (!on.includes("page_view")) return;
-    let path = location.pathname + location.search; // pages of an application that never reloads
-    const look = setInterval(() => {
+    let path = location.pathname + location.search; // a single-page application never reloads
+    const check = setInterval(() => {
       if (path === (path = location.pathname + location.search)) return;
       soon();
     }, 250);
-    signal.addEventListener("abort", () => clearInterval(look));
+    signal.addEventListener("abort", () => clearInterval(check));
   }
 
-  function start(given) {
-    if (!given?.url) throw new Error("prospect.start needs { url: <address of the prediction server> }");
+  function start(settings) {
+    if (!settings?.url) throw new Error("prospect.start needs { url: <address of the prediction server> }");
     stop();
-    options = { ...DEFAULTS, ...given };
+    options = { ...DEFAULTS, ...settings };
     listen();
     if (options.on.includes("page_view")) soon();
     else if (options.on.includes("interval")) tick();
@@ -138,7 +138,7 @@
     stopListening.abort();
     clearTimeout(timer);
     options = null;
-    asking = null;
+    pending = null;
     failures = notBefore = 0;
     due = false;
   }

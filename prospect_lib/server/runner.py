@@ -1,45 +1,48 @@
-"""Serve an application from a background thread, and stop again: waitress, made stoppable."""
+"""Serve an application from a background thread, and stop again: cheroot in a few lines."""
 
 import errno
 import logging
-import os
 import signal
 import socket
 import sys
 import threading
-import time
-from typing import Any
+from concurrent.futures import Future
 
-import waitress
+from cheroot import wsgi
 from flask import Flask
-from waitress import wasyncore
-from waitress.server import TcpWSGIServer
 
 from prospect_lib.errors import SettingsError
 from prospect_lib.settings import PREDICT_PORT
 
+log = logging.getLogger(__name__)
+BACKLOG = 128  # connections that wait to be accepted
+CONNECTIONS = 1000  # kept open between requests
+IDLE_SECONDS = 15  # after which such a connection is closed
+MAX_HEADER, MAX_BODY = 1 << 16, 1 << 20  # bytes; the application has a lower limit for bodies
+
 
 def end_with_signals() -> None:
-    """Let SIGTERM, and the end of the terminal, end Python as the end of a program does, so
-    that what is open gets closed. A program that handles them itself is left alone."""
+    """Let SIGTERM, and the end of the terminal, end Python as the end of a program does.
+
+    Open tunnels and logs are closed then. A program with its own handlers keeps them.
+    """
     if threading.current_thread() is not threading.main_thread():
         return
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, lambda got, _frame: sys.exit(128 + got))
+            signal.signal(number, lambda received, _frame: sys.exit(128 + received))
 
 
 class Server:
-    """Serves an application from a background thread.
+    """Serves an application from background threads.
 
     Args:
         app: from ``create_app``.
-        host: loopback unless other machines shall reach it; they need the token then.
+        host: loopback by default; with ``"0.0.0.0"`` other machines can call, with the token.
         port: 0 takes any free one.
-        patience: seconds that stopping leaves to the requests in flight.
-        listening: a socket that listens already, in place of host and port; closed in the end.
-        threads: by default 8 for each processor, at most 64: they mostly wait for Signals.
+        threads: requests answered at the same time; they mostly wait for Signals.
+        patience: seconds that stopping gives to the requests in flight.
     """
 
     def __init__(
@@ -48,16 +51,12 @@ class Server:
         host: str = "127.0.0.1",
         port: int = PREDICT_PORT,
         *,
-        threads: int | None = None,
+        threads: int = 32,
         patience: float = 5.0,
-        listening: socket.socket | None = None,
     ) -> None:
         self.app, self.host, self.port = app, host, port
-        self._patience, self._given = patience, listening
-        self._threads = threads or min(64, 8 * (os.cpu_count() or 1))
-        self._sockets: dict[int, Any] = {}
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._threads, self._patience = threads, patience
+        self._running: _CherootServer | None = None
 
     @property
     def url(self) -> str:
@@ -66,28 +65,42 @@ class Server:
         return f"http://{host}:{self.port}"
 
     def start(self) -> "Server":
-        """Start to serve, and return; a server that runs is left running.
+        """Start to serve, and return; does nothing if the server runs.
 
         Raises:
             SettingsError: the port is in use, or may not be opened.
         """
-        if self._thread is None:
-            server = self._listen()
-            self.port = int(server.effective_port)
-            self._stopping.clear()
-            self._thread = threading.Thread(
-                target=self._serve, args=(server,), name="prospect-server", daemon=True
+        if self._running is None:
+            _check_port(self.host, self.port)
+            server = _CherootServer(
+                (self.host, self.port),
+                self.app,
+                numthreads=self._threads,
+                server_name="prospect",
+                request_queue_size=BACKLOG,
+                timeout=IDLE_SECONDS,
+                shutdown_timeout=self._patience,  # type: ignore[arg-type] # a float will do
             )
-            self._thread.start()
+            port: Future[int] = Future()
+            # its threads are daemons because this one is: a program may end without stop()
+            threading.Thread(
+                target=_serve, args=(server, port), name="prospect-server", daemon=True
+            ).start()
+            self.port = port.result()
+            self._running = server
         return self
 
     def stop(self) -> None:
-        """Answer the requests in flight, close, write what waits to be written, and wait for
-        all of it; harmless if not running."""
-        if self._thread is not None:
-            self._stopping.set()
-            self._thread.join()
-            self._thread = None
+        """Answer the requests in flight, close, and write what waits to be written.
+
+        Returns when all of it is done; does nothing if the server does not run.
+        """
+        if self._running is not None:
+            server, self._running = self._running, None
+            # in a thread, because cheroot waits without limit for a request that never ends
+            stopping = threading.Thread(target=server.stop, name="stop-server", daemon=True)
+            stopping.start()
+            stopping.join(self._patience + 1.0)
             for close in self.app.extensions.get("prospect_closers", ()):
                 close()
 
@@ -97,54 +110,42 @@ class Server:
     def __exit__(self, *_error: object) -> None:
         self.stop()
 
-    def _listen(self) -> TcpWSGIServer:
-        listening, self._given = self._given or listen(self.host, self.port), None
-        # one line for each request that waits for a thread would be a log of its own
-        logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-        return waitress.create_server(
-            self.app,
-            map=self._sockets,
-            sockets=[listening],
-            threads=self._threads,
-            ident=None,
-            max_request_body_size=1 << 20,
-            asyncore_use_poll=True,
-            channel_request_lookahead=1,  # an application can ask whether its caller has left
-            channel_timeout=30,
-            connection_limit=1000,
-            # the guard has to see them: they tell a tunnel's callers from local ones
-            clear_untrusted_proxy_headers=False,
-        )
 
-    def _serve(self, server: TcpWSGIServer) -> None:
-        """waitress' loop, but one that can be ended: stop listening, finish, close."""
-        while not self._stopping.is_set():
-            wasyncore.loop(0.2, use_poll=True, map=self._sockets, count=1)
-        wasyncore.dispatcher.close(server)
-        until = time.monotonic() + self._patience
-        while _busy(server) and time.monotonic() < until:
-            wasyncore.loop(0.05, use_poll=True, map=self._sockets, count=1)
-        server.task_dispatcher.shutdown(timeout=max(0.0, until - time.monotonic()))
-        wasyncore.close_all(self._sockets, ignore_all=True)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens.
-
-    Raises:
-        SettingsError: the port is in use, or may not be opened.
-    """
+def _check_port(host: str, port: int) -> None:
+    """Raise SettingsError if a port cannot be opened; cheroot's own error has no number."""
     try:
-        return socket.create_server((host, port))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        socket.create_server((host, port), family=family).close()
     except OSError as error:
         busy = error.errno == errno.EADDRINUSE
         raise SettingsError(
             f"cannot serve on {host}:{port}: "
-            f"{'the port is in use' if busy else error.strerror}. Stop what uses it, or "
+            f"{'the port is in use' if busy else error.strerror or error}. Stop what uses it, or "
             "choose another port: set PREDICT_PORT (0 < port < 65536) or pass port=0."
         ) from error
 
 
-def _busy(server: TcpWSGIServer) -> bool:
-    channels = list(server.active_channels.values())
-    return any(channel.requests or channel.total_outbufs_len for channel in channels)
+class _CherootServer(wsgi.Server):
+    """cheroot with limits, and without addresses of callers in its log."""
+
+    expiration_interval = 0.1  # seconds between checks whether to stop
+    keep_alive_conn_limit = CONNECTIONS
+    max_request_header_size = MAX_HEADER
+    max_request_body_size = MAX_BODY
+
+    def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
+        """Log the kind of an error only: its text may contain a caller's address."""
+        del msg, traceback
+        kind = sys.exc_info()[0]
+        if level >= logging.WARNING:
+            log.log(level, "the web server reports %s", kind.__name__ if kind else "an error")
+
+
+def _serve(server: _CherootServer, port: "Future[int]") -> None:
+    try:
+        server.prepare()
+        port.set_result(int(server.bind_addr[1]))
+    except BaseException as error:  # noqa: BLE001 - the one who started this thread has to know
+        port.set_exception(error)
+        return
+    server.serve()

@@ -14,7 +14,7 @@ from prospect_lib import __version__
 MAX_BODY = 4096  # bytes
 UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 #: An identifier that no visitor has: what readiness is tested with.
-NOBODY = "00000000-0000-0000-0000-000000000000"
+UNKNOWN_VISITOR = "00000000-0000-0000-0000-000000000000"
 
 
 class _Strict(BaseModel):

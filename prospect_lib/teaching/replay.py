@@ -17,7 +17,7 @@ from snowplow_signals import AttributeGroup
 from prospect_lib.aggregation.fold import attribute_values, group_hash
 from prospect_lib.attributes import prospect_group
 from prospect_lib.model.prospect_model import ProspectModel
-from prospect_lib.server.attribute_cache import LiveProfiles
+from prospect_lib.server.attribute_cache import AttributeCache
 from prospect_lib.server.predictor import Loaded, Predictor
 from prospect_lib.server.served_log import ServedLog
 from prospect_lib.sql.dialects import dialect_of
@@ -82,7 +82,7 @@ def replay(
     ).to_pylist()
     source = PastAttributes(group, [event for event in events if received(event)])
     scorer = Loaded.of(model)
-    attributes = LiveProfiles(source, fresh_seconds=0, stale_seconds=0)
+    attributes = AttributeCache(source, fresh_seconds=0, stale_seconds=0)
     predictor = Predictor(lambda: scorer, attributes, explain=False)
     log = ServedLog(folder, keep_days=3650)
     digest = group_hash(group)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from prospect_lib.errors import ServiceError, SettingsError
-from prospect_lib.server.attribute_cache import FAILURES, LiveProfiles, Reading
+from prospect_lib.server.attribute_cache import MAX_FAILURES, AttributeCache, Reading
 
 
 class Source:
@@ -60,7 +60,7 @@ def in_threads(number: int, call) -> list[Any]:
     return threads, results
 
 
-def together(source: Source, live: LiveProfiles) -> list[Any]:
+def together(source: Source, live: AttributeCache) -> list[Any]:
     """Eight requests for one visitor while the source takes its time over the first."""
     source.gate.clear()
     threads, results = in_threads(8, lambda: live.read("a"))
@@ -73,20 +73,20 @@ def together(source: Source, live: LiveProfiles) -> list[Any]:
 
 
 def test_requests_in_flight_share_one_call(source):
-    results = together(source, LiveProfiles(source))
+    results = together(source, AttributeCache(source))
     assert source.calls == 1
     assert {result.attributes["n"] for result in results} == {1}
 
 
 def test_they_share_its_failure_too(source):
     source.error = ServiceError("down")
-    results = together(source, LiveProfiles(source))
+    results = together(source, AttributeCache(source))
     assert source.calls == 1
     assert {str(result) for result in results} == {"down"}
 
 
 def test_nobody_waits_longer_than_said(source):
-    live = LiveProfiles(source, wait=0.05)
+    live = AttributeCache(source, wait=0.05)
     source.gate.clear()
     threads, _ = in_threads(1, lambda: live.read("a"))
     source.entered.wait(5)
@@ -97,13 +97,13 @@ def test_nobody_waits_longer_than_said(source):
 
 
 def test_visitors_are_not_mixed_up(source):
-    live = LiveProfiles(source, fresh_seconds=10)
+    live = AttributeCache(source, fresh_seconds=10)
     assert [live.read(v).attributes["domain_userid"] for v in "abab"] == [*"abab"]
 
 
 @pytest.mark.parametrize(("fresh", "calls"), [(0, 3), (1, 3), (1.5, 2), (5, 1)])
 def test_a_young_answer_is_used_again(source, clock, fresh, calls):
-    live = LiveProfiles(source, fresh_seconds=fresh, clock=clock)
+    live = AttributeCache(source, fresh_seconds=fresh, clock=clock)
     for _ in range(3):
         live.read("a")
         clock.now += 1
@@ -112,7 +112,7 @@ def test_a_young_answer_is_used_again(source, clock, fresh, calls):
 
 @pytest.mark.parametrize(("age", "served"), [(0, True), (59, True), (61, False)])
 def test_the_last_known_answer_serves_for_a_while(source, clock, age, served):
-    live = LiveProfiles(source, stale_seconds=60, clock=clock)
+    live = AttributeCache(source, stale_seconds=60, clock=clock)
     first = live.read("a")
     source.error = ServiceError("down")
     clock.now += age
@@ -126,7 +126,7 @@ def test_the_last_known_answer_serves_for_a_while(source, clock, age, served):
 
 
 def test_it_recovers_and_says_so_once(source, clock, caplog):
-    live = LiveProfiles(source, clock=clock)
+    live = AttributeCache(source, clock=clock)
     live.read("a")
     source.error = ServiceError("down")
     assert live.read("a").stale
@@ -134,13 +134,13 @@ def test_it_recovers_and_says_so_once(source, clock, caplog):
     source.error = None
     assert not live.read("a").stale
     assert caplog.messages == [
-        "attributes cannot be read; /health says why",
+        "attributes cannot be read; /health reports the reason",
         "attributes can be read again, after 2 failures",
     ]
 
 
 def test_stale_can_be_left_off(source, clock):
-    live = LiveProfiles(source, stale_seconds=0, clock=clock)
+    live = AttributeCache(source, stale_seconds=0, clock=clock)
     live.read("a")
     source.error = ServiceError("down")
     with pytest.raises(ServiceError):
@@ -148,17 +148,17 @@ def test_stale_can_be_left_off(source, clock):
 
 
 def test_a_dead_source_is_left_alone_and_tried_once_a_second(source, clock):
-    live = LiveProfiles(source, clock=clock)
+    live = AttributeCache(source, clock=clock)
     source.error = ServiceError("down")
     for _ in range(50):
         with pytest.raises(ServiceError):
             live.read("a")
-    assert source.calls == FAILURES + 1
+    assert source.calls == MAX_FAILURES + 1
     clock.now += 1
     for _ in range(10):
         with pytest.raises(ServiceError):
             live.read("b")
-    assert source.calls == FAILURES + 2
+    assert source.calls == MAX_FAILURES + 2
     source.error = None
     clock.now += 1
     assert not live.read("c").stale
@@ -175,18 +175,18 @@ def test_a_dead_source_is_left_alone_and_tried_once_a_second(source, clock):
 def test_any_failure_of_any_source_is_a_service_error(source, error, says):
     source.error = error
     with pytest.raises(ServiceError, match=says):
-        LiveProfiles(source).read("a")
+        AttributeCache(source).read("a")
 
 
 def test_what_is_no_dict_is_refused(source):
     source.read = lambda _identifier: [1]
     with pytest.raises(ServiceError, match="dict of attributes, got list"):
-        LiveProfiles(source).read("a")
+        AttributeCache(source).read("a")
 
 
 def test_each_call_is_observed(source, clock):
     seen = []
-    live = LiveProfiles(source, clock=clock, observe=lambda *call: seen.append(call))
+    live = AttributeCache(source, clock=clock, observe=lambda *call: seen.append(call))
     live.read("a")
     source.error = ServiceError("down")
     live.read("a")
@@ -194,8 +194,8 @@ def test_each_call_is_observed(source, clock):
 
 
 def test_memory_is_bounded(source, monkeypatch):
-    monkeypatch.setattr("prospect_lib.server.attribute_cache.KEPT", 3)
-    live = LiveProfiles(source)
+    monkeypatch.setattr("prospect_lib.server.attribute_cache.MAX_VISITORS", 3)
+    live = AttributeCache(source)
     for visitor in "abcde":
         live.read(visitor)
-    assert [*live._kept] == [*"cde"]
+    assert [*live._last] == [*"cde"]

@@ -1,4 +1,4 @@
-"""Schemathesis reads the OpenAPI document and tries to make the server break it."""
+"""Schemathesis reads the OpenAPI document and looks for answers that contradict it."""
 
 import pytest
 import schemathesis
@@ -8,10 +8,10 @@ from schemathesis import GenerationMode, checks
 
 from prospect_lib.server.app import Options, create_app
 from tests.support.fuzzing import drawing
-from tests.support.serving import DOWN, Profiles, Rule
+from tests.support.serving import DOWN, MemoryAttributes, Rule
 
-FREE = Options(caller_limit="1000000 per minute", visitor_limit="1000000 per minute")
-CHECKED = [
+UNLIMITED = Options(caller_limit="1000000 per minute", visitor_limit="1000000 per minute")
+CHECKS = [
     checks.not_a_server_error,
     checks.status_code_conformance,
     checks.content_type_conformance,
@@ -23,11 +23,11 @@ FUZZ = drawing(100)
 
 def operations(app):
     schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
-    return [found.ok() for found in schema.get_all_operations()]
+    return [operation.ok() for operation in schema.get_all_operations()]
 
 
-UP = operations(create_app(Rule(), Profiles(), options=FREE))
-DOWN_NOW = operations(create_app(Rule(), Profiles(error=DOWN), options=FREE))
+UP = operations(create_app(Rule(), MemoryAttributes(), options=UNLIMITED))
+WHILE_DOWN = operations(create_app(Rule(), MemoryAttributes(error=DOWN), options=UNLIMITED))
 
 
 @pytest.mark.parametrize("mode", GenerationMode)
@@ -36,18 +36,18 @@ DOWN_NOW = operations(create_app(Rule(), Profiles(error=DOWN), options=FREE))
 def test_answers_are_as_documented(mode, data):
     operation = data.draw(st.sampled_from(UP))
     case = data.draw(operation.as_strategy(generation_mode=mode))
-    case.call_and_validate(checks=CHECKED)
+    case.call_and_validate(checks=CHECKS)
 
 
 @FUZZ
 @given(st.data())
 def test_answers_are_as_documented_while_signals_is_down(data):
-    case = data.draw(data.draw(st.sampled_from(DOWN_NOW)).as_strategy())
-    response = case.call_and_validate(checks=CHECKED[1:])
+    case = data.draw(data.draw(st.sampled_from(WHILE_DOWN)).as_strategy())
+    response = case.call_and_validate(checks=CHECKS[1:])
     assert response.status_code < 500 or response.status_code == 503
 
 
-def test_every_operation_is_tried():
+def test_every_operation_is_in_the_document():
     assert {operation.path for operation in UP} == {
         "/predict", "/health", "/metrics", "/prospect.js",
     }  # fmt: skip

@@ -1,24 +1,22 @@
-"""The browser client in Chromium, on a page of another origin, against the real server."""
+"""The browser client in Chromium, on a page of another origin, with the real server."""
 
 import os
 import shutil
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from prospect_lib.server import Options, Server, create_app, snippet
 from prospect_lib.server.tunnel import open_tunnel
 from prospect_lib.settings import Settings
 from tests.support.fake_ngrok import write_agent
-from tests.support.serving import DOWN, VISITOR, Profiles, Rule
+from tests.support.serving import DOWN, VISITOR, MemoryAttributes, Rule
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 SCRIPT = Path(__file__).parents[2] / "prospect_lib" / "server" / "prospect.js"
@@ -41,7 +39,7 @@ def browser() -> Iterator[Browser]:
 
 @contextmanager
 def shop() -> Iterator[str]:
-    """A website of its own origin: every address is the same empty page."""
+    """A website on an origin of its own; every path is the same empty page."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -65,35 +63,47 @@ def shop() -> Iterator[str]:
 
 @dataclass
 class World:
-    """The shop's page, the server it asks, and what came of it."""
+    """The shop's page, whose clock stands still, and the server that it calls."""
 
     page: Page
     server: Server
-    profiles: Profiles
+    attributes: MemoryAttributes
     console: list[str] = field(default_factory=list)
 
     def start(self, **options: object) -> None:
-        """prospect.start with a tracker object, answers and errors kept in the page."""
-        given = {"url": self.server.url, "every": 60, "after": 0, **options}
+        """Call prospect.start with a tracker object; keep answers and errors in the page."""
+        options = {"url": self.server.url, "every": 10, "after": 0, **options}
         self.page.evaluate(
-            """(given) => {
+            """(options) => {
                 window.scores = []; window.errors = [];
-                const tracker = { getDomainUserId: () => given.visitor };
-                window.prospect.start({ tracker, ...given,
+                const tracker = { getDomainUserId: () => options.visitor };
+                window.prospect.start({ tracker, ...options,
                   onScore: (response) => scores.push(response),
                   onError: (error) => errors.push({ status: error.status, text: error.message }),
                 });
             }""",
-            {"visitor": VISITOR, **given},
+            {"visitor": VISITOR, **options},
         )
 
-    def count(self, what: str = "scores") -> int:
-        return int(self.page.evaluate(f"{what}.length"))
+    def count(self, kind: str = "scores") -> int:
+        """Return how many scores or errors there are."""
+        return int(self.page.evaluate(f"{kind}.length"))
 
-    def wait(self, number: int, what: str = "scores") -> None:
-        self.page.wait_for_function(f"{what}.length >= {number}", timeout=5000)
+    def wait(self, number: int, kind: str = "scores") -> None:
+        """Return when there are that many scores or errors."""
+        for _ in range(1000):
+            if self.count(kind) >= number:
+                return
+            self.page.wait_for_timeout(20)
+        raise AssertionError(f"{self.count(kind)} {kind}, expected {number}")
+
+    def let_pass(self, seconds: float) -> None:
+        """Move the page's clock, and let requests that became due reach the server."""
+        self.page.clock.run_for(round(seconds * 1000))
+        self.page.evaluate("fetch('/').then((answer) => answer.text())")
 
     def hide(self, hidden: bool) -> None:
+        """Hide or show the tab."""
         self.page.evaluate(
             """(hidden) => {
                 Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
@@ -106,81 +116,93 @@ class World:
 @pytest.fixture
 def world(browser: Browser) -> Iterator[World]:
     with shop() as site:
-        profiles = Profiles()
+        attributes = MemoryAttributes()
         options = Options(origins=(site,), stale_seconds=0)
-        with Server(create_app(Rule(), profiles, options=options), port=0) as server:
+        with Server(create_app(Rule(), attributes, options=options), port=0) as server:
             page = browser.new_page()
-            world = World(page, server, profiles)
+            world = World(page, server, attributes)
             page.on("console", lambda message: world.console.append(message.text))
+            page.clock.install(time=0)
             page.goto(f"{site}/")
+            page.clock.pause_at(60_000)
             page.add_script_tag(url=f"{server.url}/prospect.js")
             yield world
             page.close()
 
 
-def test_it_is_small():
+def test_the_client_is_small():
     assert len(SCRIPT.read_bytes()) < 8000
 
 
-def test_it_asks_at_the_page_view_and_prints_the_line(world):
+def test_a_page_view_requests_one_score_and_prints_it(world):
     world.start(on=["page_view"])
+    world.let_pass(0.1)
     world.wait(1)
     (line,) = [text for text in world.console if text.startswith("Prediction")]
     assert line.startswith(f"Prediction:  {VISITOR}  -  0.6  -  {{")
     assert world.page.evaluate("scores[0].decision.act") is True
-    time.sleep(0.3)
+    world.let_pass(60)
     assert world.count() == 1
 
 
-def test_it_asks_every_so_often(world):
-    world.start(on=["interval"], every=0.2)
-    start = time.monotonic()
-    world.wait(5)
-    assert time.monotonic() - start > 0.7
+def test_the_interval_requests_a_score_again_and_again(world):
+    world.start(on=["interval"], every=10)
+    world.wait(1)
+    for number in (2, 3, 4):
+        world.let_pass(9.9)
+        assert world.count() == number - 1
+        world.let_pass(0.1)
+        world.wait(number)
 
 
-def test_it_asks_when_an_application_changes_the_page(world):
+def test_a_page_change_of_a_single_page_application_requests_a_score(world):
     world.start(on=["page_view"])
+    world.let_pass(0.1)
     world.wait(1)
     world.page.evaluate("history.pushState({}, '', '/pricing')")
+    world.let_pass(0.5)
     world.wait(2)
 
 
-def test_it_asks_after_chosen_events(world):
+def test_chosen_events_request_a_score(world):
     world.start(on=["focusin", "my-event"])
+    world.let_pass(60)
     assert world.count() == 0
-    world.page.focus("#i")
+    world.page.evaluate("document.getElementById('i').focus()")
+    world.let_pass(0.1)
     world.wait(1)
     world.page.evaluate("document.dispatchEvent(new Event('my-event'))")
+    world.let_pass(0.1)
     world.wait(2)
 
 
-def test_it_asks_on_demand_and_shares_the_answer(world):
+def test_two_calls_at_once_share_one_request(world):
     world.start(on=[])
-    same = world.page.evaluate(
+    score = world.page.evaluate(
         """async () => {
             const [one, two] = await Promise.all([prospect.score(), prospect.score()]);
             return one === two && one.score;
         }"""
     )
-    assert same == 0.6
+    assert score == 0.6
     assert world.count() == 1
 
 
-@pytest.mark.parametrize("namespace", ["'sp'", "null"])
-def test_it_finds_the_visitor_through_the_global_function(world, namespace):
+@pytest.mark.parametrize("namespace", ["sp", None])
+def test_the_visitor_is_found_through_the_global_function(world, namespace):
     world.page.evaluate(
         f"""() => {{
             const trackers = {{ sp: {{ getDomainUserId: () => "{VISITOR}" }} }};
-            window.snowplow = (callback) => setTimeout(() => callback.call(trackers), 20);
+            window.snowplow = (callback) => Promise.resolve().then(() => callback.call(trackers));
         }}"""
     )
-    world.start(on=["page_view"], tracker=namespace.strip("'") if "sp" in namespace else None)
+    world.start(on=["page_view"], tracker=namespace)
+    world.let_pass(0.1)
     world.wait(1)
 
 
 @pytest.mark.parametrize(
-    ("setup", "tracker", "says"),
+    ("setup", "tracker", "reason"),
     [
         ("", "sp", "no Snowplow tracker on this page"),
         ("window.snowplow = (f) => f.call({})", "sp", "no Snowplow tracker sp on this page"),
@@ -188,72 +210,87 @@ def test_it_finds_the_visitor_through_the_global_function(world, namespace):
         ("window.snowplow = (f) => f.call({sp: {getDomainUserId() {}}})", "sp", "no visitor id"),
     ],
 )
-def test_it_says_when_there_is_no_visitor(world, setup, tracker, says):
+def test_a_page_without_visitor_is_an_error_with_a_reason(world, setup, tracker, reason):
     world.page.evaluate(f"() => {{ {setup} }}")
     world.start(on=["page_view"], tracker=tracker)
+    world.let_pass(0.1)
     world.wait(1, "errors")
-    assert says in world.page.evaluate("errors[0].text")
+    assert reason in world.page.evaluate("errors[0].text")
 
 
-def test_a_hidden_tab_does_not_ask_and_asks_when_it_is_shown(world):
-    world.start(on=["interval"], every=0.1)
-    world.wait(2)
+def test_a_hidden_tab_requests_nothing_until_it_is_shown(world):
+    world.start(on=["interval"], every=10)
+    world.wait(1)
     world.hide(True)
-    time.sleep(0.2)
-    before = world.count()
-    time.sleep(0.5)
-    assert world.count() == before
+    world.let_pass(60)
+    assert world.count() == 1
     world.hide(False)
-    world.wait(before + 2)
-
-
-def test_it_backs_off_while_there_are_errors_and_recovers(world):
-    world.profiles.error = DOWN
-    world.start(on=["interval"], every=0.1)
-    world.wait(1, "errors")
-    time.sleep(1.5)
-    assert world.count("errors") <= 3, "Retry-After says a second, and the pause doubles"
-    assert world.page.evaluate("errors[0].status") == 503
-    assert "cannot be reached" in world.page.evaluate("errors[0].text")
-    world.profiles.error = None
-    assert world.page.evaluate("prospect.score().then((r) => r.score)") == 0.6
+    world.wait(2)
+    world.let_pass(10)
     world.wait(3)
 
 
-def test_a_failed_question_on_demand_gives_null(world):
-    world.profiles.error = DOWN
+def test_errors_double_the_pause_and_an_answer_ends_it(world):
+    world.attributes.error = DOWN
+    world.start(on=["interval"], every=10)
+    world.wait(1, "errors")
+    assert world.page.evaluate("errors[0].status") == 503
+    assert "cannot be reached" in world.page.evaluate("errors[0].text")
+    for number, pause in ((2, 20), (3, 40), (4, 80)):
+        world.let_pass(pause - 0.1)
+        assert world.count("errors") == number - 1
+        world.let_pass(0.1)
+        world.wait(number, "errors")
+    world.attributes.error = None
+    assert world.page.evaluate("prospect.score().then((r) => r.score)") == 0.6
+    world.let_pass(10)
+    world.wait(2)
+
+
+def test_the_header_retry_after_is_respected(world):
+    world.attributes.error = DOWN
+    world.start(on=["interval"], every=0.1)
+    world.wait(1, "errors")
+    world.let_pass(0.9)
+    assert world.count("errors") == 1
+    world.let_pass(0.2)
+    world.wait(2, "errors")
+
+
+def test_a_call_that_fails_returns_null(world):
+    world.attributes.error = DOWN
     world.start(on=[])
     assert world.page.evaluate("prospect.score()") is None
     assert world.count("errors") == 1
 
 
-def test_a_server_that_is_gone(world):
-    world.start(on=["page_view"], url="http://127.0.0.1:9")
+def test_a_server_that_cannot_be_reached_is_an_error_without_status(world):
+    world.start(on=["interval"], url="http://127.0.0.1:9")
     world.wait(1, "errors")
     assert world.page.evaluate("errors[0].status") is None
 
 
-def test_stop(world):
-    world.start(on=["interval", "page_view", "click"], every=0.1)
+def test_after_stop_nothing_is_requested(world):
+    world.start(on=["interval", "page_view", "click"], every=10)
+    world.let_pass(0.1)
     world.wait(1)
     world.page.evaluate("prospect.stop()")
-    before = world.count()
-    world.page.click("body")
+    world.page.evaluate("document.body.click()")
     world.page.evaluate("history.pushState({}, '', '/pricing')")
-    time.sleep(0.5)
-    assert world.count() == before
+    world.let_pass(60)
+    assert world.count() == 1
     assert "call prospect.start" in refusal(world.page, "prospect.score()")
 
 
-def test_starting_anew_replaces_the_first(world):
-    world.start(on=["interval"], every=0.1)
+def test_a_second_start_replaces_the_first(world):
+    world.start(on=["interval"], every=10)
     world.wait(1)
     world.start(on=[])
-    time.sleep(0.4)
+    world.let_pass(60)
     assert world.count() == 0
 
 
-def test_it_needs_an_address(world):
+def test_an_address_is_required(world):
     assert "needs { url" in refusal(world.page, "(async () => prospect.start({}))()")
 
 
@@ -261,36 +298,40 @@ def refusal(page: Page, code: str) -> str:
     return str(page.evaluate(f"{code}.then(() => '', (error) => error.message)"))
 
 
-def test_an_origin_that_is_not_allowed_cannot_read(world, browser):
+def test_a_page_of_another_origin_cannot_read_scores(world, browser):
     with shop() as elsewhere:
         page = browser.new_page()
         page.goto(elsewhere)
         page.add_script_tag(url=f"{world.server.url}/prospect.js")
-        stranger = World(page, world.server, world.profiles)
-        stranger.start(on=["page_view"])
-        stranger.wait(1, "errors")
-        assert stranger.count() == 0
+        other = World(page, world.server, world.attributes)
+        other.start(on=["interval"])
+        other.wait(1, "errors")
+        assert other.count() == 0
         page.close()
-    assert world.profiles.calls == 0
+    assert world.attributes.calls == 0
 
 
 @pytest.mark.parametrize("pasted", [True, False], ids=["console", "bookmark"])
-def test_a_page_that_does_not_include_the_client_can_ask_too(world, pasted):
-    visitor_of_the_page(world.page)
-    given = {"every": 60}
-    line: Callable[[Any], bool] = lambda m: m.text.startswith("Prediction")  # noqa: E731
-    with world.page.expect_console_message(line, timeout=5000) as printed:
+def test_a_page_without_the_client_can_load_it(world, pasted):
+    add_tracker(world.page)
+    with world.page.expect_console_message(is_prediction) as printed:
         if pasted:
-            world.page.evaluate(f"() => {{ {snippet.console(world.server.url, **given)} }}")
+            world.page.evaluate(f"() => {{ {snippet.console(world.server.url, every=60)} }}")
         else:
-            address = snippet.bookmarklet(world.server.url, **given)
+            address = snippet.bookmarklet(world.server.url, every=60)
             world.page.evaluate("(address) => { location.href = address }", address)
+        world.page.wait_for_function("window.prospect")
+        world.let_pass(1)
     assert VISITOR in printed.value.text
-    assert world.page.url.endswith("/"), "the page stays"
+    assert world.page.url.endswith("/"), "the page is not left"
 
 
-def visitor_of_the_page(page: Page) -> None:
-    """A page with a tracker and without the client."""
+def is_prediction(message: ConsoleMessage) -> bool:
+    return message.text.startswith("Prediction")
+
+
+def add_tracker(page: Page) -> None:
+    """Give the page a tracker, and take the client away."""
     page.evaluate(
         f"""() => {{
             delete window.prospect;
@@ -303,14 +344,13 @@ def visitor_of_the_page(page: Page) -> None:
 def test_the_tunnels_snippet_works_from_a_second_origin(world, tmp_path):
     agent = write_agent(tmp_path)
     settings = Settings(home=tmp_path / "home", values={"NGROK_TOKEN": "t"})
-    visitor_of_the_page(world.page)
-    predictions: Callable[[], list[str]] = lambda: [  # noqa: E731
-        text for text in world.console if text.startswith("Prediction")
-    ]
+    add_tracker(world.page)
     with open_tunnel(world.server, settings, ngrok_path=agent) as tunnel:
-        world.page.evaluate(f"() => {{ {tunnel.snippet()} }}")
-        world.page.wait_for_event("console", lambda m: m.text.startswith("Prediction"))
-        assert len(predictions()) == 1
-        world.start(url=tunnel.url, token="wrong", on=["page_view"])
+        with world.page.expect_console_message(is_prediction):
+            world.page.evaluate(f"() => {{ {tunnel.snippet()} }}")
+            world.page.wait_for_function("window.prospect")
+            world.let_pass(1)
+        assert len([text for text in world.console if text.startswith("Prediction")]) == 1
+        world.start(url=tunnel.url, token="wrong", on=["interval"])
         world.wait(1, "errors")
         assert world.page.evaluate("errors[0].status") == 401

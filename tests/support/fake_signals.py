@@ -1,28 +1,34 @@
-"""A tiny stand-in for Signals on a free port, which can also misbehave."""
+"""A small stand-in for Signals on a free port, which can also misbehave."""
 
 import json
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 TOKEN = "secret-of-the-tests-1234567890"
+_PAUSE = 0.05  # seconds between the bytes of an answer that drips
 
 
 class FakeSignals:
-    """Serves ``attributes`` to anyone; ``mode`` says how it misbehaves.
+    """Serves the same attributes for every visitor; ``mode`` selects how it misbehaves.
 
-    Modes: "ok", "slow" (answers after ``delay``), "drop" (closes without an answer),
-    "drip" (a byte at a time), "headers" (headers that never end, byte by byte), "body"
-    (answers ``body``), or a status as text ("503").
+    Modes: "ok", "slow" (answers after ``delay``), "drop" (closes without an answer), "drip"
+    (one byte at a time), "headers" (a header that never ends, one byte at a time), "body"
+    (answers ``body``), or a status as text ("503"). What is slow ends when the block ends.
+
+    Attributes:
+        modes: used before ``mode``, one per request.
+        calls: path and parsed body of each request.
+        connections: number of connections accepted.
     """
 
     def __init__(self, attributes: dict[str, Any], *, token: str = TOKEN) -> None:
         self.attributes, self.token = attributes, token
-        self.mode, self.delay, self.body = "ok", 0.0, b""
-        self.modes: list[str] = []  # used up first, one a request
+        self.mode, self.delay, self.body = "ok", 60.0, b""
+        self.modes: list[str] = []
         self.calls: list[tuple[str, Any]] = []
         self.connections = 0
+        self._ending = threading.Event()
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -50,7 +56,8 @@ class FakeSignals:
                 pass
 
         self._server = Quiet(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.port = self._server.server_port
+        self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
     def __enter__(self) -> "FakeSignals":
@@ -58,14 +65,16 @@ class FakeSignals:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self._ending.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
     def answer(self, call: BaseHTTPRequestHandler) -> None:
+        """Answer one request as the mode says."""
         length = int(call.headers.get("Content-Length", 0))
-        asked = json.loads(call.rfile.read(length) or b"null")
-        self.calls.append((call.path, asked))
+        request = json.loads(call.rfile.read(length) or b"null")
+        self.calls.append((call.path, request))
         mode = self.modes.pop(0) if self.modes else self.mode
         if call.headers.get("Authorization") != f"Bearer {self.token}":
             mode = "401"
@@ -73,12 +82,12 @@ class FakeSignals:
             call.close_connection = True
             return
         if mode == "slow":
-            time.sleep(self.delay)
+            self._ending.wait(self.delay)
         if mode == "headers":
-            self._never_end(call)
+            self.send_endless_headers(call)
             return
         status = int(mode) if mode.isdigit() else 200
-        body = self.body if mode == "body" else self._columns(asked, status)
+        body = self.body if mode == "body" else self._columns(request, status)
         call.send_response(status)
         call.send_header("Content-Type", "application/json")
         call.send_header("Content-Length", str(len(body)))
@@ -88,20 +97,21 @@ class FakeSignals:
             call.wfile.write(piece)
             if mode == "drip":
                 call.wfile.flush()
-                time.sleep(0.05)
+                self._ending.wait(_PAUSE)
 
-    def _never_end(self, call: BaseHTTPRequestHandler) -> None:
+    def send_endless_headers(self, call: BaseHTTPRequestHandler) -> None:
+        """Send a header that ends with the test, or when the caller has left."""
         call.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
-        for _ in range(200):
+        while not self._ending.wait(_PAUSE):
             call.wfile.write(b"x")
             call.wfile.flush()
-            time.sleep(0.05)
+        call.close_connection = True
 
-    def _columns(self, asked: Any, status: int) -> bytes:
+    def _columns(self, request: Any, status: int) -> bytes:
         if status != 200:
             return b'{"detail": "no"}'
-        if not asked or "attribute_keys" not in asked:
+        if not request or "attribute_keys" not in request:
             return b'{"status": "success"}'
-        (visitor,) = asked["attribute_keys"]["domain_userid"]
+        (visitor,) = request["attribute_keys"]["domain_userid"]
         row = {"domain_userid": visitor, **self.attributes}
         return json.dumps({name: [value] for name, value in row.items()}).encode()

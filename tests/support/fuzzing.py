@@ -1,4 +1,4 @@
-"""How many examples the random tests draw: few in the suite, as many as asked by hand.
+"""The number of examples that random tests draw: few in the suite, more on request.
 
 ``make fuzz`` draws 10,000 in each of them, in about six minutes.
 """
@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, Phase, settings
 
 
 def drawing(examples: int) -> settings:
-    """Settings of a test that draws so many examples in the suite."""
-    asked = os.environ.get("PROSPECT_FUZZ")
+    """Return the settings of a test that draws this number of examples in the suite."""
+    requested = os.environ.get("PROSPECT_FUZZ")
     return settings(
-        max_examples=int(asked) if asked else examples,
+        max_examples=int(requested) if requested else examples,
         deadline=None,
         suppress_health_check=[*HealthCheck],
         phases=[phase for phase in Phase if phase is not Phase.explain],

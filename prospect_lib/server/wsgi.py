@@ -1,0 +1,41 @@
+"""The prediction server for a WSGI process manager: ``gunicorn prospect_lib.server.wsgi:app``.
+
+Settings come from the environment or ``.env``, as for ``python -m prospect_lib serve``; it
+serves the promoted model of PROSPECT_HOME. ``PREDICT_ORIGINS`` lists the origins of websites
+whose pages may call, separated by spaces. ``docs/serving.md`` has the command line.
+"""
+
+import os
+import sys
+
+from flask import Flask
+
+from prospect_lib import signals
+from prospect_lib.errors import ProspectError
+from prospect_lib.server.app import Options, create_app
+from prospect_lib.server.metrics import log_lines
+from prospect_lib.settings import Settings
+
+
+def application() -> Flask:
+    """Return the prediction server of the environment's settings.
+
+    Raises:
+        ModelError: no model is promoted, or it does not fit the attributes.
+        SettingsError: a secret is missing, or served scores cannot be kept.
+    """
+    settings = Settings.load()
+    options = Options(origins=tuple(os.environ.get("PREDICT_ORIGINS", "").split()))
+    models = settings.home / "models"
+    return create_app(models, signals.reader(settings), settings, options=options)
+
+
+log_lines(sys.stderr)
+try:
+    app = application()
+except ProspectError as problem:
+    if "gunicorn" not in sys.modules:
+        raise
+    from gunicorn.errors import AppImportError  # it prints the message alone, and ends
+
+    raise AppImportError(f"error: {problem}") from problem
