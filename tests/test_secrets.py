@@ -92,7 +92,7 @@ def test_no_secret_in_any_answer_log_or_file(tmp_path: Path, caplog, watch: Watc
             for close in app.extensions["prospect_closers"]:
                 close()
             assert issued not in "".join(answers)
-    files = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+    files = [path.read_text("latin-1") for path in tmp_path.rglob("*") if path.is_file()]
     assert any(VISITOR in text for text in files), "the log of served scores has visitors"
     assert VISITOR not in caplog.text
     for secret in watch.known:
