@@ -1,10 +1,10 @@
-"""Run every notebook in order, as a reader would, and keep the outputs fit to be committed.
+"""Run every notebook in order and write its outputs in a form that can be committed.
 
-A home and ports of their own keep the run apart from a sandbox that is open. What is kept is
-the same for everybody: no times of execution, no widgets, no paths, the default ports.
+The run has its own home and ports, apart from a sandbox that is already running. The outputs
+are the same on every machine: without execution times, widgets and paths, with default ports.
 
 Example: ``python -m tools.run_notebooks`` -> ``00_start_here.ipynb: 21 s`` and so on;
-``--check`` changes no file and says what would differ by more than figures and pictures.
+``--check`` writes nothing and reports cells whose output is of another kind than committed.
 """
 
 import argparse
@@ -22,29 +22,32 @@ import nbformat
 
 from prospect_lib import sandbox
 from prospect_lib.errors import ProspectError, SettingsError
+from prospect_lib.files import write_whole
 from prospect_lib.settings import PREDICT_PORT, SANDBOX_PORT, SECRETS, Settings
 
-CHECKED = "nbval-check-output"  # the tag of cells whose output is the same on every day
-TIMEOUT = 300  # seconds a cell
+REPRODUCIBLE = "nbval-check-output"  # tag of cells whose output does not depend on the day
+TIMEOUT = 300  # seconds per cell
 Say = Callable[[str], None]
 
 
 class NotebookError(ProspectError):
-    """A cell failed, or its output is no longer of the kind that is committed."""
+    """A cell failed, or its output is of another kind than the committed one."""
 
     exit_code = 7
 
 
 def run(folder: Path, *, check: bool = False, say: Say = print) -> list[str]:
-    """Execute ``folder``'s notebooks and their solutions, in order, on a machine without secrets.
+    """Execute ``folder``'s notebooks and their solutions, in order, without secrets.
 
     Args:
-        check: compare with what is committed, and write nothing.
+        folder: the notebooks' folder.
+        check: compare with the committed outputs, and write nothing.
+        say: receives one line per notebook.
     Returns:
-        With ``check``, what differs: a line for each cell.
+        With ``check``, one line per cell that differs.
     Raises:
-        SettingsError: there are no notebooks.
-        NotebookError: a cell fails; the message has its place and its last words.
+        SettingsError: the folder has no notebooks.
+        NotebookError: a cell failed; the message has the notebook and the end of the error.
     """
     paths = [*sorted(folder.glob("0*.ipynb")), *sorted(folder.glob("solutions/0*.ipynb"))]
     if not paths:
@@ -54,24 +57,24 @@ def run(folder: Path, *, check: bool = False, say: Say = print) -> list[str]:
         settings = Settings(Path(home) / "home", _free_port(), _free_port())
         try:
             for path in paths:
-                begun = time.monotonic()
+                start = time.monotonic()
                 old = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
                 new = executed(path, settings)
                 if check:
                     differing += [f"{path.name}, {line}" for line in different(old, new)]
                 else:
-                    nbformat.write(new, path)  # type: ignore[no-untyped-call]
-                say(f"{path.relative_to(folder)}: {time.monotonic() - begun:.0f} s")
+                    write_whole(path, nbformat.writes(new) + "\n")  # type: ignore[no-untyped-call]
+                say(f"{path.relative_to(folder)}: {time.monotonic() - start:.0f} s")
         finally:
             sandbox.stop(settings)
     return differing
 
 
 def executed(path: Path, settings: Settings) -> Any:
-    """A notebook with fresh outputs, cleaned.
+    """Execute a notebook and return it with cleaned outputs.
 
     Raises:
-        NotebookError: a cell fails.
+        NotebookError: a cell failed.
     """
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
@@ -88,13 +91,14 @@ def executed(path: Path, settings: Settings) -> Any:
     try:
         client.execute(env={**_without_secrets(), **environment})
     except CellExecutionError as error:
-        last = "\n".join(re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip().splitlines()[-12:])
-        raise NotebookError(f"{path.name} does not run:\n{last}") from None
+        plain = re.sub(r"\x1b\[[\d;]*m", "", str(error))  # without colours
+        end = "\n".join(plain.strip().splitlines()[-12:])
+        raise NotebookError(f"{path.name} does not run:\n{end}") from None
     return cleaned(notebook, settings)
 
 
 def cleaned(notebook: Any, settings: Settings) -> Any:
-    """Without what differs from run to run or tells of a machine; in place."""
+    """Remove what differs between runs or describes the machine; change and return the notebook."""
     notebook.metadata.pop("widgets", None)
     notebook.metadata["language_info"] = {"name": "python"}
     for cell in notebook.cells:
@@ -107,13 +111,13 @@ def cleaned(notebook: Any, settings: Settings) -> Any:
 
 
 def _merged(outputs: Iterable[Any]) -> Iterable[Any]:
-    """One stream where the kernel sent several pieces; no progress bars."""
+    """Join the pieces of a stream, and leave out progress bars."""
     last: Any = None
     for output in outputs:
         if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
             continue
-        same = last is not None and last.output_type == output.output_type == "stream"
-        if same and last.name == output.name:
+        streams = last is not None and last.output_type == output.output_type == "stream"
+        if streams and last.name == output.name:
             last.text += output.text
             continue
         last = output
@@ -121,12 +125,12 @@ def _merged(outputs: Iterable[Any]) -> Iterable[Any]:
 
 
 def _tidy(output: Any, settings: Settings) -> None:
-    named = {
+    replacements = {
         f"127.0.0.1:{settings.sandbox_port}": f"127.0.0.1:{SANDBOX_PORT}",
         f"127.0.0.1:{settings.predict_port}": f"127.0.0.1:{PREDICT_PORT}",
         str(settings.home): "PROSPECT_HOME",
     }
-    for old, new in named.items():
+    for old, new in replacements.items():
         if output.output_type == "stream":
             output.text = output.text.replace(old, new)
         for kind, content in output.get("data", {}).items():
@@ -135,16 +139,18 @@ def _tidy(output: Any, settings: Settings) -> None:
 
 
 def different(old: Any, new: Any) -> list[str]:
-    """A line for each cell whose outputs are of another kind, or, where tagged, not the same."""
+    """Return one line per cell whose outputs are of another kind, or not equal where tagged."""
     lines: list[str] = []
     for number, (was, now) in enumerate(zip(old.cells, new.cells, strict=True), start=1):
         if was.cell_type != "code":
             continue
         kinds = [_kinds(cell) for cell in (was, now)]
         if kinds[0] != kinds[1]:
-            lines.append(f"cell {number}: {kinds[1]} in place of {kinds[0]}")
-        elif CHECKED in was.metadata.get("tags", []) and was.outputs != now.outputs:
-            lines.append(f"cell {number}: another output, though it does not depend on the day")
+            lines.append(f"cell {number}: {kinds[1]} instead of {kinds[0]}")
+        elif REPRODUCIBLE in was.metadata.get("tags", []) and was.outputs != now.outputs:
+            lines.append(
+                f"cell {number}: another output, though its tag says that it does not change"
+            )
     return lines
 
 
@@ -166,9 +172,9 @@ def _free_port() -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Execute the notebooks of the working folder; with ``--check`` only report differences."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing, report differences")
+    """Run the notebooks of the checkout in the working folder, and write their outputs."""
+    parser = argparse.ArgumentParser(prog="python -m tools.run_notebooks", description=main.__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; report differences")
     try:
         differing = run(Path.cwd() / "notebooks", check=parser.parse_args(arguments).check)
     except ProspectError as error:

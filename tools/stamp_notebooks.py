@@ -1,8 +1,8 @@
-"""Write the repository's public address, set once in pyproject.toml, wherever it is needed.
+"""Write the repository's public address, set in pyproject.toml, into notebooks and README.
 
-``[project.urls] Repository`` and the version give the badge and the install cell of every
-notebook, and the badges of the README. ``python -m tools.stamp_notebooks`` writes them; a test
-and ``--check`` say which are not up to date.
+The badge and the install cell of every notebook, and the badges of the README, follow from
+``[project.urls] Repository`` and the version. ``python -m tools.stamp_notebooks`` writes them;
+``--check`` and a test report files that are out of date.
 
 Example: ``Address("https://github.com/a/b", "v0.1.0").badge("notebooks/00_x.ipynb")`` ->
 ``"[![Open in Colab](…)](https://colab.research.google.com/github/a/b/blob/v0.1.0/…)"``
@@ -20,6 +20,7 @@ import nbformat
 
 from prospect_lib import __version__
 from prospect_lib.errors import SettingsError
+from prospect_lib.files import write_whole
 
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)")
 IMAGE = "https://colab.research.google.com/assets/colab-badge.svg"
@@ -39,42 +40,42 @@ if "google.colab" in sys.modules:  # elsewhere, `make lab` has installed everyth
 
 @dataclass(frozen=True)
 class Address:
-    """The public repository and the tag that the badges open and install."""
+    """The public repository, and the tag that badges open and install cells install."""
 
     repository: str
     tag: str
 
     @classmethod
     def of(cls, root: Path) -> "Address":
-        """As set in ``pyproject.toml`` of a checkout.
+        """Read the address from ``pyproject.toml`` in a checkout.
 
         Raises:
-            SettingsError: there is no such file, or no GitHub address in it.
+            SettingsError: the file is missing or has no GitHub address.
         """
         path = root / "pyproject.toml"
         try:
             urls = tomllib.loads(path.read_text(encoding="utf-8"))["project"]["urls"]
-            found = str(urls["Repository"]).rstrip("/")
+            repository = str(urls["Repository"]).rstrip("/")
         except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
             raise SettingsError(
                 f"{path}: no [project.urls] Repository ({type(error).__name__}). Run this in a "
-                "checkout of the repository, and set the address there."
+                "checkout of the repository, and set the address in that file."
             ) from error
-        if not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", found):
+        if not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", repository):
             raise SettingsError(
-                f"{path}: Repository = {found!r}: expected https://github.com/OWNER/NAME, which "
-                "is what Colab can open."
+                f"{path}: Repository = {repository!r}, expected https://github.com/OWNER/NAME, "
+                "which Colab can open."
             )
-        return cls(found, f"v{__version__}")
+        return cls(repository, f"v{__version__}")
 
     def badge(self, notebook: str) -> str:
-        """Markdown of the badge that opens a notebook, given by its path in the repository."""
+        """Return the Markdown of the badge that opens a notebook, by its path in the repository."""
         name = self.repository.removeprefix("https://github.com/")
         link = f"https://colab.research.google.com/github/{name}/blob/{self.tag}/{notebook}"
         return f"[![Open in Colab]({IMAGE})]({link})"
 
     def install(self) -> str:
-        """The code of a notebook's first cell; pip installs the tag's archive."""
+        """Return the code of a notebook's install cell, which installs the tag's archive."""
         return INSTALL.format(repository=self.repository, tag=self.tag)
 
 
@@ -82,10 +83,10 @@ def stamp(root: Path, *, write: bool = True) -> list[str]:
     """Bring every badge and install cell up to date.
 
     Args:
-        root: a checkout.
-        write: ``False`` only looks.
+        root: the root folder of a checkout.
+        write: ``False`` changes no file.
     Returns:
-        The files, relative to ``root``, that were (or would be) changed.
+        The files that were out of date, relative to ``root``.
     """
     address = Address.of(root)
     files = [*sorted((root / "notebooks").glob("**/*.ipynb")), root / "README.md"]
@@ -97,7 +98,7 @@ def stamp(root: Path, *, write: bool = True) -> list[str]:
         if new != old:
             changed.append(name)
             if write:
-                path.write_text(new, encoding="utf-8")
+                write_whole(path, new)
     return changed
 
 
@@ -115,7 +116,7 @@ def _notebook(text: str, name: str, address: Address) -> str:
 
 
 def _page(text: str, address: Address) -> str:
-    """README: the badge of a table's row is that of the notebook it links to."""
+    """Return the README's text with the badge of each table row for the notebook linked there."""
     lines = text.split("\n")
     for number, line in enumerate(lines):
         link = re.search(r"\]\((notebooks/\w+\.ipynb)\)", line)
@@ -125,14 +126,22 @@ def _page(text: str, address: Address) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Stamp the checkout in the working folder; with ``--check`` only report what is stale."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing, report stale files")
+    """Write the public address into the checkout in the working folder."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.stamp_notebooks", description=main.__doc__
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; report files that are out of date"
+    )
     check = parser.parse_args(arguments).check
-    changed = stamp(Path.cwd(), write=not check)
-    for name in changed:
-        print(f"{'not up to date' if check else 'stamped'}: {name}")
-    return 1 if changed and check else 0
+    try:
+        outdated = stamp(Path.cwd(), write=not check)
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    for name in outdated:
+        print(f"{'out of date' if check else 'stamped'}: {name}")
+    return 1 if outdated and check else 0
 
 
 if __name__ == "__main__":

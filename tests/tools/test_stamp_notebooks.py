@@ -1,4 +1,4 @@
-"""One address, in one place, stamped wherever it is needed."""
+"""The public address is set in pyproject.toml and stamped into notebooks and README."""
 
 import shutil
 import sys
@@ -24,11 +24,11 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_everything_is_stamped() -> None:
+def test_notebooks_and_readme_have_the_current_address() -> None:
     assert stamp.stamp(ROOT, write=False) == []
 
 
-def test_a_new_address_reaches_badges_and_cells(
+def test_a_new_address_is_written_into_badges_and_install_cells(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project = checkout / "pyproject.toml"
@@ -36,7 +36,7 @@ def test_a_new_address_reaches_badges_and_cells(
     project.write_text(project.read_text().replace(old, "https://github.com/someone/else"))
     monkeypatch.chdir(checkout)
     assert stamp.main(["--check"]) == 1
-    assert "not up to date: README.md" in capsys.readouterr().out
+    assert "out of date: README.md" in capsys.readouterr().out
     assert stamp.main([]) == 0 and stamp.main(["--check"]) == 0
     for path in (checkout / "README.md", checkout / "notebooks" / "00_start_here.ipynb"):
         text = path.read_text()
@@ -52,23 +52,31 @@ def test_a_new_address_reaches_badges_and_cells(
     "text",
     ["", "[project.urls]\n", "not toml", '[project.urls]\nRepository = "https://gitlab.com/a/b"'],
 )
-def test_an_address_that_is_missing_or_no_use(tmp_path: Path, text: str) -> None:
+def test_a_missing_or_unusable_address_is_an_error(
+    tmp_path: Path,
+    text: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     (tmp_path / "pyproject.toml").write_text(text)
     with pytest.raises(SettingsError, match=r"pyproject.toml"):
         stamp.Address.of(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert stamp.main([]) == SettingsError.exit_code
+    assert capsys.readouterr().err.startswith("error: ")
     with pytest.raises(SettingsError, match=r"pyproject.toml"):
         stamp.Address.of(tmp_path / "nowhere")
 
 
-def test_the_install_cell_does_nothing_outside_colab_and_prepares_inside(
+def test_the_install_cell_prepares_colab_and_does_nothing_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cell = stamp.Address.of(ROOT).install()
     code = compile(TransformerManager().transform_cell(cell), "cell", "exec")
-    done: list[str] = []
-    monkeypatch.setattr(colab, "prepare", lambda: done.append("prepared"))
+    calls: list[str] = []
+    monkeypatch.setattr(colab, "prepare", lambda: calls.append("prepare"))
     exec(code, {})
-    assert "google.colab" not in sys.modules and done == []
+    assert "google.colab" not in sys.modules and calls == []
     enter(monkeypatch)
-    exec(code, {})  # the library is here already, so pip is not asked for it
-    assert done == ["prepared"]
+    exec(code, {})  # the library is installed, so pip does not run
+    assert calls == ["prepare"]
