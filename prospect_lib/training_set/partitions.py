@@ -159,9 +159,9 @@ def _events_of_parts(
 
     def events_of(part: int) -> str:
         files = sorted((folder / f"file={part // _PARTS_PER_FILE}").glob("*.parquet"))
-        if not files:  # none of these visitors has an event
-            return f"(SELECT * FROM {warehouse.events} LIMIT 0)"
-        return f"read_parquet({_SQL.files(files)})"
+        # without files none of these visitors has an event; a relation that is empty by definition
+        # would make DuckDB 1.3.2 drop the rows of an ASOF LEFT JOIN
+        return f"read_parquet({_SQL.files(files)})" if files else warehouse.events
 
     return events_of
 
@@ -174,8 +174,7 @@ def _limited_memory(warehouse: DuckDBWarehouse) -> Iterator[None]:
     thread (https://duckdb.org/docs/stable/guides/performance/environment).
     """
     memory = warehouse.query(MEMORY).to_pylist()[0]
-    # DuckDB shows its limit rounded down; a MiB more is shown as the same text again
-    before = _bytes(memory["memory_limit"]) + 2**20
+    before = _bytes(memory["memory_limit"])
     megabytes = max(_MIN_MB, _MB_PER_THREAD * (os.cpu_count() or 1))
     limit = memory["used"] + 1_000_000 * megabytes
     warehouse.run(f"SET memory_limit = '{min(limit, before)} B'")
@@ -186,12 +185,13 @@ def _limited_memory(warehouse: DuckDBWarehouse) -> Iterator[None]:
 
 
 def _bytes(shown: str) -> int:
-    """Return a size as DuckDB shows it, ``12.5 GiB``, in bytes.
+    """Return the bytes of a size as DuckDB shows it, such as ``12.5 GiB``.
 
-    DuckDB's own ``parse_formatted_bytes`` is newer than 1.3.2.
+    DuckDB rounds down, in steps of 1/1024; with one step more, the result is shown as the same
+    text again. (DuckDB's own ``parse_formatted_bytes`` is newer than 1.3.2.)
     """
     number, unit = shown.split()
-    return int(float(number) * _UNITS[unit])
+    return int((float(number) + 1 / 1024) * _UNITS[unit])
 
 
 def with_feature_types(table: pa.Table, key: str, features: Sequence[Feature]) -> pa.Table:

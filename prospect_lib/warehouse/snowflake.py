@@ -47,10 +47,9 @@ class SnowflakeWarehouse:
             SettingsError: a secret is missing; the message names it and where to get it.
             ServiceError: Snowflake refused the sign-in; the message contains no secret.
         """
-        import snowflake.connector  # half a second, only for those who use Snowflake
-
         account, user, warehouse, table = settings.secrets(*SNOWFLAKE_KEYS)
         secrets = _sign_in(settings)
+        import snowflake.connector  # half a second, only for those who use Snowflake
 
         def open_connection() -> Any:
             try:

@@ -1,10 +1,11 @@
-"""The compiled SQL gives what the fold gives, for every aggregation, window and edge."""
+"""The compiled SQL gives the values of the fold, for every aggregation, window and edge case."""
 
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 from snowplow_signals import Attribute, Event, StreamAttributeGroup
@@ -31,17 +32,22 @@ from tests.support.worlds import (
 )  # fmt: skip
 
 
-def warehouse(events: list[dict[str, Any]], moments: list[tuple[str, datetime]]) -> Any:
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'; SET threads = 1")
-    for name, table in (("events", events_table(events)), ("anchors", anchors_table(moments))):
-        connection.register("arriving", table)
-        connection.execute(f"CREATE TABLE {name} AS SELECT * FROM arriving")
-    return connection
+def query(
+    sql: str, events: list[dict[str, Any]], anchors: list[tuple[str, datetime]] | pa.Table
+) -> list[dict[str, Any]]:
+    """The rows of a statement over the relations ``events`` and ``anchors``."""
+    table = anchors if isinstance(anchors, pa.Table) else anchors_table(anchors)
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'; SET threads = 1")
+        for name, rows in (("events", events_table(events)), ("anchors", table)):
+            connection.register("arriving", rows)
+            connection.execute(f"CREATE TABLE {name} AS SELECT * FROM arriving")
+        result: list[dict[str, Any]] = connection.sql(sql).to_arrow_table().to_pylist()
+    return result
 
 
 def plain(value: Any) -> Any:
-    """What SQL gives as Python values: JSON objects parsed, floats rounded to 1e-9."""
+    """A value of a row, comparable with the fold's: JSON parsed, floats to a precision of 1e-9."""
     if isinstance(value, str) and value.startswith("{"):
         value = json.loads(value)
     if isinstance(value, float):
@@ -52,12 +58,12 @@ def plain(value: Any) -> Any:
 def assert_parity(
     group: StreamAttributeGroup,
     events: list[dict[str, Any]],
-    moments: list[tuple[str, datetime]],
+    anchors: list[tuple[str, datetime]],
     inclusive: bool = True,
 ) -> None:
     sql = attributes_sql(group, events="events", anchors="anchors", include_anchor=inclusive)
-    rows = warehouse(events, moments).sql(sql).to_arrow_table().to_pylist()
-    assert len(rows) == len(moments)
+    rows = query(sql, events, anchors)
+    assert len(rows) == len(anchors)
     for row in rows:
         user, at = row.pop("domain_userid"), row.pop("anchor_ts").replace(tzinfo=UTC)
         expected = served(group, events, user, at, inclusive)
@@ -80,7 +86,7 @@ def test_features_in_sql_are_features_of_served_attributes(
 ) -> None:
     at = START + timedelta(hours=hours)
     sql = features_sql(prospect_group, events="events", anchors="anchors")
-    (row,) = warehouse(events, [("u1", at)]).sql(sql).to_arrow_table().to_pylist()
+    (row,) = query(sql, events, [("u1", at)])
     expected = from_attributes(served(prospect_group, events, "u1", at, True), at)
     assert list(row) == ["domain_userid", "anchor_ts", *(feature.name for feature in FEATURES)]
     assert {name: row[name] for name in expected} == expected
@@ -102,7 +108,7 @@ def test_an_event_exactly_one_period_old_counts_and_an_older_one_does_not() -> N
     }
 
 
-def test_a_lifetime_count_starts_afresh_after_its_ttl() -> None:
+def test_a_lifetime_count_starts_again_from_zero_after_its_ttl() -> None:
     group = group_of(counter(ttl=HOUR))
     events = [event(START), event(START + HOUR), event(START + 3 * HOUR)]
     values = [served(group, events, "u1", START + h * HOUR, True)["n"] for h in (0, 1, 2, 2.5, 3)]
@@ -121,23 +127,27 @@ def test_a_unique_list_keeps_the_100_latest_in_the_order_last_seen() -> None:
     ]
 
 
-def test_anchor_columns_are_kept_and_rows_sorted() -> None:
-    connection = warehouse([event(START)], [("u2", START), ("u1", START + HOUR), ("u1", START)])
-    connection.execute("CREATE TABLE mine AS SELECT *, 'x' AS note FROM anchors")
-    sql = attributes_sql(group_of(counter()), events="events", anchors="mine")
-    rows = connection.execute(sql).fetchall()
-    assert [(r[0], r[2], r[3]) for r in rows] == [("u1", "x", 1), ("u1", "x", 1), ("u2", "x", None)]
+def test_other_columns_of_anchors_are_kept_and_rows_are_sorted() -> None:
+    anchors = anchors_table([("u2", START), ("u1", START + HOUR), ("u1", START)])
+    anchors = anchors.append_column("note", pa.array(["x", "y", "z"]))
+    sql = attributes_sql(group_of(counter()), events="events", anchors="anchors")
+    rows = query(sql, [event(START)], anchors)
+    assert [(r["domain_userid"], r["note"], r["n"]) for r in rows] == [
+        ("u1", "z", 1),
+        ("u1", "y", 1),
+        ("u2", "x", None),
+    ]
 
 
-def test_label_looks_strictly_ahead_and_unobserved_horizons_are_left_out() -> None:
+def test_a_label_looks_strictly_ahead_and_needs_a_horizon_that_the_data_covers() -> None:
     events = [
         event(START),
         event(START + HOUR, "submit_form"),
         event(START + HOUR),
         event(START + 3 * HOUR),
     ]
-    rows = warehouse(events, []).execute(Anchors().sql(events="events")).fetchall()
-    assert [(r[1].hour, r[2]) for r in rows] == [(0, True), (1, False)]
+    rows = query(Anchors().sql(events="events"), events, [])
+    assert [(r["anchor_ts"].hour, r["label"]) for r in rows] == [(0, True), (1, False)]
 
 
 @pytest.mark.parametrize(
@@ -149,18 +159,18 @@ def test_label_looks_strictly_ahead_and_unobserved_horizons_are_left_out() -> No
         (Anchors(at=[SUBMIT_FORM]), []),
     ],
 )
-def test_population_filters(population: Anchors, users: list[str]) -> None:
+def test_only_visitors_of_the_population_are_rows(population: Anchors, users: list[str]) -> None:
     events = [
         event(START),
         event(START + timedelta(days=9), user="u2", app_id="docs"),
         event(START + timedelta(days=10), "page_ping", user="u3"),
     ]
-    rows = warehouse(events, []).execute(population.sql(events="events")).fetchall()
-    assert [r[0] for r in rows] == users
+    rows = query(population.sql(events="events"), events, [])
+    assert [r["domain_userid"] for r in rows] == users
 
 
 @pytest.mark.parametrize(
-    ("attribute", "said"),
+    ("attribute", "message"),
     [
         (Attribute(name="s", type="double", events=[], aggregation="sum"), "'s'.*needs a property"),
         (
@@ -176,12 +186,12 @@ def test_population_filters(population: Anchors, users: list[str]) -> None:
         ),
     ],
 )  # fmt: skip
-def test_what_cannot_be_compiled_is_refused_by_name(attribute: Attribute, said: str) -> None:
-    with pytest.raises(DefinitionError, match=said):
+def test_an_incomplete_definition_is_refused_by_name(attribute: Attribute, message: str) -> None:
+    with pytest.raises(DefinitionError, match=message):
         attributes_sql(group_of(attribute), events="events", anchors="anchors")
 
 
-def test_other_refusals_name_the_value() -> None:
+def test_a_refusal_names_the_value() -> None:
     with pytest.raises(DefinitionError, match=r"'oracle'.*'duckdb' or 'snowflake'"):
         attributes_sql(prospect_group, events="e", anchors="a", dialect="oracle")
     with pytest.raises(DataError, match="no time zone"):
