@@ -1,4 +1,4 @@
-"""One little world for the tests: a sandbox with history, on free ports."""
+"""Fixtures of all tests: settings with an own home and free ports, and a running sandbox."""
 
 import signal
 import socket
@@ -9,20 +9,21 @@ import pytest
 
 from prospect_lib import sandbox
 from prospect_lib.settings import Settings
-from tests.support.leaks import nothing_leaks, watch  # noqa: F401 - fixtures of every test
+from tests.support.leaks import no_secret_leaks, secret_watch  # noqa: F401 - fixtures
 from tests.support.worlds import COMPARED, EXAMPLES
 
-# A shell lets its background jobs ignore Ctrl-C, and nohup the end of the terminal. Programs
-# that tests start inherit that, and would not end as they do for people.
-for ignored, usual in (
+# Background jobs of a shell ignore Ctrl-C, and programs under nohup ignore the end of the
+# terminal. Programs that tests start would inherit that, and these signals would not end them.
+for ignored, handler in (
     (signal.SIGINT, signal.default_int_handler),
     (signal.SIGHUP, signal.SIG_DFL),
 ):
     if signal.getsignal(ignored) is signal.SIG_IGN:
-        signal.signal(ignored, usual)
+        signal.signal(ignored, handler)
 
 
 def free_port() -> int:
+    """Return a port of this machine that no program uses."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -30,13 +31,13 @@ def free_port() -> int:
 
 @pytest.fixture
 def home_settings(tmp_path: Path) -> Settings:
-    """Settings of a machine without secrets, with a home and ports of its own."""
+    """Settings without secrets, with their own home and free ports."""
     return Settings(home=tmp_path / "home", sandbox_port=free_port(), predict_port=free_port())
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A sandbox in a process of its own."""
+    """A running sandbox, in its own process; the settings to reach it."""
     settings = Settings(
         home=tmp_path_factory.mktemp("home"), sandbox_port=free_port(), predict_port=free_port()
     )
@@ -46,7 +47,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """After a long run: how many (definition, history, moment) cases were compared."""
+    """After `make parity`, print how many values were compared."""
     if EXAMPLES:
         for warehouse, count in COMPARED.items():
             terminalreporter.write_line(f"{count:,} values of {warehouse} equal to the fold's")

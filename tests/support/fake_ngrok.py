@@ -1,8 +1,8 @@
 """A stand-in for the ngrok agent: an executable that pyngrok starts instead of the real one.
 
-It speaks the agent's log lines and local API, and forwards its "public" address, a free
-port of this machine, to the upstream as ngrok does: with the public host name and
-``X-Forwarded-For``. Token "refused" fails as ngrok fails.
+It prints the agent's log lines and answers its local API. Like ngrok, it forwards requests to
+its "public" address (a free port of this machine) to the upstream, with the public host name
+and ``X-Forwarded-For``. The token "refused" fails as a wrong token does.
 """
 
 import stat
@@ -51,10 +51,9 @@ threading.Thread(target=public.serve_forever, daemon=True).start()
 
 class Api(Quiet):
     def do_POST(self):
-        asked = json.loads(self.body())
-        made = asked | {"url": f"http://127.0.0.1:{public.server_port}"}
-        endpoints[asked["name"]] = made
-        self.reply(201, json.dumps(made).encode())
+        endpoint = json.loads(self.body()) | {"url": f"http://127.0.0.1:{public.server_port}"}
+        endpoints[endpoint["name"]] = endpoint
+        self.reply(201, json.dumps(endpoint).encode())
     def do_GET(self):
         self.reply(200, json.dumps({"endpoints": list(endpoints.values())}).encode())
     def do_DELETE(self):
@@ -71,7 +70,7 @@ api.serve_forever()
 
 
 def write_agent(folder: Path) -> Path:
-    """Put the executable into a folder; beside it, it leaves its ``pid`` and ``arguments``."""
+    """Write the executable; when it runs, it writes ``pid`` and ``arguments`` beside itself."""
     agent = folder / "ngrok"
     agent.write_text(f"#!{sys.executable}\n{textwrap.dedent(AGENT)}")
     agent.chmod(agent.stat().st_mode | stat.S_IXUSR)

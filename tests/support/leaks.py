@@ -1,8 +1,8 @@
-"""Finds secrets and personal data where they must not be: in answers, logs and outputs.
+"""Search for secrets and personal data in answers, log records and notebook outputs.
 
-As a plugin (see conftest.py) it looks at everything that any application answers in the
-tests, and at every log record, for the secrets that the tests themselves hand out: those
-named here, and each token made by ``secrets.token_urlsafe``.
+The fixtures at the end, which ``conftest.py`` imports, search what every Flask application
+answers and what every logger records during the tests. They search for the secrets that tests
+use: those of ``KNOWN``, and each token that ``secrets.token_urlsafe`` returns.
 """
 
 import logging
@@ -13,8 +13,9 @@ from typing import Any
 
 import flask
 import pytest
+from werkzeug.wsgi import ClosingIterator
 
-#: What tests give as secrets, or type into forms. Imported from here or repeated there.
+#: Secrets and personal data that tests use; imported from here or repeated there.
 KNOWN = {
     "secret-of-the-tests-1234567890",  # fake_signals.TOKEN
     "2abcNgrokTokenOfTheTests",  # test_tunnel, test_serve
@@ -24,7 +25,7 @@ KNOWN = {
     "Ada Lovelace",  # test_browser.TYPED
     "ada@example.com",
 }
-#: What a secret looks like, by name.
+#: Patterns of secrets and personal data, by kind.
 PATTERNS = {
     "a JSON web token": r"\beyJ[\w-]{8,}\.[\w-]{8,}\.",
     "a bearer token": r"(?i)\bbearer\s+(?!<)[\w.~+/-]{12,}",
@@ -38,93 +39,80 @@ PATTERNS = {
 }
 
 
-def found_in(text: str) -> list[str]:
-    """The kinds of secret that a text seems to hold."""
+def kinds_of_secrets(text: str) -> list[str]:
+    """Return the kinds of ``PATTERNS`` that occur in a text."""
     return [kind for kind, pattern in PATTERNS.items() if re.search(pattern, text)]
 
 
-class Watch:
-    """Looks for known secrets in what applications answer and log."""
+class SecretWatch(logging.Handler):
+    """Collects known secrets that applications answer or log.
+
+    Attributes:
+        known: the secrets to search for.
+        leaks: one line per leak: where, and which secret.
+    """
 
     def __init__(self) -> None:
+        super().__init__()
         self.known = set(KNOWN)
-        self.found: list[str] = []
+        self.leaks: list[str] = []
 
-    def look(self, where: str, text: str) -> None:
-        """Note each known secret in a text."""
-        self.found += [f"{where}: {secret}" for secret in list(self.known) if secret in text]
+    def search(self, place: str, text: str) -> None:
+        """Add a leak for each known secret in a text."""
+        self.leaks += [f"{place}: {secret}" for secret in list(self.known) if secret in text]
 
-    def application(self, call: Callable[..., Iterable[bytes]]) -> Callable[..., Iterator[bytes]]:
-        """``Flask.__call__``, watched; what streams goes on streaming."""
+    def emit(self, record: logging.LogRecord) -> None:
+        """Search a log record."""
+        self.search(f"log of {record.name}", self.format(record))
+
+    def watched_call(self, call: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+        """Return ``Flask.__call__`` with a search of status, headers and body; it still streams."""
 
         def watched(
-            app: flask.Flask, environ: dict[str, Any], start: Callable[..., Any]
-        ) -> Iterator[bytes]:
-            where = f"{app.name} {environ.get('PATH_INFO')}"
+            app: flask.Flask, environ: dict[str, Any], start_response: Callable[..., Any]
+        ) -> Iterable[bytes]:
+            place = f"{app.name} {environ.get('PATH_INFO')}"
 
-            def start_watched(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
-                self.look(where, f"{status} {headers}")
-                return start(status, headers, *error)
+            def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+                self.search(place, f"{status} {headers}")
+                return start_response(status, headers, *error)
 
-            answer = call(app, environ, start_watched)
-            return _Watched(answer, lambda chunk: self.look(where, chunk.decode("latin-1")))
+            def chunks(body: Iterable[bytes]) -> Iterator[bytes]:
+                for chunk in body:
+                    self.search(place, chunk.decode("latin-1"))
+                    yield chunk
+
+            body = call(app, environ, start)
+            return ClosingIterator(chunks(body), getattr(body, "close", None))
 
         return watched
 
-    def token(self, make: Callable[..., str]) -> Callable[..., str]:
-        """``secrets.token_urlsafe``, whose results become known."""
+    def watched_token(self, make: Callable[..., str]) -> Callable[..., str]:
+        """Return ``secrets.token_urlsafe`` with its results added to the known secrets."""
 
-        def made(*given: Any) -> str:
-            token = make(*given)
+        def token_urlsafe(*arguments: Any) -> str:
+            token = make(*arguments)
             self.known.add(token)
             return token
 
-        return made
-
-
-class _Watched:
-    """An answer's chunks, each looked at; closed as the answer wants it."""
-
-    def __init__(self, answer: Iterable[bytes], look: Callable[[bytes], None]) -> None:
-        self._answer, self._chunks, self._look = answer, iter(answer), look
-
-    def __iter__(self) -> "_Watched":
-        return self
-
-    def __next__(self) -> bytes:
-        chunk = next(self._chunks)
-        self._look(chunk)
-        return chunk
-
-    def close(self) -> None:
-        getattr(self._answer, "close", lambda: None)()
-
-
-class _Records(logging.Handler):
-    def __init__(self, watch: Watch) -> None:
-        super().__init__()
-        self._watch = watch
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._watch.look(f"log of {record.name}", self.format(record))
+        return token_urlsafe
 
 
 @pytest.fixture(scope="session", autouse=True)
-def watch() -> Iterator[Watch]:
-    """One for the whole run."""
-    found = Watch()
-    records = _Records(found)
+def secret_watch() -> Iterator[SecretWatch]:
+    """Watch every application and logger during the whole run."""
+    watch = SecretWatch()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flask.Flask, "__call__", found.application(flask.Flask.__call__))
-        patch.setattr(secrets, "token_urlsafe", found.token(secrets.token_urlsafe))
-        logging.getLogger().addHandler(records)
-        yield found
-        logging.getLogger().removeHandler(records)
+        patch.setattr(flask.Flask, "__call__", watch.watched_call(flask.Flask.__call__))
+        patch.setattr(secrets, "token_urlsafe", watch.watched_token(secrets.token_urlsafe))
+        logging.getLogger().addHandler(watch)
+        yield watch
+        logging.getLogger().removeHandler(watch)
 
 
 @pytest.fixture(autouse=True)
-def nothing_leaks(watch: Watch) -> Iterator[None]:
-    """Fail the test in which a secret came out."""
+def no_secret_leaks(secret_watch: SecretWatch) -> Iterator[None]:
+    """Fail the test in which a secret was answered or logged."""
     yield
-    found, watch.found = watch.found, []
-    assert found == [], "a secret was answered or logged"
+    leaks, secret_watch.leaks = secret_watch.leaks, []
+    assert leaks == [], "a secret was answered or logged"

@@ -1,7 +1,7 @@
-"""Ways the future could leak into training; each test fails when its guard is removed.
+"""Guards against training on the future; each test fails if its guard is removed.
 
-The other two guards have theirs in ``test_evaluation`` (a shuffled label, a visitor on
-both sides) and in ``test_splits`` (the gap of one horizon).
+Two more guards have their tests in ``tests/evaluation`` (a shuffled label, a visitor on both
+sides of the split) and in ``tests/model/test_splits`` (the gap of one horizon).
 """
 
 from datetime import datetime, timedelta, timezone
@@ -20,7 +20,7 @@ MIDDLE = START + timedelta(days=DAYS / 2)
 
 @pytest.fixture
 def events():
-    """Page views and forms of some visitors over ten days, as the relation ``events``."""
+    """A connection with page views and forms of 40 visitors over ten days, in ``events``."""
     rng = np.random.default_rng(0)
     connection = duckdb.connect()
     connection.execute(
@@ -47,7 +47,7 @@ def events():
 
 
 def training_rows(connection, until: datetime):
-    """Features and labels at the anchors before ``until``."""
+    """Return features and labels at the anchors before ``until``."""
     anchors = Anchors().sql(events="events")
     sql = features_sql(sample_group, events="events", anchors=f"({anchors})")
     table = f"SELECT * FROM ({sql}) WHERE anchor_ts < ? ORDER BY domain_userid, anchor_ts"
@@ -55,23 +55,23 @@ def training_rows(connection, until: datetime):
 
 
 def test_features_do_not_change_when_the_future_is_erased(events):
-    known = MIDDLE - timedelta(hours=3)  # outcomes up to here are in the earlier half
+    known = MIDDLE - timedelta(hours=3)  # the outcomes of these rows are in the earlier half
     before = training_rows(events, known)
     events.execute("DELETE FROM events WHERE derived_tstamp > ?", [MIDDLE])
     assert before == training_rows(events, known)
     assert len(before) > 300
 
 
-def test_an_outcome_that_is_not_known_yet_is_no_negative(events):
+def test_a_row_whose_outcome_is_not_known_yet_is_left_out(events):
     last = events.execute("SELECT max(derived_tstamp) FROM events").fetchone()[0]
     rows = training_rows(events, last + timedelta(days=1))
     latest = max(row[1] for row in rows)
     assert latest <= last - timedelta(hours=1)
-    assert latest > last - timedelta(hours=3)  # and not more is left out than need be
+    assert latest > last - timedelta(hours=3)  # and no more rows are left out than necessary
 
 
-def test_a_window_that_ends_in_the_past_knows_nothing_of_what_followed(events):
-    """The weekly job for a past week gives what it would have given in that week."""
+def test_a_window_that_ends_in_the_past_does_not_use_later_events(events):
+    """The weekly job for a past week gives the rows that it would have given in that week."""
 
     def window():
         sql = Anchors(since=START + timedelta(days=2), until=MIDDLE).sql(events="events")
@@ -85,7 +85,7 @@ def test_a_window_that_ends_in_the_past_knows_nothing_of_what_followed(events):
     assert max(row[1] for row in before) <= MIDDLE - timedelta(hours=1)
 
 
-def test_a_window_cuts_rows_but_not_what_features_look_back_on(events):
+def test_a_window_leaves_out_rows_but_not_the_events_that_features_need(events):
     since = START + timedelta(days=5)
     late = Anchors(since=since)
     sql = features_sql(sample_group, events="events", anchors=f"({late.sql(events='events')})")
@@ -94,10 +94,12 @@ def test_a_window_cuts_rows_but_not_what_features_look_back_on(events):
     assert rows == sorted(row for row in everything if row[1] >= since)
 
 
-def test_a_zone_is_respected_and_an_empty_window_refused():
+def test_the_time_zone_of_a_window_counts():
     tokyo = timezone(timedelta(hours=9))
-    assert "2026-03-01 15:00:00" in Anchors(until=datetime(2026, 3, 2, tzinfo=tokyo)).sql(
-        events="events", dialect="snowflake"
-    )
+    sql = Anchors(until=datetime(2026, 3, 2, tzinfo=tokyo)).sql(events="e", dialect="snowflake")
+    assert "2026-03-01 15:00:00" in sql
+
+
+def test_an_empty_window_is_refused():
     with pytest.raises(DataError, match=r"window is empty.*widen --since"):
         Anchors(since=MIDDLE, until=MIDDLE).sql(events="events")
