@@ -97,15 +97,8 @@ def _demo(settings: Settings, options: argparse.Namespace) -> None:
     run = demo.Demo(settings, visitors=options.visitors)
     if options.once:
         print(demo.as_line(demo.once(run)))
-        return
-    from prospect_lib import sandbox
-    from prospect_lib.server.runner import end_with_signals
-
-    end_with_signals()
-    try:
+    else:
         demo.watch(run)
-    finally:
-        sandbox.stop(settings)
 
 
 def _add_sandbox(sandbox: argparse.ArgumentParser) -> None:

@@ -1,9 +1,9 @@
-"""The main job, end to end: events, attributes, training set, model, server, a live score."""
+"""The main job, end to end: events, attributes, training set, model, server, live scores."""
 
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,16 +13,18 @@ from uuid import uuid4
 import requests
 from snowplow_signals import StreamAttributeGroup
 
-from prospect_lib import sandbox, signals
+from prospect_lib import signals
 from prospect_lib.attributes import prospect_group, prospect_service, sample_group
 from prospect_lib.errors import DataError, ModelError, ServiceError
 from prospect_lib.evaluation.evaluate import MODEL
 from prospect_lib.jobs.retrain import Outcome, retrain
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.store import promoted_at, promoted_path
+from prospect_lib.sandbox import process
 from prospect_lib.sandbox.simulation import history, traffic
 from prospect_lib.server.announcement import announce
 from prospect_lib.server.app import Server, create_app
+from prospect_lib.server.runner import end_with_signals
 from prospect_lib.settings import Settings
 from prospect_lib.training_set import SITE_ANCHORS
 from prospect_lib.training_set.extract import extract
@@ -35,12 +37,13 @@ Say = Callable[[str], None]
 
 @dataclass
 class Demo:
-    """One run; each step says what it did.
+    """One run of the job; each step reports what it did.
 
     Attributes:
-        settings: where state lives and which ports are used.
-        visitors: how many are simulated, over ``days`` days, from ``seed``.
-        say: where the lines for people go.
+        settings: the home and the ports.
+        visitors: number of simulated visitors, over ``days`` days, from ``seed``.
+        say: takes the lines for people.
+        started: when the run began, for its duration (``time.monotonic``).
     """
 
     settings: Settings
@@ -52,16 +55,19 @@ class Demo:
 
     @property
     def models(self) -> Path:
-        """The folder of model bundles."""
+        """Return the folder of model bundles."""
         return self.settings.home / "models"
 
     def prepare(self) -> float:
-        """Everything up to a promoted model; returns its ROC-AUC on visitors not trained on."""
+        """Do everything up to a promoted model; return its ROC-AUC on visitors not trained on.
+
+        A local sandbox is started, and left running.
+        """
         self.say(self.settings.describe())
         local = self.settings.signals_backend == "local"
         if local:
+            self.say(f"Sandbox: {process.ensure_running(self.settings)}")
             self.write_history()
-            self.say(f"Sandbox: {sandbox.ensure_running(self.settings)}")
         self.publish()
         model = self._trained_before() if local else None
         if model is None:
@@ -70,7 +76,7 @@ class Demo:
         return float(model.manifest["metrics"][MODEL]["roc_auc"]["value"])
 
     def _trained_before(self) -> ProspectModel | None:
-        """The promoted model, if it is newer than the history and still fits the attributes."""
+        """Return the promoted model if it is newer than the history and fits the attributes."""
         promoted = promoted_at(self.models)
         written = self.settings.home / "history" / "manifest.json"
         if promoted is None or promoted < written.stat().st_mtime:
@@ -81,18 +87,18 @@ class Demo:
             return None
 
     def write_history(self) -> None:
-        """Simulated visitors until last midnight; the same again does nothing."""
+        """Write the events of simulated visitors until last midnight, unless they are there."""
         end = _last_midnight()
-        written = history.write(
+        manifest = history.write(
             self.settings.home, visitors=self.visitors, days=self.days, end=end, seed=self.seed
         )
         self.say(
-            f"History: {written['events']:,} events of {self.visitors:,} simulated visitors "
+            f"History: {manifest['events']:,} events of {self.visitors:,} simulated visitors "
             f"over {self.days} days, until {end:%Y-%m-%d}."
         )
 
     def publish(self) -> None:
-        """The attributes and their service, counted from the history's beginning."""
+        """Publish the attributes and their service, counted from the start of the history."""
         client = signals.connect(self.settings)
         backfilled = prospect_group.model_copy(
             update={"backfill_since_tstamp": _last_midnight() - timedelta(days=self.days)}
@@ -109,10 +115,10 @@ class Demo:
             rows = extract(warehouse, anchors=SITE_ANCHORS, truth=self.settings.home / "truth")
         finally:
             warehouse.close()
-        found = rows.manifest
+        manifest = rows.manifest
         self.say(
-            f"Training set: {found['rows']:,} moments on the site, {found['positives']:,} "
-            "followed by a form within the hour."
+            f"Training set: {manifest['rows']:,} moments on the site, "
+            f"{manifest['positives']:,} followed by a form within the hour."
         )
         outcome = retrain(
             rows.table,
@@ -120,7 +126,7 @@ class Demo:
             promote="always",
             seed=self.seed,
             resamples=100,
-            about=found,
+            about=manifest,
         )
         self.say(outcome.found.summary())
         self.say(
@@ -131,7 +137,7 @@ class Demo:
 
     @contextmanager
     def serving(self) -> Iterator[Server]:
-        """The prediction server, known to the website while it runs."""
+        """Run the prediction server, announced to the website."""
         app = create_app(self.models, signals.reader(self.settings), self.settings)
         with Server(app, port=self.settings.predict_port) as server:
             announce(self.settings.home, server.url)
@@ -142,14 +148,17 @@ class Demo:
 
 
 def once(demo: Demo) -> dict[str, Any]:
-    """The whole job with one scripted visitor; what ``demo --once`` prints last.
+    """Run the whole job with one scripted visitor, and stop what it started.
 
     Returns:
         ``score`` after the visit, ``score_before`` it (both 0..1), median ``latency_ms`` of
         a score, ``auc`` on visitors not trained on, and ``seconds`` in all.
     """
-    auc = demo.prepare()
-    with demo.serving() as server:
+    end_with_signals()
+    with ExitStack() as at_the_end:
+        at_the_end.enter_context(process.leave_as_before(demo.settings))
+        auc = demo.prepare()
+        server = at_the_end.enter_context(demo.serving())
         visitor, session = str(uuid4()), str(uuid4())
         scores = [_score(server.url, visitor)]
         steps = traffic.scripted_visitor(
@@ -170,25 +179,28 @@ def once(demo: Demo) -> dict[str, Any]:
 
 
 def watch(demo: Demo) -> None:
-    """The whole job for a person: serves until Ctrl-C."""
-    demo.prepare()
-    with demo.serving() as server:
-        demo.say(
-            f"\nReady after {time.monotonic() - demo.started:.0f} s. Open "
-            f"{demo.settings.sandbox_url} and browse: pricing, customers, a video, the demo form.\n"
-            f"Scores come from {server.url}/predict; they are on the page and in the browser's "
-            f"console every 10 seconds. All visitors: {demo.settings.sandbox_url}/board. "
-            "Ctrl-C stops everything."
-        )
+    """Run the whole job for a person: serve until Ctrl-C, and stop what it started."""
+    end_with_signals()
+    with ExitStack() as at_the_end:
+        at_the_end.enter_context(process.leave_as_before(demo.settings))
+        demo.prepare()
+        server, url = at_the_end.enter_context(demo.serving()), demo.settings.sandbox_url
         try:
+            demo.say(
+                f"\nReady after {time.monotonic() - demo.started:.0f} s. Open {url} and browse: "
+                "pricing, customers, a video, the demo form.\n"
+                f"Scores come from {server.url}/predict; they are on the page and in the browser's "
+                f"console every 10 seconds. All visitors: {url}/board. "
+                "Ctrl-C stops what this command started."
+            )
             while True:
                 time.sleep(3600)
         except KeyboardInterrupt:
-            demo.say("\nStopped.")
+            demo.say("\nStopping.")
 
 
 def on_file(settings: Settings, data: str, say: Say = print, seed: int = SEED) -> dict[str, Any]:
-    """Train on a file of atomic events (``sample`` or a path) and judge the model honestly."""
+    """Train on a file of atomic events (a path, or ``sample``), and evaluate the model."""
     path = sample_events(settings.home) if data == "sample" else Path(data)
     group: StreamAttributeGroup = sample_group if data == "sample" else prospect_group
     warehouse = DuckDBWarehouse.over_file(path)
@@ -224,12 +236,16 @@ def _score(url: str, visitor: str) -> dict[str, Any]:
 
 
 def _last_midnight() -> datetime:
-    """The end of the simulated history: a second run on the same day reuses it."""
+    """Return the end of the simulated history; a second run on the same day reuses it."""
     return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def as_line(result: dict[str, Any]) -> str:
-    """The machine-readable last line."""
+    """Return a result as the machine-readable last line.
+
+    Raises:
+        DataError: a figure is not a number, which JSON cannot hold.
+    """
     if any(isinstance(value, float) and value != value for value in result.values()):
         raise DataError(f"a figure is not a number: {result}")
     return json.dumps(result)

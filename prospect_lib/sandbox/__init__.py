@@ -1,6 +1,18 @@
-"""A local stand-in for Snowplow: collector, Signals API and demo website in one process."""
+"""The sandbox: a local stand-in for Snowplow, with collector, Signals API and demo website.
 
-from prospect_lib.sandbox.home import MARKER, token
-from prospect_lib.sandbox.process import LOOPBACK, ensure_running, holder, reset, serve, stop
+Example::
 
-__all__ = ["LOOPBACK", "MARKER", "ensure_running", "holder", "reset", "serve", "stop", "token"]
+    sandbox.ensure_running(settings)  # http://127.0.0.1:9090, in a process of its own
+"""
+
+from prospect_lib.sandbox.home import token
+from prospect_lib.sandbox.process import (
+    ensure_running,
+    holder,
+    leave_as_before,
+    reset,
+    serve,
+    stop,
+)
+
+__all__ = ["ensure_running", "holder", "leave_as_before", "reset", "serve", "stop", "token"]

@@ -2,12 +2,12 @@
 
 import sys
 
-from prospect_lib import sandbox
 from prospect_lib.errors import ProspectError
+from prospect_lib.sandbox.process import serve
 from prospect_lib.settings import Settings
 
 try:
-    sandbox.serve(Settings.load())
+    serve(Settings.load())
 except ProspectError as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(error.exit_code)

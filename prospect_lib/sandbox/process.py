@@ -1,4 +1,4 @@
-"""A local stand-in for Snowplow: collector, Signals API and demo website in one process."""
+"""Start, stop and reset the sandbox: one process per home, found by a lock on its home."""
 
 import contextlib
 import errno
@@ -21,21 +21,21 @@ from prospect_lib.server.announcement import SITE_FILE
 from prospect_lib.settings import Settings
 from prospect_lib.warehouse.stored_events import EVENTS_FILE, refuse_old_format
 
-THREADS = 48  # each open intervention stream holds one
-PATIENCE = 30.0
-LOOPBACK = "127.0.0.1"  # this machine alone
+THREADS = 48  # each open stream of interventions occupies one
+PATIENCE = 30.0  # seconds that starting and stopping may take
+LOOPBACK = "127.0.0.1"  # reachable from this machine only
 #: What `reset` removes from a home; "live" is of earlier releases.
 STATE = (
-    *(EVENTS_FILE, "live", "history", "truth"),
+    *(EVENTS_FILE, f"{EVENTS_FILE}-wal", f"{EVENTS_FILE}-shm", "live", "history", "truth"),
     *("registry.json", SITE_FILE, "sandbox.log"),
 )
 
 
 def ensure_running(settings: Settings) -> str:
-    """The address of the local sandbox, which is started in the background if need be.
+    """Return the address of the local sandbox; start it in the background if it does not run.
 
     Raises:
-        ServiceError: something else uses the port, or the sandbox does not come up.
+        ServiceError: another program uses the port, or the sandbox does not start.
         DataError: the home holds events of an earlier release.
     """
     if _answers(settings):
@@ -59,21 +59,33 @@ def ensure_running(settings: Settings) -> str:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if _answers(settings):
-            process.returncode = 0  # it outlives this process on purpose: nobody waits for it
+            process.returncode = 0  # it outlives this process on purpose: no warning about it
             return settings.sandbox_url
         if process.poll() is not None and holder(settings.home) is None:
-            break  # and no other process was quicker
+            break  # it failed, and no other process has started one
         time.sleep(0.05)
-    raise ServiceError(f"the sandbox did not start; its log says:\n{_tail(log)}")
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
+    raise ServiceError("the sandbox did not start; its log ends with:\n" + "\n".join(lines))
+
+
+@contextlib.contextmanager
+def leave_as_before(settings: Settings) -> Iterator[None]:
+    """Stop a sandbox that is started in the block when it ends; keep one that ran before."""
+    ran_before = holder(settings.home) is not None
+    try:
+        yield
+    finally:
+        if not ran_before:
+            stop(settings)
 
 
 def stop(settings: Settings) -> bool:
-    """Stop the sandbox of this home, if one runs; its state stays.
+    """Stop the sandbox of this home; its state stays.
 
     Returns:
-        Whether one ran.
+        Whether one was running.
     Raises:
-        ServiceError: it does not end.
+        ServiceError: it does not stop.
     """
     pid = holder(settings.home)
     if pid is None:
@@ -83,30 +95,29 @@ def stop(settings: Settings) -> bool:
     deadline = time.monotonic() + PATIENCE
     while holder(settings.home) == pid:
         if time.monotonic() > deadline:
-            raise ServiceError(f"the sandbox (process {pid}) does not stop. End it by hand.")
+            raise ServiceError(f"the sandbox (process {pid}) does not stop; end it by hand.")
         time.sleep(0.05)
-    with contextlib.suppress(ChildProcessError):  # if it was our own child, it leaves no zombie
+    with contextlib.suppress(ChildProcessError):  # a child of this process leaves no zombie
         os.waitpid(pid, 0)
     return True
 
 
 def reset(settings: Settings) -> list[str]:
-    """Stop the sandbox and forget its events and published objects; models are kept.
+    """Stop the sandbox and delete its events and published objects; models are kept.
 
     Returns:
-        Names in the home that are gone.
+        The names that were deleted from the home.
     Raises:
-        ServiceError: it does not end.
+        ServiceError: it does not stop.
     """
     stop(settings)
-    forgotten = [name for name in STATE if (settings.home / name).exists()]
-    for name in (*forgotten, f"{EVENTS_FILE}-wal", f"{EVENTS_FILE}-shm"):
-        path = settings.home / name
+    deleted = [name for name in STATE if (settings.home / name).exists()]
+    for path in (settings.home / name for name in deleted):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-    return forgotten
+    return deleted
 
 
 def serve(
@@ -116,11 +127,12 @@ def serve(
 
     Args:
         host: the address to listen on. Any other than the default lets other machines send
-            events and see the website: ``0.0.0.0`` means all of this machine's addresses.
-        ready: called when it listens.
+            events and see the website; ``0.0.0.0`` stands for all addresses of this machine.
+        ready: called once it listens.
     Raises:
         SettingsError: the port or the home is in use, the host is not an address of this
             machine, or the folder cannot be written.
+        DataError: its events are damaged, or of another release.
     """
     import waitress
 
@@ -129,7 +141,7 @@ def serve(
     token(settings.home)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.ExitStack() as at_the_end:
-        at_the_end.enter_context(_claim(settings.home))
+        at_the_end.enter_context(_lock(settings.home))
         listening = at_the_end.enter_context(_listen(settings, host))
         app = create_sandbox(settings)
         at_the_end.callback(app.extensions["sandbox"].events.close)
@@ -145,47 +157,8 @@ def serve(
         server.run()
 
 
-def _listen(settings: Settings, host: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, settings.sandbox_port), family=family)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise SettingsError(_occupied(settings)) from error
-        raise SettingsError(
-            f"host={host!r}, port {settings.sandbox_port}: {error.strerror or error}. Expected an "
-            "address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them."
-        ) from error
-
-
-@contextlib.contextmanager
-def _claim(home: Path) -> Iterator[None]:
-    """Hold ``sandbox.pid``: two writers of one log would lose and double events.
-
-    The lock ends with the process, however it ends; a number left behind by a crash, which
-    another program may have by now, is therefore never taken for a sandbox.
-    """
-    deadline = time.monotonic() + 0.5  # a look at the file holds it for a moment
-    with (home / "sandbox.pid").open("a+", encoding="utf-8") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise SettingsError(
-                        f"another sandbox uses {home}. Stop it, or set PROSPECT_HOME to another."
-                    ) from None
-                time.sleep(0.01)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-        file.truncate(0)
-
-
 def holder(home: Path) -> int | None:
-    """The process that runs the sandbox of this home."""
+    """Return the id of the process that runs the sandbox of this home; ``None`` without one."""
     try:
         with (home / "sandbox.pid").open(encoding="utf-8") as file:
             try:
@@ -197,18 +170,59 @@ def holder(home: Path) -> int | None:
     return None
 
 
-def _answers(settings: Settings) -> bool:
+def _listen(settings: Settings, host: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        found = requests.get(f"{settings.sandbox_url}/health", timeout=2)
+        return socket.create_server((host, settings.sandbox_port), family=family)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise SettingsError(_port_in_use(settings)) from error
+        raise SettingsError(
+            f"host={host!r}, port {settings.sandbox_port}: {error.strerror or error}. Expected an "
+            "address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them."
+        ) from error
+
+
+@contextlib.contextmanager
+def _lock(home: Path) -> Iterator[None]:
+    """Hold a lock on ``sandbox.pid``, which has the number of this process.
+
+    The lock ends with the process, however it ends. A number that a crash left behind, which
+    another program may have by now, is therefore never mistaken for a sandbox.
+    """
+    deadline = time.monotonic() + 0.5  # `holder` locks the file for a moment
+    with (home / "sandbox.pid").open("a+", encoding="utf-8") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise SettingsError(
+                        f"another sandbox uses {home}. Stop it, or set PROSPECT_HOME to another "
+                        "folder."
+                    ) from None
+                time.sleep(0.01)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+def _answers(settings: Settings) -> bool:
+    """Return whether the sandbox of this home answers; raise if another program does."""
+    try:
+        answer = requests.get(f"{settings.sandbox_url}/health", timeout=2)
     except requests.ConnectionError:
         return False
     except requests.RequestException as error:
         if isinstance(error, requests.Timeout) and holder(settings.home):
-            return False  # ours, and still reading a long log
-        raise ServiceError(_occupied(settings)) from error
-    if found.headers.get("Content-Type") != "application/json" or MARKER not in found.text:
-        raise ServiceError(_occupied(settings))
-    home = found.json().get("home", str(settings.home))
+            return False  # it is starting, or busy
+        raise ServiceError(_port_in_use(settings)) from error
+    if answer.headers.get("Content-Type") != "application/json" or MARKER not in answer.text:
+        raise ServiceError(_port_in_use(settings))
+    home = answer.json().get("home", str(settings.home))
     if Path(home).resolve() != settings.home.resolve():
         raise ServiceError(
             f"port {settings.sandbox_port} is in use by the sandbox of {home}. Stop it, or choose "
@@ -217,12 +231,8 @@ def _answers(settings: Settings) -> bool:
     return True
 
 
-def _occupied(settings: Settings) -> str:
+def _port_in_use(settings: Settings) -> str:
     return (
-        f"port {settings.sandbox_port} is in use by something that is not this sandbox. Stop it, "
+        f"port {settings.sandbox_port} is in use by a program that is not this sandbox. Stop it, "
         "or choose another port: PROSPECT_PORT=9190."
     )
-
-
-def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:])

@@ -58,12 +58,12 @@ def test_start_status_stop_and_reset_say_what_they_do(
     said = capsys.readouterr().out
     assert f"at {run.sandbox_url}: 0 live events, 1 bad ones" in said
     assert command_line.main(["sandbox", "stop"]) == 0
-    assert "has stopped" in capsys.readouterr().out and (run.home / "events.sqlite").exists()
+    assert "is stopped" in capsys.readouterr().out and (run.home / "events.sqlite").exists()
     assert command_line.main(["sandbox", "reset"]) == 0
-    assert "forgot events.sqlite, sandbox.log" in capsys.readouterr().out
+    assert "Deleted: events.sqlite, sandbox.log." in capsys.readouterr().out
     assert not list(run.home.glob("events.*")) and (run.home / "token").exists()
     assert command_line.main(["sandbox", "reset"]) == 0
-    assert "there was nothing to forget" in capsys.readouterr().out
+    assert "Deleted: nothing." in capsys.readouterr().out
 
 
 def test_two_side_by_side(run: Settings, tmp_path: Path) -> None:
