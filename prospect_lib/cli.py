@@ -239,19 +239,18 @@ def _add_train(train: argparse.ArgumentParser) -> None:
 
 
 def _train(settings: Settings, options: argparse.Namespace) -> int:
-    from prospect_lib.jobs import weekly
+    from prospect_lib.jobs.retrain import Job, parse_utc, run
 
-    job = weekly.Job(
+    job = Job(
         backend=options.backend,
         file=options.data,
-        since=weekly.moment("--since", options.since),
-        until=weekly.moment("--until", options.until),
+        since=parse_utc("--since", options.since),
+        until=parse_utc("--until", options.until),
         out=options.out,
         served=options.served,
     )
     names = ("promote", "tries", "seed", "value", "cost", "capacity")
-    result = weekly.run(settings, job, **{name: getattr(options, name) for name in names})
-    return result.exit_code
+    return run(settings, job, **{name: getattr(options, name) for name in names}).exit_code
 
 
 def _add_serve(serve: argparse.ArgumentParser) -> None:
@@ -316,13 +315,13 @@ def _add_audit(audit: argparse.ArgumentParser) -> None:
 
 def _audit(settings: Settings, options: argparse.Namespace) -> int:
     from prospect_lib.jobs.audit import AuditOptions, run_audit
-    from prospect_lib.jobs.weekly import moment
+    from prospect_lib.jobs.retrain import parse_utc
 
     audit_options = AuditOptions(
-        since=moment("--since", options.since),
-        until=moment("--until", options.until),
+        since=parse_utc("--since", options.since),
+        until=parse_utc("--until", options.until),
         tolerated=options.tolerated,
-        known_since=moment("--known-since", options.known_since),
+        known_since=parse_utc("--known-since", options.known_since),
         out=options.out,
     )
     return run_audit(settings, audit_options).exit_code

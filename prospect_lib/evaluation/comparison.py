@@ -1,7 +1,9 @@
-"""Champion against challenger, on rows that neither has seen.
+"""Comparison of two models on rows that neither has seen.
 
-Example: ``compare(champion, challenger, table).differences["log_loss"]`` -> an
-``Interval``; below zero throughout, the challenger is better beyond noise.
+The champion is the promoted model, the challenger a newly trained one.
+
+Example: ``compare(champion, challenger, table).differences["log_loss"]`` is an interval. If
+all of it is below zero, the challenger is better beyond noise.
 """
 
 from collections.abc import Mapping
@@ -13,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from prospect_lib.errors import DataError
-from prospect_lib.evaluation.metrics import Interval, Scored, score_rows, visitor_draws
+from prospect_lib.evaluation.metrics import Interval, ScoredRows, score_rows, visitor_draws
 from prospect_lib.model.dataset import labels
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.splits import HELD_OUT, HORIZON, Split, TimeRule, honest_split, row_weights
@@ -27,17 +29,17 @@ class Comparison:
     """Two models on the same rows.
 
     Attributes:
-        rows: outcome, score and weight of every row, by role.
+        rows: outcome, score and weight of each row, by role.
         differences: challenger minus champion, by metric.
         about: the period, rows and visitors, plain JSON values.
     """
 
-    rows: Mapping[str, Scored]
+    rows: Mapping[str, ScoredRows]
     differences: Mapping[str, Interval]
     about: Mapping[str, Any]
 
     def metrics(self) -> dict[str, dict[str, float]]:
-        """All figures of both, by role and metric."""
+        """Return all metrics of both models, by role, then metric name."""
         return {role: rows.metrics() for role, rows in self.rows.items()}
 
 
@@ -47,13 +49,20 @@ def compare(
     table: pa.Table,
     horizon: timedelta = HORIZON,
 ) -> Comparison:
-    """Both on the rows later than anything either was trained on, of visitors new to both.
+    """Score the rows that are later than both models' training, of visitors new to both.
 
+    Args:
+        champion: the promoted model.
+        challenger: the new model.
+        table: a training set that reaches beyond both models' training rows.
+        horizon: how far a label looks ahead.
     Raises:
-        DataError: no such rows with both outcomes are left.
+        DataError: no such rows are left, or they have one outcome only.
+
+    Example: ``compare(model, model, table).differences["brier"].value`` is 0.
     """
     models = {CHAMPION: champion, CHALLENGER: challenger}
-    split = unseen(list(models.values()), table, horizon)
+    split = unseen_rows(list(models.values()), table, horizon)
     label = labels(split.test)
     rows = {
         role: score_rows(label, model.predict(split.test), split.test_weight)
@@ -66,11 +75,14 @@ def compare(
     return Comparison(rows, differences, _about(split))
 
 
-def unseen(models: list[ProspectModel], table: pa.Table, horizon: timedelta) -> Split:
-    """The rows on which these models can be compared; ``train`` is what they may have seen.
+def unseen_rows(models: list[ProspectModel], table: pa.Table, horizon: timedelta) -> Split:
+    """Return a split whose test rows no model has seen; ``train`` has the other rows.
 
-    A visitor who first appears in the table after the cut is new, unless a model was
-    trained on rows older than the table: then only visitors held out by hash are.
+    A visitor who first appears in the table after the cut is new, unless a model was trained
+    on rows older than the table. In that case, only visitors held out by hash are new.
+
+    Raises:
+        DataError: no such rows are left.
     """
     data = [model.manifest["data"] for model in models]
     cut = max(datetime.fromisoformat(d["until"]) for d in data) + horizon

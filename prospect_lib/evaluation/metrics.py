@@ -1,8 +1,8 @@
-"""How good a list of scores is, with the uncertainty that comes from few visitors.
+"""Metrics of scored rows, with intervals that account for few visitors.
 
-Rows of one visitor move together, so intervals come from drawing whole visitors.
-Everything takes weights. The ranking metrics agree with scikit-learn's (tests hold
-them to it); sorting once makes a thousand resamples cheap.
+Rows of one visitor resemble each other, so intervals come from a bootstrap that draws whole
+visitors. All metrics take weights. They agree with scikit-learn's (tests compare them), and
+sort only once, which makes hundreds of resamples cheap.
 """
 
 from collections.abc import Mapping
@@ -21,13 +21,26 @@ from prospect_lib.model.splits import Floats
 Ints = npt.NDArray[np.int64]
 RESAMPLES = 300
 BINS = 10
-#: Where lower is better.
+#: Metrics for which lower is better.
 LOSSES = frozenset({"log_loss", "brier", "calibration_error"})
+#: Names of the metrics for people.
+TITLES = {
+    "roc_auc": "ROC-AUC",
+    "pr_auc": "PR-AUC",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "brier_skill": "Brier skill",
+    "calibration_error": "calibration error",
+    "lift_top_10": "lift of the top 10%",
+}
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and its 95% interval over visitors."""
+    """A value and its 95% interval over visitors.
+
+    Example: ``f"{Interval(0.81, 0.79, 0.83):.2f}"`` returns ``"0.81 [0.79, 0.83]"``.
+    """
 
     value: float
     low: float
@@ -44,14 +57,20 @@ class Interval:
 
     @classmethod
     def of(cls, value: float, draws: Any) -> "Interval":
-        """The middle 95% of the draws around the value itself."""
-        low, high = np.percentile(draws, [2.5, 97.5])
+        """Build the interval that holds the middle 95% of the draws."""
+        low, high = np.quantile(draws, [0.025, 0.975])
         return cls(float(value), float(low), float(high))
 
 
 @dataclass(frozen=True)
-class Scored:
-    """Outcomes of some rows and one model's probabilities for them, all of shape (rows,)."""
+class ScoredRows:
+    """Outcomes of some rows and one model's probabilities for them.
+
+    Attributes:
+        label: 1.0 for a conversion, else 0.0, shape (rows,).
+        score: probability of a conversion, shape (rows,).
+        weight: of each row, shape (rows,).
+    """
 
     label: Floats
     score: Floats
@@ -63,28 +82,36 @@ class Scored:
 
     @cached_property
     def _ends(self) -> Ints:
-        """Where each run of equal scores ends, in falling order of score."""
+        """Last position of each run of equal scores, in falling order of score."""
         ordered = self.score[self._order]
         return np.flatnonzero(np.append(np.diff(ordered) != 0, True))
 
     def thresholds(self) -> Floats:
-        """The distinct scores, falling."""
+        """Return the distinct scores, falling, shape (scores,)."""
         return self.score[self._order][self._ends]
 
-    def caught(self, weight: Floats | None = None) -> tuple[Floats, Floats]:
-        """Weight of positives and of negatives at or above each of ``thresholds()``."""
+    def hits_and_misses(self, weight: Floats | None = None) -> tuple[Floats, Floats]:
+        """Return the weight of positives and of negatives at or above each threshold.
+
+        Both have the shape of :meth:`thresholds`.
+        """
         weight = (self.weight if weight is None else weight)[self._order]
         label = self.label[self._order]
         return np.cumsum(weight * label)[self._ends], np.cumsum(weight * (1 - label))[self._ends]
 
     def metrics(self, weight: Floats | None = None) -> dict[str, float]:
-        """All metrics by name, under these weights or the rows' own.
+        """Return all metrics by name, under these weights or the rows' own.
 
-        ``brier_skill`` is the share of the Brier score of the rows' own base rate that
-        is avoided: 1 is perfect, 0 no better than always saying the base rate.
+        ``roc_auc`` and ``pr_auc`` (areas under the ROC and the precision-recall curve)
+        measure the ranking. ``log_loss`` and ``brier`` (the mean squared error of the
+        probabilities) measure the probabilities, and so does ``calibration_error`` (the
+        mean distance between predicted and observed rate, over bins). ``brier_skill`` is
+        the share of the Brier score of the base rate that is avoided: 1 is perfect, 0 is no
+        better than predicting the base rate. ``lift_top_10`` is the conversion rate of the
+        top tenth, divided by the base rate.
         """
         w = self.weight if weight is None else weight
-        hits, misses = self.caught(w)
+        hits, misses = self.hits_and_misses(w)
         share = w / w.sum()
         brier = float(share @ (self.score - self.label) ** 2)
         rate = float(share @ self.label)
@@ -99,13 +126,13 @@ class Scored:
         }
 
     def reliability(self, weight: Floats | None = None, bins: int = BINS) -> list[dict[str, float]]:
-        """Mean score, observed rate and weight of equally filled bins of the scores."""
+        """Return mean score, observed rate and weight of equally filled bins of the scores."""
         w = self.weight if weight is None else weight
         total = np.cumsum(w[self._order[::-1]])
         place = np.minimum((total - w[self._order[::-1]]) / total[-1] * bins, bins - 1e-9)
-        chosen = np.empty(len(w), dtype=np.int64)
-        chosen[self._order[::-1]] = place.astype(np.int64)
-        sums = [np.bincount(chosen, v, bins) for v in (w, w * self.score, w * self.label)]
+        bin_of = np.empty(len(w), dtype=np.int64)
+        bin_of[self._order[::-1]] = place.astype(np.int64)
+        sums = [np.bincount(bin_of, v, bins) for v in (w, w * self.score, w * self.label)]
         return [
             {"weight": float(n), "score": float(s / n), "rate": float(y / n)}
             for n, s, y in zip(*sums, strict=True)
@@ -113,38 +140,54 @@ class Scored:
         ]
 
     def _calibration_error(self, weight: Floats) -> float:
-        found = self.reliability(weight)
-        total = sum(b["weight"] for b in found)
-        return sum(b["weight"] * abs(b["score"] - b["rate"]) for b in found) / total
+        bins = self.reliability(weight)
+        total = sum(b["weight"] for b in bins)
+        return sum(b["weight"] * abs(b["score"] - b["rate"]) for b in bins) / total
 
 
-def score_rows(label: Floats, score: Floats, weight: Floats | None = None) -> Scored:
-    """Check and bundle the rows to judge.
+def score_rows(label: Floats, score: Floats, weight: Floats | None = None) -> ScoredRows:
+    """Check the rows and bundle them for evaluation.
 
+    Args:
+        label: 1.0 for a conversion, else 0.0, shape (rows,).
+        score: probability of a conversion, shape (rows,).
+        weight: of each row, shape (rows,); by default ones.
     Raises:
-        DataError: only one outcome is there, so nothing can be judged.
+        DataError: the rows do not have both outcomes, so no metric is defined.
     """
     weight = np.ones(len(label)) if weight is None else weight
     outcomes = np.unique(label[weight > 0])
     if len(outcomes) != 2:
         raise DataError(
-            f"the {len(label)} test rows have {len(outcomes)} kinds of outcome, two are needed. "
+            f"the {len(label)} test rows have {len(outcomes)} kinds of outcome, expected two. "
             "Move the cut earlier or widen --since .. --until."
         )
-    return Scored(label, np.asarray(score, dtype=np.float64), weight)
+    return ScoredRows(label, np.asarray(score, dtype=np.float64), weight)
 
 
 def visitor_draws(
     visitors: pa.ChunkedArray, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> "Draws":
-    """Bootstrap weights that draw whole visitors, the same ones for every model."""
+    """Return bootstrap weights that draw whole visitors, the same ones for every model.
+
+    Args:
+        visitors: the visitor of each row.
+        resamples: number of draws.
+        seed: of the draws.
+    """
     codes = visitors.combine_chunks().dictionary_encode().indices.to_numpy()
     return Draws(codes, resamples, seed)
 
 
 @dataclass(frozen=True)
 class Draws:
-    """``resamples`` draws of visitors with replacement; ``codes`` has each row's visitor."""
+    """Draws of visitors with replacement; iterating yields how often each row is drawn.
+
+    Attributes:
+        codes: the visitor of each row as a number from 0, shape (rows,).
+        resamples: number of draws.
+        seed: of the draws.
+    """
 
     codes: Ints
     resamples: int
@@ -157,20 +200,22 @@ class Draws:
             times = np.bincount(generator.integers(0, count, count), minlength=count)
             yield times[self.codes].astype(np.float64)
 
-    def intervals(self, rows: Scored) -> dict[str, Interval]:
-        """Every metric of these rows with its interval."""
-        draws = [rows.metrics(rows.weight * times) for times in self if _both(rows, times)]
+    def intervals(self, rows: ScoredRows) -> dict[str, Interval]:
+        """Return every metric of these rows with its interval."""
+        draws = [
+            rows.metrics(rows.weight * times) for times in self if _has_both_outcomes(rows, times)
+        ]
         return {
             name: Interval.of(value, [draw[name] for draw in draws])
             for name, value in rows.metrics().items()
         }
 
-    def difference(self, metric: str, one: Scored, other: Scored) -> Interval:
-        """``one`` minus ``other`` in a metric, both under the same draws."""
+    def difference(self, metric: str, one: ScoredRows, other: ScoredRows) -> Interval:
+        """Return ``one`` minus ``other`` in a metric, both under the same draws."""
         draws = [
             one.metrics(one.weight * times)[metric] - other.metrics(other.weight * times)[metric]
             for times in self
-            if _both(one, times)
+            if _has_both_outcomes(one, times)
         ]
         return Interval.of(one.metrics()[metric] - other.metrics()[metric], draws)
 
@@ -178,12 +223,12 @@ class Draws:
 def gain_share(
     prior: Mapping[str, float], model: Mapping[str, float], best: Mapping[str, float]
 ) -> float:
-    """Share of the log-loss gain from ``prior`` to ``best`` that the model reaches."""
+    """Return the share of the log-loss gain from ``prior`` to ``best`` that a model reaches."""
     return (prior["log_loss"] - model["log_loss"]) / (prior["log_loss"] - best["log_loss"])
 
 
-def _both(rows: Scored, times: Floats) -> bool:
-    """Whether a draw holds both outcomes; with very few visitors one may be absent."""
+def _has_both_outcomes(rows: ScoredRows, times: Floats) -> bool:
+    """Return whether a draw has both outcomes; with very few visitors it may not."""
     return len(np.unique(rows.label[times * rows.weight > 0])) == 2
 
 
@@ -192,13 +237,13 @@ def _roc_auc(hits: Floats, misses: Floats) -> float:
 
 
 def _pr_auc(hits: Floats, misses: Floats) -> float:
-    with np.errstate(invalid="ignore"):  # leading rows of weight 0 catch nothing of nothing
+    with np.errstate(invalid="ignore"):  # leading rows of weight 0: 0 of 0
         precision = np.nan_to_num(hits / (hits + misses))
     return float(np.diff(hits / hits[-1], prepend=0) @ precision)
 
 
 def _lift(hits: Floats, misses: Floats, share: float) -> float:
-    """How many times the base rate the top share of rows has; ties are taken in part."""
+    """Divide the top share's conversion rate by the base rate; ties count in part."""
     total = hits + misses
-    caught = np.interp(share * total[-1], np.append(0, total), np.append(0, hits))
-    return float(caught / hits[-1] / share)
+    top_hits = np.interp(share * total[-1], np.append(0, total), np.append(0, hits))
+    return float(top_hits / hits[-1] / share)

@@ -17,7 +17,7 @@ from prospect_lib import signals
 from prospect_lib.attributes import prospect_group, prospect_service, sample_group
 from prospect_lib.errors import DataError, ModelError, ServiceError
 from prospect_lib.evaluation.evaluate import MODEL
-from prospect_lib.jobs.retrain import Outcome, retrain
+from prospect_lib.jobs.retrain import RetrainResult, train_and_promote
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.store import promoted_at, promoted_path
 from prospect_lib.sandbox import process
@@ -71,7 +71,7 @@ class Demo:
         self.publish()
         model = self._trained_before() if local else None
         if model is None:
-            return self._train().found.auc
+            return self._train().evaluation.auc
         self.say(f"Model {model.version} was trained on this history before.")
         return float(model.manifest["metrics"][MODEL]["roc_auc"]["value"])
 
@@ -109,7 +109,7 @@ class Demo:
             f"({len(prospect_group.attributes)} attributes) and {prospect_service.name}."
         )
 
-    def _train(self) -> Outcome:
+    def _train(self) -> RetrainResult:
         warehouse = open_warehouse(self.settings)
         try:
             rows = extract(warehouse, anchors=SITE_ANCHORS, truth=self.settings.home / "truth")
@@ -120,7 +120,7 @@ class Demo:
             f"Training set: {manifest['rows']:,} moments on the site, "
             f"{manifest['positives']:,} followed by a form within the hour."
         )
-        outcome = retrain(
+        outcome = train_and_promote(
             rows.table,
             self.models,
             promote="always",
@@ -128,7 +128,7 @@ class Demo:
             resamples=100,
             about=manifest,
         )
-        self.say(outcome.found.summary())
+        self.say(outcome.evaluation.summary())
         self.say(
             f"Model {outcome.version} is promoted; its report.html is beside it in the "
             "models folder of PROSPECT_HOME."
@@ -211,7 +211,7 @@ def on_file(settings: Settings, data: str, say: Say = print, seed: int = SEED) -
     finally:
         warehouse.close()
     say(f"Training set: {rows.manifest['rows']:,} rows, {rows.manifest['positives']:,} positive.")
-    outcome = retrain(
+    outcome = train_and_promote(
         rows.table,
         settings.home / "models-sample",
         promote="always",
@@ -219,9 +219,9 @@ def on_file(settings: Settings, data: str, say: Say = print, seed: int = SEED) -
         seed=seed,
         about=rows.manifest,
     )
-    say(outcome.found.summary())
+    say(outcome.evaluation.summary())
     return {
-        "auc": round(outcome.found.auc, 4),
+        "auc": round(outcome.evaluation.auc, 4),
         **{k: rows.manifest[k] for k in ("rows", "positives")},
     }
 

@@ -1,28 +1,33 @@
-"""The weekly job: train a challenger, let it meet the champion, promote it or not.
+"""``python -m prospect_lib train``: train a challenger and promote it if it is better.
 
-A folder of models has one folder a version and a file ``current`` that names the
-promoted one. Versions come from content, so running the job twice changes nothing.
+The job reads a window of events, trains a model (the challenger), compares it with the
+promoted one (the champion) and promotes it or not. The command line, ``make retrain`` and
+notebook 03 run it. A version is a hash of its content, so running the job twice changes
+nothing.
 
-Exit codes for a scheduler: 0 promoted, or already the promoted one; 10 the champion
-stays, as the challenger is not better beyond noise; 11 the challenger is worse than the
-champion, or than no model at all, beyond noise. Errors have the codes of ``errors``.
+Exit codes for a scheduler: 0 promoted, or already the promoted one; 10 the champion stays,
+because the challenger is not better beyond noise; 11 the challenger is worse than the
+champion, or than the base rate, beyond noise. Errors have the codes of ``errors``.
+
+Example: ``run(settings, Job(since=parse_utc("--since", "2026-01-01"))).exit_code``
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 from snowplow_signals import StreamAttributeGroup
 
-from prospect_lib.attributes import prospect_group
-from prospect_lib.errors import DataError, ModelError
+from prospect_lib.attributes import prospect_group, sample_group
+from prospect_lib.errors import DataError, ModelError, SettingsError
 from prospect_lib.evaluation.comparison import compare
 from prospect_lib.evaluation.evaluate import MODEL, PRIOR, Evaluation, evaluate
 from prospect_lib.evaluation.metrics import Interval, visitor_draws
-from prospect_lib.evaluation.threshold import Threshold, choose
+from prospect_lib.evaluation.threshold import Threshold, choose_threshold
 from prospect_lib.features import features_of
 from prospect_lib.files import write_whole
 from prospect_lib.model import store
@@ -31,84 +36,230 @@ from prospect_lib.model.search import search
 from prospect_lib.model.splits import HORIZON, Split, honest_split
 from prospect_lib.model.store import MANIFEST_FILE, bundle_path, promoted_version
 from prospect_lib.model.training import Recipe
+from prospect_lib.monitoring.outcomes import served_anchors
 from prospect_lib.reports.model_report import comparison_html, report_html
+from prospect_lib.settings import Settings
+from prospect_lib.training_set import SITE_ANCHORS, Anchors
+from prospect_lib.training_set.extract import TrainingSet, extract
+from prospect_lib.warehouse import DuckDBWarehouse, Warehouse
+from prospect_lib.warehouse.sample import sample_events
+from prospect_lib.warehouse.snowflake import SnowflakeWarehouse
 
 Promote = Literal["if better", "always", "never"]
-PROMOTED, KEPT, WORSE = 0, 10, 11
-REPORT, COMPARISON = "report.html", "comparison.html"
+SANDBOX, SNOWFLAKE, SAMPLE = "sandbox", "snowflake", "sample"
+EXIT_PROMOTED, EXIT_KEPT, EXIT_WORSE = 0, 10, 11
+REPORT_FILE, COMPARISON_FILE = "report.html", "comparison.html"
+
+
+@dataclass(frozen=True)
+class Job:
+    """The events to train on, and the folder of models.
+
+    Attributes:
+        backend: ``sandbox``, ``snowflake`` or ``sample`` (Snowplow's published events); by
+            default Snowflake if its secrets are set, else the sandbox.
+        file: a Parquet or CSV file of atomic events, instead of a backend.
+        since: no training row is earlier; by default the beginning of the data.
+        until: train as if the data ended here; by default their end.
+        out: the folder of models; by default ``models`` in PROSPECT_HOME, and
+            ``models-sample`` for the sample, whose events have fewer attributes.
+        served: train on the moments at which scores were served and whose outcome is known.
+    """
+
+    backend: str | None = None
+    file: Path | str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    out: Path | None = None
+    served: bool = False
+
+    def source(self, settings: Settings) -> str:
+        """Return the backend in use; empty for a file.
+
+        Raises:
+            SettingsError: a file and a backend are given, or the backend is unknown.
+        """
+        if self.file and self.backend:
+            raise SettingsError(
+                f"--data {self.file} and --backend {self.backend} exclude each other: give one."
+            )
+        source = SAMPLE if self.file == SAMPLE else self.backend
+        if self.file and source is None:
+            return ""
+        if source is None:
+            return SNOWFLAKE if settings.warehouse_backend == "snowflake" else SANDBOX
+        if source not in (SANDBOX, SNOWFLAKE, SAMPLE):
+            raise SettingsError(f"backend {source!r}: expected sandbox, snowflake or sample.")
+        return source
+
+    def group(self, settings: Settings) -> StreamAttributeGroup:
+        """Return the attribute group whose features are trained on."""
+        return sample_group if self.source(settings) == SAMPLE else prospect_group
+
+    def models(self, settings: Settings) -> Path:
+        """Return the folder of models."""
+        name = "models-sample" if self.source(settings) == SAMPLE else "models"
+        return self.out or settings.home / name
+
+    def training_set(self, settings: Settings) -> TrainingSet:
+        """Build one row per moment at which the website requests a score, and the manifest.
+
+        Raises:
+            DataError: there are no events, or none in the window.
+        """
+        source, group = self.source(settings), self.group(settings)
+        anchors: Anchors | str = replace(
+            SITE_ANCHORS if source in (SANDBOX, SNOWFLAKE) else Anchors(),
+            since=self.since,
+            until=self.until,
+        )
+        truth = settings.home / "truth" if source == SANDBOX and not self.served else None
+        warehouse = self._open(settings, source)
+        try:
+            if self.served:
+                log = settings.home / "served"
+                anchors = served_anchors(warehouse, log, group, since=self.since, until=self.until)
+            return extract(warehouse, group, anchors, truth=truth)
+        finally:
+            warehouse.close()
+
+    def _open(self, settings: Settings, source: str) -> Warehouse:
+        if source == SNOWFLAKE:
+            return SnowflakeWarehouse.connect(settings)
+        if source == SANDBOX:
+            return DuckDBWarehouse.over_home(settings.home)
+        path = sample_events(settings.home) if source == SAMPLE else Path(str(self.file))
+        return DuckDBWarehouse.over_file(path)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model fresh from training, and what is known of it."""
+    """A newly trained model with its evaluation."""
 
     model: ProspectModel
-    found: Evaluation
-    chosen: Threshold
+    evaluation: Evaluation
+    threshold: Threshold
     split: Split
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a retraining came to.
+class RetrainResult:
+    """The result of a retraining.
 
     Attributes:
-        version: of the challenger; its bundle is in ``folder``.
-        promoted: whether ``current`` names it now.
-        because: the reason in words.
+        version: of the challenger.
+        folder: of the challenger's bundle.
+        promoted: whether the challenger is now the promoted model.
+        reason: of the decision, in words.
         exit_code: for a scheduler, see the module.
-        differences: challenger minus champion, by metric; empty where there was none.
-        repeated: an earlier run on the same data left the same bytes.
+        differences: challenger minus champion, by metric; empty without a comparison.
+        evaluation: the challenger's figures.
+        repeated: whether an earlier run on the same data left the same bytes.
     """
 
     version: str
     folder: Path
     promoted: bool
-    because: str
+    reason: str
     exit_code: int
     differences: Mapping[str, Interval]
-    found: Evaluation
+    evaluation: Evaluation
     repeated: bool
 
+    def lines(self) -> list[str]:
+        """Return the result as lines for people; the last one is JSON, for a scheduler."""
+        pages = [REPORT_FILE, *([COMPARISON_FILE] if self.differences else [])]
+        repeated = "The same data gave the same bytes as an earlier run: nothing is new."
+        return [
+            self.evaluation.summary(),
+            f"Model {self.version}: {self.reason.rstrip('.')}.",
+            *([repeated] if self.repeated else []),
+            *(f"See {self.folder / page}" for page in pages),
+            json.dumps(
+                {
+                    "version": self.version,
+                    "promoted": self.promoted,
+                    "exit_code": self.exit_code,
+                    "repeated": self.repeated,
+                    "auc": round(self.evaluation.auc, 4),
+                }
+            ),
+        ]
 
-def retrain(
+
+def run(
+    settings: Settings, job: Job, *, say: Callable[[str], None] = print, **options: Any
+) -> RetrainResult:
+    """Build the training set, retrain, and print the result; the last line is JSON.
+
+    Args:
+        settings: where state lives, and the secrets.
+        job: the events and the folder of models.
+        say: prints a line.
+        options: for :func:`train_and_promote`: promote, tries, value, seed …
+
+    Example: ``run(settings, Job(backend="sandbox"), promote="never").promoted`` is False.
+    """
+    rows = job.training_set(settings)
+    about = rows.manifest
+    say(
+        f"Training set ({job.source(settings) or job.file}): {about['rows']:,} rows from "
+        f"{about['since'][:16]} to {about['until'][:16]} UTC, {about['positives']:,} followed by "
+        "the goal."
+    )
+    result = train_and_promote(
+        rows.table, job.models(settings), group=job.group(settings), about=about, **options
+    )
+    for line in result.lines():
+        say(line)
+    return result
+
+
+def train_and_promote(
     table: pa.Table,
     models: Path,
     *,
     promote: Promote = "if better",
     group: StreamAttributeGroup = prospect_group,
     **options: Any,
-) -> Outcome:
-    """Train on a table, write the bundle with its report, and decide on promotion.
+) -> RetrainResult:
+    """Train on a table, save the bundle with its report, and promote it or not.
 
     Args:
-        table: a training set, training and test period together.
-        models: the folder of models, made if need be.
-        promote: ``always`` and ``never`` decide whatever the comparison says.
-        options: for ``train``.
+        table: a training set, with rows to train on and later rows to test on.
+        models: the folder of models, created if it is missing.
+        promote: ``always`` and ``never`` override the comparison with the champion.
+        group: the attribute group whose features are trained on.
+        options: for :func:`train`.
     Raises:
-        DataError: the rows cannot train or judge a model.
+        DataError: the rows cannot train or test a model.
+
+    Example: ``train_and_promote(table, Path("models"), promote="always").promoted`` is True.
     """
-    new = train(table, group=group, **options)
-    folder = bundle_path(models, new.model.version)
-    repeated = (folder / MANIFEST_FILE).is_file()  # a version names its content
-    new.model.save(folder)
-    write_whole(folder / REPORT, report_html(new.model, new.found, new.split, new.chosen))
-    differences, code, because = _decide(new, table, models, folder, group)
-    if promote == "always" and code != PROMOTED:
-        code, because = PROMOTED, f"promoted because it was asked for, though {because}"
-    if promote == "never" and code == PROMOTED and promoted_version(models) != new.model.version:
-        code, because = KEPT, f"not promoted because it was asked for, though {because}"
-    if code == PROMOTED:
-        store.promote(models, new.model.version)
-    return Outcome(
-        version=new.model.version,
+    challenger = train(table, group=group, **options)
+    version = challenger.model.version
+    folder = bundle_path(models, version)
+    repeated = (folder / MANIFEST_FILE).is_file()  # a version is a hash of its content
+    challenger.model.save(folder)
+    report = report_html(
+        challenger.model, challenger.evaluation, challenger.split, challenger.threshold
+    )
+    write_whole(folder / REPORT_FILE, report)
+    differences, code, reason = _compare_with_champion(challenger, table, models, folder, group)
+    if promote == "always" and code != EXIT_PROMOTED:
+        code, reason = EXIT_PROMOTED, f"promoted as requested, although {reason}"
+    if promote == "never" and code == EXIT_PROMOTED and promoted_version(models) != version:
+        code, reason = EXIT_KEPT, f"not promoted as requested, although {reason}"
+    if code == EXIT_PROMOTED:
+        store.promote(models, version)
+    return RetrainResult(
+        version=version,
         folder=folder,
-        promoted=code == PROMOTED,
-        because=because,
+        promoted=code == EXIT_PROMOTED,
+        reason=reason,
         exit_code=code,
         differences=differences,
-        found=new.found,
+        evaluation=challenger.evaluation,
         repeated=repeated,
     )
 
@@ -128,12 +279,21 @@ def train(
     resamples: int = 300,
     **fit_options: Any,
 ) -> Candidate:
-    """Split honestly, search if asked, fit, judge, choose the threshold.
+    """Split, search parameters if requested, fit, evaluate, and choose the threshold.
 
     Args:
-        cut: start of the test period; by default the last quarter of the rows.
-        tries: recipes to try (0: the default recipe), for at most ``seconds``.
-        value: and ``cost`` or ``capacity``: for the threshold, see ``decision.choose``.
+        table: a training set.
+        group: the attribute group whose features are trained on.
+        cut: start of the test period, aware; by default the last quarter of the rows.
+        horizon: how far a label looks ahead.
+        tries: number of parameter sets to try in a search; 0 takes the defaults.
+        seconds: the longest that the search may take.
+        value: for the threshold, as are ``cost`` and ``capacity``: see ``choose_threshold``.
+        seed: of the training.
+        resamples: number of draws behind each interval.
+        fit_options: for ``ProspectModel.fit``.
+
+    Example: ``train(table, tries=5).threshold.score``
     """
     split = honest_split(table, cut=cut, horizon=horizon)
     recipe = fit_options.pop("recipe", None) or Recipe(seed=seed)
@@ -141,46 +301,73 @@ def train(
         features = fit_options.get("features") or features_of(group)
         recipe, _ = search(split.train, features, recipe=recipe, tries=tries, seconds=seconds)
     fit_options.setdefault("goal", {**GOAL, "horizon_seconds": int(horizon.total_seconds())})
-    model, found = evaluate(split, group=group, recipe=recipe, resamples=resamples, **fit_options)
-    chosen = choose(found, value=value, cost=cost, capacity=capacity)
-    model.manifest["threshold"] = chosen.to_json()
-    return Candidate(model, found, chosen, split)
+    model, evaluation = evaluate(
+        split, group=group, recipe=recipe, resamples=resamples, **fit_options
+    )
+    threshold = choose_threshold(evaluation, value=value, cost=cost, capacity=capacity)
+    model.manifest["threshold"] = threshold.to_json()
+    return Candidate(model, evaluation, threshold, split)
 
 
-def _decide(
-    new: Candidate, table: pa.Table, models: Path, folder: Path, group: StreamAttributeGroup
-) -> tuple[Mapping[str, Interval], int, str]:
-    """Differences, exit code and reason, before what the caller wants is heard."""
-    current = promoted_version(models)
-    if current == new.model.version:
-        return {}, PROMOTED, "it is the promoted model already: same data, same recipe"
-    if not _beats_prior(new):
-        return {}, WORSE, "it does not beat the base rate beyond noise: check the data"
-    if current is None:
-        return {}, PROMOTED, "there is no champion yet"
-    try:
-        champion = ProspectModel.load(bundle_path(models, current), group=group)
-    except ModelError as error:
-        return {}, PROMOTED, f"the champion cannot be used any more: {error}"
-    try:
-        found = compare(champion, new.model, table, new.split.horizon)
-    except DataError as error:
-        return {}, KEPT, f"no comparison is possible: {error}"
-    code, because = verdict(found.differences["log_loss"])
-    write_whole(folder / COMPARISON, comparison_html(champion, new.model, found, because))
-    return found.differences, code, because
-
-
-def verdict(log_loss: Interval) -> tuple[int, str]:
-    """Exit code and reason from the difference in log loss, challenger minus champion."""
-    figures = f"log loss differs by {log_loss}"
+def promotion_decision(log_loss: Interval) -> tuple[int, str]:
+    """Return exit code and reason from the difference in log loss, challenger minus champion."""
+    difference = f"log loss differs by {log_loss}"
     if log_loss.high < 0:
-        return PROMOTED, f"it is better than the champion beyond noise: {figures}"
+        return EXIT_PROMOTED, f"it is better than the champion beyond noise: {difference}"
     if log_loss.low > 0:
-        return WORSE, f"it is worse than the champion beyond noise: {figures}"
-    return KEPT, f"it is not better than the champion beyond noise: {figures}"
+        return EXIT_WORSE, f"it is worse than the champion beyond noise: {difference}"
+    return EXIT_KEPT, f"it is not better than the champion beyond noise: {difference}"
 
 
-def _beats_prior(new: Candidate) -> bool:
-    draws = visitor_draws(new.split.test["domain_userid"])
-    return draws.difference("log_loss", new.found.rows[MODEL], new.found.rows[PRIOR]).high < 0
+def parse_utc(option: str, text: str | None) -> datetime | None:
+    """Parse a date, or a date and time, as UTC; without a zone it is taken as UTC.
+
+    Example: ``parse_utc("--since", "2026-01-31")`` returns the start of that day.
+
+    Args:
+        option: the name of the option, for the message.
+    Raises:
+        SettingsError: the text is neither.
+    """
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(
+            f"{option} {text!r}: expected a date or a date and time, such as 2026-01-31 or "
+            "2026-01-31T06:00Z."
+        ) from error
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _compare_with_champion(
+    challenger: Candidate, table: pa.Table, models: Path, folder: Path, group: StreamAttributeGroup
+) -> tuple[Mapping[str, Interval], int, str]:
+    """Return differences, exit code and reason, before an override by ``promote``."""
+    promoted = promoted_version(models)
+    if promoted == challenger.model.version:
+        return {}, EXIT_PROMOTED, "it is the promoted model already: same data, same recipe"
+    if not _is_better_than_prior(challenger):
+        reason = "it is not better than the base rate beyond noise: check the data"
+        return {}, EXIT_WORSE, reason
+    if promoted is None:
+        return {}, EXIT_PROMOTED, "there is no champion yet"
+    try:
+        champion = ProspectModel.load(bundle_path(models, promoted), group=group)
+    except ModelError as error:
+        return {}, EXIT_PROMOTED, f"the champion cannot be used any more: {error}"
+    try:
+        comparison = compare(champion, challenger.model, table, challenger.split.horizon)
+    except DataError as error:
+        return {}, EXIT_KEPT, f"no comparison is possible: {error}"
+    code, reason = promotion_decision(comparison.differences["log_loss"])
+    page = comparison_html(champion, challenger.model, comparison, reason)
+    write_whole(folder / COMPARISON_FILE, page)
+    return comparison.differences, code, reason
+
+
+def _is_better_than_prior(challenger: Candidate) -> bool:
+    draws = visitor_draws(challenger.split.test["domain_userid"])
+    rows = challenger.evaluation.rows
+    return draws.difference("log_loss", rows[MODEL], rows[PRIOR]).high < 0

@@ -1,10 +1,10 @@
-"""From a booster's probability to one that can be taken at its word.
+"""Calibration: a curve from the booster's probability to the observed share of conversions.
 
-Chosen where it helps on visitors left out (cross-fitted), and kept in the bundle as
-plain numbers. Explanations stay in the booster's log-odds: the sum of explanations
-and bias is the margin, ``sigmoid(margin)`` the raw probability, and the score is this
-curve at the raw probability. The curve never falls, so the order of prospects and the
-sign of every reason stay as they are.
+A curve is chosen if it improves log loss on visitors left out (cross-fitted), and is kept
+in the bundle as plain numbers. Explanations stay in the booster's log-odds, that is
+ln(p / (1 - p)): the sum of explanations and bias is the margin, ``sigmoid(margin)`` is the
+raw probability, and the score is the curve at the raw probability. The curve never falls,
+so the order of prospects and the sign of every explanation stay as they are.
 """
 
 from collections.abc import Mapping
@@ -12,39 +12,38 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from prospect_lib.errors import ModelError
+from prospect_lib.model.splits import Floats
 
-Floats = npt.NDArray[np.float64]
-TINY = 1e-7
+_TINY = 1e-7
 
 
 def sigmoid(margin: Any) -> Floats:
-    """Log-odds -> probability, in float64."""
-    found: Floats = 1.0 / (1.0 + np.exp(-np.asarray(margin, dtype=np.float64)))
-    return found
+    """Convert log-odds to a probability, in float64."""
+    probability: Floats = 1.0 / (1.0 + np.exp(-np.asarray(margin, dtype=np.float64)))
+    return probability
 
 
 def logit(probability: Any) -> Floats:
-    """Probability -> log-odds; 0 and 1 are moved inwards by 1e-7."""
-    p = np.clip(np.asarray(probability, dtype=np.float64), TINY, 1 - TINY)
-    found: Floats = np.log(p / (1 - p))
-    return found
+    """Convert a probability to log-odds; 0 and 1 are moved inwards by 1e-7."""
+    p = np.clip(np.asarray(probability, dtype=np.float64), _TINY, 1 - _TINY)
+    margin: Floats = np.log(p / (1 - p))
+    return margin
 
 
 def row_loss(label: Floats, probability: Floats) -> Floats:
-    """Log loss of each row, in nats."""
-    p = np.clip(probability, TINY, 1 - TINY)
-    found: Floats = -np.where(label > 0, np.log(p), np.log1p(-p))
-    return found
+    """Return the log loss of each row, in nats."""
+    p = np.clip(probability, _TINY, 1 - _TINY)
+    loss: Floats = -np.where(label > 0, np.log(p), np.log1p(-p))
+    return loss
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A rising curve.
+    """A curve that never falls.
 
     ``identity`` has no numbers, ``sigmoid`` is ``sigmoid(x[0] * logit(p) + y[0])``, and
     ``isotonic`` joins the points (x, y) by straight lines.
@@ -56,11 +55,20 @@ class Calibration:
 
     @classmethod
     def fit(cls, method: str, probability: Floats, label: Floats, weight: Floats) -> "Calibration":
-        """Fit one method (``identity``, ``sigmoid`` or ``isotonic``) to out-of-fold scores."""
+        """Fit a curve to out-of-fold probabilities.
+
+        Args:
+            method: ``identity``, ``sigmoid`` or ``isotonic``.
+            probability: of each row, shape (rows,), by a booster that was not trained on it.
+            label: 1.0 for a conversion, else 0.0, shape (rows,).
+            weight: of each row, shape (rows,).
+
+        Example: ``Calibration.fit("identity", p, label, weight).apply(p)`` returns ``p``.
+        """
         if method == "sigmoid":
             model = LogisticRegression(C=1e6).fit(logit(probability)[:, None], label, weight)
             slope = float(model.coef_[0, 0])
-            # a falling curve would turn the ranking round, so it is not a calibration
+            # a falling curve would reverse the ranking, so it is no calibration
             return cls(method, (slope,), (float(model.intercept_[0]),)) if slope > 0 else cls()
         if method == "isotonic":
             edge = 0.5 / len(label)
@@ -71,29 +79,35 @@ class Calibration:
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> "Calibration":
-        """Read back what ``to_json`` wrote.
+        """Read what :meth:`to_json` wrote.
 
         Raises:
-            ModelError: the method is not known or its numbers do not fit it.
+            ModelError: the method is unknown or its numbers do not fit it.
         """
-        found = cls(saved["method"], tuple(saved["x"]), tuple(saved["y"]))
-        sizes = {"identity": len(found.x) == 0, "sigmoid": len(found.x) == 1}
-        sizes["isotonic"] = len(found.x) > 0 and bool(np.all(np.diff(found.y) >= 0))
-        if not sizes.get(found.method, False) or len(found.x) != len(found.y):
-            raise ModelError(f"manifest, calibration: {found.method!r} is damaged. Train again.")
-        return found
+        curve = cls(saved["method"], tuple(saved["x"]), tuple(saved["y"]))
+        valid = {
+            "identity": len(curve.x) == 0,
+            "sigmoid": len(curve.x) == 1,
+            "isotonic": len(curve.x) > 0 and bool(np.all(np.diff(curve.y) >= 0)),
+        }
+        if not valid.get(curve.method, False) or len(curve.x) != len(curve.y):
+            raise ModelError(
+                f"manifest, calibration: {curve.method!r} with {len(curve.x)} and "
+                f"{len(curve.y)} numbers is not a calibration curve. Train the model again."
+            )
+        return curve
 
     def to_json(self) -> dict[str, Any]:
-        """The curve as plain JSON values."""
+        """Return the curve as plain JSON values."""
         return {"method": self.method, "x": list(self.x), "y": list(self.y)}
 
     def apply(self, probability: Floats) -> Floats:
-        """Raw probabilities -> calibrated ones, same shape."""
+        """Calibrate raw probabilities; the shape stays the same."""
         if self.method == "sigmoid":
             return sigmoid(self.x[0] * logit(probability) + self.y[0])
         if self.method == "isotonic":
-            found: Floats = np.interp(probability, self.x, self.y)
-            return found
+            calibrated: Floats = np.interp(probability, self.x, self.y)
+            return calibrated
         return probability
 
 

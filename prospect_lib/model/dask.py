@@ -1,8 +1,8 @@
-"""The same model trained on a cluster: ``xgboost.dask`` at a scheduler's address.
+"""Training on a Dask cluster, with ``xgboost.dask``.
 
-Workers each read their part of the Parquet files, so no machine holds all rows. The
-manifest is the same; the figures are the same within noise (the quantile sketches of
-the parts are merged). Needs ``dask`` and ``distributed`` (see requirements.txt), and
+Each worker reads its part of the Parquet files, so no machine holds all rows. The manifest
+is the same; the model's figures are the same within noise, because the quantile sketches of
+the parts are merged. Needs ``dask`` and ``distributed`` (see requirements.txt) here, and
 this package on the workers.
 """
 
@@ -19,7 +19,7 @@ from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import DataError, ServiceError
 from prospect_lib.features import features_of
 from prospect_lib.model.calibration import Calibration
-from prospect_lib.model.dataset import labels, refuse_constant, survey
+from prospect_lib.model.dataset import labels, refuse_constant_features, summarize
 from prospect_lib.model.encoding import Encoder
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.splits import row_weights
@@ -33,12 +33,13 @@ def fit_on_cluster(
     group: StreamAttributeGroup = prospect_group,
     recipe: Recipe | None = None,
 ) -> ProspectModel:
-    """Train on a folder of Parquet files that the workers can read, too.
+    """Train on a folder of Parquet files that the workers can read as well.
 
     Args:
-        rows: a training set in at least one Parquet file; a worker reads whole files.
+        rows: a training set in one or more Parquet files; a worker reads whole files.
         address: of the scheduler, such as ``tcp://10.0.0.5:8786``.
-        recipe: ``rounds`` should be set; find them on a sample that fits one machine.
+        group: the attribute group whose features are trained on.
+        recipe: with ``rounds``; choose them on a sample that fits one machine.
     Raises:
         ServiceError: the cluster does not answer, or dask is not installed.
         DataError: the rows cannot train a model.
@@ -46,17 +47,17 @@ def fit_on_cluster(
     features = features_of(group)
     recipe = recipe or Recipe(rounds=FALLBACK_ROUNDS)
     rounds = recipe.rounds or FALLBACK_ROUNDS
-    found = survey(rows, features)
-    refuse_constant(found)
-    encoder = Encoder.fit(found.categories, features, recipe.never_lower)
+    summary = summarize(rows, features)
+    refuse_constant_features(summary)
+    encoder = Encoder.fit(summary.categories, features, recipe.never_lower)
     with _client(address) as client, client.as_current():
-        params = recipe.booster_params(encoder, found.rows)
+        params = recipe.booster_params(encoder, summary.rows)
         booster = _train(client, _files(rows), encoder, params, rounds)
-    return ProspectModel.assemble(booster, encoder, Calibration(), features, group, recipe, found)
+    return ProspectModel.assemble(booster, encoder, Calibration(), features, group, recipe, summary)
 
 
 def _client(address: str) -> Any:
-    """A client of the cluster; it is a context manager that closes itself."""
+    """Connect to the cluster; the client is a context manager that closes itself."""
     client = _optional("distributed").Client
     try:
         return client(address, timeout="10s", set_as_default=False)
@@ -68,7 +69,7 @@ def _client(address: str) -> Any:
 
 
 def _optional(name: str) -> Any:
-    """A module of dask, which only this way of training needs."""
+    """Import a module of Dask, which only this way of training needs."""
     try:
         return import_module(name)
     except ImportError as error:
@@ -104,7 +105,7 @@ def _train(
 
 
 def _part(file: str, encoder: Encoder) -> Any:
-    """Label, weight and features of one file, on a worker."""
+    """Return label, weight and features of one file, on a worker."""
     table: pa.Table = ds.dataset(file, format="parquet").to_table()
-    aside = np.column_stack([labels(table), row_weights(table)]).astype(np.float32)
-    return np.hstack([aside, encoder.matrix(table)])
+    label_and_weight = np.column_stack([labels(table), row_weights(table)]).astype(np.float32)
+    return np.hstack([label_and_weight, encoder.matrix(table)])

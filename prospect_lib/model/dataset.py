@@ -1,4 +1,4 @@
-"""A training set, wherever its rows are, and one look over them before training."""
+"""A training set, wherever its rows are, and one pass over them before training."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,17 +15,27 @@ from prospect_lib.errors import DataError
 from prospect_lib.features import Feature
 from prospect_lib.model.splits import Floats
 
-#: A training set: a table, Parquet (a file or a folder), or a function that starts a
-#: fresh pass over its record batches (XGBoost makes several).
+#: A training set: a table, Parquet (a file or a folder), or a function that starts a new
+#: pass over its record batches (XGBoost needs several passes).
 Source: TypeAlias = pa.Table | Path | Callable[[], Iterable[pa.RecordBatch]]
 
 BATCH_ROWS = 131_072
-MIN_POSITIVES = 20
+_MIN_POSITIVES = 20
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What one pass over the rows found; times are aware, UTC."""
+class Summary:
+    """A training set in numbers.
+
+    Attributes:
+        rows: number of rows.
+        positives: number of rows with a true label.
+        visitors: number of distinct visitors.
+        since: time of the first row, aware, UTC.
+        until: time of the last row, aware, UTC.
+        categories: the values of each categorical feature, without null.
+        constant: the features with a single value.
+    """
 
     rows: int
     positives: int
@@ -37,7 +47,10 @@ class Survey:
 
 
 def batches(source: Source, size: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
-    """One pass over a source, in order, at most ``size`` rows at a time (a stream's own)."""
+    """Yield the rows of a source in order, at most ``size`` per batch.
+
+    A function's record batches are passed on in the size that it gives them.
+    """
     if isinstance(source, pa.Table):
         yield from source.to_batches(max_chunksize=size)
     elif isinstance(source, Path):
@@ -46,54 +59,54 @@ def batches(source: Source, size: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
         yield from source()
 
 
-def survey(source: Source, features: Sequence[Feature]) -> Survey:
-    """Look once over the rows and refuse what no model can be trained on.
+def summarize(source: Source, features: Sequence[Feature]) -> Summary:
+    """Summarize the rows in one pass, and refuse rows that cannot train a model.
 
     Raises:
-        DataError: no rows, a column missing, one class only, or too few positives.
+        DataError: no rows, a missing column, one class only, or too few positives.
     """
     counts = {"rows": 0, "positives": 0}
     visitors: set[str] = set()
     times: set[datetime] = set()
-    seen: dict[str, set[Any]] = {feature.name: set() for feature in features}
+    values: dict[str, set[Any]] = {feature.name: set() for feature in features}
     for batch in batches(source):
         if batch.num_rows == 0:
             continue
-        _require(batch, ["domain_userid", "anchor_ts", "label", *seen])
+        _require(batch, ["domain_userid", "anchor_ts", "label", *values])
         counts["rows"] += batch.num_rows
         counts["positives"] += int(np.count_nonzero(labels(batch)))
         visitors.update(pc.unique(batch.column("domain_userid")).to_pylist())
         times.update(_extremes(batch.column("anchor_ts").cast(pa.timestamp("us", "UTC"))))
         for feature in features:
-            seen[feature.name].update(_sample_of_values(batch.column(feature.name), feature.kind))
+            values[feature.name].update(_values(batch.column(feature.name), feature.kind))
     _check_classes(**counts)
-    return Survey(
+    return Summary(
         **counts,
         visitors=len(visitors),
         since=min(times),
         until=max(times),
         categories={
-            f.name: frozenset(seen[f.name] - {None}) for f in features if f.kind == "category"
+            f.name: frozenset(values[f.name] - {None}) for f in features if f.kind == "category"
         },
-        constant=tuple(name for name, values in seen.items() if len(values) == 1),
+        constant=tuple(name for name, distinct in values.items() if len(distinct) == 1),
     )
 
 
-def refuse_constant(found: Survey) -> None:
-    """Raise DataError where a feature has one value in every row."""
-    if found.constant:
+def refuse_constant_features(summary: Summary) -> None:
+    """Raise DataError if a feature has a single value in all rows."""
+    if summary.constant:
         raise DataError(
-            f"constant in all {found.rows} rows: {', '.join(found.constant)}. A model cannot "
+            f"constant in all {summary.rows} rows: {', '.join(summary.constant)}. A model cannot "
             "learn from them: widen --since .. --until, check that the events are tracked, "
             "leave the features out, or accept them with allow_constant=True."
         )
 
 
 def labels(rows: pa.Table | pa.RecordBatch) -> Floats:
-    """The label column as 0.0 and 1.0.
+    """Return the label column as 0.0 and 1.0, shape (rows,).
 
     Raises:
-        DataError: it is not boolean, or has nulls (an outcome not yet known).
+        DataError: it is not boolean, or has nulls (an outcome that is not known yet).
     """
     column = rows.column("label")
     if not pa.types.is_boolean(column.type) or column.null_count:
@@ -101,8 +114,8 @@ def labels(rows: pa.Table | pa.RecordBatch) -> Floats:
             f"label is {column.type} with {column.null_count} nulls; expected bool without nulls. "
             "Leave out anchors whose horizon is not fully observed."
         )
-    found: Floats = column.cast(pa.uint8()).to_numpy().astype(np.float64)
-    return found
+    numbers: Floats = column.cast(pa.uint8()).to_numpy().astype(np.float64)
+    return numbers
 
 
 def _require(batch: pa.RecordBatch, names: Sequence[str]) -> None:
@@ -119,11 +132,11 @@ def _extremes(values: pa.Array) -> list[Any]:
     return [ends["min"].as_py(), ends["max"].as_py()]
 
 
-def _sample_of_values(values: pa.Array, kind: str) -> list[Any]:
-    """All values of a category; of another column enough to see that it varies."""
+def _values(column: pa.Array, kind: str) -> list[Any]:
+    """Return all values of a category; of other columns, enough to see whether they vary."""
     if kind == "category":
-        return list(pc.unique(values).to_pylist())
-    return [*_extremes(values), *([None] if values.null_count else [])]
+        return list(pc.unique(column).to_pylist())
+    return [*_extremes(column), *([None] if column.null_count else [])]
 
 
 def _check_classes(rows: int, positives: int) -> None:
@@ -131,11 +144,11 @@ def _check_classes(rows: int, positives: int) -> None:
         raise DataError("the training set is empty. Widen --since .. --until, or check app ids.")
     if positives in (0, rows):
         raise DataError(
-            f"all {rows} rows have label {positives > 0}: one class only, nothing to tell apart. "
+            f"all {rows} rows have label {positives > 0}: one class only, nothing to learn. "
             "Widen --since .. --until, or check the goal event and the horizon."
         )
-    if min(positives, rows - positives) < MIN_POSITIVES:
+    if min(positives, rows - positives) < _MIN_POSITIVES:
         raise DataError(
-            f"only {positives} of {rows} rows are positive; at least {MIN_POSITIVES} of either "
-            "class are needed. Widen --since .. --until, or lengthen the horizon."
+            f"only {positives} of {rows} rows are positive; at least {_MIN_POSITIVES} rows of "
+            "each class are needed. Widen --since .. --until, or lengthen the horizon."
         )

@@ -1,18 +1,18 @@
-"""Feature values as the numbers XGBoost reads, the same way in training and when served.
+"""Encoding of feature values as XGBoost's numbers, the same in training and serving.
 
 A number stays a number, a flag is 0 or 1, and a category is its position in the list of
-categories seen in training. A missing number or flag is ``ABSENT``, below every number, so
-that one split sets it apart; a missing category is one more category, and so is one never
-seen in training. There is no NaN: XGBoost keeps rows without gaps in a byte a value, with
-gaps in twelve, and reads all of them for every level of every tree (measured at 10 M rows
-on disk: 0.5 in place of 2.4 GB, trees five times as fast, the same log loss).
+categories of the training set. A missing number or flag is ``ABSENT``, which is below every
+number, so that one split separates it. A missing category is one more category, and so is
+one that training has not seen. There is no NaN: XGBoost stores rows without gaps in one byte
+per value, with gaps in twelve, and reads all of them for every level of every tree (measured
+with 10 M rows on disk: 0.5 instead of 2.4 GB, trees five times as fast, the same log loss).
 
-One exception: XGBoost's monotone constraint orders numbers. A constrained count is null
-when nothing matched, which means none, so it is encoded as 0 and the constraint holds from
-none to one as well.
+One exception: XGBoost's monotone constraint orders numbers. A constrained count is null if
+nothing matched, which means none. It is encoded as 0, so that the constraint also holds
+between none and one.
 
-Example: ``Encoder.fit(survey, features).row({"views": None, "medium": "email"})`` ->
-``array([[-1e30, 0.]], dtype=float32)``
+Example: ``Encoder.fit(categories, features).row({"views": None, "medium": "email"})`` returns
+``array([[-1e30, 0.]], dtype=float32)``.
 """
 
 import math
@@ -31,18 +31,26 @@ from prospect_lib.features import Feature
 
 Matrix = npt.NDArray[np.float32]
 
-#: Features that never lower the score when they grow: what the business is sure of.
+#: Features that never lower the score when they grow, by knowledge of the business.
 NEVER_LOWER = frozenset(
     {"num_pricing_views_l7d", "num_pricing_views_l30d", "num_pricing_views"},
 )
 
-#: What stands for a number that is not there.
+#: Code of a missing number or flag.
 ABSENT = float(np.float32(-1e30))
 
 
 @dataclass(frozen=True)
 class Column:
-    """How one feature is encoded; ``categories`` in the order of their codes."""
+    """The encoding of one feature.
+
+    Attributes:
+        name: of the feature.
+        kind: ``number``, ``flag`` or ``category``.
+        attribute: the attribute it is made from; ``None`` if from the scoring time alone.
+        categories: in the order of their codes.
+        monotone: whether the score never falls when the feature grows.
+    """
 
     name: str
     kind: str
@@ -52,48 +60,48 @@ class Column:
 
     @property
     def missing(self) -> float:
-        """What stands for a null: one more category, 0 for a constrained count, or ABSENT."""
+        """Code of a null: one more category, 0 for a constrained count, else ABSENT."""
         if self.kind == "category":
             return float(len(self.categories))
         return 0.0 if self.monotone else ABSENT
 
     @cached_property
     def codes(self) -> dict[str, int]:
-        """Category -> code."""
+        """Codes by category."""
         return {category: code for code, category in enumerate(self.categories)}
 
     def encode_array(self, values: pa.ChunkedArray | pa.Array) -> Matrix:
-        """One column of a table as float32, shape (rows,).
+        """Encode one column of a table as float32, shape (rows,).
 
         Raises:
-            DataError: the column is of another type, or holds an infinite number.
+            DataError: the column is of another type, or has an infinite number.
         """
         _check_type(self, values.type)
         if self.kind == "category" and not pa.types.is_null(values.type):
             values = pc.index_in(values.cast(pa.string()), pa.array(self.categories, pa.string()))
         numbers = pc.fill_null(values.cast(pa.float64()), self.missing)
-        found: Matrix = numbers.to_numpy().astype(np.float32)
-        found[np.isnan(found)] = self.missing
-        if np.isinf(found).any():
+        codes: Matrix = numbers.to_numpy().astype(np.float32)
+        codes[np.isnan(codes)] = self.missing
+        if np.isinf(codes).any():
             raise DataError(f"{self.name}: an infinite number. Make it null where it is unknown.")
-        return found
+        return codes
 
     def encode_value(self, value: Any) -> float:
-        """One value, as served.
+        """Encode one served value.
 
         Raises:
             DataError: the value is of another type than the feature.
         """
         if value is None:
             return self.missing
-        wanted = {"number": (int, float), "flag": (bool,), "category": (str,)}[self.kind]
-        if not isinstance(value, wanted) or (self.kind == "number" and isinstance(value, bool)):
+        types = {"number": (int, float), "flag": (bool,), "category": (str,)}[self.kind]
+        if not isinstance(value, types) or (self.kind == "number" and isinstance(value, bool)):
             raise DataError(
                 f"{self.name}={value!r}: expected a {self.kind} or None, got "
                 f"{type(value).__name__}. Check the attribute {self.attribute!r} of the service."
             )
-        found = float(self.codes.get(str(value), self.missing) if wanted == (str,) else value)
-        return self.missing if math.isnan(found) else found
+        code = self.codes.get(str(value), self.missing) if self.kind == "category" else value
+        return self.missing if math.isnan(float(code)) else float(code)
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,13 @@ class Encoder:
         features: Sequence[Feature],
         never_lower: Collection[str] = NEVER_LOWER,
     ) -> "Encoder":
-        """Fix order, types and category codes; categories are sorted so codes are stable."""
+        """Fix order, types and category codes.
+
+        Args:
+            categories: the values of each categorical feature; sorted, so codes are stable.
+            features: the features in order.
+            never_lower: numeric features that never lower the score when they grow.
+        """
         return cls(
             tuple(
                 Column(
@@ -125,10 +139,10 @@ class Encoder:
 
     @classmethod
     def from_json(cls, columns: Iterable[Mapping[str, Any]]) -> "Encoder":
-        """Read back what ``to_json`` wrote.
+        """Read what :meth:`to_json` wrote.
 
         Raises:
-            ModelError: a column lacks a key or has one that is not known.
+            ModelError: a column lacks a key or has an unknown one.
         """
         try:
             return cls(
@@ -138,7 +152,7 @@ class Encoder:
             raise ModelError(f"manifest, features: {error}. Train the model again.") from error
 
     def to_json(self) -> list[dict[str, Any]]:
-        """The columns as plain JSON values."""
+        """Return the columns as plain JSON values."""
         return [
             {**asdict(column), "categories": list(column.categories)} for column in self.columns
         ]
@@ -159,10 +173,10 @@ class Encoder:
         return {column.name: 1 for column in self.columns if column.monotone}
 
     def matrix(self, table: pa.Table | pa.RecordBatch) -> Matrix:
-        """The features of a table, float32, shape (rows, features).
+        """Encode the features of a table, float32, shape (rows, features).
 
         Raises:
-            DataError: columns are missing, of another type, or hold infinite numbers.
+            DataError: a column is missing, of another type, or has an infinite number.
         """
         missing = [name for name in self.names if name not in table.schema.names]
         if missing:
@@ -170,29 +184,35 @@ class Encoder:
                 f"the training set lacks {', '.join(missing)}. "
                 "Build it with training_set.features_sql for the same attribute group."
             )
-        found = np.empty((table.num_rows, len(self.columns)), dtype=np.float32)
+        matrix = np.empty((table.num_rows, len(self.columns)), dtype=np.float32)
         for position, column in enumerate(self.columns):
-            found[:, position] = column.encode_array(table.column(column.name))
-        return found
+            matrix[:, position] = column.encode_array(table.column(column.name))
+        return matrix
 
     def row(self, values: Mapping[str, Any]) -> Matrix:
-        """One prospect's features, float32, shape (1, features); ``values`` has every name."""
+        """Encode one prospect's features, float32, shape (1, features).
+
+        Args:
+            values: by feature name; every feature is in it.
+        Raises:
+            DataError: a value is of another type than its feature.
+        """
         row = [column.encode_value(values[column.name]) for column in self.columns]
         return np.array([row], dtype=np.float32)
 
 
-def _check_type(column: Column, found: pa.DataType) -> None:
+def _check_type(column: Column, actual: pa.DataType) -> None:
     fits = {
-        "number": pa.types.is_integer(found)
-        or pa.types.is_floating(found)
-        or pa.types.is_decimal(found),
-        "flag": pa.types.is_boolean(found),
-        "category": pa.types.is_string(found)
-        or pa.types.is_large_string(found)
-        or pa.types.is_dictionary(found),
+        "number": pa.types.is_integer(actual)
+        or pa.types.is_floating(actual)
+        or pa.types.is_decimal(actual),
+        "flag": pa.types.is_boolean(actual),
+        "category": pa.types.is_string(actual)
+        or pa.types.is_large_string(actual)
+        or pa.types.is_dictionary(actual),
     }
-    if not (fits[column.kind] or pa.types.is_null(found)):
+    if not (fits[column.kind] or pa.types.is_null(actual)):
         raise DataError(
-            f"column {column.name} is {found}, expected a {column.kind}. "
+            f"column {column.name} is {actual}, expected a {column.kind}. "
             "Cast it in the query, or correct the feature's kind."
         )

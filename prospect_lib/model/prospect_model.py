@@ -1,7 +1,7 @@
-"""The model: fit, score, explain, save, load. XGBoost with a manifest, never pickle.
+"""The prospect model: fit, score, explain, save and load.
 
-A bundle is a folder with ``model.ubj`` (XGBoost's own format) and ``manifest.json``
-(everything needed to use it and to refuse to use it wrongly).
+It is an XGBoost booster with a manifest that describes it. Both are saved as a bundle, a
+folder with ``model.ubj`` (XGBoost's own format) and ``manifest.json``; never as a pickle.
 
 Example::
 
@@ -27,7 +27,12 @@ from prospect_lib.attributes import prospect_group, sample_group
 from prospect_lib.errors import ModelError
 from prospect_lib.features import Feature, features_of, from_attributes
 from prospect_lib.model.calibration import Calibration, sigmoid
-from prospect_lib.model.dataset import Source, Survey, refuse_constant, survey
+from prospect_lib.model.dataset import (
+    Source,
+    Summary,
+    refuse_constant_features,
+    summarize,
+)
 from prospect_lib.model.encoding import Encoder, Matrix
 from prospect_lib.model.splits import Floats
 from prospect_lib.model.store import (
@@ -57,17 +62,20 @@ _KNOWN_GROUPS = {group.name: group for group in (prospect_group, sample_group)}
 
 @dataclass(frozen=True)
 class Score:
-    """One prospect's score and its reasons.
+    """One prospect's score and its explanations.
+
+    Explanations are TreeSHAP values: they divide the difference between the score and an
+    average score among the features. They are in log-odds, because log-odds add up.
 
     Attributes:
-        score: probability (0..1) of the goal within the horizon, calibrated.
-        features: the values that were scored, by name, in order.
-        explanations: the 5 features that moved the score most, in log-odds, largest
-            first, then ``__sum_of_others``; empty where none were asked for.
-        bias: log-odds before any feature is known; ``bias`` and all explanations add
-            up to ``margin``.
-        margin: the booster's log-odds. The score is the manifest's calibration curve at
-            ``sigmoid(margin)``; where that curve is ``identity``, exactly that.
+        score: calibrated probability (0 to 1) of the goal within the horizon.
+        features: the values that were scored, by name, in the model's order.
+        explanations: log-odds of the 5 features that moved the score most, largest first,
+            then the sum of the others as ``__sum_of_others``; empty if not requested.
+        bias: log-odds before any feature is known; ``bias`` and the explanations add up to
+            ``margin``.
+        margin: the booster's log-odds. The score is the calibration curve at
+            ``sigmoid(margin)``.
     """
 
     score: float
@@ -78,11 +86,14 @@ class Score:
 
 
 class ProspectModel:
-    """A trained booster and the manifest that says what it is.
+    """A trained booster and the manifest that describes it.
 
     Attributes:
+        booster: XGBoost's model.
         manifest: plain JSON values, as saved in ``manifest.json``.
         features: the features it scores, in order.
+        encoder: encodes feature values for the booster.
+        calibration: the curve from the booster's probability to the score.
     """
 
     def __init__(
@@ -109,34 +120,39 @@ class ProspectModel:
         goal: Mapping[str, Any] = GOAL,
         about: Mapping[str, Any] | None = None,
     ) -> "ProspectModel":
-        """Train on every row given; keep test rows out of ``source``.
+        """Train on all rows of ``source``; keep test rows out of it.
 
         Args:
-            source: a training set: table, Parquet, or a function giving record batches.
+            source: a training set: table, Parquet path, or a function that returns record
+                batches.
             features: by default those of ``group``.
-            recipe: how to train; by default ``Recipe(seed=seed)``.
-            calibrate: try calibration on visitors left out (tables only: a stream is
-                large enough that the booster's own probabilities stand).
-            allow_constant: train though a feature has one value in every row.
-            cache: prefix of files for external memory, where the data exceeds memory.
-            goal: what the label means, for the manifest.
+            group: the attribute group that the features are made from.
+            recipe: the training parameters; by default ``Recipe(seed=seed)``.
+            seed: of the rows and columns that each tree samples.
+            calibrate: try calibration on visitors left out (tables only: a stream is large
+                enough for the booster's own probabilities).
+            allow_constant: accept features with a single value in all rows.
+            cache: prefix of files for external memory, for data that exceeds memory.
+            goal: the meaning of the label, for the manifest.
             about: the training set's own manifest, kept in the model's.
         Raises:
-            DataError: the rows cannot train a model; the message says what to change.
+            DataError: the rows cannot train a model; the message tells what to change.
+
+        Example: ``ProspectModel.fit(split.train, recipe=Recipe(rounds=100))``
         """
         features = tuple(features or features_of(group))
         recipe = recipe or Recipe(seed=seed)
-        found = survey(source, features)
+        summary = summarize(source, features)
         if not allow_constant:
-            refuse_constant(found)
-        encoder = Encoder.fit(found.categories, features, recipe.never_lower)
-        rounds = recipe.rounds or best_rounds(source, encoder, recipe, found)
+            refuse_constant_features(summary)
+        encoder = Encoder.fit(summary.categories, features, recipe.never_lower)
+        rounds = recipe.rounds or best_rounds(source, encoder, recipe, summary)
         matrix = quantile_matrix(source, encoder, cache=cache)
         booster = train_booster(matrix, encoder, recipe, rounds)
         calibration = Calibration()
         if calibrate and isinstance(source, pa.Table):
             calibration = choose_calibration(source, encoder, recipe, rounds)
-        model = cls.assemble(booster, encoder, calibration, features, group, recipe, found, goal)
+        model = cls.assemble(booster, encoder, calibration, features, group, recipe, summary, goal)
         model.manifest["training_set"] = None if about is None else dict(about)
         return model
 
@@ -149,10 +165,10 @@ class ProspectModel:
         features: Sequence[Feature],
         group: StreamAttributeGroup,
         recipe: Recipe,
-        found: Survey,
+        summary: Summary,
         goal: Mapping[str, Any] = GOAL,
     ) -> "ProspectModel":
-        """A model from a booster trained here or on a cluster; writes the manifest."""
+        """Build a model, with its manifest, from a booster trained here or on a cluster."""
         booster.set_attr(columns=canonical(encoder.to_json()).decode())
         manifest = {
             "format": FORMAT,
@@ -160,11 +176,11 @@ class ProspectModel:
             "label": dict(goal),
             "features": encoder.to_json(),
             "data": {
-                "rows": found.rows,
-                "positives": found.positives,
-                "visitors": found.visitors,
-                "since": found.since.isoformat(),
-                "until": found.until.isoformat(),
+                "rows": summary.rows,
+                "positives": summary.positives,
+                "visitors": summary.visitors,
+                "since": summary.since.isoformat(),
+                "until": summary.until.isoformat(),
             },
             "recipe": {**recipe.to_json(), "rounds": booster.num_boosted_rounds()},
             "calibration": calibration.to_json(),
@@ -177,36 +193,46 @@ class ProspectModel:
 
     @property
     def version(self) -> str:
-        """Date of the newest training row and a hash of the content, so that the same
-        data gives the same version, such as ``2025-05-13-9f86d081``."""
+        """Date of the last training row and a hash of the content: ``2025-05-13-9f86d081``.
+
+        The same data gives the same version.
+        """
         digest = hashlib.sha256(self._ubj())
         digest.update(canonical({**self.manifest, "packages": None}))
         return f"{self.manifest['data']['until'][:10]}-{digest.hexdigest()[:8]}"
 
     @property
     def threshold(self) -> float | None:
-        """The score from which a prospect is worth engaging, where one was chosen."""
-        chosen = self.manifest["threshold"]
-        return None if chosen is None else float(chosen["score"])
+        """The lowest score at which a prospect is worth engaging, if one was chosen."""
+        threshold = self.manifest["threshold"]
+        return None if threshold is None else float(threshold["score"])
 
     def margins(self, table: pa.Table) -> Floats:
-        """Log-odds of every row, before calibration, shape (rows,)."""
+        """Return the log-odds of each row, before calibration, shape (rows,)."""
         return self._margins(self.encoder.matrix(table))
 
     def predict(self, table: pa.Table) -> Floats:
-        """Calibrated probability of every row, float64, shape (rows,)."""
+        """Return the calibrated probability of each row, float64, shape (rows,)."""
         return self.calibration.apply(sigmoid(self.margins(table)))
 
     def contributions(self, table: pa.Table) -> Floats:
-        """TreeSHAP log-odds of each feature and, last, the bias: shape (rows, features + 1)."""
+        """Return the TreeSHAP log-odds per feature and, last, the bias.
+
+        The shape is (rows, features + 1).
+        """
         rows = xgb.DMatrix(self.encoder.matrix(table), feature_types=self.encoder.types)
         return np.asarray(self._contributions(rows), dtype=np.float64)
 
     def score(self, attributes: Mapping[str, Any], at: datetime, *, explain: bool = True) -> Score:
-        """Score one prospect's attributes, as Signals gave them, at a moment.
+        """Score one prospect from the attributes that Signals returned.
 
+        Args:
+            attributes: values by attribute name; ``None`` for no value.
+            at: the time of scoring, aware.
+            explain: compute ``explanations`` and ``bias`` as well.
         Raises:
             DataError: an attribute is missing or of another type than in training.
+            ModelError: the explanations do not add up to the score.
         """
         values = from_attributes(attributes, at, self.features)
         row = self.encoder.row(values)
@@ -218,14 +244,14 @@ class ProspectModel:
         *shares, bias = self._contributions(one)[0].tolist()
         if not math.isclose(sum(shares) + bias, margin, rel_tol=1e-4, abs_tol=1e-4):
             raise ModelError(
-                f"explanations add up to {sum(shares) + bias}, the margin is {margin}. "
-                "The bundle is damaged or needs another xgboost; train it again."
+                f"explanations add up to {sum(shares) + bias}, but the margin is {margin}: the "
+                "bundle is damaged or needs another xgboost. Train the model again."
             )
         reasons = top_reasons(self.encoder.names, shares)
         return Score(self._calibrated(margin), values, reasons, bias, margin)
 
     def save(self, path: Path | str) -> Path:
-        """Write the bundle into a folder, made if need be; returns the folder."""
+        """Write the bundle into a folder, created if it is missing, and return the folder."""
         folder = Path(path)
         write_bundle(folder, self._ubj(), self.manifest, self.version)
         return folder
@@ -234,21 +260,22 @@ class ProspectModel:
     def load(
         cls, path: Path | str, *, group: StreamAttributeGroup | None = None
     ) -> "ProspectModel":
-        """Read a bundle and check it against the attributes it will be given.
+        """Read a bundle and check it against the attribute group in use.
 
         Args:
-            group: the attributes in use; by default the catalogue's group of that name.
+            path: the bundle's folder.
+            group: the attribute group in use; by default the catalogue's group of that name.
         Raises:
-            ModelError: a file is missing or damaged, or features, order, categories or
-                the group's definition disagree; the message says which.
+            ModelError: a file is missing or damaged, or features, order, categories or the
+                group's definition differ; the message names the difference.
         """
         manifest, raw = read_bundle(Path(path))
         name = manifest["group"]["name"]
         group = group or _KNOWN_GROUPS.get(name)
         if group is None:
             raise ModelError(
-                f"{path}: trained for group {name!r}, which is not in the catalogue "
-                f"({', '.join(_KNOWN_GROUPS)}). Pass it as load(path, group=...)."
+                f"{path}: trained for attribute group {name!r}, which is not in the catalogue "
+                f"({', '.join(_KNOWN_GROUPS)}). Pass the group: load(path, group=...)."
             )
         check_group(manifest, group)
         model = cls(
@@ -261,23 +288,24 @@ class ProspectModel:
         return bytes(self.booster.save_raw("ubj"))
 
     def _margins(self, matrix: Matrix) -> Floats:
-        found = self.booster.inplace_predict(matrix, predict_type="margin", validate_features=False)
-        return np.asarray(found, dtype=np.float64)
+        margins = self.booster.inplace_predict(
+            matrix, predict_type="margin", validate_features=False
+        )
+        return np.asarray(margins, dtype=np.float64)
 
     def _contributions(self, rows: xgb.DMatrix) -> Matrix:
-        """Documented to be safe to call from several threads, for boosters of trees."""
-        found: Matrix = self.booster.predict(rows, pred_contribs=True, validate_features=False)
-        return found
+        shares: Matrix = self.booster.predict(rows, pred_contribs=True, validate_features=False)
+        return shares
 
     def _calibrated(self, margin: float) -> float:
         return float(self.calibration.apply(sigmoid([margin]))[0])
 
 
 def top_reasons(names: Sequence[str], shares: Sequence[float], top: int = TOP) -> dict[str, float]:
-    """The largest by absolute value, in falling order, and the sum of the rest.
+    """Return the largest shares by absolute value, largest first, and the sum of the others.
 
-    Example: ``top_reasons(["a", "b", "c"], [0.1, -2.0, 1.0], top=1)`` ->
-    ``{"b": -2.0, "__sum_of_others": 1.1}``
+    Example: ``top_reasons(["a", "b", "c"], [0.1, -2.0, 1.0], top=1)`` returns
+    ``{"b": -2.0, "__sum_of_others": 1.1}``.
     """
     order = sorted(range(len(names)), key=lambda i: -abs(shares[i]))
     reasons = {names[i]: shares[i] for i in order[:top]}

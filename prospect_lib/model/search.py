@@ -1,8 +1,8 @@
-"""A small search for better parameters: a fixed number of tries, the seconds as a lid.
+"""A small random search for better training parameters, limited in tries and seconds.
 
-Tries are drawn at random (seeded) and judged by log loss on visitors left out, which
-is what calibrated decisions need; so class weights win only where they help that.
-The defaults are the first try, and stay unless something beats them beyond noise.
+Candidates are drawn at random (seeded) and compared by log loss on visitors left out, the
+measure that calibrated decisions need. The default parameters are the first candidate, and
+are kept unless another one is better beyond noise.
 """
 
 import time
@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from prospect_lib.features import Feature
 from prospect_lib.model.calibration import row_loss
-from prospect_lib.model.dataset import labels, survey
+from prospect_lib.model.dataset import labels, summarize
 from prospect_lib.model.encoding import Encoder
 from prospect_lib.model.splits import row_weights
 from prospect_lib.model.training import Recipe, best_rounds, out_of_fold
@@ -42,17 +42,24 @@ def search(
     seconds: float = 120.0,
     progress: bool = True,
 ) -> tuple[Recipe, list[dict[str, Any]]]:
-    """The best recipe found, with its rounds, and every try with its log loss.
+    """Return the best recipe, with its rounds, and the parameters and log loss of each try.
 
-    The same table and recipe give the same answer as long as ``seconds`` suffice.
+    The same table and recipe give the same result, as long as ``seconds`` are enough for
+    all tries.
 
     Args:
         table: training rows only.
-        recipe: where to start, and the seed of the draws.
+        features: the features to train on.
+        recipe: the first candidate; its seed draws the others.
+        tries: number of candidates.
+        seconds: no candidate is started later than this.
+        progress: show a progress bar.
+
+    Example: ``recipe, log = search(split.train, FEATURES, tries=5)``
     """
     start = recipe or Recipe()
-    found = survey(table, features)
-    encoder = Encoder.fit(found.categories, features, start.never_lower)
+    summary = summarize(table, features)
+    encoder = Encoder.fit(summary.categories, features, start.never_lower)
     _, visitor = np.unique(table["domain_userid"].to_numpy(), return_inverse=True)
     label, weight = labels(table), row_weights(table)
     draws = ParameterSampler(dict(SPACE), tries - 1, random_state=start.seed) if tries > 1 else []
@@ -63,16 +70,16 @@ def search(
     for candidate in bar:
         if log and time.monotonic() > deadline:
             break
-        rounds = best_rounds(table, encoder, candidate, found)
+        rounds = best_rounds(table, encoder, candidate, summary)
         raw = out_of_fold(table, encoder, candidate, rounds)
         loss = np.bincount(visitor, weight * row_loss(label, raw)).astype(np.float64)
         log.append({**candidate.params, "rounds": rounds, "log_loss": loss.sum() / weight.sum()})
-        if len(best_loss) == 0 or _beats(best_loss - loss):
+        if len(best_loss) == 0 or _is_significant(best_loss - loss):
             best, best_loss = replace(candidate, rounds=rounds), loss
         bar.set_postfix(log_loss=f"{best_loss.sum() / weight.sum():.4f}")
     return best, log
 
 
-def _beats(gain: Any) -> bool:
-    """Whether the summed gain over visitors is more than its standard error."""
+def _is_significant(gain: Any) -> bool:
+    """Return whether the summed gain over visitors exceeds its standard error."""
     return bool(gain.sum() > np.sqrt(len(gain)) * gain.std())

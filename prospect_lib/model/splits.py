@@ -1,14 +1,14 @@
-"""Which rows a model may learn from, and which then tell how good it is.
+"""Splits of a training set into rows to train on and rows to test on.
 
-Rows of one visitor are alike, and tomorrow is not in today's data. So a test row is
-later than every training row by one horizon (the last label of training is known by
-then), and its visitor is not in training at all:
+Rows of one visitor resemble each other, and future rows differ from past ones. A test row
+is therefore later than every training row by at least one horizon (by then the last
+training label is known), and its visitor does not occur in training:
 
     train: visitors not held out ..........|  gap  |  (not used)
     test:                                  |  gap  |  held-out visitors, new visitors
 
-Held-out visitors are chosen by a stable hash, so they are the same ones next week, and
-a champion and a challenger trained on different weeks both have never seen them.
+Visitors are held out by a stable hash. The same visitors are held out next week, so a
+champion and a challenger that were trained in different weeks have both never seen them.
 """
 
 import hashlib
@@ -31,9 +31,10 @@ HELD_OUT = 0.3
 
 
 def visitor_fractions(visitors: pa.ChunkedArray | pa.Array, salt: str = "held-out") -> Floats:
-    """A number in [0, 1) for each row that depends on its visitor (and salt) alone.
+    """Return a number in [0, 1) per row, shape (rows,), a hash of its visitor and the salt.
 
-    Example: the same visitor gets the same number on every machine and in every year.
+    Example: ``visitor_fractions(pa.array(["a", "b", "a"]))`` gives both rows of ``a`` the same
+    number, on every machine and in every year.
     """
     _refuse_nulls("domain_userid", visitors)
     codes = (
@@ -43,23 +44,23 @@ def visitor_fractions(visitors: pa.ChunkedArray | pa.Array, salt: str = "held-ou
         hashlib.blake2b(f"{salt}:{visitor}".encode(), digest_size=8).digest()
         for visitor in codes.dictionary.to_pylist()
     )
-    fractions = np.array([int.from_bytes(h, "big") / 2**64 for h in hashes], dtype=np.float64)
-    found: Floats = fractions[codes.indices.to_numpy()]
-    return found
+    by_code = np.array([int.from_bytes(h, "big") / 2**64 for h in hashes], dtype=np.float64)
+    by_row: Floats = by_code[codes.indices.to_numpy()]
+    return by_row
 
 
 def visitor_folds(visitors: pa.ChunkedArray | pa.Array, folds: int) -> npt.NDArray[np.int64]:
-    """A fold 0 .. folds - 1 for each row; all rows of a visitor are in one fold."""
+    """Return a fold 0 .. folds - 1 per row; all rows of a visitor are in the same fold."""
     return (visitor_fractions(visitors, "fold") * folds).astype(np.int64)
 
 
 @dataclass(frozen=True)
 class TimeRule:
-    """Which side a row is on, from the row alone (so it works on a stream).
+    """Assigns a row to training or testing from the row alone, so it works on a stream.
 
     Attributes:
-        cut: where testing starts, aware.
-        horizon: how far a label looks ahead; the gap before ``cut``.
+        cut: start of the test period, aware.
+        horizon: how far a label looks ahead, which is the gap before ``cut``.
         held_out: share of the visitors, by hash, that are never trained on.
         salt: another salt holds out other visitors.
     """
@@ -70,12 +71,12 @@ class TimeRule:
     salt: str = "held-out"
 
     def train_mask(self, rows: pa.Table | pa.RecordBatch) -> Mask:
-        """Rows whose label was known before ``cut``, of visitors not held out."""
+        """Select rows whose label was known before ``cut``, of visitors not held out."""
         known = _before(rows, self.cut - self.horizon)
         return known & (self._fractions(rows) >= self.held_out)
 
     def test_mask(self, rows: pa.Table | pa.RecordBatch) -> Mask:
-        """Rows from ``cut`` on, of visitors held out."""
+        """Select rows from ``cut`` on, of visitors held out."""
         return ~_before(rows, self.cut) & (self._fractions(rows) < self.held_out)
 
     def _fractions(self, rows: pa.Table | pa.RecordBatch) -> Floats:
@@ -84,10 +85,17 @@ class TimeRule:
 
 @dataclass(frozen=True)
 class Split:
-    """A training set cut in two; ``test_weight`` makes the test rows represent everyone.
+    """A training set cut in two.
 
-    Of returning visitors only the held-out share is tested, so each of those rows
-    counts 1 / share; visitors first seen after the cut are all tested and count 1.
+    Attributes:
+        name: for tables and pictures.
+        train: rows to train on.
+        test: rows to test on.
+        test_weight: weight of each test row, shape (rows,). Of the returning visitors only
+            the held-out share is tested, so each of their rows counts 1 / share. Visitors
+            first seen after the cut are all tested and count 1.
+        cut: start of the test period, aware; ``None`` for a random split.
+        horizon: how far a label looks ahead.
     """
 
     name: str
@@ -98,7 +106,7 @@ class Split:
     horizon: timedelta = HORIZON
 
     def shared_visitors(self) -> int:
-        """How many test visitors are also in training: 0 where the split is honest."""
+        """Count the test visitors that are also in training: 0 for an honest split."""
         both = pc.is_in(
             pc.unique(self.test["domain_userid"]), pc.unique(self.train["domain_userid"])
         )
@@ -115,36 +123,42 @@ def honest_split(
     salt: str = "held-out",
     name: str = "honest",
 ) -> Split:
-    """Train before ``cut`` less one horizon; test after it, on visitors not trained on.
+    """Split by time and by visitor, with a gap of one horizon before the cut.
 
     Args:
         table: a training set.
-        cut: start of the test period; by default the moment 75% of the rows are before.
-        until: end of the test period, by default the end of the table.
+        cut: start of the test period; by default three quarters of the rows are before it.
+        until: end of the test period; by default the end of the table.
+        horizon: how far a label looks ahead.
+        held_out: share of the visitors that are tested on and not trained on.
+        salt: another salt holds out other visitors.
+        name: the name of the split.
     Raises:
         DataError: the table is empty, or one side of the split would be.
+
+    Example: ``honest_split(table, cut=datetime(2026, 3, 1, tzinfo=UTC)).shared_visitors()``
+    returns 0.
     """
     if table.num_rows == 0:
         raise DataError("the training set is empty. Widen --since .. --until, or check app ids.")
     rule = TimeRule(cut or quantile_time(table, 0.75), horizon, held_out, salt)
-    train_mask = rule.train_mask(table)
-    train = table.filter(train_mask)
+    train = table.filter(rule.train_mask(table))
     seen_before = table.filter(_before(table, rule.cut - horizon))["domain_userid"]
-    new = ~_in(table["domain_userid"], seen_before)
+    new = ~_is_in(table["domain_userid"], seen_before)
     in_period = ~_before(table, rule.cut)
     if until is not None:
         in_period &= _before(table, until)
     test_mask = in_period & (new | rule.test_mask(table))
     weight = np.where(new, 1.0, 1.0 / held_out)[test_mask] * row_weights(table)[test_mask]
     split = Split(name, train, table.filter(test_mask), weight, rule.cut, horizon)
-    _check_sides(split, table)
+    _refuse_empty_side(split, table)
     return split
 
 
 def random_split(table: pa.Table, *, share: float = 0.25, seed: int = 0) -> Split:
-    """Rows at random, as in the public versions: visitors on both sides, optimistic.
+    """Split the rows at random, as public tutorials do: visitors end up on both sides.
 
-    Kept to show what it hides; never use its figures.
+    It shows how much such a split flatters a model. Do not report its figures.
     """
     test = np.random.default_rng(seed).random(table.num_rows) < share
     weight = row_weights(table)[test]
@@ -152,9 +166,12 @@ def random_split(table: pa.Table, *, share: float = 0.25, seed: int = 0) -> Spli
 
 
 def forward_splits(table: pa.Table, *, splits: int = 4, **options: Any) -> Iterator[Split]:
-    """Train on the past, test on the next slice; ``splits`` times, moving forward.
+    """Yield splits that move forward in time: train on the past, test on the next slice.
 
     The first half of the rows is always training; the rest is cut into equal slices.
+
+    Args:
+        options: for :func:`honest_split`.
     """
     shares = np.linspace(0.5, 1.0, splits + 1)
     cuts = [quantile_time(table, share) for share in shares[:-1]]
@@ -164,16 +181,15 @@ def forward_splits(table: pa.Table, *, splits: int = 4, **options: Any) -> Itera
 
 
 def quantile_time(table: pa.Table, share: float) -> datetime:
-    """The moment before which this share of the rows lies, aware."""
-    times = np.sort(_microseconds(table["anchor_ts"]))
-    moment = times[min(int(share * len(times)), len(times) - 1)]
-    found = pa.scalar(int(moment), pa.timestamp("us", "UTC")).as_py()
-    assert isinstance(found, datetime)
-    return found
+    """Return the time of a row before which this share of the rows lies, aware."""
+    instant = np.quantile(_microseconds(table["anchor_ts"]), share, method="higher")
+    time = pa.scalar(int(instant), pa.timestamp("us", "UTC")).as_py()
+    assert isinstance(time, datetime)
+    return time
 
 
 def row_weights(table: pa.Table | pa.RecordBatch) -> Floats:
-    """The ``weight`` column, or ones.
+    """Return the ``weight`` column, or ones, shape (rows,).
 
     Raises:
         DataError: a weight is null, negative or not finite.
@@ -188,31 +204,32 @@ def row_weights(table: pa.Table | pa.RecordBatch) -> Floats:
 
 def _microseconds(times: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.int64]:
     _refuse_nulls("anchor_ts", times)
-    values = times.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
-    found: npt.NDArray[np.int64] = values.to_numpy()
-    return found
+    values: npt.NDArray[np.int64] = (
+        times.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
+    )
+    return values
 
 
 def _refuse_nulls(name: str, values: pa.ChunkedArray | pa.Array) -> None:
     if values.null_count:
         raise DataError(
-            f"{name} is null in {values.null_count} rows; every row needs a visitor and a moment. "
+            f"{name} is null in {values.null_count} rows; every row needs a visitor and a time. "
             "Leave them out in the query of the anchors."
         )
 
 
-def _before(rows: pa.Table | pa.RecordBatch, moment: datetime) -> Mask:
-    limit = pa.scalar(moment, pa.timestamp("us", "UTC")).cast(pa.int64()).as_py()
-    found: Mask = _microseconds(rows.column("anchor_ts")) < limit
-    return found
+def _before(rows: pa.Table | pa.RecordBatch, time: datetime) -> Mask:
+    limit = pa.scalar(time, pa.timestamp("us", "UTC")).cast(pa.int64()).as_py()
+    mask: Mask = _microseconds(rows.column("anchor_ts")) < limit
+    return mask
 
 
-def _in(values: pa.ChunkedArray, members: pa.ChunkedArray) -> Mask:
-    found: Mask = pc.is_in(values, pc.unique(members)).to_numpy()
-    return found
+def _is_in(values: pa.ChunkedArray, members: pa.ChunkedArray) -> Mask:
+    mask: Mask = pc.is_in(values, pc.unique(members)).to_numpy()
+    return mask
 
 
-def _check_sides(split: Split, table: pa.Table) -> None:
+def _refuse_empty_side(split: Split, table: pa.Table) -> None:
     for side, rows in (("training", split.train), ("test", split.test)):
         if rows.num_rows == 0:
             raise DataError(

@@ -1,4 +1,4 @@
-"""Models on disk: bundles, the reasons to refuse one, and which one is promoted.
+"""Models on disk: bundles, the checks before one is used, and which one is promoted.
 
 A folder of models holds one bundle per version, and the file ``current`` with the version
 of the promoted one. A bundle is a folder with ``model.ubj`` (XGBoost's own format) and
@@ -8,7 +8,7 @@ of the promoted one. A bundle is a folder with ``model.ubj`` (XGBoost's own form
 import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -104,17 +104,17 @@ def bundle_state(models: Path) -> tuple[str | int, ...]:
 
 
 def write_bundle(folder: Path, raw: bytes, manifest: Mapping[str, Any], version: str) -> None:
-    """Write both files; each appears whole or not at all."""
+    """Write the two files of a bundle into a folder, each whole or not at all."""
     about = {"version": version, "model_sha256": hashlib.sha256(raw).hexdigest()}
     write_whole(folder / MODEL_FILE, raw)
     write_whole(folder / MANIFEST_FILE, json.dumps({**about, **manifest}, indent=2) + "\n")
 
 
 def read_bundle(folder: Path) -> tuple[dict[str, Any], bytes]:
-    """The manifest and the booster's bytes.
+    """Return the manifest and the booster's bytes.
 
     Raises:
-        ModelError: a file is missing or damaged, or of a format that is not known.
+        ModelError: a file is missing or damaged, or the format is unknown.
     """
     try:
         manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
@@ -125,76 +125,95 @@ def read_bundle(folder: Path) -> tuple[dict[str, Any], bytes]:
         ) from error
     if manifest.get("format") != FORMAT:
         raise ModelError(
-            f"{folder}: format {manifest.get('format')!r}, expected {FORMAT}. Train the model "
-            "again: python -m prospect_lib train."
+            f"{folder}: format {manifest.get('format')!r}, expected {FORMAT}. Train a new model: "
+            "python -m prospect_lib train."
         )
     if manifest.pop("model_sha256", None) != hashlib.sha256(raw).hexdigest():
-        raise ModelError(f"{folder}: {MODEL_FILE} is not the file {MANIFEST_FILE} was written for.")
+        raise ModelError(
+            f"{folder}: {MODEL_FILE} is not the file that {MANIFEST_FILE} was written for. Train "
+            "the model again: python -m prospect_lib train."
+        )
     manifest.pop("version", None)
     return manifest, raw
 
 
 def group_entry(group: StreamAttributeGroup) -> dict[str, Any]:
-    """Name, version and content hash of an attribute group."""
+    """Return name, version and content hash of an attribute group."""
     return {"name": group.name, "version": group.version, "hash": group_hash(group)}
 
 
 def check_group(manifest: Mapping[str, Any], group: StreamAttributeGroup) -> None:
-    """Refuse a model that was trained on other attributes than those in use."""
+    """Refuse a model that was trained on another attribute group than the one in use."""
     for key, now in group_entry(group).items():
         if manifest["group"][key] != now:
             raise ModelError(
                 f"the model was trained for attribute group {key} {manifest['group'][key]!r}, "
-                f"in use is {now!r}: the definitions differ. Train the model again."
+                f"but {now!r} is in use: the definitions differ. Train the model again."
             )
 
 
 def check_features(manifest: Mapping[str, Any], group: StreamAttributeGroup) -> tuple[Feature, ...]:
-    """The group's features in the model's order; refuse where one is gone or changed."""
+    """Return the group's features in the model's order.
+
+    Raises:
+        ModelError: a feature is missing or has changed.
+    """
     known = {feature.name: feature for feature in features_of(group)}
     for saved in manifest["features"]:
         now = known.get(saved["name"])
         if now is None or (now.kind, now.attribute) != (saved["kind"], saved["attribute"]):
             raise ModelError(
                 f"feature {saved['name']!r} was a {saved['kind']} of {saved['attribute']!r} in "
-                f"training, now it is {now!r}. Train the model again."
+                f"training, but {_described(now)} is in use. Train the model again."
             )
     return tuple(known[saved["name"]] for saved in manifest["features"])
 
 
 def check_columns(inside: str | None, encoder: Encoder) -> None:
-    """Refuse a manifest that disagrees with the columns kept inside the booster."""
+    """Refuse a manifest that differs from the columns saved inside the booster.
+
+    Args:
+        inside: the booster's ``columns`` attribute, JSON.
+        encoder: the manifest's columns.
+    """
     trained = Encoder.from_json(json.loads(inside or "[]"))
     if trained.names != encoder.names:
         raise ModelError(
             f"the order of features differs: {MODEL_FILE} has {trained.names}, "
             f"{MANIFEST_FILE} has {encoder.names}. Train the model again."
         )
-    for one, other in zip(trained.columns, encoder.columns, strict=True):
-        if one != other:
+    for in_model, in_manifest in zip(trained.columns, encoder.columns, strict=True):
+        if in_model != in_manifest:
             raise ModelError(
-                f"feature {one.name!r}: {_difference(one, other)}. Train the model again."
+                f"feature {in_model.name!r}: {_difference(in_model, in_manifest)}. "
+                "Train the model again."
             )
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of what the model was trained with."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of the packages that training uses."""
+    versions = {"python": platform.python_version()}
     for name in (*_PACKAGES, "xgboost", "xgboost-cpu"):
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            continue  # xgboost comes under one of two names
-    return found
+            continue  # XGBoost is installed under one of two names
+    return versions
 
 
 def canonical(values: Any) -> bytes:
-    """JSON as bytes that depend on the content alone."""
+    """Return JSON bytes that depend on the content alone, not on the order of keys."""
     return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _difference(one: Column, other: Column) -> str:
-    names: Sequence[str] = ("kind", "attribute", "categories", "monotone")
-    name = next(n for n in names if getattr(one, n) != getattr(other, n))
-    inside, beside = getattr(one, name), getattr(other, name)
-    return f"{name} differ: {MODEL_FILE} has {inside!r}, {MANIFEST_FILE} has {beside!r}"
+def _described(feature: Feature | None) -> str:
+    return f"a {feature.kind} of {feature.attribute!r}" if feature else "no feature of that name"
+
+
+def _difference(in_model: Column, in_manifest: Column) -> str:
+    names = ("kind", "attribute", "categories", "monotone")
+    name = next(n for n in names if getattr(in_model, n) != getattr(in_manifest, n))
+    return (
+        f"{name} differ: {MODEL_FILE} has {getattr(in_model, name)!r}, "
+        f"{MANIFEST_FILE} has {getattr(in_manifest, name)!r}"
+    )

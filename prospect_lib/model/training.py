@@ -1,8 +1,8 @@
-"""From rows to a booster, whether the rows are a table, a folder of Parquet or a stream.
+"""Training of a booster on a table, a folder of Parquet files or a stream.
 
-Rows pass in batches into XGBoost's quantile matrix, which keeps bins in place of floats,
-so the table itself never has to fit in memory as floats; with ``cache`` even the
-quantile matrix lives on disk.
+Rows pass in batches into XGBoost's quantile matrix, which stores bins instead of floats, so
+the rows never have to fit in memory as floats. With ``cache``, the quantile matrix itself
+stays on disk.
 
 The same data, recipe and seed give the same bytes, whatever the number of threads.
 """
@@ -18,7 +18,7 @@ import xgboost as xgb
 
 from prospect_lib.errors import DataError
 from prospect_lib.model.calibration import Calibration, row_loss
-from prospect_lib.model.dataset import BATCH_ROWS, Source, Survey, batches, labels
+from prospect_lib.model.dataset import BATCH_ROWS, Source, Summary, batches, labels
 from prospect_lib.model.encoding import NEVER_LOWER, Encoder
 from prospect_lib.model.splits import (
     HORIZON,
@@ -31,7 +31,7 @@ from prospect_lib.model.splits import (
     visitor_fractions,
 )
 
-Keep = Callable[[pa.RecordBatch], Mask]
+RowFilter = Callable[[pa.RecordBatch], Mask]
 
 PAGE_ROWS = 8 * BATCH_ROWS
 ONE_THREAD_BELOW = 200_000
@@ -40,13 +40,15 @@ MAX_ROUNDS, PATIENCE, FALLBACK_ROUNDS = 1500, 60, 250
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train.
+    """The parameters of a training.
 
     Attributes:
         params: XGBoost's parameters beyond the fixed ones.
-        rounds: number of trees; ``None`` finds it by early stopping on a later slice.
-        never_lower: numeric features that never lower the score as they grow.
-        seed: for the rows and columns each tree samples.
+        rounds: number of trees; ``None`` chooses it by early stopping on later rows.
+        never_lower: numeric features that never lower the score when they grow.
+        seed: of the rows and columns that each tree samples.
+
+    Example: ``Recipe({**Recipe().params, "max_depth": 4}, rounds=200)``
     """
 
     params: Mapping[str, float] = field(
@@ -64,30 +66,32 @@ class Recipe:
     seed: int = 0
 
     def booster_params(self, encoder: Encoder, rows: int) -> dict[str, Any]:
-        """What ``xgboost.train`` is given; threads do not change the result."""
+        """Return the parameters for ``xgboost.train``; threads do not change the result."""
         return {
             "objective": "binary:logistic",
             "eval_metric": "logloss",
             "tree_method": "hist",
             "seed": self.seed,
-            # threads wait for one another after every level: with few rows, or on a busy
-            # machine, that costs many times what it saves
+            # threads synchronize after every level: with few rows, or on a busy machine,
+            # that costs many times what it saves
             "nthread": 1 if rows < ONE_THREAD_BELOW else 0,
             "monotone_constraints": encoder.constraints,
             **self.params,
         }
 
     def to_json(self) -> dict[str, Any]:
-        """The recipe as plain JSON values."""
+        """Return the recipe as plain JSON values."""
         return {**asdict(self), "never_lower": sorted(self.never_lower)}
 
 
 class _Rows(xgb.DataIter):
-    """Feeds the batches of a source to XGBoost, as many times as it asks."""
+    """Passes the batches of a source to XGBoost, as many times as it resets."""
 
-    def __init__(self, source: Source, encoder: Encoder, keep: Keep | None, cache: Path | None):
+    def __init__(
+        self, source: Source, encoder: Encoder, keep: RowFilter | None, cache: Path | None
+    ):
         self._source, self._encoder, self._keep = source, encoder, keep
-        # on disk each batch becomes a page that every level of every tree reads again
+        # on disk, each batch becomes a page that every level of every tree reads again
         self._size = PAGE_ROWS if cache else BATCH_ROWS
         self._left = batches(source, self._size)
         super().__init__(cache_prefix=str(cache) if cache else None)
@@ -114,15 +118,20 @@ def quantile_matrix(
     source: Source,
     encoder: Encoder,
     *,
-    keep: Keep | None = None,
+    keep: RowFilter | None = None,
     cache: Path | None = None,
     ref: xgb.DMatrix | None = None,
 ) -> xgb.DMatrix:
-    """XGBoost's compressed matrix of the rows for which ``keep`` is true.
+    """Build XGBoost's compressed matrix.
 
     Args:
+        source: the rows.
+        encoder: the columns and their codes.
+        keep: selects the rows of each batch; by default all.
         cache: a prefix for files; the matrix then stays on disk (external memory).
-        ref: the training matrix, where this one is for validation.
+        ref: the training matrix, if this one is for validation.
+
+    Example: ``quantile_matrix(table, encoder).num_row()`` returns ``table.num_rows``.
     """
     rows = _Rows(source, encoder, keep, cache)
     kind = xgb.ExtMemQuantileDMatrix if cache else xgb.QuantileDMatrix
@@ -132,18 +141,18 @@ def quantile_matrix(
 def train_booster(
     matrix: xgb.DMatrix, encoder: Encoder, recipe: Recipe, rounds: int
 ) -> xgb.Booster:
-    """A booster of exactly ``rounds`` trees."""
+    """Train a booster of exactly ``rounds`` trees."""
     params = recipe.booster_params(encoder, matrix.num_row())
     return xgb.train(params, matrix, rounds)
 
 
-def best_rounds(source: Source, encoder: Encoder, recipe: Recipe, found: Survey) -> int:
-    """How many trees to grow: early stopping on later rows of other visitors.
+def best_rounds(source: Source, encoder: Encoder, recipe: Recipe, summary: Summary) -> int:
+    """Choose the number of trees by early stopping on later rows of other visitors.
 
-    The last fifth of the period judges; where it holds no positives yet,
-    ``FALLBACK_ROUNDS`` is taken.
+    Those rows are from the last fifth of the period. If they have only one class, the number
+    is ``FALLBACK_ROUNDS``.
     """
-    cut = found.since + 0.8 * (found.until - found.since)
+    cut = summary.since + 0.8 * (summary.until - summary.since)
     train, later = _inner_split(source, encoder, TimeRule(cut, HORIZON, salt="early stopping"))
     if train is None or later is None or not 0 < later.get_label().sum() < later.num_row():
         return FALLBACK_ROUNDS
@@ -162,7 +171,7 @@ def _inner_split(
     source: Source, encoder: Encoder, rule: TimeRule
 ) -> tuple[xgb.DMatrix | None, xgb.DMatrix | None]:
     try:
-        if isinstance(source, pa.Table):  # visitors first seen after the cut can judge, too
+        if isinstance(source, pa.Table):  # includes visitors first seen after the cut
             split = honest_split(source, cut=rule.cut, horizon=rule.horizon, salt=rule.salt)
             train = quantile_matrix(split.train, encoder)
             return train, quantile_matrix(split.test, encoder, ref=train)
@@ -175,25 +184,43 @@ def _inner_split(
 def out_of_fold(
     table: pa.Table, encoder: Encoder, recipe: Recipe, rounds: int, folds: int = 5
 ) -> Floats:
-    """Raw probability of every row by a booster that never saw the row's visitor."""
+    """Return the raw probability of each row by a booster not trained on its visitor.
+
+    Args:
+        table: the rows.
+        encoder: the columns and their codes.
+        recipe: the parameters.
+        rounds: number of trees per booster.
+        folds: number of boosters.
+
+    Example: ``out_of_fold(table, encoder, Recipe(), 100).shape`` is ``(table.num_rows,)``.
+    """
     fold = visitor_folds(table["domain_userid"], folds)
-    found = np.empty(table.num_rows)
+    probability = np.empty(table.num_rows)
     for number in np.unique(fold):
-        mine = fold == number
+        left_out = fold == number
         booster = train_booster(
-            quantile_matrix(table.filter(~mine), encoder), encoder, recipe, rounds
+            quantile_matrix(table.filter(~left_out), encoder), encoder, recipe, rounds
         )
-        found[mine] = booster.inplace_predict(encoder.matrix(table.filter(mine)))
-    return found
+        probability[left_out] = booster.inplace_predict(encoder.matrix(table.filter(left_out)))
+    return probability
 
 
 def choose_calibration(
     table: pa.Table, encoder: Encoder, recipe: Recipe, rounds: int
 ) -> Calibration:
-    """The calibration that lowers log loss on visitors left out, or none.
+    """Choose the calibration that lowers log loss most on visitors left out, or ``identity``.
 
-    Scores are cross-fitted by visitor, and so is each curve. A curve is kept only where
-    its gain is larger than its standard error over visitors.
+    Probabilities are cross-fitted by visitor, and so is each curve. A curve is chosen only
+    if its gain is larger than the gain's standard error over visitors.
+
+    Args:
+        table: the rows trained on.
+        encoder: the columns and their codes.
+        recipe: the parameters.
+        rounds: number of trees per booster.
+
+    Example: ``choose_calibration(table, encoder, Recipe(), 100).method``
     """
     raw = out_of_fold(table, encoder, recipe, rounds)
     label, weight = labels(table), row_weights(table)
@@ -202,9 +229,9 @@ def choose_calibration(
     best, best_gain = "identity", 0.0
     for method in ("sigmoid", "isotonic"):
         tuned = np.empty_like(raw)
-        for mine in (half, ~half):
-            curve = Calibration.fit(method, raw[~mine], label[~mine], weight[~mine])
-            tuned[mine] = curve.apply(raw[mine])
+        for judged in (half, ~half):
+            curve = Calibration.fit(method, raw[~judged], label[~judged], weight[~judged])
+            tuned[judged] = curve.apply(raw[judged])
         gains = np.bincount(visitor, weight * (row_loss(label, raw) - row_loss(label, tuned)))
         gain, noise = gains.sum(), np.sqrt(len(gains)) * gains.std()
         if gain > max(noise, best_gain):

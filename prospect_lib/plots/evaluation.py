@@ -1,7 +1,7 @@
-"""The pictures of notebooks and reports: splits, metrics, decisions, comparisons.
+"""Pictures of splits, metrics, thresholds and comparisons.
 
-Each function gives a ``Picture``: the last line of a notebook cell shows it,
-``savefig`` writes it, and ``png()`` is the file's content.
+Each function returns a ``Picture``: as the last line of a notebook cell it is displayed,
+``savefig`` writes it, and ``png()`` is the content of the file.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from prospect_lib.evaluation.comparison import CHALLENGER, CHAMPION, Comparison
 from prospect_lib.evaluation.evaluate import CEILING, LOGISTIC, MODEL, PRIOR, RULE, Evaluation
-from prospect_lib.evaluation.metrics import LOSSES, Interval
+from prospect_lib.evaluation.metrics import LOSSES, TITLES, Interval
 from prospect_lib.evaluation.threshold import Threshold, gains
 from prospect_lib.model.splits import Floats, Mask, Split
 from prospect_lib.plots.style import (
@@ -42,10 +42,10 @@ _ROLES = {CHAMPION: ORANGE, CHALLENGER: BLUE}
 
 
 def split_bands(splits: Sequence[Split]) -> Picture:
-    """Which visitors are trained on and tested on, when; one pair of lanes a split."""
+    """Show when which visitors are trained on and tested on, two bars per split."""
     with picture(height=1.2 + 0.8 * len(splits)) as (figure, axes):
         for row, split in enumerate(splits):
-            _bands(axes, split, y=-2.4 * row)
+            _draw_bands(axes, split, y=-2.4 * row)
         axes.set_yticks(
             [y for row in range(len(splits)) for y in (-2.4 * row, -2.4 * row - 1)],
             ["trained on", "held out or new"] * len(splits),
@@ -58,17 +58,17 @@ def split_bands(splits: Sequence[Split]) -> Picture:
     return figure
 
 
-def _bands(axes: Any, split: Split, y: float) -> None:
-    assert split.cut is not None, "a split of rows at random has no bands"
+def _draw_bands(axes: Any, split: Split, y: float) -> None:
+    assert split.cut is not None, "a random split has no periods"
     (first, known), (_, last) = _period(split.train), _period(split.test)
     gap = split.cut - split.horizon
-    for lane, start, end, colour in (
+    for height, start, end, colour in (
         (y, first, known, BLUE),
         (y, split.cut, last, PALE),
         (y - 1, first, gap, PALE),
         (y - 1, split.cut, last, ORANGE),
     ):
-        axes.barh(lane, end - start, left=start, height=0.8, color=colour)
+        axes.barh(height, end - start, left=start, height=0.8, color=colour)
     near_cut: Any = {
         "xytext": (-6, 0),
         "textcoords": "offset points",
@@ -89,15 +89,15 @@ def _bands(axes: Any, split: Split, y: float) -> None:
     )
 
 
-def reliability(found: Evaluation) -> Picture:
-    """Does 10% mean 10%? Observed rate against predicted, in bins of equal weight."""
-    bins = found.rows[MODEL].reliability()
-    error = found.metrics[MODEL]["calibration_error"]
+def reliability(evaluation: Evaluation) -> Picture:
+    """Compare observed and predicted rate in bins of equal weight: does 10% mean 10%?"""
+    bins = evaluation.rows[MODEL].reliability()
+    error = evaluation.metrics[MODEL]["calibration_error"]
     with picture(4.6, 4.4) as (figure, axes):
         top = 1.1 * max(max(b["score"], b["rate"]) for b in bins)
         axes.plot([0, top], [0, top], color=GREY, ls=":", label="perfect")
         x, y = ([b[key] for b in bins] for key in ("score", "rate"))
-        axes.plot(x, y, "o-", color=BLUE, label="a tenth of the moments each")
+        axes.plot(x, y, "o-", color=BLUE, label="a tenth of the rows each")
         axes.set(
             title=f"Calibration error {error.value:.3f}",
             xlabel="mean predicted probability",
@@ -111,12 +111,12 @@ def reliability(found: Evaluation) -> Picture:
     return figure
 
 
-def curves(found: Evaluation) -> Picture:
-    """Precision against recall, and the ROC curve, of the model and its baselines."""
+def curves(evaluation: Evaluation) -> Picture:
+    """Show the precision-recall curve and the ROC curve of the model and its baselines."""
     readable = {"fontsize": 8, "labelspacing": 0.3}
     with picture(ncols=2) as (figure, (left, right)):
-        for name, rows in found.rows.items():
-            hits, misses = rows.caught()
+        for name, rows in evaluation.rows.items():
+            hits, misses = rows.hits_and_misses()
             metrics, look = rows.metrics(), _LOOK[name]
             recall = hits / hits[-1]
             shown = _enough(hits + misses)
@@ -133,7 +133,7 @@ def curves(found: Evaluation) -> Picture:
                 **look,
             )
         left.set(title="Precision and recall", xlabel="recall", ylabel="precision", ylim=(0, 1.55))
-        left.set_yticks(np.linspace(0, 1, 6))  # the legend has the room above
+        left.set_yticks(np.linspace(0, 1, 6))  # the legend is above
         right.set(title="ROC", xlabel="false positive rate", ylabel="true positive rate")
         left.legend(title="area under the curve", title_fontsize=8, loc="upper right", **readable)
         right.legend(loc="lower right", **readable)
@@ -141,50 +141,50 @@ def curves(found: Evaluation) -> Picture:
     return figure
 
 
-def lift(found: Evaluation) -> Picture:
-    """What a team gets that can call only the top few."""
-    rows = found.rows[MODEL]
-    hits, misses = rows.caught()
+def lift(evaluation: Evaluation) -> Picture:
+    """Show the conversions reached, and the precision, of acting on the top rows only."""
+    rows = evaluation.rows[MODEL]
+    hits, misses = rows.hits_and_misses()
     share = (hits + misses) / (hits + misses)[-1]
     base = hits[-1] / (hits[-1] + misses[-1])
     with picture(ncols=2) as (figure, (left, right)):
         left.plot(np.append(0, share), np.append(0, hits / hits[-1]), **_LOOK[MODEL])
         left.plot([0, 1], [0, 1], **_LOOK[PRIOR])
         left.set(title="Conversions reached", ylabel="share of all conversions")
-        kept = _enough(hits + misses)
-        right.plot(share[kept], (hits / (hits + misses))[kept], **_LOOK[MODEL])
+        shown = _enough(hits + misses)
+        right.plot(share[shown], (hits / (hits + misses))[shown], **_LOOK[MODEL])
         right.axhline(base, **_LOOK[PRIOR])
         right.annotate(
-            f"everyone: {base:.1%}",
+            f"all rows: {base:.1%}",
             (0, base),
             (0, -11),
             textcoords="offset points",
             color=GREY,
         )
-        right.set(title="Precision among them", ylabel="share that converts", ylim=(0, None))
+        right.set(title="Precision", ylabel="share that converts", ylim=(0, None))
         for axes in (left, right):
-            axes.set_xlabel("share of moments acted on, best first")
+            axes.set_xlabel("share of rows acted on, best first")
             percent(axes.xaxis, axes.yaxis)
     return figure
 
 
-def threshold(found: Evaluation, chosen: Threshold) -> Picture:
-    """Gain, precision and recall of acting from each score on, and the chosen score."""
-    scores, gain = gains(found.rows[MODEL], chosen.value, chosen.cost)
-    hits, misses = found.rows[MODEL].caught()
+def threshold(evaluation: Evaluation, chosen: Threshold) -> Picture:
+    """Show gain, precision and recall of acting from each score on, and the chosen score."""
+    scores, gain = gains(evaluation.rows[MODEL], chosen.value, chosen.cost)
+    hits, misses = evaluation.rows[MODEL].hits_and_misses()
     with picture(ncols=2) as (figure, (left, right)):
         left.plot(scores, gain, **_LOOK[MODEL])
         left.axhline(0, color=GREY, lw=0.8)
         left.set(
-            title="Gain per 1,000 moments",
-            ylabel=f"a hit {chosen.value:g}, a miss −{chosen.cost:g}",
+            title="Gain per 1,000 rows",
+            ylabel=f"{chosen.value:g} per hit, −{chosen.cost:g} per miss",
         )
         shown = _enough(hits + misses)
         right.plot(
             scores[shown], (hits / (hits + misses))[shown], color=BLUE, lw=2, label="precision"
         )
         right.plot(scores, hits / hits[-1], color=ORANGE, lw=2, label="recall")
-        right.set(title=f"{chosen.per_day:.1f} visitors a day", ylabel="share", ylim=(0, 1))
+        right.set(title=f"{chosen.per_day:.1f} visitors per day", ylabel="share", ylim=(0, 1))
         right.legend()
         for axes in (left, right):
             axes.axvline(chosen.score, color=RED, lw=1.6)
@@ -201,33 +201,36 @@ def threshold(found: Evaluation, chosen: Threshold) -> Picture:
     return figure
 
 
-def side_by_side(found: Mapping[str, Evaluation]) -> Picture:
-    """The same model judged in several ways, such as on random rows and honestly.
+def side_by_side(evaluations: Mapping[str, Evaluation]) -> Picture:
+    """Show the same model evaluated in several ways, such as on two kinds of split.
 
     Example: ``side_by_side({"random rows": a, "later, new visitors": b})``
     """
-    shown = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "brier_skill": "Brier skill"}
-    with picture(height=1.3 + 0.45 * len(found), ncols=len(shown), sharey=True) as (figure, panels):
-        for axes, (metric, title) in zip(panels, shown.items(), strict=True):
-            for row, (_, evaluation) in enumerate(found.items()):
+    metrics = ("roc_auc", "pr_auc", "brier_skill")
+    rows = len(evaluations)
+    with picture(height=1.3 + 0.45 * rows, ncols=len(metrics), sharey=True) as (figure, panels):
+        for axes, metric in zip(panels, metrics, strict=True):
+            for row, evaluation in enumerate(evaluations.values()):
                 colour = BLUE if evaluation.about["shared_visitors"] == 0 else RED
-                _dot(axes, row, evaluation.metrics[MODEL][metric], colour)
-            axes.set(title=title, ylim=(len(found) - 0.5, -0.5))
+                _draw_interval(axes, row, evaluation.metrics[MODEL][metric], colour)
+            axes.set(title=TITLES[metric], ylim=(rows - 0.5, -0.5))
             axes.margins(x=0.25)
-        shares = [e.about["shared_visitors"] / e.about["test_visitors"] for e in found.values()]
-        names = [f"{n}\n{s:.0%} seen in training" for n, s in zip(found, shares, strict=True)]
-        panels[0].set_yticks(range(len(found)), names)
+        names = []
+        for name, evaluation in evaluations.items():
+            share = evaluation.about["shared_visitors"] / evaluation.about["test_visitors"]
+            names.append(f"{name}\n{share:.0%} seen in training")
+        panels[0].set_yticks(range(rows), names)
     return figure
 
 
-def forward(found: Sequence[Evaluation], metric: str = "roc_auc") -> Picture:
-    """A metric of the model on each of several forward splits, and the baselines'."""
+def forward(evaluations: Sequence[Evaluation], metric: str = "roc_auc") -> Picture:
+    """Show a metric of the model and its baselines on each of several forward splits."""
     with picture(height=3.2) as (figure, axes):
         for name in (MODEL, LOGISTIC, RULE):
             shift = {MODEL: 0.0, LOGISTIC: 0.12, RULE: 0.24}[name]
             rows = [
                 (i + shift, e.metrics[name][metric])
-                for i, e in enumerate(found)
+                for i, e in enumerate(evaluations)
                 if name in e.metrics
             ]
             for place, interval in rows:
@@ -239,27 +242,29 @@ def forward(found: Sequence[Evaluation], metric: str = "roc_auc") -> Picture:
                 color=_LOOK[name]["color"],
                 label=name,
             )
-        cuts = [datetime.fromisoformat(e.about["cut"]).strftime("from %d %b") for e in found]
-        axes.set_xticks(range(len(found)), cuts)
+        cuts = [datetime.fromisoformat(e.about["cut"]).strftime("from %d %b") for e in evaluations]
+        axes.set_xticks(range(len(evaluations)), cuts)
         axes.set(
-            title="The same recipe, week after week", xlabel="test period", ylabel=_title(metric)
+            title="The same training on later and later data",
+            xlabel="test period",
+            ylabel=TITLES[metric],
         )
         axes.legend(ncols=3, loc="best")
     return figure
 
 
 def differences(differences: Mapping[str, Interval]) -> Picture:
-    """Challenger minus champion in each metric, turned so that right is better."""
+    """Show challenger minus champion in each metric, with the better side on the right."""
     with picture(height=1.2 + 0.42 * len(differences)) as (figure, axes):
         for row, (metric, interval) in enumerate(differences.items()):
             sign = -1 if metric in LOSSES else 1
             ends = sorted((sign * interval.low, sign * interval.high))
-            sure = GREEN if ends[0] > 0 else RED if ends[1] < 0 else GREY
-            _dot(axes, row, Interval(sign * interval.value, *ends), sure)
+            colour = GREEN if ends[0] > 0 else RED if ends[1] < 0 else GREY
+            _draw_interval(axes, row, Interval(sign * interval.value, *ends), colour)
         axes.axvline(0, color=INK, lw=1)
-        axes.set_yticks(range(len(differences)), [_title(metric) for metric in differences])
+        axes.set_yticks(range(len(differences)), [TITLES[metric] for metric in differences])
         axes.set(
-            title="Challenger against champion, same unseen period",
+            title="Challenger compared with champion, on the same rows",
             xlabel="← worse    difference, 95% interval over visitors    better →",
             ylim=(len(differences) - 0.5, -0.5),
         )
@@ -267,13 +272,13 @@ def differences(differences: Mapping[str, Interval]) -> Picture:
     return figure
 
 
-def comparison(found: Comparison) -> Picture:
-    """Precision against recall, and calibration, of both models on the same rows."""
+def comparison(compared: Comparison) -> Picture:
+    """Show precision and recall, and calibration, of both models on the same rows."""
     with picture(ncols=2) as (figure, (left, right)):
         top = 0.0
-        for role, rows in found.rows.items():
-            hits, misses = rows.caught()
-            shown = hits + misses >= 0.01 * (hits + misses)[-1]
+        for role, rows in compared.rows.items():
+            hits, misses = rows.hits_and_misses()
+            shown = _enough(hits + misses)
             precision = hits / (hits + misses)
             left.plot((hits / hits[-1])[shown], precision[shown], color=_ROLES[role], label=role)
             bins = rows.reliability()
@@ -291,13 +296,13 @@ def comparison(found: Comparison) -> Picture:
     return figure
 
 
-def _enough(caught: Floats) -> Mask:
-    """Where precision rests on at least 1% of the rows; less is noise to the eye."""
-    found: Mask = caught >= 0.01 * caught[-1]
-    return found
+def _enough(weight: Floats) -> Mask:
+    """Select thresholds reached by at least 1% of the rows; fewer only show noise."""
+    mask: Mask = weight >= 0.01 * weight[-1]
+    return mask
 
 
-def _dot(axes: Any, row: int, interval: Interval, colour: str) -> None:
+def _draw_interval(axes: Any, row: int, interval: Interval, colour: str) -> None:
     axes.plot([interval.low, interval.high], [row, row], color=colour, lw=2.4, alpha=0.45)
     axes.plot(interval.value, row, "o", color=colour, ms=7)
     axes.annotate(
@@ -309,11 +314,6 @@ def _dot(axes: Any, row: int, interval: Interval, colour: str) -> None:
         fontsize=8,
         color=INK,
     )
-
-
-def _title(metric: str) -> str:
-    names = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "brier": "Brier score"}
-    return names.get(metric, metric.replace("_", " "))
 
 
 def _period(table: pa.Table) -> tuple[datetime, datetime]:

@@ -1,7 +1,7 @@
-"""Pictures of why: the whole model, one prospect, and one visitor's story in time.
+"""Pictures of explanations: of a model, of one score, and of one visitor's events in time.
 
-Explanations are XGBoost's own TreeSHAP values in log-odds: right of zero a feature
-raised the score. Features of one attribute can be added up, because log-odds add.
+Explanations are XGBoost's TreeSHAP values in log-odds: a feature right of zero raised the
+score. Those of several features can be added up, because log-odds add up.
 """
 
 from bisect import bisect
@@ -18,24 +18,24 @@ from prospect_lib.model.prospect_model import OTHERS, ProspectModel, Score
 from prospect_lib.model.splits import Floats
 from prospect_lib.plots.style import BLUE, GREY, INK, ORANGE, RED, SKY, Picture, dates, picture
 
-_ROWS = 1500  # more dots than this hide one another
+_ROWS = 1500  # more dots than this cover each other
 
 
 def by_attribute(model: ProspectModel, table: pa.Table) -> dict[str, Floats]:
-    """Log-odds of each attribute for every row: its features' contributions added up."""
+    """Return log-odds per attribute, shape (rows,): the sum over the attribute's features."""
     shares = model.contributions(table)
-    found: dict[str, Floats] = {}
+    sums: dict[str, Floats] = {}
     for position, column in enumerate(model.encoder.columns):
         name = column.attribute or column.name
-        found[name] = found.get(name, 0.0) + shares[:, position]
-    return found
+        sums[name] = sums.get(name, 0.0) + shares[:, position]
+    return sums
 
 
 def importance(model: ProspectModel, table: pa.Table, *, top: int = 10) -> Picture:
-    """What moves scores: mean size of each feature's push, and every prospect's own.
+    """Show what moves scores: the mean contribution of each feature, and that of each row.
 
-    A dot is a prospect, dark where the feature's value is high, pale where it is low,
-    grey where it is missing or a category.
+    A dot is a row: dark if the feature's value is high, pale if it is low, grey if it is
+    missing or a category.
     """
     rows = table.take(np.linspace(0, table.num_rows - 1, min(_ROWS, table.num_rows)).astype(int))
     shares, values = model.contributions(rows)[:, :-1], model.encoder.matrix(rows)
@@ -43,9 +43,7 @@ def importance(model: ProspectModel, table: pa.Table, *, top: int = 10) -> Pictu
     with picture(8.2, 0.9 + 0.36 * len(order), ncols=2, sharey=True) as (figure, (left, right)):
         left.barh(range(len(order)), np.abs(shares).mean(axis=0)[order], color=BLUE)
         left.set_yticks(range(len(order)), [model.encoder.names[i] for i in order])
-        left.set(
-            title="How much it matters", xlabel="mean |log-odds|", ylim=(len(order) - 0.5, -0.5)
-        )
+        left.set(title="Mean contribution", xlabel="mean |log-odds|", ylim=(len(order) - 0.5, -0.5))
         for row, i in enumerate(order):
             right.scatter(
                 shares[:, i],
@@ -56,31 +54,31 @@ def importance(model: ProspectModel, table: pa.Table, *, top: int = 10) -> Pictu
                 rasterized=True,
             )
         right.axvline(0, color=INK, lw=0.8)
-        right.set(title="Which way, for whom", xlabel="log-odds (pale low, dark high, grey none)")
+        right.set(title="Contribution per row", xlabel="log-odds (pale: low value, dark: high)")
     return figure
 
 
 def waterfall(score: Score) -> Picture:
-    """One prospect's reasons, from the average visitor's log-odds to this score."""
+    """Show one score's explanations, from the average log-odds to this score."""
     steps = list(score.explanations.items())
-    starts = score.bias + np.cumsum([0.0, *(push for _, push in steps)])
+    starts = score.bias + np.cumsum([0.0, *(share for _, share in steps)])
     with picture(height=1.3 + 0.42 * len(steps)) as (figure, axes):
-        for row, ((_, push), start) in enumerate(zip(steps, starts, strict=False)):
-            axes.barh(row, push, left=start, height=0.62, color=BLUE if push > 0 else ORANGE)
+        for row, ((_, share), start) in enumerate(zip(steps, starts, strict=False)):
+            axes.barh(row, share, left=start, height=0.62, color=BLUE if share > 0 else ORANGE)
             axes.annotate(
-                f"{push:+.2f}",
-                (max(start, start + push), row),
+                f"{share:+.2f}",
+                (max(start, start + share), row),
                 (4, 0),
                 textcoords="offset points",
                 va="center",
                 fontsize=8.5,
             )
-            axes.plot([start + push] * 2, [row - 0.31, row + 1.31], color=GREY, lw=0.8)
-        axes.set_yticks(range(len(steps)), [_reason(name, score) for name, _ in steps])
+            axes.plot([start + share] * 2, [row - 0.31, row + 1.31], color=GREY, lw=0.8)
+        axes.set_yticks(range(len(steps)), [_label(name, score) for name, _ in steps])
         axes.axvline(score.bias, color=GREY, ls=":")
         axes.set(
             title=f"Score {score.score:.1%}",
-            xlabel=f"log-odds, from {score.bias:.2f} (before any reason) to {score.margin:.2f}",
+            xlabel=f"log-odds, from {score.bias:.2f} (no feature known) to {score.margin:.2f}",
             ylim=(len(steps) - 0.3, -0.6),
         )
         axes.use_sticky_edges = False
@@ -101,13 +99,16 @@ def timeline(
     horizon: timedelta = timedelta(hours=1),
     goal: str = "submit_form",
 ) -> Picture:
-    """One visitor's events around an anchor: what a feature sees and what the label asks.
+    """Show one visitor's events around an anchor, the window of a feature and of the label.
 
     Args:
         events: atomic events of one visitor, with ``derived_tstamp`` and ``event_name``.
-        anchor: the moment that is scored, aware.
-        window: how far a feature looks back; the horizon is drawn wider than it is
-            where it would not be visible otherwise.
+        anchor: the time of scoring, aware.
+        window: how far a feature looks back.
+        horizon: how far the label looks ahead; drawn wider if it would not be visible.
+        goal: the name of the event that the label is about.
+
+    Example: ``timeline(events, anchor, window=timedelta(days=30))``
     """
     rows = sorted(events, key=lambda event: event["derived_tstamp"])
     names = list(dict.fromkeys(row["event_name"] for row in rows))
@@ -124,7 +125,7 @@ def timeline(
             lw=0,
             label=f"label, {_length(horizon)}",
         )
-        axes.axvline(anchor, color=RED, lw=1.8, label="anchor: the moment scored")
+        axes.axvline(anchor, color=RED, lw=1.8, label="anchor: the time of scoring")
         for row in rows:
             inside = anchor - window <= row["derived_tstamp"] <= anchor
             hit = row["event_name"] == goal and anchor < row["derived_tstamp"] <= anchor + horizon
@@ -151,15 +152,16 @@ def timeline(
 
 
 def running_total(
-    moments: Sequence[datetime], anchor: datetime, *, window: timedelta = timedelta(days=7)
+    times: Sequence[datetime], anchor: datetime, *, window: timedelta = timedelta(days=7)
 ) -> Picture:
-    """Why a count over a window is a difference: the total now, less the total a window ago.
+    """Show a count over a window as a difference: the total now minus the total before it.
 
     Args:
-        moments: aware, when the counted events happened.
-        anchor: the moment asked about, aware.
+        times: of the counted events, aware.
+        anchor: the end of the window, aware.
+        window: the length of the window.
     """
-    ordered = sorted(moments)
+    ordered = sorted(times)
     start = anchor - window
     before, now = (bisect(ordered, at) for at in (start - timedelta(microseconds=1), anchor))
     with picture(height=3.3) as (figure, axes):
@@ -177,7 +179,7 @@ def running_total(
             axes.annotate(f"{name}: {total}", (at, total), (-8, 6), ha="right", color=RED,
                           textcoords="offset points", fontsize=10)  # fmt: skip
         axes.set(
-            title=f"{now} now less {before} before: {now - before} within {_length(window)}",
+            title=f"{now} now minus {before} before: {now - before} within {_length(window)}",
             xlabel="time (UTC)",
             ylabel="events so far",
             ylim=(-0.4, len(ordered) + 1.2),
@@ -188,14 +190,13 @@ def running_total(
 
 
 def _spread(shares: Floats) -> Floats:
-    """Heights that pile up dots of similar value, within a third of a row."""
+    """Return heights that stack dots of similar value, within a third of a row."""
     cells = np.round((shares - shares.min()) / (np.ptp(shares) + 1e-9) * 60).astype(int)
     heights = np.zeros(len(shares))
     for cell in np.unique(cells):
-        mine = np.flatnonzero(cells == cell)
-        heights[mine] = (np.arange(len(mine)) - (len(mine) - 1) / 2) * (-1.0) ** np.arange(
-            len(mine)
-        )
+        dots = np.flatnonzero(cells == cell)
+        order = np.arange(len(dots))
+        heights[dots] = (order - (len(dots) - 1) / 2) * (-1.0) ** order
     spread: Floats = heights / max(np.abs(heights).max(), 1.0) * 0.36
     return spread
 
@@ -213,7 +214,7 @@ def _shades(values: Any, column: Column) -> Any:
     return shades
 
 
-def _reason(name: str, score: Score) -> str:
+def _label(name: str, score: Score) -> str:
     if name == OTHERS:
         return "all other features"
     value = score.features[name]

@@ -23,54 +23,58 @@ _COLOURS = dict(zip(CAUSES, (SKY, BLUE, ORANGE, GREEN, PURPLE, RED), strict=True
 
 
 def mismatches(report: AuditReport) -> Picture:
-    """Each attribute's share of values that differ, by cause."""
-    found = report.attributes[report.attributes["mismatches"] > 0][::-1]
-    with picture(height=1.5 + 0.28 * max(len(found), 1)) as (figure, axes):
-        start = found["mismatches"] * 0.0
+    """Show the share of served values that differ from the warehouse, by attribute and cause."""
+    table = report.attributes[report.attributes["mismatches"] > 0][::-1]
+    with picture(height=1.5 + 0.28 * max(len(table), 1)) as (figure, axes):
+        start = table["mismatches"] * 0.0
         for cause, colour in _COLOURS.items():
-            share = found[cause] / report.scores
+            share = table[cause] / report.scores
             if share.any():
-                axes.barh(found.index, share, left=start, color=colour, height=0.6, label=cause)
+                axes.barh(table.index, share, left=start, color=colour, height=0.6, label=cause)
             start = start + share
-        axes.set(title="Served, but not what training sees", xlabel="share of scores")
+        axes.set(title="Served values that differ from the warehouse", xlabel="share of scores")
         axes.grid(visible=False, axis="y")
-        if found.empty:
+        if table.empty:
             axes.set(xlim=(0, 1), ylim=(0, 1), yticks=[])
-            axes.text(0.5, 0.5, "nothing differs", ha="center", va="center", color=GREY)
+            axes.text(0.5, 0.5, "no differences", ha="center", va="center", color=GREY)
         else:
+            percent(axes.xaxis)
             figure.legend(loc="outside lower center", ncols=len(_COLOURS))
     return figure
 
 
-def live_calibration(found: OutcomeReport, bins: int = 8) -> Picture:
-    """Predicted against observed rates, with equally many scores per dot, and by day."""
-    rows = found.rows.sort_values("score")
+def live_calibration(outcomes: OutcomeReport, bins: int = 8) -> Picture:
+    """Compare served scores with outcomes, in bins of equally many scores and by day."""
+    rows = outcomes.rows.sort_values("score")
     place = np.minimum(np.arange(len(rows)) * bins // len(rows), bins - 1)
     dots = rows.groupby(place)[["score", "label"]].mean()
-    days = found.by("day")
+    days = outcomes.by("day")
     with picture(ncols=2, height=3.2) as (figure, (left, right)):
         top = max(dots["score"].max(), dots["label"].max()) * 1.1 or 1.0
-        left.plot([0, top], [0, top], color=GREY, ls=":")
+        left.plot([0, top], [0, top], color=GREY, ls=":", label="perfect")
         left.plot(dots["score"], dots["label"], "o", color=BLUE)
-        left.set(title="Predicted and observed", xlabel="score", ylabel="followed by the goal")
-        right.plot(days.index, days["predicted"], "o-", color=BLUE, label="predicted")
-        right.plot(days.index, days["observed"], "o-", color=ORANGE, label="observed")
-        right.set(title="By day", ylim=(0, None))
+        left.set(title="Live calibration", xlabel="mean score", ylabel="share followed by the goal")
+        right.plot(days.index, days["predicted"], "o-", color=BLUE, label="mean score")
+        right.plot(
+            days.index, days["observed"], "o-", color=ORANGE, label="share followed by the goal"
+        )
+        right.set(title="By day", xlabel="day (UTC)", ylim=(0, None))
         right.set_xticks([days.index[0], days.index[-1]] if len(days) > 1 else [days.index[0]])
+        left.legend(loc="upper left")
         right.legend()
         percent(left.xaxis, left.yaxis, right.yaxis)
     return figure
 
 
-def drift(found: DriftReport, most: int = 10) -> Picture:
-    """The features that moved most, and how far chance alone would have taken them."""
-    table = found.table.sort_values("psi").tail(most)
+def drift(report: DriftReport, most: int = 10) -> Picture:
+    """Show the features that moved most since training, and how far chance moves them."""
+    table = report.table.sort_values("psi").tail(most)
     with picture(height=0.9 + 0.3 * len(table)) as (figure, axes):
         colours = [ORANGE if alarm else BLUE for alarm in table["alarm"]]
         axes.barh(table.index, table["psi"], color=colours, height=0.55)
         axes.plot(table["noise"], table.index, "|", color="black", ms=12, mew=2, label="chance")
         axes.axvline(WORTH_A_LOOK, color=GREY, ls=":", label="worth a look")
-        axes.set(title="Far from training", xlabel="population stability index")
+        axes.set(title="Distance from the training set", xlabel="population stability index (PSI)")
         axes.legend(loc="lower right")
         axes.grid(visible=False, axis="y")
     return figure

@@ -1,9 +1,9 @@
-"""One visual language for every picture of the project.
+"""Colours and style of every picture of the project.
 
-Blue is the model, orange what it is tested on or compared with, grey what does not
-count; the colours are Okabe and Ito's (https://jfly.uni-koeln.de/color/), which
-colour-blind people can tell apart. Every picture brings its own light paper, so it
-reads the same in a light and in a dark notebook.
+Blue is the model, orange is the test data or the other model, grey is the background. The
+colours are Okabe and Ito's (https://jfly.uni-koeln.de/color/), which colour-blind people can
+tell apart. Every picture has a light background of its own, so it reads the same in a light
+and in a dark notebook.
 """
 
 import io
@@ -52,16 +52,16 @@ _STYLE: Any = {
 
 
 class Picture(Figure):
-    """A figure that shows itself in a notebook, without pyplot's global state."""
+    """A figure that a notebook displays, without pyplot's global state."""
 
     def png(self, dpi: int = 120) -> bytes:
-        """The picture as a PNG file."""
+        """Return the picture as the content of a PNG file, ``dpi`` pixels per inch."""
         with mpl.rc_context(_STYLE):
             self.savefig(out := io.BytesIO(), format="png", dpi=dpi)
         return out.getvalue()
 
     def _repr_png_(self) -> bytes:
-        """In 128 colours, which nobody sees and which take a third of the bytes."""
+        """Return a PNG in 128 colours: a third of the bytes, without a visible difference."""
         full = Image.open(io.BytesIO(self.png(dpi=100))).convert("RGB")
         few = full.quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
         few.save(out := io.BytesIO(), "PNG", optimize=True)
@@ -70,7 +70,18 @@ class Picture(Figure):
 
 @contextmanager
 def picture(width: float = 7.2, height: float = 3.6, **grid: Any) -> Iterator[tuple[Picture, Any]]:
-    """A new picture in our style, width and height in inches, and its axes."""
+    """Yield a new picture in the project's style, and its axes.
+
+    Args:
+        width: in inches.
+        height: in inches.
+        grid: for ``Figure.subplots``, such as ``ncols``.
+
+    Example::
+
+        with picture(height=2.0) as (figure, axes):
+            axes.plot([1, 2, 3])
+    """
     with mpl.rc_context(_STYLE):
         figure = Picture(figsize=(width, height))
         figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
@@ -78,13 +89,13 @@ def picture(width: float = 7.2, height: float = 3.6, **grid: Any) -> Iterator[tu
 
 
 def dates(axes: Any) -> None:
-    """Short dates on the x axis."""
+    """Write short dates on the x axis."""
     locator: Any = mdates.AutoDateLocator()  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
 
 
 def percent(*sides: Any) -> None:
-    """Shares as percentages."""
+    """Write shares as percentages on these axes."""
     for side in sides:
         side.set_major_formatter(PercentFormatter(1, decimals=None))

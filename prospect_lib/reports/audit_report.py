@@ -1,4 +1,6 @@
-"""``audit.html``: what was served, what came of it and who comes now, as one offline page."""
+"""``audit.html``: served values, outcomes and visitor drift."""
+
+from typing import Any
 
 import pandas as pd
 
@@ -8,7 +10,7 @@ from prospect_lib.monitoring.causes import CAUSES, EXPECTED_CAUSES
 from prospect_lib.monitoring.drift import DriftReport
 from prospect_lib.monitoring.outcomes import OutcomeReport
 from prospect_lib.plots import monitoring as plots
-from prospect_lib.reports.model_report import PAGE, image, section, table, text
+from prospect_lib.reports.pages import render
 
 _SEGMENT = "latest_device_class"
 
@@ -19,21 +21,38 @@ def audit_html(
     drift: DriftReport | None = None,
     backfill: BackfillReport | None = None,
 ) -> str:
-    """The whole page; parts that are not known yet say so."""
-    window = f"{report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M} UTC"
-    body = [
-        text(f"Served scores from {window}. {report.summary()}"),
-        _values(report),
-        _outcomes(outcomes),
-        _drift(drift),
-    ]
-    if backfill is not None:
-        body.append(section("Histories that Signals did not know", text(backfill.summary())))
-    return PAGE.format(title="Audit of served scores", body="\n".join(body))
+    """Return the page of an audit.
+
+    Args:
+        report: served values compared with the warehouse.
+        outcomes: scores compared with what followed; ``None`` if not known yet.
+        drift: visitors compared with the training set; ``None`` without a training set.
+        backfill: visitors with events before Signals started counting; ``None`` if it always
+            counted.
+
+    Example: ``audit_html(audit(warehouse, served))``
+    """
+    return render(
+        "audit.html.j2",
+        title="Audit of served scores",
+        report=report,
+        outcomes=outcomes,
+        drift=drift,
+        backfill=backfill,
+        causes=_causes(report),
+        mismatches=_mismatches(report),
+        examples=_examples(report),
+        outcome_tables=_outcome_tables(outcomes) if outcomes else {},
+        pictures={
+            "mismatches": plots.mismatches(report),
+            "outcomes": outcomes and plots.live_calibration(outcomes),
+            "drift": drift and plots.drift(drift),
+        },
+    )
 
 
-def _values(report: AuditReport) -> str:
-    causes = [
+def _causes(report: AuditReport) -> list[list[str]]:
+    return [
         [
             cause,
             f"{count:,}",
@@ -43,48 +62,34 @@ def _values(report: AuditReport) -> str:
         for cause, count in report.causes.items()
         if count
     ]
-    found = report.attributes[report.attributes["mismatches"] > 0]
-    rows = [
-        [str(n), f"{row['mismatches']:,.0f}", f"{row['rate']:.2%}"] for n, row in found.iterrows()
+
+
+def _mismatches(report: AuditReport) -> list[list[str]]:
+    table = report.attributes[report.attributes["mismatches"] > 0]
+    return [
+        [str(name), f"{row['mismatches']:,.0f}", f"{row['rate']:.2%}"]
+        for name, row in table.iterrows()
     ]
-    examples = [[str(value) for value in row] for row in report.examples.itertuples(index=False)]
-    parts = [image(plots.mismatches(report)), *(text(line) for line in report.findings)]
-    if causes:
-        parts += [
-            table(["cause", "scores", "", "what to do"], causes),
-            table(["attribute", "values that differ", "share"], rows),
-            text("Examples:"),
-            table(list(report.examples.columns), examples),
-        ]
-    return section("Are they what training sees?", *parts)
 
 
-def _outcomes(found: OutcomeReport | None) -> str:
-    title = "Did they come true?"
-    if found is None:
-        return section(title, text("Not known yet: the hour after the scores has not passed."))
-    days = found.by("day")
-    tables = [_by(days, "day")]
-    if _SEGMENT in found.rows:
-        tables.append(_by(found.by(_SEGMENT), "device"))
-    return section(title, image(plots.live_calibration(found)), text(found.summary()), *tables)
+def _examples(report: AuditReport) -> dict[str, Any]:
+    rows = [[str(value) for value in row] for row in report.examples.itertuples(index=False)]
+    return {"head": list(report.examples.columns), "rows": rows}
 
 
-def _by(found: pd.DataFrame, name: str) -> str:
-    rows = [
+def _outcome_tables(outcomes: OutcomeReport) -> dict[str, list[list[str]]]:
+    tables = {"day": _outcome_rows(outcomes.by("day"))}
+    if _SEGMENT in outcomes.rows:
+        tables["device"] = _outcome_rows(outcomes.by(_SEGMENT))
+    return tables
+
+
+def _outcome_rows(table: pd.DataFrame) -> list[list[str]]:
+    return [
         [
             str(index), f"{row.scores:,.0f}", f"{row.goals:,.0f}", f"{row.predicted:.2%}",
             f"{row.observed:.2%}", f"{row.acted:,.0f}",
             "" if pd.isna(row.precision) else f"{row.precision:.1%}",
         ]
-        for index, row in found.iterrows()
+        for index, row in table.iterrows()
     ]  # fmt: skip
-    return table([name, "scores", "goals", "predicted", "observed", "acted on", "precision"], rows)
-
-
-def _drift(found: DriftReport | None) -> str:
-    title = "Who comes now?"
-    if found is None:
-        return section(title, text("Not compared: no promoted model knows its training rows."))
-    lines = [text(line) for line in found.advice()]
-    return section(title, image(plots.drift(found)), text(found.summary()), *lines)

@@ -212,7 +212,9 @@ def every_ten_seconds(attempt: Anchors, warehouse: Warehouse) -> str:
     return f"{rows:,} rows, {share:.1%} positive: a visitor who stays longer has more rows."
 
 
-@exercise("choose() takes value and cost, or capacity: how many visitors can be called per day.")
+@exercise(
+    "choose_threshold() takes value and cost, or capacity: visitors that can be called per day."
+)
 def for_five_calls(attempt: Threshold) -> str:
     """03: the threshold of a team that can call five visitors per day."""
     if attempt.per_day > 5.5:
@@ -249,7 +251,7 @@ def _auc(scores: Sequence[float], rows: pa.Table) -> float:
     return float(roc_auc_score(rows["label"].to_numpy(zero_copy_only=False), scores))
 
 
-@exercise("Job(until=moment('UNTIL', '2026-…')).training_set(settings), a week before the end.")
+@exercise("Job(until=parse_utc('UNTIL', '2026-…')).training_set(settings), a week before the end.")
 def as_of_a_past_week(attempt: TrainingSet, rows: TrainingSet) -> str:
     """03: the training set as it would have been a week earlier."""
     then, now = (max(t["anchor_ts"].to_pylist()) for t in (attempt.table, rows.table))

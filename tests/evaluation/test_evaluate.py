@@ -41,7 +41,7 @@ def test_the_prior_is_what_a_coin_would_do(found):
 
 def test_the_summary_names_every_model_and_the_split(found):
     text = found.summary()
-    assert "that it has never seen" in text
+    assert "that the model has not seen" in text
     for name in found.metrics:
         assert f"\n{name} " in text
     assert "achievable log-loss gain" in text

@@ -3,7 +3,7 @@ import pytest
 
 from prospect_lib.errors import DataError
 from prospect_lib.evaluation.evaluate import MODEL, evaluate
-from prospect_lib.evaluation.threshold import choose, expect, gains
+from prospect_lib.evaluation.threshold import choose_threshold, evaluate_threshold, gains
 from prospect_lib.model.splits import honest_split
 from prospect_lib.model.training import Recipe
 from tests.support.synthetic import training_table
@@ -16,16 +16,16 @@ def found():
 
 
 def test_costs_put_the_threshold_where_a_calibrated_score_pays(found):
-    chosen = choose(found, value=9, cost=1)
+    chosen = choose_threshold(found, value=9, cost=1)
     assert chosen.score == pytest.approx(0.1)
     thresholds, gain = gains(found.rows[MODEL], 9, 1)
     at = gain[np.searchsorted(-thresholds, -chosen.score, side="right") - 1]
     assert at > 0.95 * gain.max()  # the formula is nearly the best of all thresholds here
-    assert "worth 9" in chosen.because
+    assert "value 9" in chosen.reason
 
 
 def test_a_dearer_mistake_means_fewer_and_surer_actions(found):
-    bold, careful = (choose(found, value=10, cost=cost) for cost in (1, 10))
+    bold, careful = (choose_threshold(found, value=10, cost=cost) for cost in (1, 10))
     assert careful.score > bold.score
     assert careful.share < bold.share
     assert careful.precision > bold.precision
@@ -34,25 +34,25 @@ def test_a_dearer_mistake_means_fewer_and_surer_actions(found):
 
 @pytest.mark.parametrize("capacity", [1, 5, 20])
 def test_a_capacity_is_used_but_not_exceeded(found, capacity):
-    chosen = choose(found, capacity=capacity)
+    chosen = choose_threshold(found, capacity=capacity)
     assert 0.6 * capacity < chosen.per_day <= capacity
 
 
 def test_a_capacity_beyond_everyone_acts_on_everyone(found):
-    chosen = choose(found, capacity=10**6)
-    assert chosen.per_day == expect(found, 0.0, "").per_day
+    chosen = choose_threshold(found, capacity=10**6)
+    assert chosen.per_day == evaluate_threshold(found, 0.0, "").per_day
     assert chosen.recall > 0.99  # a visitor's lesser moments of a day need no second action
 
 
 def test_a_capacity_too_small_for_anyone_acts_on_none(found):
-    assert choose(found, capacity=1e-9).per_day == 0
+    assert choose_threshold(found, capacity=1e-9).per_day == 0
 
 
 def test_expectations_are_plain_arithmetic(found):
     rows = found.rows[MODEL]
     acted = rows.score >= 0.2
     expected = np.average(rows.label[acted], weights=rows.weight[acted])
-    assert expect(found, 0.2, "").precision == pytest.approx(expected)
+    assert evaluate_threshold(found, 0.2, "").precision == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -61,4 +61,4 @@ def test_expectations_are_plain_arithmetic(found):
 )
 def test_figures_that_make_no_sense_are_refused(found, figures):
     with pytest.raises(DataError, match=r"expected a number above 0|not both"):
-        choose(found, **figures)
+        choose_threshold(found, **figures)

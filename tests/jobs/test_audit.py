@@ -13,7 +13,7 @@ from prospect_lib import sandbox
 from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import DataError
 from prospect_lib.jobs import audit as auditing
-from prospect_lib.jobs import weekly
+from prospect_lib.jobs import retrain
 from prospect_lib.jobs.audit import AuditOptions, run_audit
 from prospect_lib.jobs.demo import Demo
 from prospect_lib.model.prospect_model import ProspectModel
@@ -61,7 +61,7 @@ def test_what_the_real_server_served_is_what_training_sees(settings: Settings):
     assert result.drift is not None and result.drift.visitors == 2
     assert json.loads(lines[-1])["scores"] == result.audit.scores
     page = result.page.read_text(encoding="utf-8")
-    assert "Are they what training sees?" in page and "Who comes now?" in page
+    assert "Served values and the warehouse" in page and "Visitor drift" in page
     assert "http" not in page.replace("http://www.w3.org", ""), "it opens offline"
 
 
@@ -132,8 +132,8 @@ def test_a_backfill_report_measures_what_the_history_would_change(past, settings
 
 def test_training_on_served_moments_takes_exactly_those_moments(past, monkeypatch):
     world, past_settings = past
-    monkeypatch.setattr(weekly.DuckDBWarehouse, "over_home", lambda _home: world.warehouse())
-    rows = weekly.Job(backend="sandbox", served=True).training_set(past_settings)
+    monkeypatch.setattr(retrain.DuckDBWarehouse, "over_home", lambda _home: world.warehouse())
+    rows = retrain.Job(backend="sandbox", served=True).training_set(past_settings)
     served = read_served(world.folder, prospect_group)
     served_moments, trained = (
         {(visitor, at.replace(tzinfo=None)) for visitor, at in zip(names, moments, strict=True)}

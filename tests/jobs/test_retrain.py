@@ -6,9 +6,16 @@ import pyarrow.compute as pc
 import pytest
 
 from prospect_lib.errors import DataError
-from prospect_lib.evaluation.comparison import compare, unseen
+from prospect_lib.evaluation.comparison import compare, unseen_rows
 from prospect_lib.evaluation.metrics import Interval
-from prospect_lib.jobs.retrain import KEPT, PROMOTED, WORSE, retrain, train, verdict
+from prospect_lib.jobs.retrain import (
+    EXIT_KEPT,
+    EXIT_PROMOTED,
+    EXIT_WORSE,
+    promotion_decision,
+    train,
+    train_and_promote,
+)
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.splits import HELD_OUT, HORIZON, visitor_fractions
 from prospect_lib.model.store import promoted_version
@@ -38,38 +45,38 @@ def files(models: Path) -> dict[str, bytes]:
 
 
 def test_the_first_model_is_promoted_with_bundle_and_report(table, tmp_path):
-    outcome = retrain(table, tmp_path, **QUICK)
-    assert (outcome.exit_code, outcome.promoted) == (PROMOTED, True)
-    assert "no champion yet" in outcome.because
+    outcome = train_and_promote(table, tmp_path, **QUICK)
+    assert (outcome.exit_code, outcome.promoted) == (EXIT_PROMOTED, True)
+    assert "no champion yet" in outcome.reason
     assert promoted_version(tmp_path) == outcome.version == outcome.folder.name
     names = sorted(p.name for p in outcome.folder.iterdir())
     assert names == ["manifest.json", "model.ubj", "report.html"]
     loaded = ProspectModel.load(outcome.folder)
     assert loaded.threshold == pytest.approx(1 / 21)
     assert loaded.manifest["threshold"]["recall"] > 0
-    assert loaded.manifest["metrics"]["model"]["roc_auc"]["value"] == outcome.found.auc
+    assert loaded.manifest["metrics"]["model"]["roc_auc"]["value"] == outcome.evaluation.auc
 
 
 def test_the_report_needs_no_network(table, tmp_path):
-    page = (retrain(table, tmp_path, **QUICK).folder / "report.html").read_text()
+    page = (train_and_promote(table, tmp_path, **QUICK).folder / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 6
     assert "http" not in page
     assert "that the model has not seen" in page.replace("\n", " ")
 
 
 def test_running_the_job_twice_changes_nothing(table, tmp_path):
-    retrain(table, tmp_path, **QUICK)
+    train_and_promote(table, tmp_path, **QUICK)
     before = files(tmp_path)
-    again = retrain(table, tmp_path, **QUICK)
-    assert (again.exit_code, again.promoted) == (PROMOTED, True)
-    assert "already" in again.because
+    again = train_and_promote(table, tmp_path, **QUICK)
+    assert (again.exit_code, again.promoted) == (EXIT_PROMOTED, True)
+    assert "already" in again.reason
     assert files(tmp_path) == before
 
 
 def test_a_better_challenger_replaces_the_champion(table, last_week, tmp_path):
-    champion = retrain(last_week, tmp_path, **POOR)
-    outcome = retrain(table, tmp_path, **QUICK)
-    assert outcome.exit_code == PROMOTED
+    champion = train_and_promote(last_week, tmp_path, **POOR)
+    outcome = train_and_promote(table, tmp_path, **QUICK)
+    assert outcome.exit_code == EXIT_PROMOTED
     assert outcome.differences["log_loss"].high < 0
     assert promoted_version(tmp_path) == outcome.version != champion.version
     page = (outcome.folder / "comparison.html").read_text()
@@ -78,49 +85,51 @@ def test_a_better_challenger_replaces_the_champion(table, last_week, tmp_path):
     assert page.count("data:image/png;base64,") == 2
     assert "http" not in page
     for role in (champion, outcome):
-        assert role.found.about["train_rows"] > 0
-        assert f"{role.found.about['train_rows']:,}" in page  # what each was trained on
+        assert role.evaluation.about["train_rows"] > 0
+        assert f"{role.evaluation.about['train_rows']:,}" in page  # what each was trained on
 
 
 def test_a_worse_challenger_is_refused_aloud(table, last_week, tmp_path):
-    champion = retrain(last_week, tmp_path, **QUICK)
-    outcome = retrain(table, tmp_path, **POOR)
-    assert (outcome.exit_code, outcome.promoted) == (WORSE, False)
+    champion = train_and_promote(last_week, tmp_path, **QUICK)
+    outcome = train_and_promote(table, tmp_path, **POOR)
+    assert (outcome.exit_code, outcome.promoted) == (EXIT_WORSE, False)
     assert promoted_version(tmp_path) == champion.version
     assert (outcome.folder / "comparison.html").exists()
 
 
 def test_a_challenger_within_noise_leaves_the_champion(table, last_week, tmp_path):
-    champion = retrain(last_week, tmp_path, **QUICK)
-    outcome = retrain(table, tmp_path, **{**QUICK, "recipe": Recipe(FAST, rounds=30, seed=1)})
-    assert outcome.exit_code == KEPT
+    champion = train_and_promote(last_week, tmp_path, **QUICK)
+    outcome = train_and_promote(
+        table, tmp_path, **{**QUICK, "recipe": Recipe(FAST, rounds=30, seed=1)}
+    )
+    assert outcome.exit_code == EXIT_KEPT
     assert promoted_version(tmp_path) == champion.version
 
 
 def test_promotion_can_be_forced_and_forbidden(table, last_week, tmp_path):
-    retrain(last_week, tmp_path, **QUICK)
-    forced = retrain(table, tmp_path, promote="always", **POOR)
-    assert (forced.exit_code, promoted_version(tmp_path)) == (PROMOTED, forced.version)
-    assert "asked" in forced.because
-    kept = retrain(last_week, tmp_path / "other", promote="never", **QUICK)
-    assert kept.exit_code == KEPT
+    train_and_promote(last_week, tmp_path, **QUICK)
+    forced = train_and_promote(table, tmp_path, promote="always", **POOR)
+    assert (forced.exit_code, promoted_version(tmp_path)) == (EXIT_PROMOTED, forced.version)
+    assert "as requested" in forced.reason
+    kept = train_and_promote(last_week, tmp_path / "other", promote="never", **QUICK)
+    assert kept.exit_code == EXIT_KEPT
     assert promoted_version(tmp_path / "other") is None
 
 
 def test_a_model_no_better_than_the_base_rate_is_never_promoted(tmp_path):
     nothing = training_table(visitors=600, signal=0.0, base=-1.5)
-    outcome = retrain(nothing, tmp_path, **QUICK)
-    assert outcome.exit_code == WORSE
-    assert "base rate" in outcome.because
+    outcome = train_and_promote(nothing, tmp_path, **QUICK)
+    assert outcome.exit_code == EXIT_WORSE
+    assert "base rate" in outcome.reason
     assert promoted_version(tmp_path) is None
 
 
 def test_a_champion_that_cannot_be_loaded_gives_way(table, tmp_path):
-    first = retrain(table, tmp_path, **POOR)
+    first = train_and_promote(table, tmp_path, **POOR)
     (first.folder / "manifest.json").write_text("{}")
-    outcome = retrain(table, tmp_path, **QUICK)
-    assert outcome.exit_code == PROMOTED
-    assert "cannot be used any more" in outcome.because
+    outcome = train_and_promote(table, tmp_path, **QUICK)
+    assert outcome.exit_code == EXIT_PROMOTED
+    assert "cannot be used any more" in outcome.reason
 
 
 def test_the_champion_is_only_judged_on_what_it_has_not_seen(table):
@@ -139,7 +148,7 @@ def test_a_visitor_the_champion_saw_before_the_window_began_is_not_new(table):
     older.manifest["data"] = {**model.manifest["data"], "since": "2020-01-01T00:00:00+00:00"}
     everyone, held_out = compare(model, model, table).about, compare(older, model, table).about
     assert 0 < held_out["visitors"] < everyone["visitors"]
-    left = unseen([older, model], table, HORIZON).test["domain_userid"]
+    left = unseen_rows([older, model], table, HORIZON).test["domain_userid"]
     assert (visitor_fractions(left) < HELD_OUT).all()
     nobody = table.filter(pa.array(visitor_fractions(table["domain_userid"]) >= HELD_OUT))
     with pytest.raises(DataError, match="neither model has seen"):
@@ -148,10 +157,14 @@ def test_a_visitor_the_champion_saw_before_the_window_began_is_not_new(table):
 
 @pytest.mark.parametrize(
     ("interval", "code"),
-    [((-0.2, -0.3, -0.1), PROMOTED), ((0.0, -0.1, 0.1), KEPT), ((0.2, 0.1, 0.3), WORSE)],
+    [
+        ((-0.2, -0.3, -0.1), EXIT_PROMOTED),
+        ((0.0, -0.1, 0.1), EXIT_KEPT),
+        ((0.2, 0.1, 0.3), EXIT_WORSE),
+    ],
 )
-def test_verdicts(interval, code):
-    assert verdict(Interval(*interval))[0] == code
+def test_the_interval_of_the_log_loss_decides(interval, code):
+    assert promotion_decision(Interval(*interval))[0] == code
 
 
 def test_a_search_within_its_budget(table):

@@ -147,7 +147,7 @@ def test_a_group_that_has_changed_since_is_refused(model, tmp_path):
     changed.attributes[2].period *= 2
     with pytest.raises(ModelError, match="group hash"):
         ProspectModel.load(tmp_path, group=changed)
-    with pytest.raises(ModelError, match=f"in use is '{sample_group.name}'"):
+    with pytest.raises(ModelError, match=f"'{sample_group.name}' is in use"):
         ProspectModel.load(tmp_path, group=sample_group)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from prospect_lib.errors import DataError
 from prospect_lib.features import FEATURES
-from prospect_lib.model.dataset import refuse_constant, survey
+from prospect_lib.model.dataset import refuse_constant_features, summarize
 from prospect_lib.model.encoding import Encoder
 from prospect_lib.model.training import (
     Recipe,
@@ -31,7 +31,7 @@ def table() -> pa.Table:
 
 @pytest.fixture(scope="module")
 def encoder(table) -> Encoder:
-    return Encoder.fit(survey(table, FEATURES).categories, FEATURES)
+    return Encoder.fit(summarize(table, FEATURES).categories, FEATURES)
 
 
 def trained(source, encoder, **options) -> bytes:
@@ -43,8 +43,8 @@ def replaced(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
     return table.set_column(table.schema.get_field_index(name), name, values)
 
 
-def test_survey_counts_what_is_there(table):
-    found = survey(table, FEATURES)
+def test_a_summary_counts_rows_positives_visitors_and_categories(table):
+    found = summarize(table, FEATURES)
     assert (found.rows, found.visitors) == (table.num_rows, 600)
     assert found.positives == pc.sum(table["label"]).as_py()
     assert START <= found.since < found.until <= START + timedelta(days=40)
@@ -99,7 +99,9 @@ def test_weights_count(table, encoder):
 
 def test_early_stopping_finds_few_rounds_where_there_is_nothing_to_learn(table, encoder):
     nothing = training_table(visitors=600, signal=0.0, base=-2.0, seed=4)
-    found = [best_rounds(t, encoder, Recipe(FAST), survey(t, FEATURES)) for t in (table, nothing)]
+    found = [
+        best_rounds(t, encoder, Recipe(FAST), summarize(t, FEATURES)) for t in (table, nothing)
+    ]
     assert found[0] > 60 > 30 > found[1] >= 1
 
 
@@ -107,7 +109,7 @@ def test_early_stopping_works_on_a_stream(table, encoder):
     def stream():
         return iter(table.to_batches())
 
-    assert best_rounds(stream, encoder, Recipe(), survey(table, FEATURES)) > 20
+    assert best_rounds(stream, encoder, Recipe(), summarize(table, FEATURES)) > 20
 
 
 def test_out_of_fold_scores_know_nothing_of_their_own_visitor(table, encoder):
@@ -146,7 +148,7 @@ def test_calibration_is_chosen_only_where_it_helps(table, encoder):
 )
 def test_rows_no_model_can_be_trained_on_are_refused(table, change, message):
     with pytest.raises(DataError, match=message):
-        survey(change(table), FEATURES)
+        summarize(change(table), FEATURES)
 
 
 @pytest.mark.parametrize(
@@ -160,9 +162,9 @@ def test_rows_no_model_can_be_trained_on_are_refused(table, change, message):
 )
 def test_a_constant_feature_is_named(table, name, values):
     with pytest.raises(DataError, match=f"constant in all .*: {name}"):
-        refuse_constant(survey(replaced(table, name, values(table.num_rows)), FEATURES))
+        refuse_constant_features(summarize(replaced(table, name, values(table.num_rows)), FEATURES))
 
 
 def test_a_missing_file_is_not_an_empty_training_set():
     with pytest.raises((DataError, FileNotFoundError)):
-        survey(Path("nowhere.parquet"), FEATURES)
+        summarize(Path("nowhere.parquet"), FEATURES)

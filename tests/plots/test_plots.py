@@ -7,7 +7,7 @@ from PIL import Image
 
 from prospect_lib.evaluation.evaluate import evaluate, evaluate_forward
 from prospect_lib.evaluation.metrics import Interval
-from prospect_lib.evaluation.threshold import choose
+from prospect_lib.evaluation.threshold import choose_threshold
 from prospect_lib.model.prospect_model import Score
 from prospect_lib.model.splits import forward_splits, honest_split, random_split
 from prospect_lib.model.training import Recipe
@@ -36,7 +36,7 @@ def pictures(table):
         "reliability": plots.reliability(found),
         "curves": plots.curves(found),
         "lift": plots.lift(found),
-        "threshold": plots.threshold(found, choose(found)),
+        "threshold": plots.threshold(found, choose_threshold(found)),
         "side_by_side": plots.side_by_side({"random rows": rows, "honest": found}),
         "forward": plots.forward(steps),
         "differences": plots.differences({"log_loss": Interval(-0.1, -0.2, 0.1)}),
@@ -100,4 +100,4 @@ def test_contributions_of_one_attribute_are_added_up(table):
 def test_a_count_is_the_total_now_less_the_total_before_its_window() -> None:
     moments = [AT + timedelta(days=days) for days in (-8, -7, 0, 1)]
     title = explanations.running_total(moments, AT).axes[0].get_title(loc="left")
-    assert title == "3 now less 1 before: 2 within 7 days"
+    assert title == "3 now minus 1 before: 2 within 7 days"

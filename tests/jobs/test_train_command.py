@@ -11,7 +11,7 @@ import pytest
 from prospect_lib import cli as command_line
 from prospect_lib.aggregation.fold import group_hash
 from prospect_lib.attributes import prospect_group
-from prospect_lib.jobs import weekly
+from prospect_lib.jobs import retrain
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.store import promoted_version
 from prospect_lib.sandbox.simulation import history
@@ -86,7 +86,7 @@ def test_a_bundle_knows_the_rows_it_comes_from(
     anchors = str(about["anchors"])
     assert "2026-01-20" in anchors or "(2026, 1, 20" in anchors
     assert model.manifest["threshold"]["per_day"] <= 5
-    table = weekly.Job(
+    table = retrain.Job(
         since=datetime(2026, 1, 20, tzinfo=UTC), until=datetime(2026, 2, 20, tzinfo=UTC)
     ).training_set(Settings.load())
     assert table.manifest == about
@@ -132,20 +132,20 @@ def test_the_backend_is_what_was_asked_for_else_what_the_secrets_say(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = Settings.load()
-    assert weekly.Job().source(settings) == "sandbox"
-    assert weekly.Job(backend="sample").models(settings).name == "models-sample"
+    assert retrain.Job().source(settings) == "sandbox"
+    assert retrain.Job(backend="sample").models(settings).name == "models-sample"
     monkeypatch.setenv("SF_ACNT", "account")
-    assert weekly.Job().source(Settings.load()) == "snowflake"
-    assert weekly.Job(backend="sandbox").source(Settings.load()) == "sandbox"
+    assert retrain.Job().source(Settings.load()) == "snowflake"
+    assert retrain.Job(backend="sandbox").source(Settings.load()) == "sandbox"
 
 
 @pytest.mark.usefixtures("at_home")
 def test_snowflake_trains_in_snowflake(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its dialect has its own tests; here the same rows come through the chosen connection."""
     monkeypatch.setattr(
-        weekly.SnowflakeWarehouse, "connect", lambda _settings: DuckDBWarehouse.over_home(home)
+        retrain.SnowflakeWarehouse, "connect", lambda _settings: DuckDBWarehouse.over_home(home)
     )
-    rows = weekly.Job(backend="snowflake").training_set(Settings.load())
+    rows = retrain.Job(backend="snowflake").training_set(Settings.load())
     assert rows.manifest["rows"] > 1000
     assert "p_true" not in rows.table.column_names
 
