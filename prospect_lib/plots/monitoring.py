@@ -53,11 +53,11 @@ def live_calibration(outcomes: OutcomeReport, bins: int = 8) -> Picture:
         top = max(dots["score"].max(), dots["label"].max()) * 1.1 or 1.0
         left.plot([0, top], [0, top], color=GREY, ls=":", label="perfect")
         left.plot(dots["score"], dots["label"], "o", color=BLUE)
-        left.set(title="Live calibration", xlabel="mean score", ylabel="share followed by the goal")
-        right.plot(days.index, days["predicted"], "o-", color=BLUE, label="mean score")
-        right.plot(
-            days.index, days["observed"], "o-", color=ORANGE, label="share followed by the goal"
+        left.set(
+            title="Live calibration", xlabel="predicted (mean score)", ylabel="observed goal rate"
         )
+        right.plot(days.index, days["predicted"], "o-", color=BLUE, label="predicted")
+        right.plot(days.index, days["observed"], "o-", color=ORANGE, label="observed")
         right.set(title="By day", xlabel="day (UTC)", ylim=(0, None))
         right.set_xticks([days.index[0], days.index[-1]] if len(days) > 1 else [days.index[0]])
         left.legend(loc="upper left")
