@@ -23,7 +23,7 @@ from prospect_lib.attributes import SUBMIT_FORM
 from prospect_lib.errors import DataError
 from prospect_lib.evaluation.metrics import Interval, visitor_draws
 from prospect_lib.monitoring.served_scores import anchors_of, read_served
-from prospect_lib.sql.conditions import matches
+from prospect_lib.sql.conditions import event_condition
 from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.training_set.anchors import HOUR
 from prospect_lib.warehouse import Warehouse
@@ -190,7 +190,7 @@ def _rows_followed_by(
     counter = Attribute(name="goal", type="int64", events=list(goal), aggregation="counter")
     rows = warehouse.query(
         f"SELECT DISTINCT a.served_row FROM (SELECT {key}, CAST(derived_tstamp AS TIMESTAMP) AS ts "
-        f"FROM {warehouse.events} WHERE {matches(counter, sql) or 'TRUE'}) AS g "
+        f"FROM {warehouse.events} WHERE {event_condition(counter, sql) or 'TRUE'}) AS g "
         f"JOIN {anchors} AS a ON g.{key} = a.{key} AND g.ts > a.anchor_ts "
         f"AND g.ts <= a.anchor_ts + {sql.interval(horizon)}"
     )

@@ -1,8 +1,9 @@
 """Event patterns, criteria and properties of an attribute as SQL over the atomic events table.
 
-Each function has its counterpart in :mod:`prospect_lib.aggregation` and must mean the same.
+The functions have their counterparts in :mod:`prospect_lib.aggregation.criteria` and
+:mod:`prospect_lib.aggregation.properties`, and must mean the same.
 
-Example: ``matches(attribute, dialect_of("duckdb"))`` -> ``"event_name" = 'page_view' AND …``.
+Example: ``event_condition(attribute, sql)`` -> ``"event_name" = 'page_view' AND …``.
 """
 
 from typing import Any
@@ -18,17 +19,19 @@ from prospect_lib.sql.dialects import Dialect
 def matched_value(attribute: Attribute, sql: Dialect) -> str:
     """Return the value that an event has for the attribute; NULL if it does not count."""
     value = "TRUE" if attribute.aggregation in WITHOUT_PROPERTY else _value(attribute, sql)
-    condition = matches(attribute, sql)
+    condition = event_condition(attribute, sql)
     return f"CASE WHEN {condition} THEN {value} END" if condition else value
 
 
-def matches(attribute: Attribute, sql: Dialect) -> str:
+def event_condition(attribute: Attribute, sql: Dialect) -> str:
     """Return the condition under which an event counts; empty if every event does."""
     criteria = attribute.criteria
     parts = [_any_of([_selects(event, sql) for event in attribute.events])]
     if criteria is not None:
-        parts += [meets(criterion, sql) for criterion in criteria.all or []]
-        parts += [_any_of([meets(criterion, sql) for criterion in criteria.any or []])]
+        parts += [_criterion_condition(criterion, sql) for criterion in criteria.all or []]
+        parts += [
+            _any_of([_criterion_condition(criterion, sql) for criterion in criteria.any or []])
+        ]
     return " AND ".join(part for part in parts if part)
 
 
@@ -47,10 +50,10 @@ def _selects(pattern: Event, sql: Dialect) -> str:
     )
 
 
-def meets(criterion: Any, sql: Dialect) -> str:
+def _criterion_condition(criterion: Any, sql: Dialect) -> str:
     """Return the condition of one criterion; a comparison with NULL is not true."""
     operator, value = criterion.operator, criterion.value
-    text = property_text(criterion.property, sql)
+    text = _property_text(criterion.property, sql)
     if operator in ("is null", "is not null"):
         return f"{text} {operator.upper()}"
     if operator == "in":
@@ -67,15 +70,15 @@ def _compare(operator: str, text: str, value: Any, sql: Dialect) -> str:
 
 
 def _value(attribute: Attribute, sql: Dialect) -> str:
-    text = property_text(attribute.property, sql)
+    text = _property_text(attribute.property, sql)
     if attribute.aggregation in NUMERIC:
         return sql.number(text)
     if attribute.aggregation in ("category_count", "approx_count_distinct"):
         return text
-    return typed(attribute.type, text, sql)
+    return _typed(attribute.type, text, sql)
 
 
-def typed(kind: str, text: str, sql: Dialect) -> str:
+def _typed(kind: str, text: str, sql: Dialect) -> str:
     """Return text as the attribute type ``kind``; of ``string_list`` as its element."""
     kind = kind.removesuffix("_list")
     if kind == "bool":
@@ -85,7 +88,7 @@ def typed(kind: str, text: str, sql: Dialect) -> str:
     return sql.number(text) if kind in ("double", "float") else text
 
 
-def property_text(prop: Any, sql: Dialect) -> str:
+def _property_text(prop: Any, sql: Dialect) -> str:
     """Return a property of the event as text; NULL if the event has none."""
     if prop.type == "calculated":
         return _calculated(prop, sql)
@@ -99,7 +102,7 @@ def property_text(prop: Any, sql: Dialect) -> str:
 
 
 def _calculated(prop: Any, sql: Dialect) -> str:
-    texts = [property_text(getattr(leaf, "root", leaf), sql) for leaf in prop.properties]
+    texts = [_property_text(getattr(leaf, "root", leaf), sql) for leaf in prop.properties]
     if prop.operation == "coalesce":
         return f"COALESCE({', '.join(texts)})" if len(texts) > 1 else texts[0]
     if prop.operation == "concat":

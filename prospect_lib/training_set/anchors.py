@@ -20,7 +20,7 @@ from prospect_lib.attributes import (
     SUBMIT_FORM,
 )
 from prospect_lib.errors import DataError
-from prospect_lib.sql.conditions import matches
+from prospect_lib.sql.conditions import event_condition
 from prospect_lib.sql.context import MICROSECOND, lines
 from prospect_lib.sql.dialects import Dialect, dialect_of
 
@@ -331,7 +331,7 @@ def _is_any(patterns: Sequence[Event], sql: Dialect, criteria: Criteria | None =
     attribute = Attribute(
         name="x", type="int64", events=list(patterns), aggregation="counter", criteria=criteria
     )
-    return matches(attribute, sql) or "TRUE"
+    return event_condition(attribute, sql) or "TRUE"
 
 
 def _and(conditions: Sequence[str]) -> str:
