@@ -24,7 +24,7 @@ _MIN_POSITIVES = 20
 
 
 @dataclass(frozen=True)
-class Summary:
+class DatasetSummary:
     """A training set in numbers.
 
     Attributes:
@@ -59,7 +59,7 @@ def batches(source: Source, size: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
         yield from source()
 
 
-def summarize(source: Source, features: Sequence[Feature]) -> Summary:
+def summarize(source: Source, features: Sequence[Feature]) -> DatasetSummary:
     """Summarize the rows in one pass, and refuse rows that cannot train a model.
 
     Raises:
@@ -80,7 +80,7 @@ def summarize(source: Source, features: Sequence[Feature]) -> Summary:
         for feature in features:
             values[feature.name].update(_values(batch.column(feature.name), feature.kind))
     _check_classes(**counts)
-    return Summary(
+    return DatasetSummary(
         **counts,
         visitors=len(visitors),
         since=min(times),
@@ -92,7 +92,7 @@ def summarize(source: Source, features: Sequence[Feature]) -> Summary:
     )
 
 
-def refuse_constant_features(summary: Summary) -> None:
+def refuse_constant_features(summary: DatasetSummary) -> None:
     """Raise DataError if a feature has a single value in all rows."""
     if summary.constant:
         raise DataError(

@@ -28,8 +28,8 @@ from prospect_lib.errors import ModelError
 from prospect_lib.features import Feature, features_of, from_attributes
 from prospect_lib.model.calibration import Calibration, sigmoid
 from prospect_lib.model.dataset import (
+    DatasetSummary,
     Source,
-    Summary,
     refuse_constant_features,
     summarize,
 )
@@ -165,7 +165,7 @@ class ProspectModel:
         features: Sequence[Feature],
         group: StreamAttributeGroup,
         recipe: Recipe,
-        summary: Summary,
+        summary: DatasetSummary,
         goal: Mapping[str, Any] = GOAL,
     ) -> "ProspectModel":
         """Build a model, with its manifest, from a booster trained here or on a cluster."""

@@ -18,7 +18,7 @@ import xgboost as xgb
 
 from prospect_lib.errors import DataError
 from prospect_lib.model.calibration import Calibration, row_loss
-from prospect_lib.model.dataset import BATCH_ROWS, Source, Summary, batches, labels
+from prospect_lib.model.dataset import BATCH_ROWS, DatasetSummary, Source, batches, labels
 from prospect_lib.model.encoding import NEVER_LOWER, Encoder
 from prospect_lib.model.splits import (
     HORIZON,
@@ -146,7 +146,7 @@ def train_booster(
     return xgb.train(params, matrix, rounds)
 
 
-def best_rounds(source: Source, encoder: Encoder, recipe: Recipe, summary: Summary) -> int:
+def best_rounds(source: Source, encoder: Encoder, recipe: Recipe, summary: DatasetSummary) -> int:
     """Choose the number of trees by early stopping on later rows of other visitors.
 
     Those rows are from the last fifth of the period. If they have only one class, the number

@@ -1,3 +1,5 @@
+"""The evaluation of a model and its baselines."""
+
 from datetime import timedelta
 
 import numpy as np
@@ -19,7 +21,7 @@ def table() -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def found(table):
+def evaluation(table):
     return evaluate(honest_split(table), **QUICK)[1]
 
 
@@ -27,51 +29,51 @@ def replaced(table, name, values):
     return table.set_column(table.schema.get_field_index(name), name, values)
 
 
-def test_the_order_of_the_models_is_as_it_must_be(found):
-    loss = {name: interval["log_loss"].value for name, interval in found.metrics.items()}
+def test_true_probability_model_rule_and_prior_rank_in_this_order(evaluation):
+    loss = {name: interval["log_loss"].value for name, interval in evaluation.metrics.items()}
     assert set(loss) == {MODEL, PRIOR, RULE, LOGISTIC, CEILING}
     assert loss[CEILING] < loss[MODEL] < loss[RULE] < loss[PRIOR]
-    assert 0.7 < found.share_of_ceiling < 1
+    assert 0.7 < evaluation.share_of_ceiling < 1
 
 
-def test_the_prior_is_what_a_coin_would_do(found):
-    assert found.metrics[PRIOR]["roc_auc"].value == 0.5
-    assert found.metrics[PRIOR]["brier_skill"].value == pytest.approx(0, abs=0.02)
+def test_the_prior_ranks_no_better_than_chance(evaluation):
+    assert evaluation.metrics[PRIOR]["roc_auc"].value == 0.5
+    assert evaluation.metrics[PRIOR]["brier_skill"].value == pytest.approx(0, abs=0.02)
 
 
-def test_the_summary_names_every_model_and_the_split(found):
-    text = found.summary()
+def test_the_summary_names_every_model_and_the_split(evaluation):
+    text = evaluation.summary()
     assert "that the model has not seen" in text
-    for name in found.metrics:
+    for name in evaluation.metrics:
         assert f"\n{name} " in text
     assert "achievable log-loss gain" in text
 
 
 def test_the_manifest_gets_the_figures(table):
-    model, found = evaluate(honest_split(table), **QUICK)
+    model, evaluation = evaluate(honest_split(table), **QUICK)
     saved = model.manifest["metrics"]
-    assert saved[MODEL]["roc_auc"]["value"] == found.auc
+    assert saved[MODEL]["roc_auc"]["value"] == evaluation.auc
     assert saved["split"]["shared_visitors"] == 0
 
 
 def test_a_shuffled_label_cannot_be_predicted(table):
-    """Were there any way from the label into the features, this would find it."""
+    """A leak from the label into the features would show here."""
     label = np.random.default_rng(0).permutation(np.array(table["label"]))
-    _, found = evaluate(honest_split(replaced(table, "label", pa.array(label))), **QUICK)
-    interval = found.metrics[MODEL]["roc_auc"]
+    _, evaluation = evaluate(honest_split(replaced(table, "label", pa.array(label))), **QUICK)
+    interval = evaluation.metrics[MODEL]["roc_auc"]
     assert interval.low < 0.5 < interval.high
     assert interval.high - interval.low < 0.12
 
 
-def test_a_feature_from_the_future_shows_as_a_score_too_good_to_be_true(table):
-    """What the ceiling is for: no model that sees only the past can pass it."""
+def test_a_feature_from_the_future_beats_the_true_probability(table):
+    """The ceiling detects leaks: no model that only sees the past can exceed it."""
     leaky = replaced(table, "num_media_events_l30d", table["label"].cast(pa.int64()))
-    _, found = evaluate(honest_split(leaky), **QUICK)
-    assert found.share_of_ceiling > 1.5
+    _, evaluation = evaluate(honest_split(leaky), **QUICK)
+    assert evaluation.share_of_ceiling > 1.5
 
 
 def test_a_visitor_on_both_sides_flatters_the_model():
-    """Visitors with habits of their own: random rows look better than they will be."""
+    """Visitors have habits, so a random split promises more than new visitors deliver."""
     table = training_table(visitors=300, views=20, signal=0.0, base=-1.0)
     visitor = table["domain_userid"].combine_chunks().dictionary_encode().indices.to_numpy()
     rng = np.random.default_rng(1)
@@ -87,7 +89,7 @@ def test_a_visitor_on_both_sides_flatters_the_model():
     assert random_rows.auc > 0.66 > 0.58 > honest.auc
 
 
-def test_an_unobserved_horizon_stays_out_of_training(table):
+def test_rows_with_an_unobserved_horizon_are_in_neither_side(table):
     """Rows whose outcome was open at the cut are in neither side."""
     horizon = timedelta(days=2)
     split = honest_split(table, horizon=horizon)
@@ -101,6 +103,6 @@ def test_an_unobserved_horizon_stays_out_of_training(table):
 
 
 def test_a_sample_without_truth_has_no_ceiling(table):
-    _, found = evaluate(honest_split(table.drop_columns(["p_true"])), **QUICK)
-    assert found.share_of_ceiling is None
-    assert CEILING not in found.metrics
+    _, evaluation = evaluate(honest_split(table.drop_columns(["p_true"])), **QUICK)
+    assert evaluation.share_of_ceiling is None
+    assert CEILING not in evaluation.metrics

@@ -1,3 +1,5 @@
+"""Metrics and their bootstrap intervals."""
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -16,14 +18,14 @@ def test_metrics_agree_with_scikit_learn(seed, rows, ties):
     label = np.append([0.0, 1.0], rng.integers(0, 2, rows - 2))
     score = rng.integers(1, 6, rows) / 7 if ties else rng.uniform(0.01, 0.99, rows)
     weight = rng.integers(1, 4, rows) * rng.random(rows)
-    found = score_rows(label, score, weight).metrics()
+    metrics = score_rows(label, score, weight).metrics()
     expected = {
         "roc_auc": sk.roc_auc_score(label, score, sample_weight=weight),
         "pr_auc": sk.average_precision_score(label, score, sample_weight=weight),
         "log_loss": sk.log_loss(label, score, sample_weight=weight),
         "brier": sk.brier_score_loss(label, score, sample_weight=weight),
     }
-    assert {name: found[name] for name in expected} == pytest.approx(expected)
+    assert {name: metrics[name] for name in expected} == pytest.approx(expected)
 
 
 def test_weight_zero_is_the_same_as_absent():
@@ -36,7 +38,7 @@ def test_weight_zero_is_the_same_as_absent():
     )
 
 
-def test_a_perfect_model_and_one_that_says_the_base_rate():
+def test_metrics_of_a_perfect_model_and_of_the_base_rate():
     label = np.repeat([0.0, 1.0], [90, 10])
     perfect = score_rows(label, label * 0.98 + 0.01).metrics()
     assert (perfect["roc_auc"], perfect["pr_auc"]) == (1.0, 1.0)
@@ -54,7 +56,7 @@ def test_reliability_bins_hold_equal_weight_and_the_true_rates():
     assert all(abs(b["rate"] - b["score"]) < 0.04 for b in bins)
 
 
-def test_intervals_are_wider_where_the_rows_come_from_fewer_visitors():
+def test_intervals_are_wider_if_the_rows_come_from_fewer_visitors():
     """One visitor's rows repeat each other, which a bootstrap of rows would miss."""
     rng = np.random.default_rng(2)
     label, score = np.repeat(rng.integers(0, 2, 60), 20).astype(float), rng.random(1200)
@@ -67,29 +69,29 @@ def test_intervals_are_wider_where_the_rows_come_from_fewer_visitors():
     assert rate[0] > 1.5 * rate[1]
 
 
-def test_intervals_hold_the_truth_about_as_often_as_they_say():
+def test_95_percent_intervals_hold_the_true_value_about_95_times_in_100():
     inside = 0
     for seed in range(100):
         rng = np.random.default_rng(seed)
         label = (rng.random(300) < 0.3).astype(float)
         rows = score_rows(label, np.full(300, 0.2))
-        found = visitor_draws(pa.chunked_array([np.arange(300)]), resamples=100).intervals(rows)
-        inside += found["brier"].low <= 0.3 * 0.64 + 0.7 * 0.04 <= found["brier"].high
+        metrics = visitor_draws(pa.chunked_array([np.arange(300)]), resamples=100).intervals(rows)
+        inside += metrics["brier"].low <= 0.3 * 0.64 + 0.7 * 0.04 <= metrics["brier"].high
     assert 86 <= inside <= 100
 
 
-def test_the_difference_of_a_model_with_itself_is_exactly_nothing():
+def test_the_difference_of_a_model_with_itself_is_zero():
     rng = np.random.default_rng(0)
     rows = score_rows(rng.integers(0, 2, 50).astype(float), rng.random(50))
     draws = visitor_draws(pa.chunked_array([np.arange(50)]))
     assert draws.difference("log_loss", rows, rows) == Interval(0, 0, 0)
 
 
-def test_gain_share():
+def test_the_share_of_the_possible_gain():
     prior, model, best = ({"log_loss": x} for x in (0.5, 0.3, 0.25))
     assert gain_share(prior, model, best) == pytest.approx(0.8)
 
 
-def test_one_outcome_cannot_be_judged():
+def test_rows_with_one_outcome_cannot_be_evaluated():
     with pytest.raises(DataError, match="1 kinds of outcome"):
         score_rows(np.zeros(5), np.zeros(5))

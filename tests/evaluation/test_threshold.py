@@ -1,3 +1,5 @@
+"""The threshold from costs or from a capacity."""
+
 import numpy as np
 import pytest
 
@@ -10,22 +12,22 @@ from tests.support.synthetic import training_table
 
 
 @pytest.fixture(scope="module")
-def found():
+def evaluation():
     split = honest_split(training_table(visitors=2500))
     return evaluate(split, recipe=Recipe(rounds=60), calibrate=False, resamples=10)[1]
 
 
-def test_costs_put_the_threshold_where_a_calibrated_score_pays(found):
-    chosen = choose_threshold(found, value=9, cost=1)
+def test_costs_put_the_threshold_where_a_calibrated_score_pays(evaluation):
+    chosen = choose_threshold(evaluation, value=9, cost=1)
     assert chosen.score == pytest.approx(0.1)
-    thresholds, gain = gains(found.rows[MODEL], 9, 1)
+    thresholds, gain = gains(evaluation.rows[MODEL], 9, 1)
     at = gain[np.searchsorted(-thresholds, -chosen.score, side="right") - 1]
     assert at > 0.95 * gain.max()  # the formula is nearly the best of all thresholds here
     assert "value 9" in chosen.reason
 
 
-def test_a_dearer_mistake_means_fewer_and_surer_actions(found):
-    bold, careful = (choose_threshold(found, value=10, cost=cost) for cost in (1, 10))
+def test_a_higher_cost_means_fewer_and_more_precise_actions(evaluation):
+    bold, careful = (choose_threshold(evaluation, value=10, cost=cost) for cost in (1, 10))
     assert careful.score > bold.score
     assert careful.share < bold.share
     assert careful.precision > bold.precision
@@ -33,32 +35,32 @@ def test_a_dearer_mistake_means_fewer_and_surer_actions(found):
 
 
 @pytest.mark.parametrize("capacity", [1, 5, 20])
-def test_a_capacity_is_used_but_not_exceeded(found, capacity):
-    chosen = choose_threshold(found, capacity=capacity)
+def test_a_capacity_is_used_but_not_exceeded(evaluation, capacity):
+    chosen = choose_threshold(evaluation, capacity=capacity)
     assert 0.6 * capacity < chosen.per_day <= capacity
 
 
-def test_a_capacity_beyond_everyone_acts_on_everyone(found):
-    chosen = choose_threshold(found, capacity=10**6)
-    assert chosen.per_day == evaluate_threshold(found, 0.0, "").per_day
-    assert chosen.recall > 0.99  # a visitor's lesser moments of a day need no second action
+def test_a_capacity_beyond_everyone_acts_on_everyone(evaluation):
+    chosen = choose_threshold(evaluation, capacity=10**6)
+    assert chosen.per_day == evaluate_threshold(evaluation, 0.0, "").per_day
+    assert chosen.recall > 0.99  # a visitor needs only one action per day
 
 
-def test_a_capacity_too_small_for_anyone_acts_on_none(found):
-    assert choose_threshold(found, capacity=1e-9).per_day == 0
+def test_a_capacity_too_small_for_anyone_acts_on_nobody(evaluation):
+    assert choose_threshold(evaluation, capacity=1e-9).per_day == 0
 
 
-def test_expectations_are_plain_arithmetic(found):
-    rows = found.rows[MODEL]
+def test_the_expected_precision_is_a_weighted_mean_of_the_test_rows(evaluation):
+    rows = evaluation.rows[MODEL]
     acted = rows.score >= 0.2
     expected = np.average(rows.label[acted], weights=rows.weight[acted])
-    assert evaluate_threshold(found, 0.2, "").precision == pytest.approx(expected)
+    assert evaluate_threshold(evaluation, 0.2, "").precision == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
     "figures",
     [{"value": 0.0}, {"cost": -1.0}, {"capacity": float("nan")}, {"capacity": 3.0, "cost": 1.0}],
 )
-def test_figures_that_make_no_sense_are_refused(found, figures):
+def test_invalid_figures_are_refused(evaluation, figures):
     with pytest.raises(DataError, match=r"expected a number above 0|not both"):
-        choose_threshold(found, **figures)
+        choose_threshold(evaluation, **figures)

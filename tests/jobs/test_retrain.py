@@ -1,3 +1,5 @@
+"""Champion and challenger: promotion, comparison, reports."""
+
 from datetime import timedelta
 from pathlib import Path
 
@@ -36,8 +38,8 @@ def last_week(table) -> pa.Table:
     return before(table, START + timedelta(days=28))
 
 
-def before(table: pa.Table, moment) -> pa.Table:
-    return table.filter(pc.less(table["anchor_ts"], pa.scalar(moment)))
+def before(table: pa.Table, time) -> pa.Table:
+    return table.filter(pc.less(table["anchor_ts"], pa.scalar(time)))
 
 
 def files(models: Path) -> dict[str, bytes]:
@@ -45,16 +47,16 @@ def files(models: Path) -> dict[str, bytes]:
 
 
 def test_the_first_model_is_promoted_with_bundle_and_report(table, tmp_path):
-    outcome = train_and_promote(table, tmp_path, **QUICK)
-    assert (outcome.exit_code, outcome.promoted) == (EXIT_PROMOTED, True)
-    assert "no champion yet" in outcome.reason
-    assert promoted_version(tmp_path) == outcome.version == outcome.folder.name
-    names = sorted(p.name for p in outcome.folder.iterdir())
+    result = train_and_promote(table, tmp_path, **QUICK)
+    assert (result.exit_code, result.promoted) == (EXIT_PROMOTED, True)
+    assert "no champion yet" in result.reason
+    assert promoted_version(tmp_path) == result.version == result.folder.name
+    names = sorted(p.name for p in result.folder.iterdir())
     assert names == ["manifest.json", "model.ubj", "report.html"]
-    loaded = ProspectModel.load(outcome.folder)
+    loaded = ProspectModel.load(result.folder)
     assert loaded.threshold == pytest.approx(1 / 21)
     assert loaded.manifest["threshold"]["recall"] > 0
-    assert loaded.manifest["metrics"]["model"]["roc_auc"]["value"] == outcome.evaluation.auc
+    assert loaded.manifest["metrics"]["model"]["roc_auc"]["value"] == result.evaluation.auc
 
 
 def test_the_report_needs_no_network(table, tmp_path):
@@ -75,34 +77,34 @@ def test_running_the_job_twice_changes_nothing(table, tmp_path):
 
 def test_a_better_challenger_replaces_the_champion(table, last_week, tmp_path):
     champion = train_and_promote(last_week, tmp_path, **POOR)
-    outcome = train_and_promote(table, tmp_path, **QUICK)
-    assert outcome.exit_code == EXIT_PROMOTED
-    assert outcome.differences["log_loss"].high < 0
-    assert promoted_version(tmp_path) == outcome.version != champion.version
-    page = (outcome.folder / "comparison.html").read_text()
+    result = train_and_promote(table, tmp_path, **QUICK)
+    assert result.exit_code == EXIT_PROMOTED
+    assert result.differences["log_loss"].high < 0
+    assert promoted_version(tmp_path) == result.version != champion.version
+    page = (result.folder / "comparison.html").read_text()
     assert champion.version in page
     assert "better than the champion beyond noise" in page
     assert page.count("data:image/png;base64,") == 2
     assert "http" not in page
-    for role in (champion, outcome):
+    for role in (champion, result):
         assert role.evaluation.about["train_rows"] > 0
         assert f"{role.evaluation.about['train_rows']:,}" in page  # what each was trained on
 
 
-def test_a_worse_challenger_is_refused_aloud(table, last_week, tmp_path):
+def test_a_worse_challenger_is_not_promoted(table, last_week, tmp_path):
     champion = train_and_promote(last_week, tmp_path, **QUICK)
-    outcome = train_and_promote(table, tmp_path, **POOR)
-    assert (outcome.exit_code, outcome.promoted) == (EXIT_WORSE, False)
+    result = train_and_promote(table, tmp_path, **POOR)
+    assert (result.exit_code, result.promoted) == (EXIT_WORSE, False)
     assert promoted_version(tmp_path) == champion.version
-    assert (outcome.folder / "comparison.html").exists()
+    assert (result.folder / "comparison.html").exists()
 
 
 def test_a_challenger_within_noise_leaves_the_champion(table, last_week, tmp_path):
     champion = train_and_promote(last_week, tmp_path, **QUICK)
-    outcome = train_and_promote(
+    result = train_and_promote(
         table, tmp_path, **{**QUICK, "recipe": Recipe(FAST, rounds=30, seed=1)}
     )
-    assert outcome.exit_code == EXIT_KEPT
+    assert result.exit_code == EXIT_KEPT
     assert promoted_version(tmp_path) == champion.version
 
 
@@ -118,21 +120,21 @@ def test_promotion_can_be_forced_and_forbidden(table, last_week, tmp_path):
 
 def test_a_model_no_better_than_the_base_rate_is_never_promoted(tmp_path):
     nothing = training_table(visitors=600, signal=0.0, base=-1.5)
-    outcome = train_and_promote(nothing, tmp_path, **QUICK)
-    assert outcome.exit_code == EXIT_WORSE
-    assert "base rate" in outcome.reason
+    result = train_and_promote(nothing, tmp_path, **QUICK)
+    assert result.exit_code == EXIT_WORSE
+    assert "base rate" in result.reason
     assert promoted_version(tmp_path) is None
 
 
-def test_a_champion_that_cannot_be_loaded_gives_way(table, tmp_path):
+def test_a_champion_that_cannot_be_loaded_is_replaced(table, tmp_path):
     first = train_and_promote(table, tmp_path, **POOR)
     (first.folder / "manifest.json").write_text("{}")
-    outcome = train_and_promote(table, tmp_path, **QUICK)
-    assert outcome.exit_code == EXIT_PROMOTED
-    assert "cannot be used any more" in outcome.reason
+    result = train_and_promote(table, tmp_path, **QUICK)
+    assert result.exit_code == EXIT_PROMOTED
+    assert "cannot be used any more" in result.reason
 
 
-def test_the_champion_is_only_judged_on_what_it_has_not_seen(table):
+def test_models_are_only_compared_on_rows_that_neither_has_seen(table):
     model = train(table, **QUICK).model
     newer = ProspectModel(model.booster, model.manifest, model.features)
     newer.manifest["data"] = {**model.manifest["data"], "until": "2099-01-01T00:00:00+00:00"}
@@ -141,8 +143,8 @@ def test_the_champion_is_only_judged_on_what_it_has_not_seen(table):
     assert compare(model, model, table).differences["log_loss"] == Interval(0, 0, 0)
 
 
-def test_a_visitor_the_champion_saw_before_the_window_began_is_not_new(table):
-    """With a window that moves on, the champion's oldest visitors are not in the table."""
+def test_a_visitor_that_the_champion_may_have_seen_before_the_window_is_not_new(table):
+    """When the window moves on, the champion's oldest visitors are no longer in the table."""
     model = train(table, **QUICK).model
     older = ProspectModel(model.booster, model.manifest, model.features)
     older.manifest["data"] = {**model.manifest["data"], "since": "2020-01-01T00:00:00+00:00"}
@@ -167,6 +169,6 @@ def test_the_interval_of_the_log_loss_decides(interval, code):
     assert promotion_decision(Interval(*interval))[0] == code
 
 
-def test_a_search_within_its_budget(table):
-    found = train(table.slice(0, 3000), tries=2, calibrate=False, resamples=10)
-    assert found.model.manifest["recipe"]["rounds"] >= 1
+def test_a_search_sets_the_number_of_rounds(table):
+    candidate = train(table.slice(0, 3000), tries=2, calibrate=False, resamples=10)
+    assert candidate.model.manifest["recipe"]["rounds"] >= 1

@@ -1,4 +1,4 @@
-"""The weekly job through the command line: windows, provenance, exit codes, a second run."""
+"""The command ``train``: windows, provenance, exit codes, a second run."""
 
 import json
 import subprocess
@@ -40,7 +40,7 @@ def at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def train(
     capsys: pytest.CaptureFixture[str], *arguments: str
 ) -> tuple[int, str, dict[str, object]]:
-    """Exit code, what was printed, and the last line's values."""
+    """Return the exit code, the printed text, and the values of its last line."""
     code = command_line.main(["train", *arguments])
     printed = capsys.readouterr().out
     return code, printed, json.loads(printed.splitlines()[-1])
@@ -51,7 +51,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.usefixtures("at_home")
-def test_two_weeks_in_a_row_and_each_of_them_twice(
+def test_two_windows_and_each_of_them_twice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     window = ["--backend", "sandbox", "--since", "2026-01-02", "--until", "2026-02-15T00:00Z"]
@@ -74,12 +74,12 @@ def test_two_weeks_in_a_row_and_each_of_them_twice(
 
 
 @pytest.mark.usefixtures("at_home")
-def test_a_bundle_knows_the_rows_it_comes_from(
+def test_a_bundle_records_the_rows_it_was_trained_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     window = ["--since", "2026-01-20", "--until", "2026-02-20"]
-    _, _, told = train(capsys, *window, "--capacity", "5", "--out", str(tmp_path))
-    model = ProspectModel.load(tmp_path / str(told["version"]))
+    _, _, result = train(capsys, *window, "--capacity", "5", "--out", str(tmp_path))
+    model = ProspectModel.load(tmp_path / str(result["version"]))
     about = model.manifest["training_set"]
     assert about["group"]["hash"] == group_hash(prospect_group) == model.manifest["group"]["hash"]
     assert "2026-01-20" <= about["since"] < about["until"] < "2026-02-20"
@@ -108,7 +108,7 @@ def test_a_process_ends_with_the_exit_code(at_home: Path, tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("at_home")
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["--since", "yesterday"], 2, "--since 'yesterday': expected a date"),
         (["--since", "2026-02-01", "--until", "2026-01-01"], 4, "the window is empty"),
@@ -118,17 +118,21 @@ def test_a_process_ends_with_the_exit_code(at_home: Path, tmp_path: Path) -> Non
         (["--backend", "snowflake"], 2, "not set: SF_ACNT"),
     ],
 )
-def test_what_cannot_be_trained_on_is_one_message_and_an_exit_code(
-    arguments: list[str], code: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_data_that_cannot_train_a_model_end_in_one_message_and_an_exit_code(
+    arguments: list[str],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert command_line.main(["train", *arguments, "--out", str(tmp_path / "models")]) == code
     printed = capsys.readouterr()
-    assert said in printed.err and "Traceback" not in printed.err
+    assert message in printed.err and "Traceback" not in printed.err
     assert not (tmp_path / "models").exists()
 
 
 @pytest.mark.usefixtures("at_home")
-def test_the_backend_is_what_was_asked_for_else_what_the_secrets_say(
+def test_the_backend_is_the_requested_one_else_chosen_by_the_secrets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = Settings.load()
@@ -140,8 +144,10 @@ def test_the_backend_is_what_was_asked_for_else_what_the_secrets_say(
 
 
 @pytest.mark.usefixtures("at_home")
-def test_snowflake_trains_in_snowflake(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its dialect has its own tests; here the same rows come through the chosen connection."""
+def test_the_backend_snowflake_reads_through_its_connection(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dialect has tests of its own; here the rows come through the chosen connection."""
     monkeypatch.setattr(
         retrain.SnowflakeWarehouse, "connect", lambda _settings: DuckDBWarehouse.over_home(home)
     )
@@ -150,8 +156,8 @@ def test_snowflake_trains_in_snowflake(home: Path, monkeypatch: pytest.MonkeyPat
     assert "p_true" not in rows.table.column_names
 
 
-def test_notebook_03_takes_the_same_values_from_its_parameters_cell() -> None:
-    """Papermill puts its own values into a cell after the one with this tag."""
+def test_notebook_03_has_the_same_parameters_in_its_tagged_cell() -> None:
+    """Papermill adds a cell with its values after the one with this tag."""
     path = Path(__file__).parents[2] / "notebooks" / "03_train_model.ipynb"
     cells = json.loads(path.read_text())["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]

@@ -1,3 +1,5 @@
+"""Calibration curves."""
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ ONES = np.ones(20_000)
 
 
 @pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
-def test_an_exaggerating_score_is_put_right_and_keeps_its_order(method):
+def test_calibration_corrects_an_exaggerating_score_and_keeps_the_order(method):
     curve = Calibration.fit(method, BOLD, LABEL, ONES)
     tuned = curve.apply(BOLD)
     before, after = (score_rows(LABEL, s).metrics() for s in (BOLD, tuned))
@@ -26,11 +28,11 @@ def test_identity_changes_nothing():
     np.testing.assert_array_equal(Calibration().apply(BOLD), BOLD)
 
 
-def test_a_curve_that_would_turn_the_ranking_round_is_not_taken():
+def test_a_curve_that_would_reverse_the_ranking_is_not_chosen():
     assert Calibration.fit("sigmoid", 1 - BOLD, LABEL, ONES) == Calibration()
 
 
-def test_isotonic_never_says_never():
+def test_an_isotonic_curve_never_predicts_0_or_1():
     curve = Calibration.fit("isotonic", np.array([0.1, 0.9]), np.array([0.0, 1.0]), np.ones(2))
     assert 0 < curve.apply(np.array([0.0]))[0] < curve.apply(np.array([1.0]))[0] < 1
 

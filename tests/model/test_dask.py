@@ -38,7 +38,7 @@ def test_a_cluster_trains_the_same_model_within_noise(address, tmp_path):
     assert np.abs(clustered.predict(test) - alone.predict(test)).max() < 0.2
 
 
-def test_no_cluster_at_the_address_is_an_error_that_says_so(tmp_path):
+def test_a_missing_cluster_is_an_error_that_names_the_address(tmp_path):
     pq.write_table(training_table(visitors=300), tmp_path / "rows.parquet")
     with pytest.raises(ServiceError, match=r"no cluster answers at 'tcp://127.0.0.1:1'"):
         fit_on_cluster(tmp_path, "tcp://127.0.0.1:1", recipe=RECIPE)

@@ -1,3 +1,5 @@
+"""Feature values as XGBoost's numbers, in a table and one by one."""
+
 import math
 
 import numpy as np
@@ -42,14 +44,14 @@ def test_a_row_is_encoded_the_same_alone_and_in_a_table(rows):
     np.testing.assert_array_equal(matrix, np.vstack([COLUMNS.row(row) for row in rows]))
 
 
-def test_missing_is_below_every_number_no_constrained_count_and_one_more_category():
+def test_the_code_of_a_missing_value_depends_on_the_kind_of_feature():
     row = COLUMNS.row(dict.fromkeys(NAMES))
     np.testing.assert_array_equal(row, [[ABSENT, 0.0, ABSENT, 2.0]])
     assert ABSENT < -1e29
 
 
-def test_a_number_that_is_none_is_missing():
-    """XGBoost needs twelve times the room for rows with gaps, so there must be none."""
+def test_a_number_that_is_nan_is_encoded_as_missing():
+    """XGBoost needs twelve times the memory for rows with gaps, so there must be none."""
     table = pa.table({**dict.fromkeys(NAMES, pa.nulls(1)), "views": [math.nan]})
     assert COLUMNS.matrix(table)[0, 0] == COLUMNS.columns[0].encode_value(math.nan) == ABSENT
     assert not np.isnan(COLUMNS.matrix(table)).any()

@@ -1,3 +1,5 @@
+"""The model: scores, explanations, bundles, refusals."""
+
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -66,7 +68,7 @@ def test_explanations_add_up_to_the_margin(model, attributes):
     assert score.features == from_attributes(attributes, AT)
 
 
-def test_explanations_of_a_table_add_up_and_find_the_planted_reasons(model, table):
+def test_explanations_of_a_table_add_up_and_find_the_planted_features(model, table):
     shares = model.contributions(table)
     np.testing.assert_allclose(shares.sum(axis=1), model.margins(table), atol=1e-4)
     strongest = np.argsort(-np.abs(shares[:, :-1]).mean(axis=0))[:3]
@@ -74,7 +76,7 @@ def test_explanations_of_a_table_add_up_and_find_the_planted_reasons(model, tabl
     assert {"num_pricing_views_l7d", "first_mkt_medium_l30d"} <= names
 
 
-def test_top_reasons_and_the_rest():
+def test_top_reasons_keeps_the_largest_and_adds_up_the_others():
     assert top_reasons(["a", "b", "c"], [0.1, -2.0, 1.0], top=1) == {"b": -2.0, OTHERS: 1.1}
 
 
@@ -93,7 +95,7 @@ def test_another_seed_or_other_data_gives_another_version(model, table):
     assert len(versions) == 3
 
 
-def test_a_bundle_comes_back_as_it_was(model, table, tmp_path):
+def test_a_loaded_bundle_is_the_saved_model(model, table, tmp_path):
     back = ProspectModel.load(model.save(tmp_path / "bundle"))
     np.testing.assert_array_equal(back.predict(table), model.predict(table))
     assert (back.manifest, back.version) == (model.manifest, model.version)
@@ -101,7 +103,7 @@ def test_a_bundle_comes_back_as_it_was(model, table, tmp_path):
     assert sorted(p.name for p in (tmp_path / "bundle").iterdir()) == ["manifest.json", "model.ubj"]
 
 
-def test_the_manifest_says_what_the_model_is(model, table):
+def test_the_manifest_describes_the_model(model, table):
     manifest = model.manifest
     assert manifest["group"]["name"] == prospect_group.name
     assert manifest["label"] == {"event": "submit_form", "horizon_seconds": 3600}
@@ -132,7 +134,9 @@ def _feature(manifest, name):
         (lambda m: m["calibration"].update(method="magic"), "calibration: 'magic'"),
     ],
 )
-def test_a_bundle_that_disagrees_is_refused_and_says_why(model, tmp_path, change, message):
+def test_a_bundle_with_contradictions_is_refused_and_the_difference_named(
+    model, tmp_path, change, message
+):
     path = model.save(tmp_path) / "manifest.json"
     manifest = json.loads(path.read_text())
     change(manifest)
@@ -164,7 +168,7 @@ def test_a_missing_or_broken_file_is_named(model, tmp_path, name):
 
 @pytest.fixture(scope="module")
 def contrary() -> pa.Table:
-    """Rows in which those who look at prices are the ones who do not convert."""
+    """Rows in which visitors who look at prices convert less often."""
     return training_table(visitors=600, signal=-1.0, base=0.0)
 
 
@@ -188,13 +192,13 @@ def test_more_pricing_views_never_lower_the_score_from_none_to_many(model, table
 
 
 def test_without_the_constraint_the_score_falls(contrary):
-    """The guard above is needed: a signal the other way round is otherwise learnt."""
+    """The constraint above is needed: without it, a reversed signal is learned."""
     free = Recipe(FAST, rounds=40, never_lower=())
     model = ProspectModel.fit(contrary, recipe=free, calibrate=False)
     assert lowest_step(model, contrary.slice(0, 400)) < -0.1
 
 
-def test_a_prospect_of_whom_nothing_is_known_scores_near_the_base_rate_or_below(model, table):
+def test_a_prospect_without_history_scores_near_the_base_rate_or_below(model, table):
     score = model.score(NOTHING, AT)
     rate = np.mean(table["label"].to_numpy(zero_copy_only=False))
     assert 0 < score.score <= 2 * rate
@@ -211,7 +215,7 @@ def test_a_prospect_of_whom_nothing_is_known_scores_near_the_base_rate_or_below(
         (lambda t: t.drop_columns(["num_apps_l7d"]), "lacks num_apps_l7d"),
     ],
 )
-def test_rows_that_cannot_train_a_model_are_refused_and_the_way_out_is_said(table, change, message):
+def test_rows_that_cannot_train_a_model_are_refused_with_a_fix(table, change, message):
     with pytest.raises(DataError, match=message):
         ProspectModel.fit(change(table), recipe=RECIPE)
 
@@ -249,8 +253,8 @@ def test_a_constant_feature_is_refused_unless_allowed(table):
     ProspectModel.fit(flat, recipe=RECIPE, calibrate=False, allow_constant=True)
 
 
-def test_many_served_scores_are_those_of_the_batch_path_from_several_threads(model):
-    """The same numbers to the last bit; no thread sees the row of another."""
+def test_served_scores_from_several_threads_equal_the_batch_path(model):
+    """The same numbers to the last bit: no thread sees another thread's row."""
     visits = [
         {**ACTIVE, "num_page_views_l7d": n, "num_pricing_views_l7d": n % 7} for n in range(80)
     ]

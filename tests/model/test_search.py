@@ -1,3 +1,5 @@
+"""The search for training parameters."""
+
 import pytest
 
 from prospect_lib.features import FEATURES
@@ -11,7 +13,7 @@ def table():
     return training_table(visitors=500, views=5)
 
 
-def test_a_bad_start_is_improved_and_the_answer_repeats(table):
+def test_a_bad_start_is_improved_and_the_result_is_reproducible(table):
     bad = Recipe(params={"max_depth": 10, "eta": 0.3, "min_child_weight": 0, "scale_pos_weight": 9})
     best, log = search(table, FEATURES, recipe=bad, tries=4, progress=False)
     assert len(log) == 4
@@ -22,14 +24,14 @@ def test_a_bad_start_is_improved_and_the_answer_repeats(table):
     assert again == (best, log)
 
 
-def test_the_budget_is_kept_but_the_start_is_always_tried(table):
+def test_the_search_stops_in_time_but_always_tries_the_start(table):
     best, log = search(table, FEATURES, tries=50, seconds=0.0, progress=False)
     assert len(log) == 1
     assert best.params == Recipe().params
     assert best.rounds == log[0]["rounds"]
 
 
-def test_class_weights_are_not_taken_where_they_hurt_log_loss(table):
+def test_class_weights_that_hurt_log_loss_are_not_chosen(table):
     best, log = search(table, FEATURES, tries=4, progress=False)
     weighted = [entry["log_loss"] for entry in log if entry.get("scale_pos_weight", 1) > 1]
     assert weighted

@@ -1,3 +1,5 @@
+"""Splits by time and by visitor."""
+
 import itertools
 from datetime import datetime, timedelta
 
@@ -26,8 +28,8 @@ def table() -> pa.Table:
 
 
 def ends(table: pa.Table) -> tuple[datetime, datetime]:
-    found = pc.min_max(table["anchor_ts"]).as_py()
-    return found["min"], found["max"]
+    times = pc.min_max(table["anchor_ts"]).as_py()
+    return times["min"], times["max"]
 
 
 def test_no_visitor_is_on_both_sides(table):
@@ -41,7 +43,7 @@ def test_every_label_of_training_is_known_before_testing_starts(table):
     assert ends(split.train)[1] + 12 * HOUR <= split.cut <= ends(split.test)[0]
 
 
-def test_forward_splits_move_on_and_do_not_overlap(table):
+def test_forward_splits_move_forward_and_do_not_overlap(table):
     splits = list(forward_splits(table, splits=3))
     assert [s.shared_visitors() for s in splits] == [0, 0, 0]
     for before, after in itertools.pairwise(splits):
@@ -74,7 +76,7 @@ def test_fractions_are_uniform_and_stable():
     assert fractions[0] == pytest.approx(0.2233663849)
 
 
-def test_weights_make_returning_visitors_count_as_often_as_they_come(table):
+def test_test_weights_represent_all_visitors(table):
     split = honest_split(table)
     everyone = table.filter(pc.greater_equal(table["anchor_ts"], pa.scalar(split.cut)))
     assert split.test_weight.sum() == pytest.approx(everyone.num_rows, rel=0.12)
@@ -91,9 +93,9 @@ def test_a_stream_obeys_the_same_rule_as_the_table(table):
 
 def test_folds_are_by_visitor():
     visitors = [f"v{i}" for i in range(50)]
-    found = visitor_folds(pa.array(visitors * 3), 5)
-    assert found.tolist() == found[:50].tolist() * 3
-    assert set(found) == {0, 1, 2, 3, 4}
+    folds = visitor_folds(pa.array(visitors * 3), 5)
+    assert folds.tolist() == folds[:50].tolist() * 3
+    assert set(folds) == {0, 1, 2, 3, 4}
 
 
 @pytest.mark.parametrize(
@@ -104,13 +106,13 @@ def test_folds_are_by_visitor():
         ({"horizon": timedelta(days=99)}, "training side is empty"),
     ],
 )
-def test_an_empty_side_is_an_error_that_says_which(table, options, message):
+def test_an_empty_side_is_named_in_the_error(table, options, message):
     with pytest.raises(DataError, match=message):
         honest_split(table, **options)
 
 
 @pytest.mark.parametrize("column", ["domain_userid", "anchor_ts"])
-def test_a_row_without_visitor_or_moment_is_an_error(table, column):
+def test_a_row_without_visitor_or_time_is_an_error(table, column):
     place = table.schema.get_field_index(column)
     broken = table.set_column(place, column, pa.nulls(table.num_rows, table.schema.types[place]))
     with pytest.raises(DataError, match=f"{column} is null in"):

@@ -1,3 +1,5 @@
+"""Training on tables, Parquet files and streams."""
+
 from datetime import timedelta
 from pathlib import Path
 
@@ -44,12 +46,12 @@ def replaced(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
 
 
 def test_a_summary_counts_rows_positives_visitors_and_categories(table):
-    found = summarize(table, FEATURES)
-    assert (found.rows, found.visitors) == (table.num_rows, 600)
-    assert found.positives == pc.sum(table["label"]).as_py()
-    assert START <= found.since < found.until <= START + timedelta(days=40)
-    assert found.categories["first_mkt_medium_l30d"] == {"cpc", "email"}
-    assert found.constant == ()
+    summary = summarize(table, FEATURES)
+    assert (summary.rows, summary.visitors) == (table.num_rows, 600)
+    assert summary.positives == pc.sum(table["label"]).as_py()
+    assert START <= summary.since < summary.until <= START + timedelta(days=40)
+    assert summary.categories["first_mkt_medium_l30d"] == {"cpc", "email"}
+    assert summary.constant == ()
 
 
 def test_table_parquet_and_stream_give_the_same_bytes(table, encoder, tmp_path):
@@ -90,19 +92,19 @@ def test_the_number_of_threads_does_not_change_a_byte(table, encoder):
     assert raw[0] == raw[1]
 
 
-def test_weights_count(table, encoder):
+def test_row_weights_change_the_model(table, encoder):
     twice = table.append_column("weight", pa.array(np.full(table.num_rows, 1.0)))
     email = np.array(pc.equal(table["first_mkt_medium_l30d"], "email").fill_null(False))
     other = table.append_column("weight", pa.array(np.where(email, 5.0, 1.0)))
     assert trained(twice, encoder) == trained(table, encoder) != trained(other, encoder)
 
 
-def test_early_stopping_finds_few_rounds_where_there_is_nothing_to_learn(table, encoder):
+def test_early_stopping_finds_few_rounds_if_there_is_nothing_to_learn(table, encoder):
     nothing = training_table(visitors=600, signal=0.0, base=-2.0, seed=4)
-    found = [
+    many, few = (
         best_rounds(t, encoder, Recipe(FAST), summarize(t, FEATURES)) for t in (table, nothing)
-    ]
-    assert found[0] > 60 > 30 > found[1] >= 1
+    )
+    assert many > 60 > 30 > few >= 1
 
 
 def test_early_stopping_works_on_a_stream(table, encoder):
@@ -112,7 +114,7 @@ def test_early_stopping_works_on_a_stream(table, encoder):
     assert best_rounds(stream, encoder, Recipe(), summarize(table, FEATURES)) > 20
 
 
-def test_out_of_fold_scores_know_nothing_of_their_own_visitor(table, encoder):
+def test_out_of_fold_scores_come_from_a_model_not_trained_on_the_visitor(table, encoder):
     """A feature that names the visitor lets a model cheat unless folds are by visitor."""
     visitor = table["domain_userid"].combine_chunks().dictionary_encode().indices
     luck = np.random.default_rng(0).random(600) < 0.5
@@ -146,7 +148,7 @@ def test_calibration_is_chosen_only_where_it_helps(table, encoder):
         (lambda t: replaced(t, "label", t["day_of_week"]), "label is int64"),
     ],
 )
-def test_rows_no_model_can_be_trained_on_are_refused(table, change, message):
+def test_rows_that_cannot_train_a_model_are_refused(table, change, message):
     with pytest.raises(DataError, match=message):
         summarize(change(table), FEATURES)
 

@@ -1,3 +1,5 @@
+"""Every picture, its axes and titles."""
+
 import io
 from datetime import UTC, datetime, timedelta
 
@@ -28,28 +30,28 @@ def table():
 @pytest.fixture(scope="module")
 def pictures(table):
     split, splits = honest_split(table), list(forward_splits(table, splits=2))
-    model, found = evaluate(split, **QUICK)
+    model, evaluation = evaluate(split, **QUICK)
     steps = evaluate_forward(table, splits=2, **QUICK)
     rows = evaluate(random_split(table), **QUICK)[1]
     return {
         "split_bands": plots.split_bands(splits),
-        "reliability": plots.reliability(found),
-        "curves": plots.curves(found),
-        "lift": plots.lift(found),
-        "threshold": plots.threshold(found, choose_threshold(found)),
-        "side_by_side": plots.side_by_side({"random rows": rows, "honest": found}),
+        "reliability": plots.reliability(evaluation),
+        "curves": plots.curves(evaluation),
+        "lift": plots.lift(evaluation),
+        "threshold": plots.threshold(evaluation, choose_threshold(evaluation)),
+        "side_by_side": plots.side_by_side({"random rows": rows, "honest": evaluation}),
         "forward": plots.forward(steps),
         "differences": plots.differences({"log_loss": Interval(-0.1, -0.2, 0.1)}),
         "importance": explanations.importance(model, split.test),
         "waterfall": explanations.waterfall(SCORE),
-        "timeline": explanations.timeline(story(converts=True), AT),
+        "timeline": explanations.timeline(visitor_events(converts=True), AT),
         "running_total": explanations.running_total(
             [AT - timedelta(days=k) for k in range(12)], AT
         ),
     }
 
 
-def story(converts: bool):
+def visitor_events(converts: bool):
     late = timedelta(minutes=59 if converts else 61)
     names = ["page_view", "page_view", "submit_form"]
     times = [AT - timedelta(days=9), AT, AT + late]
@@ -61,7 +63,7 @@ NAMES += ["differences", "importance", "waterfall", "timeline", "running_total"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_picture_brings_its_paper_and_labels_what_it_shows(pictures, name):
+def test_a_picture_has_a_background_of_its_own_and_labelled_axes(pictures, name):
     picture = pictures[name]
     image = np.array(Image.open(io.BytesIO(picture._repr_png_())).convert("RGB"))
     assert image[0, 0].tolist() == [252, 251, 248]  # opaque: legible in a dark notebook
@@ -79,25 +81,25 @@ def test_the_waterfall_ends_at_the_margin():
 
 
 @pytest.mark.parametrize("converts", [True, False])
-def test_the_timeline_tells_the_label(converts):
-    title = explanations.timeline(story(converts), AT).axes[0].get_title(loc="left")
+def test_the_title_of_the_timeline_states_the_label(converts):
+    title = explanations.timeline(visitor_events(converts), AT).axes[0].get_title(loc="left")
     assert title.startswith("Label yes" if converts else "Label no")
 
 
-def test_losses_are_turned_so_that_right_is_better():
+def test_losses_are_reversed_so_that_right_is_better():
     axes = plots.differences({"log_loss": Interval(-0.1, -0.2, -0.05)}).axes[0]
     assert axes.lines[1].get_xdata()[0] == pytest.approx(0.1)
 
 
 def test_contributions_of_one_attribute_are_added_up(table):
     model, _ = evaluate(honest_split(table), **QUICK)
-    found = explanations.by_attribute(model, table)
-    assert "num_conversions_l7d" in found
-    total = sum(found.values()) + model.contributions(table)[:, -1]
+    shares = explanations.by_attribute(model, table)
+    assert "num_conversions_l7d" in shares
+    total = sum(shares.values()) + model.contributions(table)[:, -1]
     np.testing.assert_allclose(total, model.margins(table), atol=1e-4)
 
 
-def test_a_count_is_the_total_now_less_the_total_before_its_window() -> None:
+def test_a_count_is_the_total_now_minus_the_total_before_its_window() -> None:
     moments = [AT + timedelta(days=days) for days in (-8, -7, 0, 1)]
     title = explanations.running_total(moments, AT).axes[0].get_title(loc="left")
     assert title == "3 now minus 1 before: 2 within 7 days"

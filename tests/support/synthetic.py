@@ -1,4 +1,4 @@
-"""Small made-up training sets with a planted signal, for the tests of the model."""
+"""Small synthetic training sets with a planted signal."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -16,14 +16,14 @@ CATEGORIES = {
     "first_mkt_medium_l30d": ["cpc", "email", None],
 }
 
-#: Larger steps than by default, for boosters of few trees.
+#: Larger steps than the default, for boosters of few trees.
 FAST = {**Recipe().params, "eta": 0.05}
 
 
 def training_table(visitors=800, views=8, days=40, seed=0, signal=1.0, base=-3.0):
-    """Page views of visitors who have a hidden interest; label, features, ``p_true``.
+    """Return page views of visitors with a hidden interest: label, features, ``p_true``.
 
-    Interest shapes pricing views, sessions and the medium; the rest is noise.
+    The interest determines pricing views and the medium; the other features are noise.
     """
     rng = np.random.default_rng(seed)
     owner = np.repeat(np.arange(visitors), views)
@@ -64,5 +64,5 @@ def _noise(feature, rng, rows):
 
 
 def _counts(values):
-    """Counts as Signals gives them: null where nothing matched."""
+    """Return counts as Signals returns them: null if nothing matched."""
     return pa.array(values.astype(np.int64), mask=values == 0)
