@@ -14,7 +14,7 @@ BACKENDS = ("sandbox", "snowflake", "sample")
 DESCRIPTION = """\
 Real-time prospect scoring: from website events to a trained model and live scores.
 Without secrets, every command works on this machine alone, with simulated visitors."""
-STATE = """\
+STATE_HELP = """\
 State is in PROSPECT_HOME (default ~/.prospect). Ports are PROSPECT_PORT (sandbox, 9090) and
 PREDICT_PORT (scores, 9091). Secrets come from the environment or a file .env."""
 
@@ -44,7 +44,7 @@ def _parser() -> _Parser:
     parser = _Parser(
         prog="python -m prospect_lib" if called_as_module else "prospect",
         description=DESCRIPTION,
-        epilog=STATE,
+        epilog=STATE_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="command", title="commands")

@@ -37,7 +37,7 @@ LACKING = (
     "python-dotenv",
 )
 #: Installed only if Snowflake's secrets are set.
-SNOWFLAKE = ("snowflake-connector-python",)
+SNOWFLAKE_PACKAGES = ("snowflake-connector-python",)
 START_AGAIN = "Choose Runtime > Disconnect and delete runtime, and run this cell again."
 Versions = dict[str, str]
 Pip = Callable[[Sequence[str]], str]
@@ -77,7 +77,7 @@ def prepare(*, snowflake: bool | None = None, pip: Pip | None = None) -> list[st
     if snowflake is None:
         snowflake = Settings.load().warehouse_backend == "snowflake"
     if snowflake:
-        names += _install_missing(SNOWFLAKE, pip or _pip)
+        names += _install_missing(SNOWFLAKE_PACKAGES, pip or _pip)
     after = installed()
     changed = [
         f"{name} {version}" for name, version in before.items() if after.get(name) != version

@@ -19,7 +19,7 @@ from typing import Literal
 from prospect_lib.errors import SettingsError
 
 SignalsBackend = Literal["signals", "signals-sandbox", "local"]
-Source = Callable[[str], str | None]
+SecretSource = Callable[[str], str | None]
 WarehouseBackend = Literal["snowflake", "duckdb"]
 
 #: Every secret by name, with the place where a user finds its value.
@@ -73,7 +73,11 @@ class Settings:
         Raises:
             SettingsError: ``.env`` cannot be read or parsed, or a port is not a port number.
         """
-        sources: list[Source] = [_colab_secrets(), os.environ.get, _read_dotenv(Path(dotenv)).get]
+        sources: list[SecretSource] = [
+            _colab_secrets(),
+            os.environ.get,
+            _read_dotenv(Path(dotenv)).get,
+        ]
         secrets = {name: _first(name, sources) for name in SECRETS}
         return cls(
             home=Path(_first("PROSPECT_HOME", sources) or "~/.prospect").expanduser(),
@@ -157,7 +161,7 @@ class Settings:
         return f"none of {', '.join(names)} is set"
 
 
-def _first(name: str, sources: list[Source]) -> str | None:
+def _first(name: str, sources: list[SecretSource]) -> str | None:
     for source in sources:
         value = source(name)
         if value and value.strip():
@@ -165,7 +169,7 @@ def _first(name: str, sources: list[Source]) -> str | None:
     return None
 
 
-def _colab_secrets() -> Source:
+def _colab_secrets() -> SecretSource:
     """Return a reader of Colab's secrets panel; it knows no secret outside Colab."""
     unavailable = "google.colab" not in sys.modules
 
@@ -217,7 +221,7 @@ def _assignments(path: Path, text: str) -> Iterator[tuple[str, str]]:
             yield line.key, line.value or ""
 
 
-def _port(name: str, sources: list[Source], default: int) -> int:
+def _port(name: str, sources: list[SecretSource], default: int) -> int:
     text = _first(name, sources)
     if text is None:
         return default

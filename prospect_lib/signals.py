@@ -33,7 +33,7 @@ TIMEOUT = 2.0  # seconds
 MAX_ANSWER = 1 << 20  # bytes
 MAX_CALLS = 64  # at the same time
 _RENEW_EARLY = 60.0  # seconds
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def connect(settings: Settings) -> Signals | SignalsSandbox:
@@ -105,7 +105,7 @@ class Calls:
         self._free = threading.BoundedSemaphore(limit)
         self._threads = ThreadPoolExecutor(limit, thread_name_prefix=f"calls to {name}")
 
-    def run(self, call: Callable[[], T], timeout: float) -> T:
+    def run(self, call: Callable[[], _T], timeout: float) -> _T:
         """Return the result of a call, or raise its error.
 
         Raises:
@@ -118,7 +118,7 @@ class Calls:
                 "made. Try again shortly."
             )
 
-        def run() -> T:
+        def run() -> _T:
             try:
                 return call()
             finally:

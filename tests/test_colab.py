@@ -53,7 +53,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def test_what_colab_lacks_is_pinned() -> None:
-    assert {*colab.LACKING, *colab.SNOWFLAKE} <= colab.pinned().keys()
+    assert {*colab.LACKING, *colab.SNOWFLAKE_PACKAGES} <= colab.pinned().keys()
     assert colab.pinned()["xgboost-cpu"] == colab.pinned()["xgboost"]
 
 

@@ -24,7 +24,7 @@ from prospect_lib.sandbox.home import not_writable
 from prospect_lib.warehouse.events import NESTED
 from prospect_lib.warehouse.stored_events import (
     EVENTS_FILE,
-    FORMAT,
+    EVENTS_FORMAT,
     damaged,
     format_of,
     read_only,
@@ -51,7 +51,7 @@ CREATE TABLE rejected (
     number INTEGER PRIMARY KEY, -- from 1 in order of arrival, without gaps
     record TEXT NOT NULL -- a JSON object: reason, collector_tstamp, payload
 );
-PRAGMA user_version = {FORMAT};
+PRAGMA user_version = {EVENTS_FORMAT};
 COMMIT;
 """
 
@@ -255,7 +255,7 @@ def _open(home: Path, path: Path) -> sqlite3.Connection:
         )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        if format_of(connection, path) != FORMAT:
+        if format_of(connection, path) != EVENTS_FORMAT:
             connection.executescript(TABLES)
     except sqlite3.Error as error:
         raise damaged(path, error) from error

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from prospect_lib.errors import ProspectError, ServiceError
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 MAX_VISITORS = 10_000  # whose last attributes are kept, about 2 KB each
 MAX_FAILURES = 5  # in a row, after which the source is called less often:
 PAUSE = 1.0  # once in so many seconds
@@ -137,9 +137,9 @@ class AttributeCache:
     def _count(self, outcome: str) -> None:
         """Count failures in a row; log when a series of them begins and when it ends."""
         if outcome == "ok" and self._failures:
-            log.warning("attributes can be read again, after %d failures", self._failures)
+            _log.warning("attributes can be read again, after %d failures", self._failures)
         if outcome == "error" and not self._failures:
-            log.warning("attributes cannot be read; /health reports the reason")
+            _log.warning("attributes cannot be read; /health reports the reason")
         self._failures = 0 if outcome == "ok" else self._failures + 1
 
     def _keep(self, identifier: str, attributes: dict[str, Any]) -> None:

@@ -16,13 +16,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-log = logging.getLogger(__name__)
-T = TypeVar("T")
-Job = Callable[[], object]
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+BackgroundJob = Callable[[], object]
 JOBS_WAITING = 1000
 
 
-class BackgroundWriter(Generic[T]):
+class BackgroundWriter(Generic[_T]):
     """Hands items to ``write`` in batches and in order, from a thread of its own.
 
     The thread starts with the first item. It is closed when Python ends, so that nothing is
@@ -41,7 +41,7 @@ class BackgroundWriter(Generic[T]):
 
     def __init__(
         self,
-        write: Callable[[list[T]], object],
+        write: Callable[[list[_T]], object],
         *,
         name: str,
         limit: int,
@@ -51,13 +51,13 @@ class BackgroundWriter(Generic[T]):
     ) -> None:
         self._write, self._name, self._limit = write, name, limit
         self._every, self._batch, self._patience = every, batch, patience
-        self._items: deque[T] = deque()
+        self._items: deque[_T] = deque()
         self._arrived, self._closing = threading.Event(), threading.Event()
         self._starting, self._writing = threading.Lock(), threading.Lock()
         self._thread: threading.Thread | None = None
         self.dropped = self._reported = 0
 
-    def put(self, item: T) -> None:
+    def put(self, item: _T) -> None:
         """Queue an item; never waits."""
         if len(self._items) >= self._limit:
             self._drop()
@@ -83,7 +83,7 @@ class BackgroundWriter(Generic[T]):
                     failure = error
             if failure is not None:
                 # only the kind: a message may contain a visitor's id
-                log.warning("%s: writing failed (%s)", self._name, type(failure).__name__)
+                _log.warning("%s: writing failed (%s)", self._name, type(failure).__name__)
             waiting -= len(items)
             if waiting <= 0 or not items:
                 break
@@ -99,7 +99,7 @@ class BackgroundWriter(Generic[T]):
             thread.join(self._patience)
             atexit.unregister(self.close)
             if thread.is_alive():
-                log.error("%s: still busy after %g s, not awaited", self._name, self._patience)
+                _log.error("%s: still busy after %g s, not awaited", self._name, self._patience)
 
     def _start(self) -> None:
         try:
@@ -128,16 +128,18 @@ class BackgroundWriter(Generic[T]):
             self.dropped += 1
             first = self.dropped == self._reported + 1
         if first:
-            log.warning("%s: %d wait already, new ones are dropped", self._name, self._limit)
+            _log.warning("%s: %d wait already, new ones are dropped", self._name, self._limit)
 
     def _report_drops(self) -> None:
         with self._starting:
             count, self._reported = self.dropped - self._reported, self.dropped
         if count:
-            log.warning("%s: %d were dropped", self._name, count)
+            _log.warning("%s: %d were dropped", self._name, count)
 
 
-def job_runner(name: str = "background jobs", limit: int = JOBS_WAITING) -> BackgroundWriter[Job]:
+def job_runner(
+    name: str = "background jobs", limit: int = JOBS_WAITING
+) -> BackgroundWriter[BackgroundJob]:
     """Return a writer whose items are functions, called one after the other.
 
     A job that fails is logged and does not stop the others.

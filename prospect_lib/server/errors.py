@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 from prospect_lib.errors import ProspectError, ServiceError
 from prospect_lib.server.schemas import BadBodyError
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 RETRY_LATER = "Try again shortly; /health tells the server's owner the reason."
 
 
@@ -37,11 +37,11 @@ def answer_errors(app: Flask) -> None:
         if isinstance(error, ServiceError):
             return problem(503, "Signals fails", str(error) if trusted else RETRY_LATER)
         if isinstance(error, ProspectError):
-            log.error("The model fails: %s", type(error.__cause__ or error).__name__)
+            _log.error("The model fails: %s", type(error.__cause__ or error).__name__)
             return problem(503, "The model fails", str(error) if trusted else RETRY_LATER)
         # only the kind and the place: the message may contain a visitor's data
         at = traceback.extract_tb(error.__traceback__)[-1]
-        log.error("%s in %s, line %s", type(error).__name__, Path(at.filename).name, at.lineno)
+        _log.error("%s in %s, line %s", type(error).__name__, Path(at.filename).name, at.lineno)
         return problem(503, "The server failed", RETRY_LATER)
 
 

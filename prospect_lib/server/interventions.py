@@ -17,13 +17,13 @@ from typing import TypeVar
 import requests
 from snowplow_signals import AttributeGroup, AttributeKeyIdentifiers, InterventionInstance
 
-from prospect_lib.server.background import BackgroundWriter, Job
+from prospect_lib.server.background import BackgroundJob, BackgroundWriter
 from prospect_lib.server.schemas import PredictResponse
 from prospect_lib.settings import Settings
 from prospect_lib.signals import connect, local_token
 
-log = logging.getLogger(__name__)
-T = TypeVar("T")
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 #: Delivers an intervention's attributes to a visitor; returns "success" or the reason it failed.
 Push = Callable[[str, Mapping[str, str]], str]
 SESSION_SECONDS = 1800.0  # without activity, after which trackers begin a new session
@@ -85,7 +85,7 @@ class Invitations:
             while self._opened:
                 self._opened.popitem()[1].close()
 
-    def _execute(self, action: Callable[[sqlite3.Connection], T]) -> T:
+    def _execute(self, action: Callable[[sqlite3.Connection], _T]) -> _T:
         """Run statements in one transaction, in memory if the file cannot be used."""
         with self._lock:
             if self._file is not None:
@@ -95,13 +95,13 @@ class Invitations:
                     return result
                 except (sqlite3.Error, OSError) as error:
                     if not self._failing:
-                        log.warning("invitations are not shared with other processes: %s", error)
+                        _log.warning("invitations are not shared with other processes: %s", error)
                     self._failing = True
                     if self._file in self._opened:
                         self._opened.pop(self._file).close()
             return self._transaction(":memory:", action)
 
-    def _transaction(self, file: Path | str, action: Callable[[sqlite3.Connection], T]) -> T:
+    def _transaction(self, file: Path | str, action: Callable[[sqlite3.Connection], _T]) -> _T:
         if file not in self._opened:
             self._opened[file] = _open(file)
         with self._opened[file] as table:
@@ -144,7 +144,7 @@ class Inviter:
     def __init__(
         self,
         push: Push,
-        jobs: BackgroundWriter[Job],
+        jobs: BackgroundWriter[BackgroundJob],
         group: AttributeGroup,
         invitations: Invitations,
     ) -> None:
@@ -190,7 +190,7 @@ def pusher(settings: Settings, name: str) -> Push:
 class BoardReporter:
     """Sends each score to the board of the local sandbox; a failure is only logged."""
 
-    def __init__(self, settings: Settings, jobs: BackgroundWriter[Job]) -> None:
+    def __init__(self, settings: Settings, jobs: BackgroundWriter[BackgroundJob]) -> None:
         self._settings, self._jobs = settings, jobs
         self._session = requests.Session()
         self._session.trust_env = False

@@ -21,9 +21,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prospect_lib.server.background import BackgroundWriter
 from prospect_lib.server.schemas import PredictResponse
 
-log = logging.getLogger(__name__)
-EVERY = 0.2  # seconds that log lines wait for others
-WAITING = 100_000  # log lines; further ones are dropped
+_log = logging.getLogger(__name__)
+LINES_EVERY = 0.2  # seconds that log lines wait for others
+LINES_WAITING = 100_000  # log lines; further ones are dropped
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _SCORES = tuple(step / 10 for step in range(1, 11))
 _METHODS = ("GET", "POST", "OPTIONS", "HEAD", "PUT", "DELETE", "PATCH")
@@ -46,7 +46,7 @@ class JsonLines(logging.Formatter):
 class LineHandler(logging.Handler):
     """Writes log lines from a thread of its own, so that no request waits for the stream.
 
-    A warning is written at once, with the lines before it; other lines within ``EVERY``
+    A warning is written at once, with the lines before it; other lines within ``LINES_EVERY``
     seconds, and when Python ends.
 
     Args:
@@ -56,7 +56,9 @@ class LineHandler(logging.Handler):
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self._stream, self._closed = stream, False
-        self._writer = BackgroundWriter(self._write, name="log lines", limit=WAITING, every=EVERY)
+        self._writer = BackgroundWriter(
+            self._write, name="log lines", limit=LINES_WAITING, every=LINES_EVERY
+        )
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a record as a line."""
@@ -153,7 +155,7 @@ class Monitor:
         caller = "local" if "caller" in g and g.caller.local else "public"
         self.requests.labels(route, response.status_code, caller).inc()
         self.latency.labels(route).observe(seconds)
-        if log.isEnabledFor(logging.INFO):
+        if _log.isEnabledFor(logging.INFO):
             line: dict[str, object] = {
                 "event": "request",
                 "route": route,
@@ -170,5 +172,5 @@ class Monitor:
                     "cold_start": answer.cold_start,
                     "stale": answer.stale,
                 }
-            log.info(json.dumps(line))
+            _log.info(json.dumps(line))
         return response

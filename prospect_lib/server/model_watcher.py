@@ -11,7 +11,7 @@ from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.store import bundle_state, promoted_path
 from prospect_lib.server.predictor import Loaded
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class PromotedModel:
@@ -43,7 +43,7 @@ class PromotedModel:
         self.refused: str | None = None
         self._state = bundle_state(self._models)
         self._loaded = self._load()
-        log.info("serving model %s", self._loaded.version)
+        _log.info("serving model %s", self._loaded.version)
 
     def __call__(self) -> Loaded:
         """Return the model in use."""
@@ -62,10 +62,10 @@ class PromotedModel:
         try:
             self._loaded = self._load()
             self.refused = None
-            log.info("now serving model %s", self._loaded.version)
+            _log.info("now serving model %s", self._loaded.version)
         except Exception as error:  # noqa: BLE001 - whatever is wrong, the old model stays
             self.refused = str(error) if isinstance(error, ModelError) else type(error).__name__
-            log.error("model refused, %s stays in use: %s", self._loaded.version, self.refused)
+            _log.error("model refused, %s stays in use: %s", self._loaded.version, self.refused)
 
     def _load(self) -> Loaded:
         return self._accept(ProspectModel.load(promoted_path(self._models)))

@@ -14,11 +14,11 @@ from flask import Flask
 from prospect_lib.errors import SettingsError
 from prospect_lib.settings import PREDICT_PORT
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 BACKLOG = 128  # connections that wait to be accepted
 CONNECTIONS = 1000  # kept open between requests
 IDLE_SECONDS = 15  # after which such a connection is closed
-MAX_HEADER, MAX_BODY = 1 << 16, 1 << 20  # bytes; the application has a lower limit for bodies
+MAX_HEADER, MAX_HTTP_BODY = 1 << 16, 1 << 20  # bytes; the application has a lower limit for bodies
 
 
 def end_with_signals() -> None:
@@ -131,14 +131,14 @@ class _CherootServer(wsgi.Server):
     expiration_interval = 0.1  # seconds between checks whether to stop
     keep_alive_conn_limit = CONNECTIONS
     max_request_header_size = MAX_HEADER
-    max_request_body_size = MAX_BODY
+    max_request_body_size = MAX_HTTP_BODY
 
     def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
         """Log the kind of an error only: its text may contain a caller's address."""
         del msg, traceback
         kind = sys.exc_info()[0]
         if level >= logging.WARNING:
-            log.log(level, "the web server reports %s", kind.__name__ if kind else "an error")
+            _log.log(level, "the web server reports %s", kind.__name__ if kind else "an error")
 
 
 def _serve(server: _CherootServer, port: "Future[int]") -> None:

@@ -4,10 +4,10 @@ One newline-delimited JSON file per UTC day, ``served/2026-11-23.ndjson``. A rec
 keys of the answer and ``domain_userid``. It contains visitors' data: only the owner may read
 the files, they are deleted after some days, and the log can be turned off.
 
-Records are written together, at most ``EVERY`` seconds after they were served, so that a slow
-disk delays no answer. They are on disk when the server has stopped and when Python has ended;
-a process that is killed loses the last ``EVERY`` seconds. Several processes may append to one
-folder: each batch of lines is one write to the end of the file.
+Records are written together, at most ``RECORDS_EVERY`` seconds after they were served, so that
+a slow disk delays no answer. They are on disk when the server has stopped and when Python has
+ended; a process that is killed loses the last ``RECORDS_EVERY`` seconds. Several processes may
+append to one folder: each batch of lines is one write to the end of the file.
 """
 
 import logging
@@ -20,9 +20,9 @@ from pathlib import Path
 from prospect_lib.errors import SettingsError
 from prospect_lib.server.background import BackgroundWriter
 
-log = logging.getLogger(__name__)
-EVERY = 0.2  # seconds
-WAITING = 50_000  # records, about 100 MB; further ones are dropped
+_log = logging.getLogger(__name__)
+RECORDS_EVERY = 0.2  # seconds
+RECORDS_WAITING = 50_000  # records, about 100 MB; further ones are dropped
 
 
 class ServedLog:
@@ -38,7 +38,7 @@ class ServedLog:
     def __init__(self, folder: Path, *, keep_days: int = 30) -> None:
         self._folder, self._keep = folder, timedelta(days=keep_days)
         self._writer = BackgroundWriter(
-            self._write_days, name="served scores", limit=WAITING, every=EVERY
+            self._write_days, name="served scores", limit=RECORDS_WAITING, every=RECORDS_EVERY
         )
         self._day: date | None = None
         self._line_end = b""  # ends a line that a full disk has cut
@@ -83,7 +83,7 @@ class ServedLog:
             finally:
                 os.close(handle)
         except OSError as error:
-            log.error("served scores were not logged: %s", error.strerror)
+            _log.error("served scores were not logged: %s", error.strerror)
 
     def _delete_before(self, oldest: str) -> None:
         for file in self._folder.glob("????-??-??.ndjson"):

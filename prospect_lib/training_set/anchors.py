@@ -68,7 +68,7 @@ event_counts AS (
 ),
 """
 
-STATEMENT = """\
+ANCHORS_STATEMENT = """\
 WITH
 -- the events that are used at all
 used_events AS (
@@ -198,7 +198,7 @@ class Anchors:
         by_session = self.every is not None or self.per_session is not None
         visitor_steps = [VISITOR_STARTS] * self._needs_visitor_starts
         visitor_steps += [EVENT_COUNTS] * bool(self.min_events)
-        return STATEMENT.format(
+        return ANCHORS_STATEMENT.format(
             key=sql.identifier(key),
             ts=_derived_tstamp(sql),
             events=events,

@@ -18,7 +18,7 @@ from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.warehouse.events import ATOMIC_COLUMNS
 
 EVENTS_FILE = "events.sqlite"
-FORMAT = 1  # PRAGMA user_version of the file; 0 while it has no tables
+EVENTS_FORMAT = 1  # PRAGMA user_version of the file; 0 while it has no tables
 BATCH = 5000  # events per Arrow batch
 SQL = dialect_of("duckdb")
 
@@ -64,7 +64,7 @@ def live_events(home: Path) -> Iterator[tuple[str, pa.RecordBatchReader] | None]
     with closing(read_only(path)) as connection:
         try:
             connection.execute("BEGIN")  # all that follows sees the events of one moment
-            has_tables = format_of(connection, path) == FORMAT
+            has_tables = format_of(connection, path) == EVENTS_FORMAT
             if not has_tables or not connection.execute("SELECT 1 FROM events LIMIT 1").fetchone():
                 yield None
                 return
@@ -83,16 +83,16 @@ def read_only(path: Path) -> sqlite3.Connection:
 
 
 def format_of(connection: sqlite3.Connection, path: Path) -> int:
-    """Return the format of a file of live events: ``FORMAT``, or 0 if it has no tables yet.
+    """Return the format of a file of live events: ``EVENTS_FORMAT``, or 0 if it has no tables yet.
 
     Raises:
         DataError: another release wrote it.
     """
     [version] = connection.execute("PRAGMA user_version").fetchone()
-    if version not in (0, FORMAT):
+    if version not in (0, EVENTS_FORMAT):
         raise DataError(
-            f"{path} has format {version}, expected {FORMAT}: another release wrote it. Use that "
-            "release, or start again: python -m prospect_lib sandbox reset"
+            f"{path} has format {version}, expected {EVENTS_FORMAT}: another release wrote it. "
+            "Use that release, or start again: python -m prospect_lib sandbox reset"
         )
     return int(version)
 

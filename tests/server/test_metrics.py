@@ -81,7 +81,7 @@ def every() -> float:
 
 @pytest.fixture
 def handler(stream: Stream, every: float, monkeypatch) -> Iterator[LineHandler]:
-    monkeypatch.setattr(metrics, "EVERY", every)
+    monkeypatch.setattr(metrics, "LINES_EVERY", every)
     made = LineHandler(stream)
     made.setFormatter(JsonLines())
     yield made
@@ -139,8 +139,8 @@ def test_a_closed_stream_is_no_error(handler, stream):
 
 
 def test_lines_beyond_the_limit_are_dropped(stream, monkeypatch, caplog):
-    monkeypatch.setattr(metrics, "WAITING", 3)
-    monkeypatch.setattr(metrics, "EVERY", 3600.0)
+    monkeypatch.setattr(metrics, "LINES_WAITING", 3)
+    monkeypatch.setattr(metrics, "LINES_EVERY", 3600.0)
     handler = LineHandler(stream)
     handler.setFormatter(JsonLines())
     for number in range(5):

@@ -125,8 +125,8 @@ def test_a_line_cut_by_a_full_disk_damages_no_other_line(tmp_path: Path, monkeyp
 
 
 def test_records_beyond_the_limit_are_dropped(tmp_path: Path, monkeypatch, caplog):
-    monkeypatch.setattr("prospect_lib.server.served_log.WAITING", 2)
-    monkeypatch.setattr("prospect_lib.server.served_log.EVERY", 60)
+    monkeypatch.setattr("prospect_lib.server.served_log.RECORDS_WAITING", 2)
+    monkeypatch.setattr("prospect_lib.server.served_log.RECORDS_EVERY", 60)
     served = ServedLog(tmp_path)
     for _ in range(3):
         served.append(b"{}", NOON)

@@ -24,7 +24,7 @@ from prospect_lib.sandbox.signals_api.online_attributes import OnlineAttributes,
 from prospect_lib.sandbox.signals_api.registry import Registry, Stored
 from prospect_lib.sandbox.signals_api.subscribers import Subscribers
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 Values = Mapping[str, Any]
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     **COMPARISONS,
@@ -84,7 +84,7 @@ class Rules:
             try:
                 values = attribute_values(group, kept, until)
             except DefinitionError as error:  # no reason to lose the events
-                log.warning("no rule on %s can fire: %s", full, error)
+                _log.warning("no rule on %s can fire: %s", full, error)
                 continue
             found |= {f"{full}:{name}": value for name, value in values.items()}
         return found
