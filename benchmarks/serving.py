@@ -1,24 +1,23 @@
-"""What a score costs: ours against the public handler's way, in one run.
+"""The cost of a score: this server against the tutorial's handler, in one run.
 
-The public way, as in Snowplow's tutorial: a Flask handler that calls the SDK, makes a
-pandas frame of one row, and runs a scikit-learn pipeline (one-hot, scaler, XGBoost).
-Its explanations come from the shap package, where that is installed (``pip install
-shap==0.51.0``); otherwise XGBoost's own TreeSHAP on the pipeline's output stands in for
-it, which flatters the public way. Both serve with waitress and as many threads, both
-read the same stand-in for Signals (a process of its own), both have 100 trees on the
-same rows.
+The public handler follows Snowplow's tutorial: a Flask handler that calls the SDK, makes a
+pandas frame of one row, and runs a scikit-learn pipeline (one-hot, scaler, XGBoost). Its
+explanations come from the shap package if it is installed (``pip install shap==0.51.0``),
+otherwise from XGBoost's own TreeSHAP on the pipeline's output, which favours the public
+handler. Both are served by cheroot with the same number of threads, both read the same
+stand-in for Signals (a process of its own), both have 100 trees trained on the same rows.
 
 Prints and writes to ``benchmarks/results/serving.json``:
 
 * the attribute call: the SDK's ``get_service_attributes`` against ``AttributeReader``;
-* the handler beyond that call, from WSGI request to WSGI answer with attributes from
+* the handler without that call, from WSGI request to WSGI answer with attributes from
   memory, with and without explanations. Ours has its metrics, limits and the log of served
-  scores on. The public handler always explains; ``ratio, ours without to public with``
-  compares ours without them to that;
-* the whole over HTTP: latency (p50, p95, p99) and throughput at 1, 16 and 64 clients.
+  scores turned on. The tutorial's handler always explains; ``ratio, ours without to public
+  with`` compares ours without explanations to it;
+* the whole over HTTP: latency (p50, p95, p99) and throughput with 1, 16 and 64 clients.
 
-Usage: ``python benchmarks/serving.py [seconds]`` (default 2 for each of the 12 loads).
-Read the figures as ratios within a run.
+Usage: ``python benchmarks/serving.py [seconds]`` (default 2 per load, of which there are 12).
+Compare figures within one run only.
 """
 
 import contextlib
@@ -71,7 +70,7 @@ NUMBERS = [f.name for f in FEATURES if f.kind != "category"]
 
 
 def attributes() -> dict[str, Any]:
-    """One visitor's attributes."""
+    """Return one visitor's attributes."""
     values: dict[str, Any] = {}
     for position, attribute in enumerate(prospect_group.attributes):
         of_kind = {"int64": position % 7, "string": "website", "string_list": ["a", "b"]}
@@ -80,7 +79,7 @@ def attributes() -> dict[str, Any]:
 
 
 def training_rows() -> pa.Table:
-    """Rows with a planted signal; what is in them matters little for the time."""
+    """Return rows with a planted signal; their content hardly changes the time."""
     rng = np.random.default_rng(0)
     columns: dict[str, Any] = {
         "domain_userid": [f"v{i // 10}" for i in range(ROWS)],
@@ -98,23 +97,23 @@ def training_rows() -> pa.Table:
     return pa.table(columns)
 
 
-# ---- the two ways ----
+# ---- the two handlers ----
 
 
 def our_model() -> ProspectModel:
-    """Ours, trained."""
+    """Return our trained model."""
     return ProspectModel.fit(training_rows(), recipe=Recipe(rounds=ROUNDS), calibrate=False)
 
 
 def our_app(profiles: Any, *, explain: bool) -> Flask:
-    """Ours, as served: with metrics, limits, and the log of served scores."""
+    """Return our application with metrics, limits, and the log of served scores."""
     secrets = {"SP_SANDBOX_URL": "http://127.0.0.1:1", "SP_SANDBOX_TOKEN": "t"}
     settings = Settings(home=Path(tempfile.mkdtemp()), values=secrets)
     return create_app(our_model(), profiles, settings, options=Options(explain=explain))
 
 
 def public_handler(*, explain: bool) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """The public way from attributes to answer."""
+    """Return the public handler, from attributes to answer."""
     frame = training_rows().to_pandas()
     encoders = ColumnTransformer(
         [
@@ -136,18 +135,18 @@ def public_handler(*, explain: bool) -> Callable[[dict[str, Any]], dict[str, Any
         answer["score"] = float(pipeline.predict_proba(row)[0, 1])
         if explain:
             encoded = pipeline["encode"].transform(row)
-            found = pd.Series(shares_of(encoded), index=names).sort_values(
+            shares = pd.Series(shares_of(encoded), index=names).sort_values(
                 key=np.abs, ascending=False
             )
-            reasons = {name: float(share) for name, share in found.head(5).items()}
-            answer["explanations"] = reasons | {"__sum_of_others": float(found[5:].sum())}
+            reasons = {name: float(share) for name, share in shares.head(5).items()}
+            answer["explanations"] = reasons | {"__sum_of_others": float(shares[5:].sum())}
         return answer
 
     return handle
 
 
 def explainer(model: XGBClassifier) -> Callable[[Any], Any]:
-    """What gives the shares of one encoded row, in log-odds."""
+    """Return a function from one encoded row to its shares of the score, in log-odds."""
     if shap is not None:
         tree = shap.TreeExplainer(model)
         return lambda encoded: tree.shap_values(encoded)[0]
@@ -157,7 +156,7 @@ def explainer(model: XGBClassifier) -> Callable[[Any], Any]:
 
 
 def public_app(read: Callable[[str], dict[str, Any]], *, explain: bool) -> Flask:
-    """The public way, as served."""
+    """Return the public application."""
     handle, app = public_handler(explain=explain), Flask("public")
 
     @app.post("/predict")
@@ -171,7 +170,7 @@ def public_app(read: Callable[[str], dict[str, Any]], *, explain: bool) -> Flask
 
 
 def serve_signals(port: "multiprocessing.Queue[int]") -> None:
-    """A stand-in for Signals that answers as fast as it can."""
+    """Serve one answer of Signals as fast as possible."""
     body = json.dumps({n: [v] for n, v in {"domain_userid": VISITOR, **attributes()}.items()})
 
     class Handler(BaseHTTPRequestHandler):
@@ -197,7 +196,7 @@ def serve_signals(port: "multiprocessing.Queue[int]") -> None:
 
 
 def serve(way: str, explain: bool, signals: str, port: "multiprocessing.Queue[int]") -> None:
-    """One of the two ways behind waitress."""
+    """Serve one of the two applications."""
     if way == "ours":
         app = our_app(AttributeReader(signals, Token(lambda: "t"), "service"), explain=explain)
     else:
@@ -215,7 +214,7 @@ def serve(way: str, explain: bool, signals: str, port: "multiprocessing.Queue[in
 
 @contextlib.contextmanager
 def process(target: Callable[..., None], *args: Any) -> Iterator[str]:
-    """Run a server in a process of its own; gives its address."""
+    """Run a server in a process of its own; yields its address."""
     context = multiprocessing.get_context("spawn")
     port: multiprocessing.Queue[int] = context.Queue()
     child = context.Process(target=target, args=(*args, port), daemon=True)
@@ -231,8 +230,8 @@ def process(target: Callable[..., None], *args: Any) -> Iterator[str]:
 
 
 def in_turns(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
-    """Median milliseconds of each call. They take turns, a tenth of a second each, so that
-    whatever else the machine does falls on all of them alike."""
+    """Return the median milliseconds of each call. They take turns of a tenth of a second, so
+    that other load on the machine affects all of them equally."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
@@ -243,11 +242,11 @@ def in_turns(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str
                 start = time.perf_counter()
                 call()
                 times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(found) * 1000 for name, found in times.items()}
+    return {name: statistics.median(seen) * 1000 for name, seen in times.items()}
 
 
 def load(url: str, clients: int, seconds: float) -> dict[str, float]:
-    """Latency in milliseconds and requests a second of so many clients with kept connections."""
+    """Return latency (ms) and requests per second of clients with kept connections."""
     host, port = url.removeprefix("http://").split(":")
     body = json.dumps({"domain_userid": VISITOR})
     headers = {"Content-Type": "application/json"}
@@ -280,38 +279,38 @@ def load(url: str, clients: int, seconds: float) -> dict[str, float]:
 
 
 class FromMemory:
-    """Attributes without a call."""
+    """Attributes from memory."""
 
     def __init__(self) -> None:
         self.row = attributes()
 
     def read(self, identifier: str) -> dict[str, Any]:
-        """The same for everyone."""
+        """Return the same attributes for every visitor."""
         return {"domain_userid": identifier, **self.row}
 
 
 def handlers(seconds: float) -> dict[str, Any]:
-    """Milliseconds from request to answer without the attribute call, in this process."""
+    """Return milliseconds from request to answer in this process, without the attribute call."""
     apps: dict[str, Flask] = {}
     for explain in (True, False):
-        what = f"{'with' if explain else 'without'} explanations"
-        apps[f"ours, {what}"] = our_app(FromMemory(), explain=explain)
-        apps[f"public, {what}"] = public_app(FromMemory().read, explain=explain)
-    found = in_turns(
+        variant = f"{'with' if explain else 'without'} explanations"
+        apps[f"ours, {variant}"] = our_app(FromMemory(), explain=explain)
+        apps[f"public, {variant}"] = public_app(FromMemory().read, explain=explain)
+    times = in_turns(
         {name: lambda app=app: answer(app) for name, app in apps.items()},
         seconds,
     )
-    public = found["public, with explanations"]
-    return found | {
-        "ratio, both with": public / found["ours, with explanations"],
-        "ratio, both without": found["public, without explanations"]
-        / found["ours, without explanations"],
-        "ratio, ours without to public with": public / found["ours, without explanations"],
+    public = times["public, with explanations"]
+    return times | {
+        "ratio, both with": public / times["ours, with explanations"],
+        "ratio, both without": times["public, without explanations"]
+        / times["ours, without explanations"],
+        "ratio, ours without to public with": public / times["ours, without explanations"],
     }
 
 
 def answer(app: Flask) -> bytes:
-    """The body of one answer, straight from the application."""
+    """Return the body of one answer, from the application itself."""
     environ = dict(_ENVIRON, **{"wsgi.input": io.BytesIO(_BODY)})
     (body,) = app(environ, lambda _status, _headers: None)
     return body
@@ -324,7 +323,7 @@ _ENVIRON = EnvironBuilder(
 
 
 def calls(signals: str, seconds: float) -> dict[str, float]:
-    """Milliseconds of an attribute call."""
+    """Return the milliseconds of an attribute call."""
     sdk = SignalsSandbox(api_url=signals, sandbox_token="t")
     reader = AttributeReader(signals, Token(lambda: "t"), prospect_service.name)
     name = prospect_service.name
@@ -340,26 +339,26 @@ def calls(signals: str, seconds: float) -> dict[str, float]:
 
 
 def with_ratio(times: dict[str, float]) -> dict[str, float]:
-    """The two times and how many times faster ours is."""
+    """Return the two times and their ratio."""
     return {**times, "ratio": times["public"] / times["ours"]}
 
 
 def over_http(signals: str, seconds: float) -> list[dict[str, Any]]:
-    """Every load on both ways, with and without explanations."""
-    found = []
+    """Return the figures of every load on both servers, with and without explanations."""
+    loads = []
     for explain in (True, False):
         for way in ("ours", "public"):
             with process(serve, way, explain, signals) as url:
                 load(url, 4, 0.3)
                 for clients in CLIENTS:
                     figures = load(url, clients, seconds)
-                    found.append({"way": way, "explain": explain, "clients": clients, **figures})
-                    print(rounded(found[-1]), flush=True)
-    return found
+                    loads.append({"way": way, "explain": explain, "clients": clients, **figures})
+                    print(rounded(loads[-1]), flush=True)
+    return loads
 
 
 def rounded(value: Any) -> Any:
-    """The same with figures of a sensible length."""
+    """Return the same structure with numbers rounded to four digits."""
     if isinstance(value, float):
         return float(f"{value:.4g}")
     if isinstance(value, dict):
@@ -371,7 +370,7 @@ def main() -> None:
     """Measure, print, write."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 2.0
     with process(serve_signals) as signals:
-        found = {
+        figures = {
             "processors": os.cpu_count(),
             "explainer": f"shap {shap.__version__}" if shap else "XGBoost's TreeSHAP",
             "load_before": os.getloadavg()[0],
@@ -379,10 +378,10 @@ def main() -> None:
             "handler_ms": handlers(seconds),
             "over_http_ms": over_http(signals, seconds),
         }
-    found = rounded(found)
-    print(json.dumps(found, indent=2))
+    figures = rounded(figures)
+    print(json.dumps(figures, indent=2))
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    RESULTS.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

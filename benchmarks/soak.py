@@ -1,14 +1,14 @@
 """The prediction server under load for minutes while Signals comes and goes.
 
-A server in a process of its own is asked by 8 clients: known and new visitors, random
-bodies, random paths. Every few seconds the stand-in for Signals changes: well, slow,
-dropping connections, malformed, refusing, dripping; and each time another model is
-promoted, or one that is damaged or not there. The log of served scores is on. Looked for:
-an answer other than the documented ones, an answer that takes more than 5 s, memory that
-grows, and a model that was never served.
+Eight clients send requests to a server in a process of its own: known and new visitors, random
+bodies, random paths. Every few seconds the stand-in for Signals changes its behaviour: well,
+slow, dropping connections, malformed, refusing, dripping; and each time another model is
+promoted, or one that is damaged or missing. The log of served scores is on. The run fails on an
+undocumented answer, an answer that takes more than 5 s, growing memory, and a model that was
+never served.
 
 Usage: ``python benchmarks/soak.py [seconds]`` (default 300). Writes
-``benchmarks/results/soak.json`` and exits 1 if anything of the above was seen.
+``benchmarks/results/soak.json``; exit code 1 if the run failed.
 """
 
 import http.client
@@ -37,7 +37,7 @@ PAGE = resource.getpagesize()
 
 
 def serve(signals: str, home: Path, port: "multiprocessing.Queue[int]") -> None:
-    """The server, with a folder of models, behind waitress."""
+    """Serve a folder of models."""
     from prospect_lib.model.prospect_model import ProspectModel
     from prospect_lib.model.training import Recipe
     from prospect_lib.server import attribute_cache
@@ -62,18 +62,20 @@ def serve(signals: str, home: Path, port: "multiprocessing.Queue[int]") -> None:
 
 
 def promote(home: Path, name: str) -> None:
-    """Name another model as the one in use."""
+    """Promote a model, whether it exists or not."""
     (home / "models" / "current").write_text(name)
 
 
 def memory_mb(pid: int) -> float:
-    """Resident memory of a process."""
+    """Return the resident memory of a process."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * PAGE / 1e6
 
 
-def question(rng: random.Random, visitors: list[str]) -> tuple[str, str, bytes, dict[str, str]]:
-    """Something to ask: mostly sensible, sometimes anything."""
+def random_request(
+    rng: random.Random, visitors: list[str]
+) -> tuple[str, str, bytes, dict[str, str]]:
+    """Return a request: mostly a valid one, sometimes random."""
     headers = {"Content-Type": "application/json"}
     kind = rng.random()
     if kind < 0.7:
@@ -86,14 +88,14 @@ def question(rng: random.Random, visitors: list[str]) -> tuple[str, str, bytes, 
 
 
 def client(port: int, seed: int, until: float, seen: Counter[Any], slow: list[float]) -> None:
-    """Ask, with a short pause, until the time is up."""
+    """Send requests with short pauses until the time is up."""
     rng = random.Random(seed)
     visitors = [str(uuid.UUID(int=number)) for number in range(50)]
     link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     while time.monotonic() < until:
         start = time.monotonic()
         try:
-            link.request(*question(rng, visitors))
+            link.request(*random_request(rng, visitors))
             answer = link.getresponse()
             body = answer.read()
             seen[answer.status] += 1
@@ -109,7 +111,7 @@ def client(port: int, seed: int, until: float, seen: Counter[Any], slow: list[fl
 
 
 def change(fake: FakeSignals, home: Path, until: float) -> None:
-    """Signals has good and bad moments, and models come and go."""
+    """Change the behaviour of Signals and the promoted model again and again."""
     fake.delay, fake.body = 2.0, b"<html>"
     for number, mode in enumerate(MODES * 1000):
         if time.monotonic() >= until:
@@ -121,7 +123,7 @@ def change(fake: FakeSignals, home: Path, until: float) -> None:
 
 
 def main() -> int:
-    """Run, print, write; 1 if something was wrong."""
+    """Run, print, write; return 1 if the run failed."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 300.0
     from tests.support.serving import WARM
 
@@ -150,17 +152,17 @@ def main() -> int:
             thread.join()
         server.kill()
         server.join()
-    found = report(seconds, seen, slow, memory)
-    print(json.dumps(found, indent=2))
+    result = report(seconds, seen, slow, memory)
+    print(json.dumps(result, indent=2))
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    return 0 if found["passed"] else 1
+    RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return 0 if result["passed"] else 1
 
 
 def report(
     seconds: float, seen: Counter[Any], slow: list[float], memory: list[float]
 ) -> dict[str, Any]:
-    """What was seen, and whether it was right."""
+    """Return what was seen, and whether the run passed."""
     third = len(memory) // 3
     early, late = max(memory[third : 2 * third]), max(memory[2 * third :])
     statuses = {status: seen[status] for status in sorted(s for s in seen if isinstance(s, int))}

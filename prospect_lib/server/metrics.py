@@ -12,18 +12,21 @@ import logging
 import os
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TextIO
 
 from flask import Flask, Response, g, request
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from prospect_lib.errors import SettingsError
 from prospect_lib.server.background import BackgroundWriter
 from prospect_lib.server.schemas import PredictResponse
 
 _log = logging.getLogger(__name__)
 LINES_EVERY = 0.2  # seconds that log lines wait for others
 LINES_WAITING = 100_000  # log lines; further ones are dropped
+SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's variable for several processes
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _SCORES = tuple(step / 10 for step in range(1, 11))
 _METHODS = ("GET", "POST", "OPTIONS", "HEAD", "PUT", "DELETE", "PATCH")
@@ -96,9 +99,18 @@ def log_lines(stream: TextIO) -> None:
 
 
 class Monitor:
-    """The metrics of one application, in a registry of their own."""
+    """The metrics of one application, in a registry of their own.
+
+    Raises:
+        SettingsError: PROMETHEUS_MULTIPROC_DIR is no folder.
+    """
 
     def __init__(self) -> None:
+        shared = os.environ.get(SHARED_FOLDER)
+        if shared is not None and not Path(shared).is_dir():
+            raise SettingsError(
+                f"{SHARED_FOLDER}={shared!r} is no folder. Create it, empty, before the start."
+            )
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "prospect_requests", "Requests", ["route", "status", "caller"], registry=self.registry
@@ -141,7 +153,7 @@ class Monitor:
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus' text format; those of all processes that share."""
         registry = self.registry
-        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        if SHARED_FOLDER in os.environ:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)

@@ -7,8 +7,10 @@ import socket
 import sys
 import threading
 from concurrent.futures import Future
+from functools import partial
 
 from cheroot import wsgi
+from cheroot.server import HTTPConnection, HTTPRequest
 from flask import Flask
 
 from prospect_lib.errors import SettingsError
@@ -125,9 +127,16 @@ def _check_port(host: str, port: int) -> None:
         ) from error
 
 
+class _Connection(HTTPConnection):
+    """Leaves paths such as ``//x`` to the application: cheroot would end the connection."""
+
+    RequestHandlerClass = partial(HTTPRequest, strict_mode=False)
+
+
 class _CherootServer(wsgi.Server):
     """cheroot with limits, and without addresses of callers in its log."""
 
+    ConnectionClass = _Connection
     expiration_interval = 0.1  # seconds between checks whether to stop
     keep_alive_conn_limit = CONNECTIONS
     max_request_header_size = MAX_HEADER

@@ -1,5 +1,5 @@
-"""What callers of the prediction server send and get: the models that validate, and the
-OpenAPI document made from them.
+"""Requests and answers of the prediction server: models that validate them, and the OpenAPI
+document that is generated from these models.
 
 Example: ``PredictRequest.model_validate_json(b'{"domain_userid": "…"}')``
 """
@@ -13,7 +13,7 @@ from prospect_lib import __version__
 
 MAX_BODY = 4096  # bytes
 UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
-#: An identifier that no visitor has: what readiness is tested with.
+#: An identifier that no visitor has; readiness is tested with it.
 UNKNOWN_VISITOR = "00000000-0000-0000-0000-000000000000"
 
 
@@ -22,7 +22,7 @@ class _Strict(BaseModel):
 
 
 class PredictRequest(_Strict):
-    """Whose score is wanted."""
+    """A request for the score of one visitor."""
 
     domain_userid: Annotated[
         str,
@@ -35,18 +35,18 @@ class PredictRequest(_Strict):
 
 
 class Decision(_Strict):
-    """What to do about the score."""
+    """The action that the score suggests."""
 
-    name: str = Field(description="what is decided, such as 'invite'")
+    name: str = Field(description="name of the decision, such as 'invite'")
     threshold: float | None = Field(description="score from which to act; null: never")
     act: bool
 
 
 class PredictResponse(_Strict):
-    """A score and how it came about. The first three are null for callers who may only
-    see the score."""
+    """A score and its origin. The first three fields are null for callers who may see only
+    the score."""
 
-    signals: dict[str, Any] | None = Field(description="attributes as Signals gave them")
+    signals: dict[str, Any] | None = Field(description="attributes as Signals returned them")
     scoring_attributes: dict[str, Any] | None = Field(description="the features scored")
     explanations: dict[str, float] | None = Field(
         description="the features that moved the score most, in log-odds, and __sum_of_others"
@@ -55,36 +55,36 @@ class PredictResponse(_Strict):
     model_version: str
     scored_at: datetime
     decision: Decision
-    cold_start: bool = Field(description="nothing is known of this visitor yet")
+    cold_start: bool = Field(description="nothing is known about this visitor yet")
     stale: bool = Field(description="Signals failed; scored on the last known attributes")
 
 
 class Problem(_Strict):
     """An error, as problem details (RFC 9457)."""
 
-    type: str = Field(description="a urn that names the kind of problem")
+    type: str = Field(description="a URN that names the kind of problem")
     title: str
     status: int
-    detail: str = Field(description="what was wrong, what was expected, what to do")
+    detail: str = Field(description="the problem, what was expected, and the fix")
 
 
 class ModelHealth(_Strict):
-    """The model that is loaded."""
+    """The model in use."""
 
     version: str
-    refused: str | None = Field(description="why a newer bundle is not in use, if one is not")
+    refused: str | None = Field(description="why the promoted bundle is not in use; null if it is")
 
 
 class Health(_Strict):
-    """``live``: the process answers. ``ready``: it can score right now."""
+    """The state of the server. ``live``: the process answers. ``ready``: it can score now."""
 
     live: Literal[True] = True
     ready: bool
     model: ModelHealth
-    signals: str = Field(description="'ok', or what is wrong")
+    signals: str = Field(description="'ok', or the problem")
 
     def for_the_public(self) -> "Health":
-        """The same without reasons."""
+        """Return the same state without reasons."""
         refused = None if self.model.refused is None else "yes"
         model = self.model.model_copy(update={"refused": refused})
         signals = "ok" if self.ready else "failing"
@@ -92,7 +92,7 @@ class Health(_Strict):
 
 
 class BadBodyError(ValueError):
-    """A body that is not what the contract says; ``status`` is 400 or 422."""
+    """A body that breaks the contract; ``status`` is 400 or 422."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -103,36 +103,37 @@ def parse_request(body: bytes) -> PredictRequest:
     """Validate the body of a request.
 
     Raises:
-        BadBodyError: it is not; the message says where and what was expected, and never
-            repeats the value, which may be personal.
+        BadBodyError: it is invalid; the message has the place and what was expected, and
+            never the value, which may be personal.
     """
     try:
         return PredictRequest.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the body"
-        what = "expected a UUID" if "pattern" in first["type"] else first["msg"]
-        known = where if where in (*PredictRequest.model_fields, "the body") else "an unknown key"
+        place = ".".join(str(part) for part in first["loc"]) or "the body"
+        if place not in (*PredictRequest.model_fields, "the body"):
+            place = "an unknown key"  # its name may be personal
+        reason = "expected a UUID" if "pattern" in first["type"] else first["msg"]
         raise BadBodyError(
-            f'{known}: {what}. Send {{"domain_userid": "<uuid>"}} and nothing else.',
+            f'{place}: {reason}. Send {{"domain_userid": "<uuid>"}} and nothing else.',
             400 if first["type"] == "json_invalid" else 422,
         ) from None
 
 
 _ERRORS = {
-    400: "the request cannot be understood",
+    400: "the request is no valid JSON or HTTP",
     401: "a caller from outside this machine without the right token",
     403: "a page of an origin that is not allowed",
     413: f"a body over {MAX_BODY} bytes",
     415: "a body that is not declared as application/json",
-    422: "a body that is not as described",
-    429: "too many requests; Retry-After says when to come back",
-    503: "no score can be given now: Signals or the model fails; Retry-After says when to retry",
+    422: "a body that breaks the schema",
+    429: "too many requests; Retry-After has the seconds to wait",
+    503: "no score is possible now: Signals or the model fails; Retry-After as for 429",
 }
 
 
 def openapi() -> dict[str, Any]:
-    """The OpenAPI 3.1 document of the server."""
+    """Return the OpenAPI 3.1 document of the server."""
     ref = "#/components/schemas/{model}"
     schemas: dict[str, Any] = {}
     for model in (PredictRequest, PredictResponse, Problem, Health):
@@ -151,7 +152,7 @@ def openapi() -> dict[str, Any]:
         "security": [{}, {"token": []}],
         "paths": {
             "/predict": {"post": _predict_operation()},
-            "/health": {"get": _operation("Can it score?", health, {503: health})},
+            "/health": {"get": _operation("State of the server", health, {503: health})},
             "/metrics": {"get": _operation("Prometheus metrics", text, _problems(401))},
             "/prospect.js": {"get": _operation("The browser client", _script(), {})},
             "/openapi.json": {"get": _operation("This document", _any_json(), {})},

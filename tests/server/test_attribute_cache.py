@@ -1,4 +1,4 @@
-"""Attributes shared, cached, stale: with a clock that stands still unless it is moved."""
+"""Attributes are shared, cached and served stale; the clock stands still unless it is moved."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from prospect_lib.server.attribute_cache import MAX_FAILURES, AttributeCache, Re
 
 
 class Source:
-    """Gives ``{"n": number of the call}``, or raises ``error``."""
+    """Returns ``{"n": number of the call}``, or raises ``error``."""
 
     def __init__(self) -> None:
         self.calls, self.error = 0, None
@@ -60,10 +60,10 @@ def in_threads(number: int, call) -> list[Any]:
     return threads, results
 
 
-def together(source: Source, live: AttributeCache) -> list[Any]:
-    """Eight requests for one visitor while the source takes its time over the first."""
+def together(source: Source, cache: AttributeCache) -> list[Any]:
+    """Send eight requests for one visitor while the source still answers the first."""
     source.gate.clear()
-    threads, results = in_threads(8, lambda: live.read("a"))
+    threads, results = in_threads(8, lambda: cache.read("a"))
     source.entered.wait(5)
     time.sleep(0.05)  # let the others arrive
     source.gate.set()
@@ -78,124 +78,124 @@ def test_requests_in_flight_share_one_call(source):
     assert {result.attributes["n"] for result in results} == {1}
 
 
-def test_they_share_its_failure_too(source):
+def test_requests_in_flight_share_a_failure(source):
     source.error = ServiceError("down")
     results = together(source, AttributeCache(source))
     assert source.calls == 1
     assert {str(result) for result in results} == {"down"}
 
 
-def test_nobody_waits_longer_than_said(source):
-    live = AttributeCache(source, wait=0.05)
+def test_a_request_waits_for_another_ones_call_only_so_long(source):
+    cache = AttributeCache(source, wait=0.05)
     source.gate.clear()
-    threads, _ = in_threads(1, lambda: live.read("a"))
+    threads, _ = in_threads(1, lambda: cache.read("a"))
     source.entered.wait(5)
     with pytest.raises(ServiceError, match=r"within 0\.05 s"):
-        live.read("a")
+        cache.read("a")
     source.gate.set()
     threads[0].join()
 
 
-def test_visitors_are_not_mixed_up(source):
-    live = AttributeCache(source, fresh_seconds=10)
-    assert [live.read(v).attributes["domain_userid"] for v in "abab"] == [*"abab"]
+def test_each_visitor_gets_their_own_attributes(source):
+    cache = AttributeCache(source, fresh_seconds=10)
+    assert [cache.read(v).attributes["domain_userid"] for v in "abab"] == [*"abab"]
 
 
 @pytest.mark.parametrize(("fresh", "calls"), [(0, 3), (1, 3), (1.5, 2), (5, 1)])
-def test_a_young_answer_is_used_again(source, clock, fresh, calls):
-    live = AttributeCache(source, fresh_seconds=fresh, clock=clock)
+def test_a_young_answer_is_reused(source, clock, fresh, calls):
+    cache = AttributeCache(source, fresh_seconds=fresh, clock=clock)
     for _ in range(3):
-        live.read("a")
+        cache.read("a")
         clock.now += 1
     assert source.calls == calls
 
 
 @pytest.mark.parametrize(("age", "served"), [(0, True), (59, True), (61, False)])
-def test_the_last_known_answer_serves_for_a_while(source, clock, age, served):
-    live = AttributeCache(source, stale_seconds=60, clock=clock)
-    first = live.read("a")
+def test_the_last_answer_serves_up_to_an_age(source, clock, age, served):
+    cache = AttributeCache(source, stale_seconds=60, clock=clock)
+    first = cache.read("a")
     source.error = ServiceError("down")
     clock.now += age
     if served:
-        assert live.read("a") == Reading(first.attributes, stale=True)
+        assert cache.read("a") == Reading(first.attributes, stale=True)
     else:
         with pytest.raises(ServiceError, match="down"):
-            live.read("a")
+            cache.read("a")
     with pytest.raises(ServiceError, match="down"):
-        live.read("somebody new")
+        cache.read("another")
 
 
-def test_it_recovers_and_says_so_once(source, clock, caplog):
-    live = AttributeCache(source, clock=clock)
-    live.read("a")
+def test_failure_and_recovery_are_logged_once(source, clock, caplog):
+    cache = AttributeCache(source, clock=clock)
+    cache.read("a")
     source.error = ServiceError("down")
-    assert live.read("a").stale
-    assert live.read("a").stale
+    assert cache.read("a").stale
+    assert cache.read("a").stale
     source.error = None
-    assert not live.read("a").stale
+    assert not cache.read("a").stale
     assert caplog.messages == [
         "attributes cannot be read; /health reports the reason",
         "attributes can be read again, after 2 failures",
     ]
 
 
-def test_stale_can_be_left_off(source, clock):
-    live = AttributeCache(source, stale_seconds=0, clock=clock)
-    live.read("a")
+def test_stale_answers_can_be_turned_off(source, clock):
+    cache = AttributeCache(source, stale_seconds=0, clock=clock)
+    cache.read("a")
     source.error = ServiceError("down")
     with pytest.raises(ServiceError):
-        live.read("a")
+        cache.read("a")
 
 
-def test_a_dead_source_is_left_alone_and_tried_once_a_second(source, clock):
-    live = AttributeCache(source, clock=clock)
+def test_a_dead_source_is_called_once_per_second(source, clock):
+    cache = AttributeCache(source, clock=clock)
     source.error = ServiceError("down")
     for _ in range(50):
         with pytest.raises(ServiceError):
-            live.read("a")
+            cache.read("a")
     assert source.calls == MAX_FAILURES + 1
     clock.now += 1
     for _ in range(10):
         with pytest.raises(ServiceError):
-            live.read("b")
+            cache.read("b")
     assert source.calls == MAX_FAILURES + 2
     source.error = None
     clock.now += 1
-    assert not live.read("c").stale
-    assert not live.read("d").stale
+    assert not cache.read("c").stale
+    assert not cache.read("d").stale
 
 
 @pytest.mark.parametrize(
-    ("error", "says"),
+    ("error", "reason"),
     [
         (ValueError("secret"), r"failed \(ValueError\)"),
         (SettingsError("start the sandbox"), "start the sandbox"),
     ],
 )
-def test_any_failure_of_any_source_is_a_service_error(source, error, says):
+def test_any_failure_of_a_source_is_a_service_error(source, error, reason):
     source.error = error
-    with pytest.raises(ServiceError, match=says):
+    with pytest.raises(ServiceError, match=reason):
         AttributeCache(source).read("a")
 
 
-def test_what_is_no_dict_is_refused(source):
+def test_an_answer_that_is_no_dict_is_refused(source):
     source.read = lambda _identifier: [1]
     with pytest.raises(ServiceError, match="dict of attributes, got list"):
         AttributeCache(source).read("a")
 
 
-def test_each_call_is_observed(source, clock):
-    seen = []
-    live = AttributeCache(source, clock=clock, observe=lambda *call: seen.append(call))
-    live.read("a")
+def test_each_call_is_reported_to_the_observer(source, clock):
+    observed = []
+    cache = AttributeCache(source, clock=clock, observe=lambda *call: observed.append(call))
+    cache.read("a")
     source.error = ServiceError("down")
-    live.read("a")
-    assert seen == [(0.0, "ok"), (0.0, "error")]
+    cache.read("a")
+    assert observed == [(0.0, "ok"), (0.0, "error")]
 
 
-def test_memory_is_bounded(source, monkeypatch):
+def test_the_number_of_visitors_kept_is_bounded(source, monkeypatch):
     monkeypatch.setattr("prospect_lib.server.attribute_cache.MAX_VISITORS", 3)
-    live = AttributeCache(source)
+    cache = AttributeCache(source)
     for visitor in "abcde":
-        live.read(visitor)
-    assert [*live._last] == [*"cde"]
+        cache.read(visitor)
+    assert [*cache._last] == [*"cde"]

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from prospect_lib.errors import SettingsError
 from prospect_lib.server import metrics
 from prospect_lib.server.metrics import JsonLines, LineHandler
 from tests.support.serving import DOWN, PUBLIC, VISITOR, MemoryAttributes, app_of, post
@@ -36,6 +37,12 @@ def test_metrics_count_requests_calls_and_scores():
     ):
         assert line in text, line
     assert VISITOR not in text
+
+
+def test_a_missing_folder_for_shared_metrics_is_explained(monkeypatch, tmp_path):
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "missing"))
+    with pytest.raises(SettingsError, match=r"missing' is no folder\. Create it"):
+        app_of()
 
 
 def test_each_request_is_one_log_line_without_personal_data(caplog):

@@ -128,6 +128,19 @@ def test_a_large_body_is_refused_and_the_connection_goes_on():
         assert session.get(f"{server.url}/health", timeout=10).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["//x", "//x/predict", "/%", "/%ff", "/?%", "/a%20b"])
+def test_an_odd_path_is_answered_and_the_connection_goes_on(path):
+    with Server(app_of(), port=0) as server:
+        link = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        for _ in range(3):
+            link.request("GET", path)
+            response = link.getresponse()
+            assert response.read()
+            assert response.status in (404, 405)
+            assert response.headers["Content-Type"] == "application/problem+json"
+        link.close()
+
+
 def test_many_clients_at_once_are_answered():
     with Server(app_of(), port=0) as server:
         statuses = in_threads(32, lambda: [post_to(server.url).status_code for _ in range(5)])
