@@ -256,7 +256,7 @@ def test_connect_returns_the_client_of_the_backend_in_use(tmp_path: Path, values
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ({"SP_API_URL": "https://signals.example"}, "SP_API_KEY .*SP_API_KEY_ID .*SP_ORG_ID "),
+        ({"SP_API_URL": "https://signals.example"}, "SP_API_KEY, SP_API_KEY_ID, SP_ORG_ID"),
         ({"SP_SANDBOX_TOKEN": "t"}, "SP_SANDBOX_URL"),
         ({}, "python -m prospect_lib sandbox"),
     ],
