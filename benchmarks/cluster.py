@@ -1,15 +1,15 @@
-"""Training on a cluster, beside one process: the same rows, rounds and number of threads.
+"""Training on a cluster compared with one process: the same rows, rounds and threads.
 
-Two workers of one thread each on this machine (``fit_on_cluster``) against one process of two
-threads (``ProspectModel.fit``), in turns, and both on the same later rows. Two workers on one
-machine share its memory and processors, so nothing can be gained here but the proof that the
-model is the same; what a cluster buys is that no process holds all rows (``peak_mb``: of the
-largest one). Workers are started before the clock, as a cluster's are.
+Two workers of one thread each on this machine (``fit_on_cluster``) and one process of two
+threads (``ProspectModel.fit``) run in turns, and are tested on the same later rows. Two
+workers on one machine share its memory and processors, so this shows no gain in speed. It
+shows that the model is the same, and that no process holds all rows (``peak_mb`` is that of
+the largest process). The workers are started before the time is taken, as in a cluster.
 
-``noise`` says what a difference in the figures means: the standard error of the mean
-difference in log loss between the two, row by row, and how much another seed changes it.
+``noise`` puts the difference into proportion: the standard error of the mean difference in
+log loss between the two, row by row, and the effect of another seed.
 
-Usage: ``python benchmarks/cluster.py [rows]`` (default 1000000). Figures go to
+Usage: ``python benchmarks/cluster.py [rows]`` (default 1000000). Results go to
 ``benchmarks/results/cluster.json``; read them as ratios within a run.
 """
 
@@ -34,12 +34,12 @@ ROWS, FILES, TURNS, WORKERS = 1_000_000, 4, 3, 2
 
 
 def peak_mb(_worker: object = None) -> int:
-    """The most memory that this process ever had."""
+    """Return the peak memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def write(folder: Path, count: int) -> None:
-    """Training rows in files, of which each worker takes some, and rows for testing."""
+    """Write training rows in several files, for the workers to share, and test rows."""
     (folder / "train").mkdir()
     for part in range(FILES):
         pq.write_table(simulated(count // FILES, part), folder / "train" / f"{part:04}.parquet")
@@ -47,14 +47,14 @@ def write(folder: Path, count: int) -> None:
 
 
 def recipe(seed: int = 0) -> Any:
-    """What all of them train."""
+    """Return the recipe of all contenders."""
     from prospect_lib.model.training import Recipe
 
     return Recipe({**Recipe().params, "eta": ETA, "seed": seed}, rounds=ROUNDS)
 
 
 def alone(folder: Path, seed: int) -> tuple[float, int, Any]:
-    """Seconds, memory and the model of one process."""
+    """Return seconds, memory and the model of one process."""
     from prospect_lib.model.prospect_model import ProspectModel
 
     start = time.perf_counter()
@@ -63,7 +63,7 @@ def alone(folder: Path, seed: int) -> tuple[float, int, Any]:
 
 
 def clustered(folder: Path) -> tuple[float, int, Any]:
-    """The same of two workers; the memory is that of the larger one."""
+    """Return the same for two workers; the memory is that of the larger one."""
     from distributed import Client, LocalCluster
 
     from prospect_lib.model.dask import fit_on_cluster
@@ -80,12 +80,12 @@ def clustered(folder: Path) -> tuple[float, int, Any]:
 
 
 def contend(name: str, folder: Path) -> None:
-    """Run one contender; its figures are a line of JSON, its scores a file."""
+    """Run one contender: print its result as JSON, and save the loss of each row."""
     from sklearn.metrics import average_precision_score, log_loss
 
-    way = clustered if name == "2 workers" else alone
-    seed = () if way is clustered else (1 if "seed" in name else 0,)
-    seconds, peak, model = way(folder, *seed)
+    train = clustered if name == "2 workers" else alone
+    seed = () if train is clustered else (1 if "seed" in name else 0,)
+    seconds, peak, model = train(folder, *seed)
     test = pq.read_table(folder / "test.parquet")
     label, scores = test["label"].to_numpy(), model.predict(test)
     np.save(folder / f"{name}.npy", -np.log(np.where(label, scores, 1 - scores)))
@@ -99,34 +99,34 @@ def contend(name: str, folder: Path) -> None:
 
 
 def run(name: str, folder: Path) -> dict[str, float]:
-    """One contender in a process of its own."""
+    """Run one contender in a process of its own."""
     command = [sys.executable, __file__, "--contender", name, str(folder)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """Both in turns, and one process with another seed."""
+    """Run both in turns, and one process with another seed."""
     names = ("one process", "2 workers")
     turns = [{name: run(name, folder) for name in names} for _ in range(TURNS)]
-    found: dict[str, Any] = {name: summary([turn[name] for turn in turns]) for name in names}
-    found["one process, another seed"] = summary([run("one process, another seed", folder)])
-    losses = {name: np.load(folder / f"{name}.npy") for name in found}
+    measured: dict[str, Any] = {name: summary([turn[name] for turn in turns]) for name in names}
+    measured["one process, another seed"] = summary([run("one process, another seed", folder)])
+    losses = {name: np.load(folder / f"{name}.npy") for name in measured}
     first = losses["one process"]
     apart = losses["2 workers"] - first
-    found["noise"] = {
+    measured["noise"] = {
         "log_loss_apart": round(apart.mean(), 6),
         "standard_error": round(apart.std() / len(apart) ** 0.5, 6),
         "another_seed_apart": round((losses["one process, another seed"] - first).mean(), 6),
     }
     ratios = [turn["2 workers"]["seconds"] / turn["one process"]["seconds"] for turn in turns]
-    found["2 workers: times one process"] = round(statistics.median(ratios), 2)
-    found["ratio of each turn"] = [round(ratio, 2) for ratio in ratios]
-    return found
+    measured["2 workers: times one process"] = round(statistics.median(ratios), 2)
+    measured["ratio of each turn"] = [round(ratio, 2) for ratio in ratios]
+    return measured
 
 
 def summary(turns: list[dict[str, float]]) -> dict[str, float]:
-    """The median time, the most memory, and the metrics, which are the same in all turns."""
+    """Return the median time, the peak memory, and the metrics, the same in all turns."""
     return {
         "seconds": round(statistics.median(turn["seconds"] for turn in turns), 1),
         "peak_mb": max(turn["peak_mb"] for turn in turns),
@@ -136,7 +136,7 @@ def summary(turns: list[dict[str, float]]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure, print and keep the figures."""
+    """Measure, print and save the results."""
     if sys.argv[1:2] == ["--contender"]:
         contend(sys.argv[2], Path(sys.argv[3]))
         return
@@ -144,10 +144,16 @@ def main() -> None:
     load = round(os.getloadavg()[0], 1)
     with tempfile.TemporaryDirectory() as name:
         write(Path(name), rows)
-        found = measure(Path(name))
-    kept = {"cpus": os.cpu_count(), "rows": rows, "rounds": ROUNDS, "load_before": load, **found}
-    print(json.dumps(kept, indent=1))
-    RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+        measured = measure(Path(name))
+    results = {
+        "cpus": os.cpu_count(),
+        "rows": rows,
+        "rounds": ROUNDS,
+        "load_before": load,
+        **measured,
+    }
+    print(json.dumps(results, indent=1))
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

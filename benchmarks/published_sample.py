@@ -1,23 +1,24 @@
-"""The public notebook's recipe on its own data, and what honest splits say of the same data.
+"""The public tutorial's model on its own data, under its own split and under honest ones.
 
-The recipe (Snowplow's tutorial, today's version): every event before a visitor's first form
-is a row; three page-view counts from the events strictly before it; will a form follow
-within the hour? One logistic regression with balanced classes, one random split of 80 to 20.
+The recipe (current version of Snowplow's tutorial): every event before a visitor's first form
+is a row, with three page-view counts from the events strictly before it. The label is whether
+a form follows within the hour. The model is one logistic regression with balanced classes,
+tested on one random split of 80 to 20.
 Its figures on the published sample: accuracy 0.72, F1 0.38, ROC-AUC 0.71. Its query has no
-ORDER BY, so the rows come in another order each time and the split with them.
+ORDER BY, so the order of the rows, and with it the split, differs from run to run.
 
 Measured here, always on the same sample:
 
 * ``published``: that recipe, over several orders of the rows;
 * ``new visitors``: the same rows and model, no visitor on both sides;
-* ``new visitors, later``: besides, trained on the past and tested on what followed;
-* ``as served``: trained as published, asked as a server is, with the present event counted;
-* ``learnt as served``: the present event counted in training, too;
-* ``ours``: this project's rows (the present event counts, unknown outcomes left out) and
+* ``new visitors, later``: in addition, trained on the past and tested on later rows;
+* ``as served``: trained as published, tested as a server scores, counting the current event;
+* ``learnt as served``: counting the current event in training as well;
+* ``ours``: this project's rows (the current event counts, unknown outcomes are left out) and
   model, under a random split and under the honest one.
 
 Usage: ``python benchmarks/published_sample.py [sample_events.csv.gz]`` (downloaded into
-PROSPECT_HOME where no file is given). Figures: ``benchmarks/results/published_sample.json``.
+PROSPECT_HOME if no file is given). Results: ``benchmarks/results/published_sample.json``.
 """
 
 import json
@@ -47,7 +48,7 @@ RESULTS = Path(__file__).parent / "results" / "published_sample.json"
 _BEFORE = "RANGE BETWEEN UNBOUNDED PRECEDING AND INTERVAL 1 MICROSECOND PRECEDING"
 _UNTIL = "RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
 _AHEAD = "RANGE BETWEEN INTERVAL 1 MICROSECOND FOLLOWING AND INTERVAL 1 HOUR FOLLOWING"
-_KINDS = {
+_COUNTED = {
     "views": "event_name = 'page_view'",
     "pricing": "event_name = 'page_view' AND page_url LIKE '%pricing%'",
     "customers": "event_name = 'page_view' AND page_url LIKE '%customers%'",
@@ -55,11 +56,11 @@ _KINDS = {
 
 
 def published_rows(warehouse: DuckDBWarehouse) -> pa.Table:
-    """The recipe's rows in a stable order, with the counts before and up to each event."""
+    """Return the recipe's rows in a stable order, with counts before and up to each event."""
     line = "PARTITION BY domain_userid ORDER BY derived_tstamp"
     counts = [
         f"COUNT(*) FILTER (WHERE {kind}) OVER ({line} {frame}) AS {name}_{when}"
-        for name, kind in _KINDS.items()
+        for name, kind in _COUNTED.items()
         for when, frame in (("before", _BEFORE), ("until", _UNTIL))
     ]
     form = "event_name = 'submit_form'"
@@ -69,13 +70,13 @@ def published_rows(warehouse: DuckDBWarehouse) -> pa.Table:
           SELECT * FROM {warehouse.events}
           WHERE app_id = 'website' AND domain_userid IS NOT NULL
             AND event_name IN ('page_view', 'submit_form')
-        ), told AS (
+        ), labelled AS (
           SELECT domain_userid, derived_tstamp, event_name, {", ".join(counts)},
             COUNT(*) FILTER (WHERE {form}) OVER ({line} {_AHEAD}) > 0 AS label,
             MIN(derived_tstamp) FILTER (WHERE {form}) OVER (PARTITION BY domain_userid) AS form_at
           FROM site
         )
-        SELECT DISTINCT * EXCLUDE (form_at) FROM told
+        SELECT DISTINCT * EXCLUDE (form_at) FROM labelled
         WHERE form_at IS NULL OR derived_tstamp < form_at
         ORDER BY ALL
         """
@@ -85,30 +86,37 @@ def published_rows(warehouse: DuckDBWarehouse) -> pa.Table:
 def logistic(
     train: Any, test: Any, learnt: list[str] = STRICT, served: list[str] = STRICT
 ) -> tuple[float, ...]:
-    """Accuracy, F1, ROC-AUC and log loss of the recipe's model, asked with other counts perhaps."""
+    """Return accuracy, F1, ROC-AUC and log loss of the recipe's model.
+
+    Args:
+        train: rows to train on.
+        test: rows to test on.
+        learnt: the counts to train on.
+        served: the counts to test on.
+    """
     model = LogisticRegression(random_state=SEED, class_weight="balanced")
     model.fit(train[learnt].to_numpy(), train["label"])
-    asked = test[served].to_numpy()
-    score = model.predict_proba(asked)[:, 1]
-    said = model.predict(asked)
+    counts = test[served].to_numpy()
+    score = model.predict_proba(counts)[:, 1]
+    predicted = model.predict(counts)
     return (
-        accuracy_score(test["label"], said),
-        f1_score(test["label"], said),
+        accuracy_score(test["label"], predicted),
+        f1_score(test["label"], predicted),
         roc_auc_score(test["label"], score),
         log_loss(test["label"], score),
     )
 
 
 def recipe(rows: pa.Table, orders: int = ORDERS) -> dict[str, Any]:
-    """The published recipe as it stands, under several orders of the same rows."""
+    """Measure the published recipe unchanged, under several orders of the same rows."""
     frame = rows.to_pandas()
-    found, shared = [], []
+    runs, shared = [], []
     for order in range(orders):
         shuffled = frame.sample(frac=1, random_state=order)
         train, test = train_test_split(
             shuffled, test_size=0.2, random_state=SEED, stratify=shuffled["label"]
         )
-        found.append(logistic(train, test))
+        runs.append(logistic(train, test))
         shared.append(test["domain_userid"].isin(train["domain_userid"]).mean())
     return {
         "rows": len(frame),
@@ -116,44 +124,44 @@ def recipe(rows: pa.Table, orders: int = ORDERS) -> dict[str, Any]:
         "always_no_accuracy": round(1 - float(frame["label"].mean()), 4),
         "rows_all_zero_in_training": round(float((frame[STRICT] == 0).all(axis=1).mean()), 3),
         "test_rows_of_known_visitors": round(float(np.mean(shared)), 3),
-        **_spread(found),
+        **_spread(runs),
     }
 
 
 def by_visitor(
     rows: pa.Table, learnt: list[str] = STRICT, served: list[str] = STRICT
 ) -> dict[str, Any]:
-    """The recipe's rows and model, each visitor on one side."""
+    """Measure the recipe's rows and model with each visitor on one side."""
     frame = rows.to_pandas()
     folds = GroupKFold(FOLDS).split(frame, groups=frame["domain_userid"])
-    found = [logistic(frame.iloc[one], frame.iloc[two], learnt, served) for one, two in folds]
-    return _spread(found)
+    runs = [logistic(frame.iloc[one], frame.iloc[two], learnt, served) for one, two in folds]
+    return _spread(runs)
 
 
 def later(rows: pa.Table) -> dict[str, Any]:
-    """Besides, trained on the past: this project's honest split of the recipe's rows."""
-    moments = rows["derived_tstamp"].cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
-    split = honest_split(rows.append_column("anchor_ts", moments))
-    found = logistic(split.train.to_pandas(), split.test.to_pandas())
-    return {"test_rows": split.test.num_rows, **_spread([found])}
+    """Measure the recipe's model on this project's honest split of the same rows."""
+    times = rows["derived_tstamp"].cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
+    split = honest_split(rows.append_column("anchor_ts", times))
+    measured = logistic(split.train.to_pandas(), split.test.to_pandas())
+    return {"test_rows": split.test.num_rows, **_spread([measured])}
 
 
 def ours(split: Split) -> dict[str, Any]:
-    """This project's model on its own rows, and what always saying the base rate costs."""
-    _, found = evaluate(split, group=sample_group, resamples=200)
-    metrics = found.metrics[MODEL]
+    """Measure this project's model on its own rows, and the log loss of the base rate."""
+    _, evaluation = evaluate(split, group=sample_group, resamples=200)
+    metrics = evaluation.metrics[MODEL]
     return {
         "test_rows": split.test.num_rows,
         "visitors_on_both_sides": split.shared_visitors(),
         "roc_auc": f"{metrics['roc_auc']:.3f}",
         "log_loss": f"{metrics['log_loss']:.3f}",
-        "log_loss_of_the_base_rate": f"{found.metrics[PRIOR]['log_loss'].value:.3f}",
+        "log_loss_of_the_base_rate": f"{evaluation.metrics[PRIOR]['log_loss'].value:.3f}",
         "calibration_error": f"{metrics['calibration_error']:.3f}",
     }
 
 
 def figures(path: Path, orders: int = ORDERS) -> dict[str, Any]:
-    """Everything measured here, by name."""
+    """Return all results, by name."""
     warehouse = DuckDBWarehouse.over_file(path)
     try:
         rows = published_rows(warehouse)
@@ -171,24 +179,24 @@ def figures(path: Path, orders: int = ORDERS) -> dict[str, Any]:
     }
 
 
-def _spread(found: list[tuple[float, ...]]) -> dict[str, Any]:
-    """Mean and, of several runs, range of each figure."""
+def _spread(runs: list[tuple[float, ...]]) -> dict[str, Any]:
+    """Return mean and, of several runs, range of each figure."""
     names = ("accuracy", "f1", "roc_auc", "log_loss")
-    values = np.array(found)
+    values = np.array(runs)
     means = {name: round(float(v), 3) for name, v in zip(names, values.mean(axis=0), strict=True)}
-    if len(found) == 1:
+    if len(runs) == 1:
         return means
     low, high = (np.round(ends, 3).tolist() for ends in (values.min(axis=0), values.max(axis=0)))
     return {**means, "range": dict(zip(names, zip(low, high, strict=True), strict=True))}
 
 
 def main() -> None:
-    """Measure and keep the figures."""
+    """Measure and save the results."""
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else sample_events(Settings.load().home)
-    kept = figures(path)
-    print(json.dumps(kept, indent=2))
+    results = figures(path)
+    print(json.dumps(results, indent=2))
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(kept, indent=2) + "\n")
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
-"""Time and memory of training on many rows, beside the public version's pipeline.
+"""Time and memory of training on many rows, compared with the public tutorial's pipeline.
 
-Each contender is a process of its own that reads the same Parquet files, trains about
+Each contender runs in a process of its own. It reads the same Parquet files, trains about
 100 trees (or a logistic regression) and scores the same later rows:
 
 * ours: ``ProspectModel.fit(folder)``, streamed into XGBoost's quantile matrix;
 * ours on disk: the same with ``cache=``, external memory;
 * public: pandas, OneHotEncoder + StandardScaler, XGBClassifier (the tutorial's);
-* forest: the same encoders before HistGradientBoostingClassifier;
-* logistic: the same encoders before LogisticRegression (today's tutorial).
+* forest: the same encoders with HistGradientBoostingClassifier;
+* logistic: the same encoders with LogisticRegression (the current tutorial).
 
 Usage: ``python benchmarks/training.py [rows ...] [--only CONTENDER ...]`` (default 1000000
-10000000, all). A contender is stopped after ``LID`` seconds and then noted as such; one whose
-time at a tenth of the rows says that it would need more is not started, unless it is asked
-for. Figures go to ``benchmarks/results/training.json``, with the machine's load when each
-began; read them as ratios within a run.
+10000000, all). A contender is stopped after ``TIME_LIMIT`` seconds, and the result says so. If
+its time at a tenth of the rows predicts more, it is not started, unless ``--only`` names it.
+Results go to ``benchmarks/results/training.json``, with the machine's load at each start;
+read them as ratios within a run.
 """
 
 import argparse
@@ -35,23 +35,23 @@ import pyarrow.parquet as pq
 from prospect_lib.features import FEATURES
 
 CONTENDERS = ("ours", "ours on disk", "public", "forest", "logistic")
-PART, TEST, ROUNDS, LID = 500_000, 100_000, 100, 300
+PART, TEST, ROUNDS, TIME_LIMIT = 500_000, 100_000, 100, 300
 START = datetime(2026, 1, 1, tzinfo=UTC)
-#: measured apart: the same 10 M rows on disk, with NaN for a missing value and without
+#: Measured separately: the same 10 M rows on disk, with NaN for missing values and without.
 GAPS = {
     "with_nan": {"page_mb": 2442, "seconds_to_build": 57.0, "seconds_of_20_trees": 51.7},
     "without": {"page_mb": 481, "seconds_to_build": 40.5, "seconds_of_20_trees": 9.5},
-    "why": "rows with gaps are kept in about 12 bytes a value, rows without in 1, and all of "
-    "them are read for every level of every tree; 100 trees with gaps needed over 300 s",
+    "why": "rows with gaps take about 12 bytes per value, rows without take 1, and all of them "
+    "are read for every level of every tree; 100 trees with gaps needed over 300 s",
 }
 RESULTS = Path(__file__).parent / "results" / "training.json"
-#: as large for everyone as 100 trees ask for
+#: The same step size for all, suited to 100 trees.
 ETA = 0.1
 CATEGORIES = {"latest_app_id": 2, "latest_device_class": 5, "first_refr_medium_l30d": 5}
 
 
 def rows(count: int, seed: int) -> pa.Table:
-    """Page views with a planted signal: pricing views, form engagements and the medium."""
+    """Return page views with a planted signal: pricing views, form engagements, medium."""
     rng = np.random.default_rng(seed)
     columns = {
         "domain_userid": pa.array(
@@ -90,7 +90,7 @@ def rows(count: int, seed: int) -> pa.Table:
 
 
 def write(folder: Path, count: int) -> None:
-    """Training rows in parts, and one part for testing."""
+    """Write training rows in several files, and one file of test rows."""
     (folder / "train").mkdir()
     for part in range(-(-count // PART)):
         size = min(PART, count - part * PART)
@@ -99,7 +99,7 @@ def write(folder: Path, count: int) -> None:
 
 
 def ours(folder: Path, cache: Path | None) -> tuple[float, np.ndarray]:
-    """Seconds to train, and the scores of the test rows."""
+    """Return the seconds to train and the scores of the test rows."""
     from prospect_lib.model.prospect_model import ProspectModel
     from prospect_lib.model.training import Recipe
 
@@ -111,7 +111,7 @@ def ours(folder: Path, cache: Path | None) -> tuple[float, np.ndarray]:
 
 
 def pipeline(folder: Path, name: str) -> tuple[float, np.ndarray]:
-    """The same for a pipeline of scikit-learn's."""
+    """Return the same for a scikit-learn pipeline."""
     from sklearn.compose import ColumnTransformer
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
@@ -119,7 +119,7 @@ def pipeline(folder: Path, name: str) -> tuple[float, np.ndarray]:
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
     from xgboost import XGBClassifier
 
-    last = {
+    classifier = {
         "public": XGBClassifier(n_estimators=ROUNDS, eval_metric="logloss", random_state=0),
         "forest": HistGradientBoostingClassifier(max_iter=ROUNDS, early_stopping=False),
         "logistic": LogisticRegression(max_iter=1000),
@@ -130,21 +130,21 @@ def pipeline(folder: Path, name: str) -> tuple[float, np.ndarray]:
     encode = ColumnTransformer([("num", StandardScaler(), numbers), ("cat", one_hot, categories)])
     start = time.perf_counter()
     frame = prepared(ds.dataset(folder / "train", format="parquet").to_table().to_pandas())
-    model = make_pipeline(encode, last).fit(frame[[*numbers, *categories]], frame["label"])
+    model = make_pipeline(encode, classifier).fit(frame[[*numbers, *categories]], frame["label"])
     seconds = time.perf_counter() - start
     test = prepared(pq.read_table(folder / "test.parquet").to_pandas())
     return seconds, model.predict_proba(test[[*numbers, *categories]])[:, 1]
 
 
 def prepared(frame):
-    """Missing counts become 0 and missing categories '', as in the public version."""
+    """Replace missing counts by 0 and missing categories by '', as the tutorial does."""
     for feature in FEATURES:
         frame[feature.name] = frame[feature.name].fillna("" if feature.kind == "category" else 0)
     return frame
 
 
 def contend(name: str, folder: Path) -> None:
-    """Run one contender and print its figures as one line of JSON."""
+    """Run one contender and print its result as one line of JSON."""
     from sklearn.metrics import log_loss, roc_auc_score
 
     if name.startswith("ours"):
@@ -165,37 +165,45 @@ def contend(name: str, folder: Path) -> None:
 def measure(
     count: int, before: dict[str, dict[str, float]], only: list[str] | None = None
 ) -> dict[str, object]:
-    """All contenders on the same rows, one after the other; ``before``: at a tenth of them."""
-    found: dict[str, object] = {}
+    """Run all contenders on the same rows, one after the other.
+
+    Args:
+        count: number of training rows.
+        before: results at a tenth of the rows.
+        only: the contenders to run; by default all.
+    """
+    results: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder, count)
         for contender in only or CONTENDERS:
             likely = 10 * before.get(contender, {}).get("seconds", 0)
-            if likely > LID and not only:
-                found[contender] = {"not_started_would_need_seconds": round(likely)}
+            if likely > TIME_LIMIT and not only:
+                results[contender] = {"not_started_would_need_seconds": round(likely)}
             else:
                 load = round(os.getloadavg()[0], 1)
-                found[contender] = {**run(contender, folder), "load_before": load}
-            print(f"{contender:14} {found[contender]}", flush=True)
-    return found
+                results[contender] = {**run(contender, folder), "load_before": load}
+            print(f"{contender:14} {results[contender]}", flush=True)
+    return results
 
 
 def run(contender: str, folder: Path) -> dict[str, object]:
-    """One contender in a process of its own, for at most ``LID`` seconds."""
+    """Run one contender in a process of its own, for at most ``TIME_LIMIT`` seconds."""
     command = [sys.executable, __file__, "--contender", contender, str(folder)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LID, check=True)
-        found = json.loads(done.stdout.splitlines()[-1])
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIME_LIMIT, check=True
+        )
+        result = json.loads(done.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired:
-        found = {"stopped_after_seconds": LID}
+        result = {"stopped_after_seconds": TIME_LIMIT}
     except subprocess.CalledProcessError as error:
-        found = {"failed": (error.stderr or "killed").strip().splitlines()[-1:]}
-    return found
+        result = {"failed": (error.stderr or "killed").strip().splitlines()[-1:]}
+    return result
 
 
 def main() -> None:
-    """Measure at each size and keep the figures."""
+    """Measure at each size and save the results."""
     if sys.argv[1:2] == ["--contender"]:
         contend(sys.argv[2], Path(sys.argv[3]))
         return
@@ -203,13 +211,13 @@ def main() -> None:
     parser.add_argument("rows", nargs="*", type=int, default=[1_000_000, 10_000_000])
     parser.add_argument("--only", nargs="+", choices=CONTENDERS)
     options = parser.parse_args()
-    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    kept |= {"cpus": os.cpu_count(), "gaps_at_10000000_rows_on_disk": GAPS}
+    saved = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    saved |= {"cpus": os.cpu_count(), "gaps_at_10000000_rows_on_disk": GAPS}
     for size in options.rows:
         print(f"{size:,} rows", flush=True)
-        kept[str(size)] = measure(size, kept.get(str(size // 10), {}), options.only)
+        saved[str(size)] = measure(size, saved.get(str(size // 10), {}), options.only)
         RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(kept, indent=2) + "\n")
+        RESULTS.write_text(json.dumps(saved, indent=2) + "\n")
 
 
 if __name__ == "__main__":
