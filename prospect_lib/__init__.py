@@ -27,7 +27,7 @@ _FACE = {
     ],
     "model": ["ProspectModel", "honest_split", "random_split"],
     "evaluation": ["choose_threshold", "evaluate", "evaluate_forward"],
-    "server": ["Options", "Server", "create_app"],
+    "server": ["Options", "Server", "create_app", "open_tunnel"],
 }
 _HOME = {name: room for room, names in _FACE.items() for name in names}
 
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from prospect_lib.server import Options as Options
     from prospect_lib.server import Server as Server
     from prospect_lib.server import create_app as create_app
+    from prospect_lib.server import open_tunnel as open_tunnel
     from prospect_lib.settings import Settings as Settings
     from prospect_lib.training_set import SITE_ANCHORS as SITE_ANCHORS
     from prospect_lib.training_set import Anchors as Anchors

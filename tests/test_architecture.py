@@ -1,6 +1,7 @@
 """The rooms of ``docs/architecture.md`` are those of the package, and imports only go down."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -112,6 +113,20 @@ def test_every_file_that_the_page_names_exists() -> None:
         assert (PACKAGE / name).is_file() or (ROOT / name).is_file(), name
     for name in re.findall(r"`((?:\w+\.)+\w+)`", PAGE.split("## Three walks")[1]):
         assert name in MODULES or name.rpartition(".")[0] in {*MODULES, *ROOMS}, name
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "notebooks").rglob("*.ipynb")), ids=lambda p: p.name
+)
+def test_notebooks_import_from_the_package_and_its_folders_never_from_a_file_inside(
+    path: Path,
+) -> None:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    homes = set(re.findall(r"^\s*from prospect_lib\.([\w.]+) import", code, re.M))
+    assert {home for home in homes if home not in ROOMS} == set()
+    for names in re.findall(r"^\s*from prospect_lib import ([\w, ]+)$", code, re.M):
+        assert set(re.split(r"\W+", names.strip())) <= {*prospect_lib.__all__, *ROOMS}
 
 
 def test_importing_the_package_imports_none_of_its_dependencies() -> None:

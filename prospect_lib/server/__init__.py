@@ -8,12 +8,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prospect_lib.server.announcement import announce
     from prospect_lib.server.app import Options, Server, create_app
+    from prospect_lib.server.tunnel import open_tunnel
 
-__all__ = ["Options", "Server", "create_app"]
+__all__ = ["Options", "Server", "announce", "create_app", "open_tunnel"]
+_MODULES = {"announce": "announcement", "open_tunnel": "tunnel"}
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(import_module("prospect_lib.server.app"), name)
+        module = import_module(f"{__name__}.{_MODULES.get(name, 'app')}")
+        return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
