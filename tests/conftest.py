@@ -9,6 +9,7 @@ import pytest
 
 from prospect_lib import sandbox
 from prospect_lib.settings import Settings
+from tests.support.chromium import browser  # noqa: F401 - a fixture
 from tests.support.leaks import no_secret_leaks, secret_watch  # noqa: F401 - fixtures
 from tests.support.worlds import COMPARED, EXAMPLES
 

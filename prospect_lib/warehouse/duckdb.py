@@ -18,7 +18,9 @@ from prospect_lib.warehouse.stored_events import history, live_events, refuse_ol
 class DuckDBWarehouse:
     """Embedded DuckDB over files; ``events`` is a view or table of atomic events."""
 
-    connection: duckdb.DuckDBPyConnection
+    # a string: as a type, this class would keep DuckDB's types until after the exit of a program
+    # in which something keeps the class, and DuckDB would print pages of warnings
+    connection: "duckdb.DuckDBPyConnection"
     dialect: str = "duckdb"
     events: str = "events"
 

@@ -1,7 +1,5 @@
 """The browser client in Chromium, on a page of another origin, with the real server."""
 
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page
 
 from prospect_lib.server import Options, Server, create_app, snippet
 from prospect_lib.server.tunnel import open_tunnel
@@ -18,23 +16,7 @@ from prospect_lib.settings import Settings
 from tests.support.fake_ngrok import write_agent
 from tests.support.serving import DOWN, VISITOR, MemoryAttributes, Rule
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 SCRIPT = Path(__file__).parents[2] / "prospect_lib" / "server" / "prospect.js"
-
-pytestmark = pytest.mark.skipif(
-    not Path(CHROMIUM).exists() and "CI" not in os.environ,
-    reason=f"no Chromium at {CHROMIUM}: apt-get install chromium",
-)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield browser
-        browser.close()
 
 
 @contextmanager
