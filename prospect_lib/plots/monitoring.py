@@ -34,11 +34,11 @@ def mismatches(report: AuditReport) -> Picture:
             start = start + share
         axes.set(title="Served values that differ from the warehouse", xlabel="share of scores")
         axes.grid(visible=False, axis="y")
+        percent(axes.xaxis)
         if table.empty:
             axes.set(xlim=(0, 1), ylim=(0, 1), yticks=[])
             axes.text(0.5, 0.5, "no differences", ha="center", va="center", color=GREY)
         else:
-            percent(axes.xaxis)
             figure.legend(loc="outside lower center", ncols=len(_COLOURS))
     return figure
 

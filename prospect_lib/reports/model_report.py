@@ -36,7 +36,7 @@ def report_html(
         threshold=threshold,
         metrics=list(next(iter(evaluation.metrics.values()))),
         titles=TITLES,
-        facts=list(_facts(model).items()),
+        facts=_facts(model),
         pictures={
             "split": plots.split_bands([split]),
             "curves": plots.curves(evaluation),
@@ -89,16 +89,23 @@ def _training_data(role: str, model: ProspectModel) -> list[str]:
 
 
 def _facts(model: ProspectModel) -> dict[str, Any]:
-    manifest = model.manifest
+    manifest, recipe = model.manifest, model.manifest["recipe"]
     return {
         "attribute group": "{name} version {version}, hash {hash}".format(**manifest["group"]),
-        "label": manifest["label"],
+        "label": _listed(manifest["label"]),
         **_provenance(manifest["training_set"]),
-        "recipe": manifest["recipe"],
+        "training": _listed(
+            {"trees": recipe["rounds"], "seed": recipe["seed"], **recipe["params"]}
+        ),
+        "never lower the score": ", ".join(recipe["never_lower"]),
         "calibration": manifest["calibration"]["method"],
         "features": ", ".join(model.encoder.names),
-        "packages": ", ".join(f"{k} {v}" for k, v in manifest["packages"].items()),
+        "packages": _listed(manifest["packages"]),
     }
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _provenance(about: Mapping[str, Any] | None) -> dict[str, Any]:
