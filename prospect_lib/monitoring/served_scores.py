@@ -18,7 +18,7 @@ from snowplow_signals.models.model import Attribute
 
 from prospect_lib.errors import DataError
 from prospect_lib.features import Feature
-from prospect_lib.sql.dialects import dialect_of
+from prospect_lib.sql.dialects import DuckDB
 
 #: The keys of a logged score and their types; a key that is missing reads as null.
 LOG_COLUMNS = {
@@ -38,7 +38,7 @@ _NUMERIC_AGGREGATIONS = (
 )  # fmt: skip
 _FEATURE_TYPES = {"number": "DOUBLE", "flag": "BOOLEAN", "category": "VARCHAR"}
 _MICROSECOND = timedelta(microseconds=1)
-_SQL = dialect_of("duckdb")
+_SQL = DuckDB()
 
 
 def read_served(
@@ -193,7 +193,7 @@ def _read_log(
     conditions += [f"scored_at < {_SQL.literal(until)}"] if until else []
     log = (
         "SELECT * REPLACE (CAST(scored_at AS TIMESTAMP) AS scored_at) "
-        f"FROM read_json({_SQL.literal([*map(str, files)])}, "
+        f"FROM read_json({_SQL.files(files)}, "
         f"format = 'newline_delimited', ignore_errors = true, columns = {{{types}}})"
     )
     sql = (

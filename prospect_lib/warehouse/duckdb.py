@@ -1,4 +1,7 @@
-"""Run SQL on embedded DuckDB, over the sandbox's files or one file of atomic events."""
+"""Run SQL on embedded DuckDB, over the events of a sandbox or one file of events.
+
+Example: ``DuckDBWarehouse.over_file(Path("events.parquet")).frame("SELECT * FROM events")``.
+"""
 
 import tempfile
 from collections.abc import Iterator
@@ -11,12 +14,13 @@ import pandas as pd
 import pyarrow as pa
 
 from prospect_lib.errors import DataError, ServiceError
+from prospect_lib.sql.dialects import DuckDB
 from prospect_lib.warehouse.stored_events import history, live_events, refuse_old_format
 
 
 @dataclass(frozen=True)
 class DuckDBWarehouse:
-    """Embedded DuckDB over files; ``events`` is a view or table of atomic events."""
+    """Embedded DuckDB; ``events`` is a view or table like Snowplow's atomic events table."""
 
     # a string: as a type, this class would keep DuckDB's types until after the exit of a program
     # in which something keeps the class, and DuckDB would print pages of warnings
@@ -28,37 +32,49 @@ class DuckDBWarehouse:
     def over(
         cls, relation: str, *, files: str = "", stored: pa.RecordBatchReader | None = None
     ) -> "DuckDBWarehouse":
-        """A warehouse over the given SELECT, which is read once into memory.
+        """Return a warehouse over one or two SELECTs.
 
         Args:
-            files: a SELECT over Parquet files, which stay where they are: each statement
-                reads the columns that it needs.
-            stored: Arrow batches that the first SELECT reads as ``stored``.
+            relation: a SELECT that is read once, into memory; may be empty.
+            files: a SELECT over Parquet files that are not copied: each statement reads the
+                columns that it needs; may be empty.
+            stored: Arrow batches that ``relation`` reads as the relation ``stored``.
+
+        Raises:
+            DataError: there are no events.
+            ServiceError: DuckDB refuses a SELECT.
         """
-        # what memory has no room for does not go to the working folder, as by default
-        aside = Path(tempfile.gettempdir()) / f"prospect_lib-{uuid4().hex}"
-        connection = duckdb.connect(config={"temp_directory": str(aside)})
+        # by default DuckDB spills to the working folder
+        spill = Path(tempfile.gettempdir()) / f"prospect_lib-{uuid4().hex}"
+        connection = duckdb.connect(config={"temp_directory": str(spill)})
         connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         warehouse = cls(connection)
-        if stored is not None:
-            connection.register("stored", stored)
-        if relation:
-            warehouse.query(f"CREATE TABLE {'arrived' if files else 'events'} AS {relation}")
-        if stored is not None:
-            connection.unregister("stored")
-        if files:
-            both = f"{files} UNION ALL BY NAME SELECT * FROM arrived" if relation else files
-            warehouse.query(f"CREATE VIEW events AS {both}")
-        if warehouse.query("SELECT 1 FROM events LIMIT 1").num_rows == 0:
-            raise DataError("there are no events yet: run `python -m prospect_lib demo` first.")
+        try:
+            if stored is not None:
+                connection.register("stored", stored)
+            if relation:
+                name = "read_into_memory" if files else "events"
+                warehouse.run(f"CREATE TABLE {name} AS {relation}")
+            if stored is not None:
+                connection.unregister("stored")
+            if files:
+                more = " UNION ALL BY NAME SELECT * FROM read_into_memory" if relation else ""
+                warehouse.run(f"CREATE VIEW events AS {files}{more}")
+            if warehouse.query("SELECT 1 FROM events LIMIT 1").num_rows == 0:
+                raise DataError("there are no events yet: run `python -m prospect_lib demo` first.")
+        except BaseException:
+            connection.close()
+            raise
         return warehouse
 
     @classmethod
     def over_home(cls, home: Path) -> "DuckDBWarehouse":
-        """All events of the sandbox whose state is in ``home``: history and live, as of now.
+        """Return a warehouse over all events, past and live, of the sandbox in ``home``.
+
+        Live events that arrive later are not part of it.
 
         Raises:
-            DataError: there are no events, or not in a format that this release reads.
+            DataError: there are no events, or their format is another release's.
         """
         refuse_old_format(home)
         files = history(home)
@@ -70,22 +86,31 @@ class DuckDBWarehouse:
 
     @classmethod
     def over_file(cls, path: Path) -> "DuckDBWarehouse":
-        """A Parquet or CSV file of atomic events, upper- or lower-case columns."""
+        """Return a warehouse over a Parquet or CSV file, with column names in either case.
+
+        Raises:
+            DataError: there is no such file, it cannot be read, or it lacks columns.
+        """
         if not path.is_file():
             raise DataError(f"{path}: there is no such file; give a Parquet or CSV of events.")
-        name = path.name.removesuffix(".gz")
-        reader = "read_parquet" if name.endswith(".parquet") else "read_csv"
+        is_parquet = path.name.removesuffix(".gz").endswith(".parquet")
+        reader = "read_parquet" if is_parquet else "read_csv"
+        select = f"SELECT * FROM {reader}({DuckDB().files([path])})"
         try:
-            relation = f"SELECT * FROM {reader}({_quoted(path)})"
-            stays = reader == "read_parquet"
-            warehouse = cls.over("" if stays else relation, files=relation if stays else "")
+            warehouse = cls.over("", files=select) if is_parquet else cls.over(select)
         except (duckdb.Error, ServiceError) as error:
             raise DataError(f"{path} cannot be read as atomic events: {error}") from error
-        if absent := {"derived_tstamp", "event_name"} - set(warehouse.columns()):
-            raise DataError(f"{path} lacks the columns {sorted(absent)} of atomic events.")
+        if missing := {"derived_tstamp", "event_name"} - set(warehouse.columns()):
+            warehouse.close()
+            raise DataError(f"{path} lacks the columns {sorted(missing)} of atomic events.")
         return warehouse
 
     def query(self, sql: str) -> pa.Table:
+        """Run one statement; return its rows with lower-case column names.
+
+        Raises:
+            ServiceError: DuckDB refuses the statement.
+        """
         try:
             relation = self.connection.sql(sql)
             table: pa.Table = pa.table({}) if relation is None else relation.to_arrow_table()
@@ -94,21 +119,25 @@ class DuckDBWarehouse:
         return table.rename_columns([name.lower() for name in table.column_names])
 
     def batches(self, sql: str) -> Iterator[pa.Table]:
+        """Run one statement; yield all of its rows as one batch."""
         yield self.query(sql)
 
     def run(self, sql: str) -> None:
+        """Run one statement that returns no rows, such as CREATE TABLE.
+
+        Raises:
+            ServiceError: DuckDB refuses the statement.
+        """
         self.query(sql)
 
     def frame(self, sql: str) -> pd.DataFrame:
-        """The rows as a pandas frame."""
+        """Run one statement; return its rows as a pandas frame."""
         return self.query(sql).to_pandas()
 
     def columns(self) -> list[str]:
+        """Return the columns of the events table, in lower case."""
         return list(self.query(f"SELECT * FROM {self.events} LIMIT 0").column_names)
 
     def close(self) -> None:
+        """Close the connection; memory and temporary files are freed."""
         self.connection.close()
-
-
-def _quoted(value: Path | str) -> str:
-    return "'" + str(value).replace("'", "''") + "'"

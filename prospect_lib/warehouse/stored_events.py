@@ -14,13 +14,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from prospect_lib.errors import DataError
-from prospect_lib.sql.dialects import dialect_of
+from prospect_lib.sql.dialects import DuckDB
 from prospect_lib.warehouse.events import ATOMIC_COLUMNS
 
 EVENTS_FILE = "events.sqlite"
 EVENTS_FORMAT = 1  # PRAGMA user_version of the file; 0 while it has no tables
 BATCH = 5000  # events per Arrow batch
-SQL = dialect_of("duckdb")
+SQL = DuckDB()
 
 
 def refuse_old_format(home: Path) -> None:
@@ -40,10 +40,10 @@ def refuse_old_format(home: Path) -> None:
 
 def history(home: Path) -> str:
     """Return the SELECT over past events; empty if there are none."""
-    if not any((home / "history").glob("*.parquet")):
+    files = sorted((home / "history").glob("*.parquet"))
+    if not files:
         return ""
-    files = SQL.text(str(home / "history" / "*.parquet"))
-    return f"SELECT * FROM read_parquet({files}, union_by_name = true)"
+    return f"SELECT * FROM read_parquet({SQL.files(files)}, union_by_name = true)"
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def query(
     return result
 
 
-def plain(value: Any) -> Any:
+def comparable(value: Any) -> Any:
     """A value of a row, comparable with the fold's: JSON parsed, floats to a precision of 1e-9."""
     if isinstance(value, str) and value.startswith("{"):
         value = json.loads(value)
@@ -70,7 +70,7 @@ def assert_parity(
         assert list(row) == list(expected)
         for name, value in expected.items():
             COMPARED["DuckDB"] += 1
-            assert row[name] == plain(value) or plain(row[name]) == value, (name, user, at)
+            assert row[name] == comparable(value) or comparable(row[name]) == value, (name, user, at)
 
 
 @settings(max_examples=EXAMPLES or 120, deadline=None, suppress_health_check=list(HealthCheck))

@@ -1,27 +1,24 @@
-"""DuckDB over files, Snowflake through the real connector on fakesnow, and refusals."""
+"""DuckDB over the events of a sandbox and over files; what cannot be read is refused by name."""
 
-import gzip
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from prospect_lib.attributes import prospect_group, sample_group
-from prospect_lib.errors import DataError, ServiceError, SettingsError
+from prospect_lib.attributes import prospect_group
+from prospect_lib.errors import DataError, ServiceError
 from prospect_lib.features import FEATURES
 from prospect_lib.sandbox.simulation import history
 from prospect_lib.settings import Settings
-from prospect_lib.training_set import Anchors, attributes_sql
-from prospect_lib.training_set.extract import extract
+from prospect_lib.training_set import Anchors, extract
 from prospect_lib.warehouse import DuckDBWarehouse, open_warehouse
 from prospect_lib.warehouse.events import missing_columns
-from prospect_lib.warehouse.sample import SHA256, describe_events, sample_events
-from prospect_lib.warehouse.snowflake import SnowflakeWarehouse
+from tests.support.worlds import START, event, events_table
 
 END = datetime(2026, 1, 5, tzinfo=UTC)
-SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "sample_events.csv.gz"
+ODD_NAMES = ["it's", "a [1] b", "100% *?"]
 
 
 @pytest.fixture(scope="module")
@@ -31,85 +28,54 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The published sample in a home of its own: the checked-out copy, else downloaded."""
-    folder = tmp_path_factory.mktemp("sample")
-    if SAMPLE.is_file():
-        shutil.copy(SAMPLE, folder)
-    try:
-        return sample_events(folder)
-    except ServiceError as error:
-        import os
-
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(f"the published sample is neither at hand nor downloadable: {error}")
-
-
-def test_history_of_a_home_becomes_a_training_set(home: Path) -> None:
+def test_the_history_of_a_home_becomes_a_training_set(home: Path) -> None:
     warehouse = DuckDBWarehouse.over_home(home)
-    found = extract(warehouse, truth=home / "truth")
+    rows = extract(warehouse, truth=home / "truth")
     warehouse.close()
-    assert found.table.column_names == [
+    assert rows.table.column_names == [
         "domain_userid", "anchor_ts", "label", *(f.name for f in FEATURES), "p_true",
     ]  # fmt: skip
-    assert found.manifest["rows"] > 300 and found.manifest["positives"] > 5
-    assert found.table.schema.field("anchor_ts").type == pa.timestamp("us", "UTC")
-    assert found.table.column("had_conversions_l7d").type == pa.bool_()
-    assert found.table["p_true"].null_count == 0
+    assert rows.manifest["rows"] > 300 and rows.manifest["positives"] > 5
+    assert rows.table.schema.field("anchor_ts").type == pa.timestamp("us", "UTC")
+    assert rows.table.column("had_conversions_l7d").type == pa.bool_()
+    assert rows.table["p_true"].null_count == 0
 
 
 def test_the_same_events_give_the_same_training_set(home: Path) -> None:
-    tables = []
+    results = []
     for _ in range(2):
         warehouse = DuckDBWarehouse.over_home(home)
-        tables.append(extract(warehouse))
+        results.append(extract(warehouse))
         warehouse.close()
-    assert tables[0].table.equals(tables[1].table) and tables[0].manifest == tables[1].manifest
+    assert results[0].table.equals(results[1].table)
+    assert results[0].manifest == results[1].manifest
 
 
-def test_the_published_sample_against_an_independent_count(sample: Path) -> None:
-    """Every event as an anchor, strictly before it, as Snowplow's tutorial counts."""
-    warehouse = DuckDBWarehouse.over_file(sample)
-    warehouse.connection.execute(
-        "CREATE TABLE anchors AS SELECT domain_userid, derived_tstamp AS anchor_ts FROM events"
-    )
-    sql = attributes_sql(sample_group, events="events", anchors="anchors", include_anchor=False)
-    rows = warehouse.query(sql).to_pylist()
-    events = warehouse.query("SELECT * FROM events").to_pylist()
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_home_may_have_any_name(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name / "history"
+    folder.mkdir(parents=True)
+    pq.write_table(events_table([event(START)]), folder / "events.parquet")
+    warehouse = DuckDBWarehouse.over_home(tmp_path / name)
+    assert warehouse.query("SELECT * FROM events").num_rows == 1
     warehouse.close()
-    assert len(rows) == len(events) == 5398
-    views: dict[str, list[tuple[datetime, str]]] = {}
-    for e in events:
-        if e["event_name"] == "page_view":
-            views.setdefault(e["domain_userid"], []).append((e["derived_tstamp"], e["page_url"]))
-    for row in rows:
-        before = [url for ts, url in views.get(row["domain_userid"], []) if ts < row["anchor_ts"]]
-        for name, part in (("page", ""), ("pricing", "pricing"), ("customers", "customers")):
-            expected = sum(part in url for url in before)
-            assert (row[f"num_{name}_views"] or 0) == expected
 
 
-def test_what_the_sample_lacks_is_said(sample: Path) -> None:
-    warehouse = DuckDBWarehouse.over_file(sample)
-    said = describe_events(warehouse)
-    with pytest.raises(DataError, match="latest_device_class needs contexts_nl_basjes"):
-        extract(warehouse, prospect_group)
-    assert extract(warehouse, sample_group).manifest["rows"] > 4000
-    warehouse.close()
-    assert "page_view (4,968), submit_form (430); no others" in said
-    assert "refr_medium" in said
-
-
-def test_a_damaged_sample_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "sample_events.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n"))
-    with pytest.raises(DataError, match=f"expected {SHA256[:16]}"):
-        sample_events(tmp_path)
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_file_of_events_may_have_any_name(tmp_path: Path, name: str) -> None:
+    table = events_table([event(START)])
+    pq.write_table(table, tmp_path / f"{name}.parquet")
+    columns = ",".join(table.column_names)
+    values = ",".join(str(value or "") for value in table.to_pylist()[0].values())
+    (tmp_path / f"{name}.csv").write_text(f"{columns}\n{values}\n")
+    for ending in ("parquet", "csv"):
+        warehouse = DuckDBWarehouse.over_file(tmp_path / f"{name}.{ending}")
+        assert warehouse.query("SELECT event_name FROM events").num_rows == 1
+        warehouse.close()
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("gone.csv", None, "no such file"),
         ("other.csv", b"a,b\n1,2\n", "lacks the columns"),
@@ -118,12 +84,12 @@ def test_a_damaged_sample_is_refused(tmp_path: Path) -> None:
         ("binary.csv.gz", b"\x00\x01", "cannot be read"),
     ],
 )
-def test_unusable_files_are_named(
-    tmp_path: Path, name: str, content: bytes | None, said: str
+def test_a_file_that_cannot_be_used_is_refused_by_name(
+    tmp_path: Path, name: str, content: bytes | None, message: str
 ) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         open_warehouse(Settings(tmp_path), tmp_path / name)
 
 
@@ -132,10 +98,10 @@ def test_an_empty_home_says_what_to_run(tmp_path: Path) -> None:
         open_warehouse(Settings(tmp_path))
 
 
-def test_columns_that_attributes_need_and_events_lack() -> None:
-    lacking = missing_columns(prospect_group, ["app_id", "domain_sessionid", "page_url"])
-    assert lacking["latest_device_class"] == ["contexts_nl_basjes_yauaa_context_1"]
-    assert "num_pricing_views_l7d" not in lacking and "first_mkt_medium_l30d" in lacking
+def test_columns_that_attributes_need_and_events_lack_are_listed() -> None:
+    missing = missing_columns(prospect_group, ["app_id", "domain_sessionid", "page_url"])
+    assert missing["latest_device_class"] == ["contexts_nl_basjes_yauaa_context_1"]
+    assert "num_pricing_views_l7d" not in missing and "first_mkt_medium_l30d" in missing
 
 
 def test_a_refused_statement_is_a_service_error(home: Path) -> None:
@@ -145,8 +111,3 @@ def test_a_refused_statement_is_a_service_error(home: Path) -> None:
     with pytest.raises(DataError, match="no anchor is left"):
         extract(warehouse, anchors=Anchors(app_ids=["nowhere"]))
     warehouse.close()
-
-
-def test_no_secret_is_in_an_error_of_snowflake(home: Path) -> None:
-    with pytest.raises(SettingsError, match=r"SF_USR.*SF_WH"):
-        SnowflakeWarehouse.connect(Settings(home, values={"SF_PWD": "hush"}))

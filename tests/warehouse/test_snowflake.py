@@ -1,14 +1,18 @@
-"""The Snowflake dialect, through the real connector: what the fold gives, and safe quoting."""
+"""The Snowflake dialect through the real connector: the fold's values; no secret in an error."""
 
 import json
 from collections.abc import Iterator
 from datetime import UTC
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from prospect_lib.errors import SettingsError
+from prospect_lib.settings import Settings
 from prospect_lib.training_set import attributes_sql
+from prospect_lib.warehouse.snowflake import SnowflakeWarehouse
 from tests.support import snow
 from tests.support.worlds import (
     COMPARED,
@@ -28,8 +32,8 @@ def connection() -> Iterator[Any]:
         yield connected
 
 
-def plain(value: Any) -> Any:
-    """What the connector gives as Python values: nested ones arrive as JSON text."""
+def comparable(value: Any) -> Any:
+    """A value of the connector, comparable with the fold's: nested ones arrive as JSON text."""
     if isinstance(value, str) and value[:1] in ("[", "{"):
         value = json.loads(value)
     if isinstance(value, float):
@@ -40,16 +44,22 @@ def plain(value: Any) -> Any:
 @settings(max_examples=EXAMPLES or 25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(world=worlds(size=3))
 def test_snowflake_equals_fold_on_random_worlds(connection: Any, world: Any) -> None:
-    group, events, moments, inclusive = world
+    group, events, anchors, inclusive = world
     snow.load(connection, "EVENTS", events_table(events), (ITEM, DEVICE))
-    snow.load(connection, "ANCHORS", anchors_table(moments))
+    snow.load(connection, "ANCHORS", anchors_table(anchors))
     sql = attributes_sql(
         group, events="EVENTS", anchors="ANCHORS", dialect="snowflake", include_anchor=inclusive
     )
     rows = connection.cursor().execute(sql).fetchall()
-    assert len(rows) == len(moments)
+    assert len(rows) == len(anchors)
     for user, at, *values in rows:
         expected = served(group, events, user, at.replace(tzinfo=UTC), inclusive)
-        for (name, value), found in zip(expected.items(), values, strict=True):
+        for (name, value), computed in zip(expected.items(), values, strict=True):
             COMPARED["Snowflake"] += 1
-            assert plain(found) == value, (name, user, at, sql)
+            assert comparable(computed) == value, (name, user, at, sql)
+
+
+def test_a_missing_secret_is_named_and_no_other_is_shown(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"SF_USR.*SF_WH") as refused:
+        SnowflakeWarehouse.connect(Settings(tmp_path, values={"SF_PWD": "hush"}))
+    assert "hush" not in str(refused.value)

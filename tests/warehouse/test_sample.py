@@ -1,0 +1,70 @@
+"""Snowplow's published sample of events: verified, described, and counted by hand."""
+
+import gzip
+import os
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from prospect_lib.attributes import prospect_group, sample_group
+from prospect_lib.errors import DataError, ServiceError
+from prospect_lib.training_set import attributes_sql, extract
+from prospect_lib.warehouse import DuckDBWarehouse
+from prospect_lib.warehouse.sample import SHA256, describe_events, sample_events
+
+SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "sample_events.csv.gz"
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample in a home of its own: a copy that is beside the repository, else downloaded."""
+    folder = tmp_path_factory.mktemp("sample")
+    if SAMPLE.is_file():
+        shutil.copy(SAMPLE, folder)
+    try:
+        return sample_events(folder)
+    except ServiceError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"the published sample is neither on this machine nor downloadable: {error}")
+
+
+def test_counts_of_the_sample_are_those_of_an_independent_count(sample: Path) -> None:
+    """Every event is an anchor, strictly after what counts, as in Snowplow's tutorial."""
+    warehouse = DuckDBWarehouse.over_file(sample)
+    warehouse.run(
+        "CREATE TABLE anchors AS SELECT domain_userid, derived_tstamp AS anchor_ts FROM events"
+    )
+    sql = attributes_sql(sample_group, events="events", anchors="anchors", include_anchor=False)
+    rows = warehouse.query(sql).to_pylist()
+    events = warehouse.query("SELECT * FROM events").to_pylist()
+    warehouse.close()
+    assert len(rows) == len(events) == 5398
+    views: dict[str, list[tuple[datetime, str]]] = {}
+    for e in events:
+        if e["event_name"] == "page_view":
+            views.setdefault(e["domain_userid"], []).append((e["derived_tstamp"], e["page_url"]))
+    for row in rows:
+        before = [url for ts, url in views.get(row["domain_userid"], []) if ts < row["anchor_ts"]]
+        for name, part in (("page", ""), ("pricing", "pricing"), ("customers", "customers")):
+            expected = sum(part in url for url in before)
+            assert (row[f"num_{name}_views"] or 0) == expected
+
+
+def test_the_description_names_events_and_missing_columns(sample: Path) -> None:
+    warehouse = DuckDBWarehouse.over_file(sample)
+    description = describe_events(warehouse)
+    with pytest.raises(DataError, match="latest_device_class needs contexts_nl_basjes"):
+        extract(warehouse, prospect_group)
+    assert extract(warehouse, sample_group).manifest["rows"] > 4000
+    warehouse.close()
+    assert "page_view (4,968), submit_form (430); no others" in description
+    assert "refr_medium" in description
+
+
+def test_a_damaged_sample_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sample_events.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n"))
+    with pytest.raises(DataError, match=f"expected {SHA256[:16]}"):
+        sample_events(tmp_path)
