@@ -17,6 +17,7 @@ from typing import ClassVar
 from prospect_lib.errors import DefinitionError
 
 _MICROSECOND = timedelta(microseconds=1)
+_WITH_OFFSET = "[0-9]:[0-9]{2}.*(Z|[+-][0-9]{2}(:?[0-9]{2})?)$"  # the text of a timestamp
 
 
 class Dialect(ABC):
@@ -224,7 +225,10 @@ class DuckDB(Dialect):
         return f"CASE WHEN ISFINITE({number}) THEN {number} END"
 
     def timestamp(self, text: str) -> str:
-        return f"TRY_CAST({text} AS TIMESTAMP)"
+        """A cast of text to TIMESTAMP drops the offset in DuckDB 2, but not in 1.3."""
+        utc = f"TRY_CAST({text} AS TIMESTAMPTZ) AT TIME ZONE 'UTC'"
+        has_offset = f"REGEXP_MATCHES({text}, {self.text(_WITH_OFFSET)})"
+        return f"CASE WHEN {has_offset} THEN {utc} ELSE TRY_CAST({text} AS TIMESTAMP) END"
 
     def microseconds_between(self, start: str, end: str) -> str:
         return f"(epoch_us({end}) - epoch_us({start}))"

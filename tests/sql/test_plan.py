@@ -1,4 +1,4 @@
-"""The shape of the plan: no join multiplies rows, however long a visitor's history is."""
+"""No join of a compiled statement multiplies rows, however long a visitor's history is."""
 
 import json
 from datetime import timedelta
@@ -14,8 +14,11 @@ from tests.support.plan_shape import joins, multiplying
 from tests.support.worlds import START, anchors_table, event, events_table
 
 FEATURES = "the features of the prospect model"
-#: lists in full: what is joined is the values that they list, at most as many as a visitor has
-BY_VALUES = {"how often each value occurred": "timeline AS t", "the values of a week": "runs"}
+#: Lists: each anchor is joined with the values that it lists, at most as many as a visitor has.
+JOINS_VALUES = {
+    "how often each value occurred": "timeline AS t",
+    "the distinct values of a week": "runs",
+}
 SELF_JOIN = """
 SELECT a.visitor, COUNT(*) FROM anchors AS a
 JOIN events AS e ON e.visitor = a.visitor AND e.ts <= a.ts GROUP BY a.visitor"""
@@ -23,19 +26,19 @@ VISITORS, EACH = 3, 1500
 
 
 @pytest.mark.parametrize("dialect", ["duckdb", "snowflake"])
-@pytest.mark.parametrize("title", sorted(STATEMENTS.keys() - BY_VALUES))
+@pytest.mark.parametrize("title", sorted(STATEMENTS.keys() - JOINS_VALUES))
 def test_no_join_multiplies_rows(title: str, dialect: str) -> None:
     assert multiplying(STATEMENTS[title](dialect), dialect) == []
 
 
 @pytest.mark.parametrize("dialect", ["duckdb", "snowflake"])
-def test_the_joins_are_found(dialect: str) -> None:
+def test_every_join_is_checked(dialect: str) -> None:
     features = STATEMENTS[FEATURES](dialect)
     assert joins(features, dialect) > 8
     assert joins(features, dialect) == features.count("JOIN ")
-    for title, joined in BY_VALUES.items():
-        (line,) = multiplying(STATEMENTS[title](dialect), dialect)
-        assert joined.lower() in line.lower()
+    for title, relation in JOINS_VALUES.items():
+        (join,) = multiplying(STATEMENTS[title](dialect), dialect)
+        assert relation.lower() in join.lower()
 
 
 @pytest.mark.parametrize(
@@ -59,27 +62,27 @@ def test_a_join_that_multiplies_is_noticed(sql: str) -> None:
 
 
 def rows_of_operators(sql: str) -> list[int]:
-    """What each operator of a statement emits, over a few visitors of long histories."""
-    moments = [
+    """How many rows each operator of a statement emits, over few visitors with long histories."""
+    anchors = [
         (f"v{visitor}", START + timedelta(seconds=20 * number))
         for visitor in range(VISITORS)
         for number in range(EACH)
     ]
-    happened = [
+    events = [
         event(at, user=key, app_id=f"app {number % 7}", domain_sessionid=f"{number // 30}")
-        for number, (key, at) in enumerate(moments)
+        for number, (key, at) in enumerate(anchors)
     ]
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        connection.register("events", events_table(happened))
-        connection.register("anchors", anchors_table(moments))
-        ((_, told),) = connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}").fetchall()
-    found, waiting = [], list(json.loads(told)["operator"])
-    while waiting:
-        operator = waiting.pop()
-        waiting += operator.get("children", [])
-        found.append(int(operator["intermediate_rows"]))
-    return found
+        connection.register("events", events_table(events))
+        connection.register("anchors", anchors_table(anchors))
+        ((_, plan),) = connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}").fetchall()
+    rows, operators = [], list(json.loads(plan)["operator"])
+    while operators:
+        operator = operators.pop()
+        operators += operator.get("children", [])
+        rows.append(int(operator["intermediate_rows"]))
+    return rows
 
 
 def test_no_operator_emits_more_rows_than_there_are_events_and_anchors() -> None:
@@ -94,6 +97,6 @@ def test_a_self_join_would_emit_many_times_as_many() -> None:
     assert max(emitted) > 100 * 2 * VISITORS * EACH
 
 
-def test_the_statements_that_were_read_are_the_ones_that_are_proven() -> None:
+def test_the_kept_statement_multiplies_no_rows() -> None:
     kept = Path(__file__).parent / "statements" / f"{FEATURES}.snowflake.sql"
     assert multiplying(kept.read_text(), "snowflake") == []

@@ -1,6 +1,6 @@
-"""The statements that are compiled, as an analyst reads them: titled pairs, one a dialect.
+"""The compiled statements, kept as files that an analyst can read, one per dialect.
 
-``PROSPECT_REWRITE=1 pytest tests/test_sql.py`` writes them anew; read what changed.
+``PROSPECT_REWRITE=1 pytest tests/sql`` writes them again; then read what changed.
 """
 
 import os
@@ -12,7 +12,6 @@ import pytest
 from snowplow_signals import AtomicProperty, Attribute, Criteria, Criterion, EntityProperty
 
 from prospect_lib.attributes import PAGE_VIEW, prospect_group
-from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.training_set import attributes_sql, features_sql
 from prospect_lib.training_set.anchors import TUTORIAL_ANCHORS, Anchors
 from tests.support.worlds import HOUR, WEEK, group_of
@@ -39,19 +38,21 @@ def placed(anchors: Anchors) -> Callable[[str], str]:
     return lambda dialect: anchors.sql(events="events", dialect=dialect)
 
 
-HOSTILE = Criteria(all=[Criterion.eq(URL, "it's 100%_;--ü\\")])
+SPECIAL = Criteria(all=[Criterion.eq(URL, "it's 100%_;--ü\\")])
 STATEMENTS: dict[str, Callable[[str], str]] = {
     "a count over a week": compiled("counter", period=WEEK),
-    "a count of ever with a hostile value": compiled("counter", criteria=HOSTILE),
-    "a count that starts afresh after an hour": compiled("counter", ttl=HOUR),
-    "the latest value in an entity": compiled("last", "string", property=CLASS),
+    "a count over all time with special characters": compiled("counter", criteria=SPECIAL),
+    "a count that expires after an hour": compiled("counter", ttl=HOUR),
+    "the last value in an entity": compiled("last", "string", property=CLASS),
     "the first value of a week": compiled("first", "string", property=APP, period=WEEK),
-    "the values of a week": compiled("unique_list", "string_list", property=APP, period=WEEK),
+    "the distinct values of a week": compiled(
+        "unique_list", "string_list", property=APP, period=WEEK
+    ),
     "how often each value occurred": compiled("category_count", "dict", property=APP),
-    "days since the latest": compiled("time_since_last", "double", time_unit="d"),
+    "days since the last event": compiled("time_since_last", "double", time_unit="d"),
     "anchors at page views": placed(Anchors()),
     "anchors of the tutorial": placed(TUTORIAL_ANCHORS),
-    "anchors every ten seconds, drawn": placed(
+    "sampled anchors every ten seconds": placed(
         Anchors(every=timedelta(seconds=10), per_session=3, negatives=0.1, min_events=2)
     ),
     "the features of the prospect model": lambda dialect: features_sql(
@@ -62,7 +63,7 @@ STATEMENTS: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.parametrize("dialect", ["duckdb", "snowflake"])
 @pytest.mark.parametrize("title", STATEMENTS)
-def test_the_statement_is_the_one_that_was_read(title: str, dialect: str) -> None:
+def test_the_statement_is_the_one_in_its_file(title: str, dialect: str) -> None:
     file = FOLDER / f"{title}.{dialect}.sql"
     sql = STATEMENTS[title](dialect) + "\n"
     if os.environ.get("PROSPECT_REWRITE"):
@@ -70,20 +71,5 @@ def test_the_statement_is_the_one_that_was_read(title: str, dialect: str) -> Non
     assert sql == file.read_text(), f"{file.name} differs: read it, then rewrite it"
 
 
-def test_no_file_is_left_over() -> None:
+def test_every_file_belongs_to_a_statement() -> None:
     assert {file.name.rsplit(".", 2)[0] for file in FOLDER.iterdir()} == set(STATEMENTS)
-
-
-@pytest.mark.parametrize("dialect", ["duckdb", "snowflake"])
-@pytest.mark.parametrize(
-    ("value", "quoted"),
-    [(None, "NULL"), (True, "TRUE"), (2.5, "2.5"), ("O'Hara", "'O''Hara'"), ("a;b%", "'a;b%'")],
-)
-def test_values_are_data(value: object, quoted: str, dialect: str) -> None:
-    assert dialect_of(dialect).literal(value) == quoted
-
-
-def test_names_and_backslashes_are_quoted_as_each_warehouse_reads_them() -> None:
-    duckdb, snowflake = dialect_of("duckdb"), dialect_of("snowflake")
-    assert duckdb.identifier('a"b') == '"a""b"' and snowflake.identifier('a"b') == '"A""B"'
-    assert duckdb.text("a\\b") == "'a\\b'" and snowflake.text("a\\b") == "'a\\\\b'"

@@ -1,8 +1,8 @@
 """Snowflake without an account: the real connector on fakesnow, and what fakesnow lacks.
 
-Snowflake has ``ASOF JOIN … MATCH_CONDITION`` and ``ARRAY_SLICE`` of an array; fakesnow 0.12.1
-passes the first on unchanged and returns the second as text. Both are rewritten here as DuckDB
-spells them, before fakesnow translates the rest.
+fakesnow 0.12.1 translates neither ``ASOF JOIN … MATCH_CONDITION``, nor ``ARRAY_SLICE`` of an
+array, nor ``TRY_TO_TIMESTAMP_TZ``. They are rewritten here as DuckDB spells them, before fakesnow
+translates the rest.
 """
 
 import sys
@@ -38,8 +38,16 @@ def _slice(node: exp.Expr) -> exp.Expr:
     return exp.Anonymous(this="TO_JSON", expressions=[cut])
 
 
+def _timestamp(node: exp.Expr) -> exp.Expr:
+    if isinstance(node, exp.Anonymous) and node.name.upper() == "TRY_TO_TIMESTAMP_TZ":
+        return exp.TryCast(this=node.expressions[0], to=exp.DataType.build("TIMESTAMPTZ"))
+    return node
+
+
 def _transform(cursor: Any, expression: exp.Expr, params: Any) -> exp.Expr:
-    return _translate(cursor, expression.transform(_asof).transform(_slice), params)
+    for rewrite in (_asof, _slice, _timestamp):
+        expression = expression.transform(rewrite)
+    return _translate(cursor, expression, params)
 
 
 @contextmanager

@@ -120,7 +120,17 @@ PROPERTIES = [
     EntityProperty(
         vendor="nl.basjes", name="yauaa_context", major_version=1, path="deviceClass", index=1
     ),
+    EventProperty(
+        vendor="com.acme", name="item", major_version=1, path="$.at", date_part="hour_of_day"
+    ),
+    EventProperty(
+        vendor="com.acme", name="item", major_version=1, path="$.at", date_part="active_day"
+    ),
 ]
+TIMES = [
+    None, "never", "2026-01-05", "2026-01-05T01:30:00", "2026-01-05T01:30:00Z",
+    "2026-01-05T01:30:00+02:00", "2026-01-05 22:30:00.5-05:30",
+]  # fmt: skip
 NUMBERS = [
     PROPERTIES[2],
     PROPERTIES[6],
@@ -214,7 +224,9 @@ def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
         at += draw(steps)
         acme = draw(st.booleans())
         price = draw(st.sampled_from([None, 1, 2.5, -3, "4", "x", True]))
-        item = draw(st.sampled_from([None, {}, {"price": price, "tags": [1, {"it's": "yes"}]}]))
+        tags, ordered = [1, {"it's": "yes"}], draw(st.sampled_from(TIMES))
+        full = {"price": price, "tags": tags, "at": ordered}
+        item = draw(st.sampled_from([None, {}, full]))
         devices = draw(
             st.sampled_from([None, [], [{"deviceClass": "Phone"}], [{}, {"deviceClass": "TV"}]])
         )

@@ -70,7 +70,8 @@ def assert_parity(
         assert list(row) == list(expected)
         for name, value in expected.items():
             COMPARED["DuckDB"] += 1
-            assert row[name] == comparable(value) or comparable(row[name]) == value, (name, user, at)
+            equal = row[name] == comparable(value) or comparable(row[name]) == value
+            assert equal, (name, user, at)
 
 
 @settings(max_examples=EXAMPLES or 120, deadline=None, suppress_health_check=list(HealthCheck))
