@@ -14,7 +14,9 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any, NoReturn, TypeVar
 
 import jwt
@@ -33,6 +35,7 @@ TIMEOUT = 2.0  # seconds
 MAX_ANSWER = 1 << 20  # bytes
 MAX_CALLS = 64  # at the same time
 _RENEW_EARLY = 60.0  # seconds
+_IDLE_SECONDS = 10.0  # after which a thread without a call ends
 _T = TypeVar("_T")
 
 
@@ -89,11 +92,13 @@ def local_token(settings: Settings) -> str:
 
 
 class Calls:
-    """Runs calls in threads, so that a caller waits for a whole answer only so long.
+    """Runs calls in threads, so that a caller waits only so long for a whole answer.
 
     The timeouts of ``requests`` are for each read: a server that sends one byte per second
-    never exceeds them. Such a call keeps its thread until the connection ends, and its caller
-    gets TimeoutError in time. While every thread is taken, further calls fail at once.
+    never exceeds them. Such a call keeps its thread until the connection ends, while its caller
+    gets TimeoutError. If every thread is taken, further calls fail at once. The threads are
+    daemons, unlike those of ThreadPoolExecutor: a call that hangs does not keep Python from
+    ending. Idle threads end.
 
     Args:
         limit: calls at the same time.
@@ -103,7 +108,8 @@ class Calls:
     def __init__(self, limit: int, name: str) -> None:
         self._limit, self._name = limit, name
         self._free = threading.BoundedSemaphore(limit)
-        self._threads = ThreadPoolExecutor(limit, thread_name_prefix=f"calls to {name}")
+        self._idle = threading.Semaphore(0)  # threads that nobody has counted on yet
+        self._queue: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
 
     def run(self, call: Callable[[], _T], timeout: float) -> _T:
         """Return the result of a call, or raise its error.
@@ -117,14 +123,28 @@ class Calls:
                 f"{self._limit} calls to {self._name} have not been answered yet, no more are "
                 "made. Try again shortly."
             )
+        future: Future[_T] = Future()
+        self._queue.put((future, call))
+        if not self._idle.acquire(blocking=False):
+            name = f"call to {self._name}"
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+        return future.result(timeout)
 
-        def run() -> _T:
+    def _work(self) -> None:
+        while True:
             try:
-                return call()
-            finally:
-                self._free.release()
-
-        return self._threads.submit(run).result(timeout)
+                future, call = self._queue.get(timeout=_IDLE_SECONDS)
+            except Empty:
+                if self._idle.acquire(blocking=False):
+                    return
+                continue  # a call has counted on this thread, and comes now
+            try:
+                settle = partial(future.set_result, call())
+            except BaseException as error:  # noqa: BLE001 - the caller raises it
+                settle = partial(future.set_exception, error)
+            self._idle.release()
+            self._free.release()
+            settle()
 
 
 _console_calls = Calls(4, "Snowplow's console")

@@ -2,7 +2,10 @@
 
 import contextlib
 import json
+import subprocess
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from snowplow_signals import Service, Signals, SignalsSandbox
 
 from prospect_lib.errors import ServiceError, SettingsError
 from prospect_lib.settings import Settings
-from prospect_lib.signals import AttributeReader, Token, connect, console_token, reader
+from prospect_lib.signals import AttributeReader, Calls, Token, connect, console_token, reader
 from tests.support.fake_signals import TOKEN, FakeSignals
 
 VISITOR = "6f1c1f0e-5b1f-4a0e-9a55-7d5f3f6f9d10"
@@ -93,6 +96,39 @@ def test_calls_that_hang_take_a_bounded_number_of_threads_and_more_fail_at_once(
         with pytest.raises(ServiceError, match="2 calls to Signals have not been answered yet"):
             reader.read(VISITOR)
     assert len(fake.calls) == 2
+
+
+def test_a_call_that_hangs_does_not_keep_python_from_ending(fake):
+    fake.mode = "headers"
+    program = (
+        "from prospect_lib.signals import AttributeReader, ServiceError, Token\n"
+        f"token = Token(lambda: {TOKEN!r})\n"
+        "try:\n"
+        f"    AttributeReader({fake.url!r}, token, 'a_service', timeout=0.3).read({VISITOR!r})\n"
+        "except ServiceError as error:\n"
+        "    print(error)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], check=True, timeout=120, capture_output=True, text=True
+    )
+    assert "did not answer within 0.3 s" in run.stdout
+
+
+def test_an_idle_thread_is_used_again_and_ends(monkeypatch):
+    monkeypatch.setattr("prospect_lib.signals._IDLE_SECONDS", 0.05)
+    calls = Calls(4, "a service")
+    threads = {calls.run(threading.current_thread, timeout=30) for _ in range(3)}
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert calls.run(lambda: 7, timeout=30) == 7
+
+
+def test_calls_of_many_threads_return_their_own_results():
+    calls = Calls(8, "a service")
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda n: calls.run(lambda: n, timeout=30), range(2000)))
+    assert results == list(range(2000))
 
 
 def test_a_slow_token_counts_towards_the_timeout(fake):

@@ -133,7 +133,6 @@ class Monitor:
 
     def watch(self, app: Flask) -> None:
         """Count and log every request of an application."""
-        app.extensions["prospect_monitor"] = self
         app.before_request(self._start)
         app.after_request(self._finish)
 
