@@ -33,8 +33,8 @@ OLDEST = {
     "scikit-learn": "1.6.1",
     "matplotlib": "3.10.0",
 }
-#: Not checked with the others: one of the first two is enough, and the third opens notebooks.
-LEFT_OUT = ("xgboost", "xgboost-cpu", "jupyter")
+#: Not checked with the others: one of the first two is enough, and the rest is optional.
+LEFT_OUT = ("xgboost", "xgboost-cpu", "jupyter", "gunicorn")
 ENOUGH_GB, TOO_LITTLE_GB = 2.0, 0.5  # of free disk; the demo's history and models take 0.1 GB
 NGROK_HOST, CONSOLE_HOST = "connect.ngrok-agent.com", "console.snowplowanalytics.com"
 

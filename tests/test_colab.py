@@ -1,6 +1,7 @@
 """Colab: only what is missing is installed, pinned; secrets and addresses of Colab's page."""
 
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,6 +56,30 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 def test_what_colab_lacks_is_pinned() -> None:
     assert {*colab.LACKING, *colab.SNOWFLAKE_PACKAGES} <= colab.pinned().keys()
     assert colab.pinned()["xgboost-cpu"] == colab.pinned()["xgboost"]
+
+
+BARE_PYTHON = """
+import sys
+
+class StandardLibraryOnly:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in {*sys.stdlib_module_names, "prospect_lib"}:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, StandardLibraryOnly())
+import pathlib
+from prospect_lib import cli, colab, doctor
+from prospect_lib.settings import Settings
+print(doctor.report(doctor.examine(Settings(pathlib.Path("nowhere")))))
+"""
+
+
+def test_colab_and_doctor_work_before_any_dependency_is_installed() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", BARE_PYTHON], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("ok       Python")
 
 
 def test_only_missing_packages_are_installed_and_all_others_are_held(
