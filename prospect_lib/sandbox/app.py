@@ -1,7 +1,9 @@
 """The sandbox as one Flask application: collector, Signals API, website and board."""
 
-from flask import Flask
+from flask import Flask, Response
 
+from prospect_lib.errors import ServiceError
+from prospect_lib.sandbox.answers import Refusal, refused
 from prospect_lib.sandbox.collector.payloads import MAX_BODY
 from prospect_lib.sandbox.collector.routes import collector
 from prospect_lib.sandbox.credentials import credentials
@@ -41,6 +43,7 @@ def create_sandbox(settings: Settings) -> Flask:
         subscribers=subscribers,
         rules=Rules(registry, attributes, subscribers),
     )
+    app.register_error_handler(ServiceError, _unavailable)
     app.register_blueprint(collector)
     app.register_blueprint(micro)
     app.register_blueprint(credentials)
@@ -48,3 +51,7 @@ def create_sandbox(settings: Settings) -> Flask:
     app.register_blueprint(site)
     app.register_blueprint(board_pages)
     return app
+
+
+def _unavailable(error: ServiceError) -> Response:
+    return refused(Refusal(503, str(error)))

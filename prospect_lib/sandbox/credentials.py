@@ -1,9 +1,9 @@
-"""Who may use the API: the sandbox's token, and what Snowplow's console gives for an API key.
+"""Who may use the API: callers with the sandbox's token, or a token issued for an API key.
 
-Clients with an API key (``Signals(api_url, api_key, api_key_id, org_id)``) first ask the
-console for a token of 24 hours. Here the sandbox is that console too: its own token serves as
-the key, and what it gives is signed with it, so nothing has to be kept. The SDK has the
-console's address built in; whoever wants to exercise it must lead that address here.
+Clients with an API key (``Signals(api_url, api_key, api_key_id, org_id)``) first ask Snowplow's
+console for a token of 24 hours. The sandbox stands in for the console too: its own token serves
+as the API key, and it signs the tokens that it issues, so it need not store them. The address of
+the console is built into the SDK; a test has to redirect it to the sandbox.
 """
 
 import hmac
@@ -21,9 +21,9 @@ VALID = 24 * 3600  # seconds
 
 @credentials.get("/api/msc/v1/organizations/<org>/credentials/v3/token")
 def exchange(org: str) -> Response:
-    """A token for the API key in ``X-API-Key``; 401 for any other key."""
+    """Return a token for the API key in ``X-API-Key``; 401 for any other key."""
     key, key_id = (request.headers.get(name, "") for name in ("X-API-Key", "X-API-Key-Id"))
-    if not key_id or not _same(key, _secret()):
+    if not key_id or not _equal(key, _secret()):
         response = jsonify(message="The API key or its id is wrong: the key is in PROSPECT_HOME.")
         response.status_code = 401
         return response
@@ -33,33 +33,33 @@ def exchange(org: str) -> Response:
 
 
 def authorised() -> bool:
-    """Whether the request carries the sandbox's token, or one given for it and still valid."""
-    sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    if _same(sent, _secret()):
+    """Return whether the request has the sandbox's token, or an issued one that is valid."""
+    bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    if _equal(bearer, _secret()):
         return True
     try:
-        jwt.decode(sent, _secret(), algorithms=[ALGORITHM], options={"require": ["exp"]})
-    except (jwt.InvalidTokenError, ValueError):  # ValueError: text that is not even ASCII
+        jwt.decode(bearer, _secret(), algorithms=[ALGORITHM], options={"require": ["exp"]})
+    except (jwt.InvalidTokenError, ValueError):  # ValueError: text that is not ASCII
         return False
     return True
 
 
 def from_this_machine() -> bool:
-    """Whether the caller is on this machine, and no page of another website sends it."""
-    elsewhere = request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
+    """Return whether the caller is on this machine, and is not a page of another website."""
+    other_site = request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
     try:
         address = ipaddress.ip_address(request.remote_addr or "")
-        name = urlsplit(f"//{request.host}").hostname
+        host = urlsplit(f"//{request.host}").hostname
     except ValueError:
         return False
-    # a website that has its name resolved to 127.0.0.1 is betrayed by that name
-    named = name in ("127.0.0.1", "::1", "localhost")
-    return address.is_loopback and named and not elsewhere
+    # DNS rebinding: a website whose name resolves to 127.0.0.1 still sends that name
+    local_host = host in ("127.0.0.1", "::1", "localhost")
+    return address.is_loopback and local_host and not other_site
 
 
 def _secret() -> str:
     return str(current_app.config["TOKEN"])
 
 
-def _same(one: str, two: str) -> bool:
-    return hmac.compare_digest(one.encode("utf-8", "replace"), two.encode())
+def _equal(text: str, secret: str) -> bool:
+    return hmac.compare_digest(text.encode("utf-8", "replace"), secret.encode())

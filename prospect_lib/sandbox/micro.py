@@ -1,7 +1,7 @@
-"""Inspection in Snowplow Micro's manner: counters, good and bad events, filters, reset.
+"""Inspect events as with Snowplow Micro: counters, good and bad events, filters, reset.
 
-https://docs.snowplow.io/docs/api-reference/snowplow-micro/api/. What a tracker sent is not
-kept, so ``rawEvent`` is missing, and ``contexts`` names the columns of the entities.
+https://docs.snowplow.io/docs/api-reference/snowplow-micro/api/. The tracker's own payload is not
+stored, so ``rawEvent`` is missing, and ``contexts`` lists the columns of the entities.
 """
 
 from collections.abc import Callable
@@ -9,70 +9,62 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from prospect_lib.sandbox.answers import Refusal, json_object
-from prospect_lib.sandbox.collector.enrichment import KINDS, SCHEMA, column_name
+from prospect_lib.sandbox.answers import Refusal, json_object, refused
+from prospect_lib.sandbox.collector.enrichment import EVENT_TYPES, SCHEMA, column_name
 from prospect_lib.sandbox.credentials import authorised, from_this_machine
 from prospect_lib.sandbox.events import Row
 from prospect_lib.sandbox.state import current
 
 micro = Blueprint("micro", __name__, url_prefix="/micro")
-CODES = {event: code for code, (event, _, _) in KINDS.items()}
-GOOD = {"event_type", "schema", "contexts", "app_id", "limit"}
-BAD = {"reason", "limit"}
-BOTH = ["GET", "POST"]
-MOST = 10_000  # events in one answer
-
-
-@micro.errorhandler(Refusal)
-def _refused(error: Refusal) -> Response:
-    return _detail(error.status, error.detail)
-
-
-def _detail(status: int, detail: object) -> Response:
-    response = jsonify(detail=detail)
-    response.status_code = status
-    return response
+micro.register_error_handler(Refusal, refused)
+CODES = {event: code for code, (event, _, _) in EVENT_TYPES.items()}
+GOOD_FILTERS = {"event_type", "schema", "contexts", "app_id", "limit"}
+BAD_FILTERS = {"reason", "limit"}
+METHODS = ["GET", "POST"]
+MAX_EVENTS = 10_000  # in one answer
 
 
 @micro.before_request
-def _private() -> Response | None:
-    """Events are nobody else's business: neither the network's nor another website's."""
-    if from_this_machine() or authorised():
-        return None
-    return _detail(401, "Only from this machine, or with the sandbox's bearer token.")
+def _private() -> None:
+    """Refuse other machines and pages of other websites: events are personal data."""
+    if not from_this_machine() and not authorised():
+        raise Refusal(401, "Only from this machine, or with the sandbox's bearer token.")
 
 
-@micro.route("/all", methods=BOTH)
-def every() -> Response:
-    """How many events came, were good, were bad."""
+@micro.route("/all", methods=METHODS)
+def counters() -> Response:
+    """Return how many events were received, accepted and rejected."""
     counts = current().events.counts
     return jsonify(total=sum(counts.values()), **counts)
 
 
-@micro.route("/good", methods=BOTH)
+@micro.route("/good", methods=METHODS)
 def good() -> Response:
-    """Accepted events, newest first, that pass the filters of the query or the JSON body."""
-    wanted = _filters(GOOD)
-    return jsonify(
-        [_good_event(row) for row in current().events.latest(_limit(wanted), _keeps(wanted))]
-    )
+    """Return accepted events, newest first, that pass the filters of the query or JSON body."""
+    filters = _filters(GOOD_FILTERS)
+    rows = current().events.latest(_limit(filters), _predicate(filters))
+    return jsonify([_good_event(row) for row in rows])
 
 
-@micro.route("/bad", methods=BOTH)
+@micro.route("/bad", methods=METHODS)
 def bad() -> Response:
-    """Rejected payloads, newest first; ``reason`` is a part of what is wrong with them."""
-    wanted = _filters(BAD)
-    said = _text(wanted, "reason") or ""
-    kept = [record for record in current().events.latest_rejected(MOST) if said in record["reason"]]
-    return jsonify([{**one, "errors": [one["reason"]]} for one in kept[: _limit(wanted)]])
+    """Return rejected payloads, newest first; the filter ``reason`` is a part of the reason."""
+    filters = _filters(BAD_FILTERS)
+    part, limit = _text(filters, "reason") or "", _limit(filters)
+    records = [
+        {**record, "errors": [record["reason"]]}
+        for record in current().events.latest_rejected(MAX_EVENTS)
+        if part in record["reason"]
+    ]
+    return jsonify(records[:limit])
 
 
-@micro.route("/reset", methods=BOTH)
+@micro.route("/reset", methods=METHODS)
 def reset() -> Response:
-    """Forget the live events; the counters then are zero."""
+    """Delete the live events, and return the counters, which are zero then."""
     current().events.reset()
     current().board.clear()
-    return every()
+    return counters()
 
 
 def _good_event(row: Row) -> dict[str, Any]:
@@ -90,47 +82,49 @@ def _filters(known: set[str]) -> dict[str, Any]:
     query: dict[str, Any] = request.args.to_dict()
     if "contexts" in query:
         query["contexts"] = request.args.getlist("contexts")
-    found = {**query, **body}
-    if unknown := set(found) - known:
+    filters = {**query, **body}
+    if unknown := set(filters) - known:
         expected = ", ".join(sorted(known))
-        raise Refusal(422, f"no such filter: {min(unknown)[:80]!r}; expected some of {expected}")
-    return {name: value for name, value in found.items() if value is not None}
+        raise Refusal(422, f"unknown filter {min(unknown)[:80]!r}; expected some of {expected}")
+    return {name: value for name, value in filters.items() if value is not None}
 
 
-def _limit(wanted: dict[str, Any]) -> int:
-    text = str(wanted.get("limit", MOST))
+def _limit(filters: dict[str, Any]) -> int:
+    text = str(filters.get("limit", MAX_EVENTS))
     if not text.isdecimal() or len(text) > 9:
         raise Refusal(422, f"limit is {text[:80]!r}, expected a whole number of events")
-    return min(int(text), MOST)
+    return min(int(text), MAX_EVENTS)
 
 
-def _text(wanted: dict[str, Any], name: str) -> str | None:
-    value = wanted.get(name)
+def _text(filters: dict[str, Any], name: str) -> str | None:
+    value = filters.get(name)
     if value is not None and not isinstance(value, str):
         raise Refusal(422, f"{name} is {str(value)[:80]}, expected text")
     return value
 
 
-def _keeps(wanted: dict[str, Any]) -> Callable[[Row], bool]:
-    kind, schema, app = (_text(wanted, name) for name in ("event_type", "schema", "app_id"))
-    contexts = wanted.get("contexts", [])
+def _predicate(filters: dict[str, Any]) -> Callable[[Row], bool]:
+    event_type, schema, app_id = (
+        _text(filters, name) for name in ("event_type", "schema", "app_id")
+    )
+    contexts = filters.get("contexts", [])
     if not isinstance(contexts, list) or not all(isinstance(one, str) for one in contexts):
         raise Refusal(422, "contexts: expected a list of schemas, such as iglu:com.acme/user/…")
-    columns = {_column(one) for one in contexts}
+    columns = {_column(context) for context in contexts}
 
-    def keeps(row: Row) -> bool:
+    def passes(row: Row) -> bool:
         return (
-            kind in (None, row["event"], row["event_name"], CODES[row["event"]])
+            event_type in (None, row["event"], row["event_name"], CODES[row["event"]])
             and schema in (None, _schema(row))
-            and app in (None, row.get("app_id"))
+            and app_id in (None, row.get("app_id"))
             and columns <= row.keys()
         )
 
-    return keeps
+    return passes
 
 
 def _column(context: str) -> str:
-    """The column of an entity's schema; a column's name stays as it is."""
+    """Return the column of an entity's schema; the name of a column stays as it is."""
     parts = SCHEMA.fullmatch(context)
     if parts is None:
         return context

@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,10 +17,12 @@ from uuid import uuid4
 
 import pytest
 import requests
+from snowplow_signals.api_client import SignalsAPIError
 
 from prospect_lib import cli, sandbox
 from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import DataError, ServiceError, SettingsError
+from prospect_lib.sandbox.app import create_sandbox
 from prospect_lib.sandbox.collector.enrichment import enrich
 from prospect_lib.sandbox.events import EventStore, Row
 from prospect_lib.sandbox.signals_api.online_attributes import OnlineAttributes
@@ -29,8 +31,10 @@ from prospect_lib.settings import Settings
 from prospect_lib.warehouse import DuckDBWarehouse
 from prospect_lib.warehouse.events import ATOMIC_COLUMNS
 from prospect_lib.warehouse.stored_events import live_events, read_only
+from tests.support.sandbox import page_view, publish, until
 
 AT = datetime(2026, 1, 5, 10, tzinfo=UTC)
+TP2 = "/com.snowplowanalytics.snowplow/tp2"
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "10"))
 
 
@@ -273,6 +277,14 @@ def test_readers_see_acknowledged_events_once_while_others_are_written(
     assert in_warehouse(tmp_path) == sorted(acknowledged)
 
 
+def test_other_processes_read_events_while_the_sandbox_writes(running: Settings) -> None:
+    send(running.sandbox_url, [page_view(duid="reader")])
+    warehouse = DuckDBWarehouse.over_home(running.home)
+    rows = warehouse.query("SELECT * FROM events WHERE domain_userid = 'reader'").to_pylist()
+    warehouse.close()
+    assert len(rows) == 1 and isinstance(rows[0]["derived_tstamp"], datetime)
+
+
 def test_a_reader_sees_one_moment_and_does_not_block_the_writer(
     store: EventStore, tmp_path: Path
 ) -> None:
@@ -311,6 +323,42 @@ def test_a_request_that_cannot_be_stored_does_not_take_others_along(store: Event
     assert len(store.of_visitor("u1")) == 2 == store.counts["good"]
 
 
+def test_a_lookup_that_fails_stores_nothing_of_its_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A published rule looks up each visitor before the batch is stored."""
+    app = create_sandbox(Settings(home=tmp_path))
+    parts, client = app.extensions["sandbox"], app.test_client()
+    criteria = {
+        "attribute": f"{prospect_group.name}_v1:num_page_views_l7d",
+        "operator": "=",
+        "value": 1,
+    }
+    rule = {"name": "r", "version": 1, "owner": "a@example.com", "criteria": criteria}
+    parts.registry.put(
+        "attribute_groups", prospect_group.model_dump(mode="json", exclude_none=True)
+    )
+    parts.registry.put("interventions", {**rule, "is_published": True})
+    body = json.dumps({"data": [page_view(duid=visitor) for visitor in ("u1", "u2")]})
+    looked_up: list[str] = []
+    real = OnlineAttributes.events
+
+    def fails_at_the_second(self: OnlineAttributes, visitor: str) -> list[Row]:
+        looked_up.append(visitor)
+        if len(looked_up) == 2:
+            raise ServiceError("the disk cannot be read")
+        return real(self, visitor)
+
+    with closing(parts.events):
+        with monkeypatch.context() as patch:
+            patch.setattr(OnlineAttributes, "events", fails_at_the_second)
+            assert client.post(TP2, data=body).status_code == 503
+        assert sorted(looked_up) == ["u1", "u2"]
+        assert parts.events.counts == {"good": 0, "bad": 0}
+        assert client.post(TP2, data=body).status_code == 200
+        assert parts.events.counts == {"good": 2, "bad": 0}
+
+
 @contextmanager
 def full_disk(pid: int) -> Iterator[None]:
     """Let a process write no further than the first bytes of any file."""
@@ -328,7 +376,7 @@ def test_a_full_disk_is_a_503_and_changes_nothing(home_settings: Settings) -> No
 
     def post(*payloads: dict[str, str]) -> requests.Response:
         body = json.dumps({"data": [*payloads, {"e": "?"}]})
-        return requests.post(f"{url}/com.snowplowanalytics.snowplow/tp2", data=body, timeout=30)
+        return requests.post(f"{url}{TP2}", data=body, timeout=30)
 
     assert post(first).status_code == 200
     with full_disk(sandbox.holder(home) or 0):
@@ -337,6 +385,10 @@ def test_a_full_disk_is_a_503_and_changes_nothing(home_settings: Settings) -> No
             assert answer.status_code == 503 and "is the disk full?" in answer.text
         counts = requests.get(f"{url}/micro/all", timeout=5).json()
         assert counts == {"total": 2, "good": 1, "bad": 1}
+        with pytest.raises(SignalsAPIError, match=r"503.*is the disk full"):
+            publish(home_settings)
+        assert requests.get(f"{url}/micro/reset", timeout=5).status_code == 503
+    publish(home_settings)
     assert in_warehouse(home) == [first["eid"]]
     assert post(second).status_code == 200
     assert requests.get(f"{url}/micro/all", timeout=5).json() == {"total": 4, "good": 2, "bad": 2}
@@ -397,13 +449,6 @@ def test_a_home_of_an_earlier_release_says_how_to_go_on(
 
 
 # --- killed ----------------------------------------------------------------------------------
-
-
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def load(url: str, acknowledged: list[str]) -> None:

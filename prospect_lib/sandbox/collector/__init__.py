@@ -1,1 +1,1 @@
-"""The collector: from a tracker's request to a row of atomic events."""
+"""The collector: turns requests of trackers into rows of atomic events."""

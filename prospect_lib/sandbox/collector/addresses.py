@@ -1,8 +1,7 @@
-"""From the addresses of a page and its referrer to the columns that Snowplow makes of them."""
+"""Split the addresses of a page and its referrer into the columns that Snowplow fills."""
 
 import re
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from prospect_lib.sandbox.collector.payloads import BadPayloadError
 from prospect_lib.sandbox.events import Row
@@ -15,11 +14,11 @@ SOCIAL = re.compile(r"(^|\.)(linkedin|facebook|twitter|x|reddit|instagram|youtub
 EMAIL = re.compile(r"(^|\.)(mail|outlook|gmail)\.")
 
 
-def of_page(url: str | None, referrer: str | None) -> Row:
-    """Columns of the page's address and of the one that led there.
+def page_columns(url: str | None, referrer: str | None) -> Row:
+    """Return the columns of a page's address and of the address that led to it.
 
     Raises:
-        BadPayloadError: one of them is no URL.
+        BadPayloadError: one of them is not a URL.
     """
     row: Row = {}
     page = _split("page_url", url)
@@ -50,22 +49,22 @@ def of_page(url: str | None, referrer: str | None) -> Row:
     return row
 
 
-def _split(name: str, url: str | None) -> Any:
+def _split(name: str, url: str | None) -> SplitResult | None:
     try:
         return urlsplit(url) if url else None
     except ValueError:
         raise BadPayloadError(f"{name} is {str(url)[:80]!r}, expected a URL") from None
 
 
-def _port(name: str, page: Any) -> int | None:
+def _port(name: str, address: SplitResult) -> int | None:
     try:
-        return page.port or {"http": 80, "https": 443}.get(page.scheme)
+        return address.port or {"http": 80, "https": 443}.get(address.scheme)
     except ValueError:
-        raise BadPayloadError(f"{name} has a port that is no number") from None
+        raise BadPayloadError(f"{name} has a port that is not a number") from None
 
 
-def _medium(host: str, own: str | None) -> str:
-    if host == own:
+def _medium(host: str, own_host: str | None) -> str:
+    if host == own_host:
         return "internal"
     for medium, pattern in (("email", EMAIL), ("search", SEARCH), ("social", SOCIAL)):
         if pattern.search(host):

@@ -1,4 +1,4 @@
-"""From what a tracker sends to a row of atomic events, as Snowplow's pipeline does it.
+"""Turn what a tracker sends into a row of atomic events, as Snowplow's pipeline does.
 
 Protocol: https://docs.snowplow.io/docs/events/going-deeper/http-protocol/ (fields ``e``,
 ``eid``, ``dtm`` ...); rows: https://docs.snowplow.io/docs/fundamentals/canonical-event/.
@@ -14,17 +14,18 @@ from math import isfinite
 from typing import Any
 from uuid import UUID
 
-from prospect_lib.sandbox.collector.addresses import of_page
+from prospect_lib.sandbox.collector.addresses import page_columns
 from prospect_lib.sandbox.collector.payloads import (
     BadPayloadError,
+    any_integer,
     readable,
-    whole_number,
-    whole_text,
+    without_surrogates,
 )
 from prospect_lib.sandbox.events import Row, stamp
 
 SNOWPLOW = "com.snowplowanalytics.snowplow"
-KINDS = {
+#: code in field ``e`` -> event, vendor and name of the schema
+EVENT_TYPES = {
     "pv": ("page_view", SNOWPLOW, "page_view"),
     "pp": ("page_ping", SNOWPLOW, "page_ping"),
     "se": ("struct", "com.google.analytics", "event"),
@@ -46,7 +47,7 @@ SIZES = {
     "vp": ("br_viewwidth", "br_viewheight"),
     "ds": ("doc_width", "doc_height"),
 }
-SCHEMA = re.compile(  # lengths as no registry exceeds them: the names become a column's
+SCHEMA = re.compile(  # lengths that no registry exceeds: the names become a column's
     r"iglu:([a-zA-Z0-9._-]{1,128})/([a-zA-Z0-9_-]{1,128})/jsonschema/"
     r"([1-9][0-9]{0,3})-([0-9]{1,4})-([0-9]{1,4})"
 )
@@ -56,24 +57,30 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def enrich(
     payload: Any, *, at: datetime, user_agent: str = "", network_userid: str | None = None
 ) -> Row:
-    """One event of a tracker as an atomic events row, timestamps as UTC text.
+    """Return one event of a tracker as a row of atomic events, timestamps as UTC text.
 
     Args:
         payload: the tracker's fields; every value is text.
         at: when the collector received it (aware).
-        user_agent: of the request, unless the payload has its own ``ua``.
-        network_userid: of the collector's cookie, unless the payload has its own ``tnuid``.
+        user_agent: of the request; a field ``ua`` takes precedence.
+        network_userid: id in the collector's cookie; a field ``tnuid`` takes precedence.
+
+    Returns:
+        Values by column; columns without a value are left out.
+
     Raises:
-        BadPayloadError: naming the field, its value and what was expected.
+        BadPayloadError: the message names the field, its value and what was expected.
+
+    Example: ``enrich({"e": "pv", "eid": "6b86b273-…"}, at=now)["event_name"]`` -> ``"page_view"``
     """
     if not isinstance(payload, Mapping):
         kind = type(payload).__name__
         raise BadPayloadError(f"expected an object of tracker fields, got {kind}")
-    wrong = [name for name, value in payload.items() if not isinstance(value, str)]
-    if wrong:
-        raise BadPayloadError(f"field {wrong[0]!r:.60}: expected text, as trackers send it")
-    fields = {name: whole_text(value) for name, value in payload.items() if value != ""}
-    row: Row = {**_kind(fields), "event_id": _event_id(fields), **_times(fields, at)}
+    not_text = [name for name, value in payload.items() if not isinstance(value, str)]
+    if not_text:
+        raise BadPayloadError(f"field {not_text[0]!r:.60}: expected text, as trackers send it")
+    fields = {name: without_surrogates(value) for name, value in payload.items() if value != ""}
+    row: Row = {**_event_type(fields), "event_id": _event_id(fields), **_times(fields, at)}
     row.update({column: fields[name] for name, column in TEXTS.items() if name in fields})
     row.update({column: _whole(name, fields) for name, column in NUMBERS.items() if name in fields})
     for name, columns in SIZES.items():
@@ -83,7 +90,7 @@ def enrich(
         row["br_cookies"] = fields["cookie"] == "1"
     if "se_va" in fields:
         row["se_value"] = _number("se_va", fields["se_va"])
-    row.update(of_page(fields.get("url"), fields.get("refr")))
+    row.update(page_columns(fields.get("url"), fields.get("refr")))
     row["useragent"] = fields.get("ua", user_agent)[:1000] or None
     row.update(_nested(fields))
     row.setdefault(
@@ -92,11 +99,12 @@ def enrich(
     return {name: value for name, value in row.items() if value is not None}
 
 
-def _kind(fields: Mapping[str, str]) -> Row:
+def _event_type(fields: Mapping[str, str]) -> Row:
     code = fields.get("e", "")
-    if code not in KINDS:
-        raise BadPayloadError(f"field 'e' is {code!r:.60}, expected one of {', '.join(KINDS)}")
-    event, vendor, name = KINDS[code]
+    if code not in EVENT_TYPES:
+        codes = ", ".join(EVENT_TYPES)
+        raise BadPayloadError(f"field 'e' is {code!r:.60}, expected one of {codes}")
+    event, vendor, name = EVENT_TYPES[code]
     return {
         "event": event,
         "event_vendor": vendor,
@@ -116,8 +124,12 @@ def _event_id(fields: Mapping[str, str]) -> str:
 
 
 def _times(fields: Mapping[str, str], at: datetime) -> Row:
-    """``derived_tstamp`` is the true time if sent, else corrected for the device's clock."""
-    created, sent, true = (_moment(name, fields) for name in ("dtm", "stm", "ttm"))
+    """Return the timestamps.
+
+    ``derived_tstamp`` is the true time if it was sent, else the device's time, corrected for the
+    difference between its clock and the collector's.
+    """
+    created, sent, true = (_time(name, fields) for name in ("dtm", "stm", "ttm"))
     try:
         derived = true or (at - (sent - created) if created and sent else at)
         if derived < EPOCH:
@@ -127,24 +139,24 @@ def _times(fields: Mapping[str, str], at: datetime) -> Row:
             f"fields 'dtm' {fields.get('dtm')!r} and 'stm' {fields.get('stm')!r}: "
             "expected clocks that put the event after 1970"
         ) from None
-    moments = {
+    times = {
         "collector_tstamp": at,
         "derived_tstamp": derived,
         "dvce_created_tstamp": created,
         "dvce_sent_tstamp": sent,
         "true_tstamp": true,
     }
-    return {name: stamp(moment) for name, moment in moments.items() if moment}
+    return {name: stamp(time) for name, time in times.items() if time}
 
 
-def _moment(name: str, fields: Mapping[str, str]) -> datetime | None:
+def _time(name: str, fields: Mapping[str, str]) -> datetime | None:
     if name not in fields:
         return None
     try:
-        found = datetime.fromtimestamp(int(fields[name]) / 1000, UTC)
-        if found < EPOCH:
+        time = datetime.fromtimestamp(int(fields[name]) / 1000, UTC)
+        if time < EPOCH:
             raise OverflowError
-        return found
+        return time
     except (ValueError, OverflowError, OSError):
         raise BadPayloadError(
             f"field {name!r} is {fields[name][:40]!r}, expected milliseconds since 1970"
@@ -153,10 +165,10 @@ def _moment(name: str, fields: Mapping[str, str]) -> datetime | None:
 
 def _number(name: str, text: str) -> float:
     try:
-        found = float(text)
-        if not isfinite(found):  # JSON has no NaN: a reader of the log would choke on it
+        number = float(text)
+        if not isfinite(number):  # JSON has no NaN and no infinity
             raise ValueError
-        return found
+        return number
     except ValueError:
         raise BadPayloadError(f"field {name!r} is {text[:40]!r}, expected a number") from None
 
@@ -169,12 +181,12 @@ def _whole(name: str, fields: Mapping[str, str]) -> int:
 
 
 def _size(name: str, columns: tuple[str, str], fields: Mapping[str, str]) -> Row:
-    found = re.fullmatch(r"(\d{1,9})x(\d{1,9})", fields.get(name, ""))
-    return {column: int(found[i + 1]) for i, column in enumerate(columns)} if found else {}
+    size = re.fullmatch(r"(\d{1,9})x(\d{1,9})", fields.get(name, ""))
+    return {column: int(size[i + 1]) for i, column in enumerate(columns)} if size else {}
 
 
 def _nested(fields: Mapping[str, str]) -> Row:
-    """The self-describing event and the entities, each in a column named by its schema."""
+    """Return the self-describing event and the entities, each in the column of its schema."""
     row: Row = {}
     if fields["e"] == "ue":
         outer = _json("ue_pr", "ue_px", fields)
@@ -194,49 +206,53 @@ def _nested(fields: Mapping[str, str]) -> Row:
 def _json(plain: str, encoded: str, fields: Mapping[str, str]) -> dict[str, Any]:
     try:
         text = fields.get(plain) or base64.urlsafe_b64decode(fields[encoded] + "==").decode()
-        found = json.loads(text, parse_constant=_no_constant, parse_int=whole_number)
-        found = readable(found, strict=True)
+        value = json.loads(text, parse_constant=_no_constant, parse_int=any_integer)
+        value = readable(value, strict=True)
     except KeyError:
-        raise BadPayloadError(f"neither {plain!r} nor {encoded!r} is there") from None
+        raise BadPayloadError(f"neither field {plain!r} nor {encoded!r} was sent") from None
     except (ValueError, RecursionError) as error:
         raise BadPayloadError(
             f"field {plain!r} or {encoded!r} is not JSON: {error}"[:200]
         ) from None
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise BadPayloadError(f"field {plain!r}: expected a JSON object with schema and data")
-    return found
+    return value
 
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _self_describing(found: Any) -> tuple[str, str, str, Any]:
-    schema = found.get("schema") if isinstance(found, dict) else None
+def _self_describing(value: Any) -> tuple[str, str, str, Any]:
+    schema = value.get("schema") if isinstance(value, dict) else None
     parts = SCHEMA.fullmatch(schema) if isinstance(schema, str) else None
-    if not parts or not isinstance(found.get("data"), dict):
+    if not parts or not isinstance(value.get("data"), dict):
         raise BadPayloadError(
             f"schema {str(schema)[:80]!r}: expected iglu:vendor/name/jsonschema/1-0-0 and an object"
         )
-    return parts[1], parts[2], "-".join(parts.groups()[2:]), found["data"]
+    return parts[1], parts[2], "-".join(parts.groups()[2:]), value["data"]
 
 
 def column_name(prefix: str, vendor: str, name: str, version: str) -> str:
-    """The column of a schema: ``contexts_nl_basjes_yauaa_context_1`` (Snowplow's loaders)."""
+    """Return the column of a schema, named as Snowplow's loaders name it.
+
+    Example: ``column_name("contexts", "nl.basjes", "yauaa_context", "1-0-4")`` ->
+    ``"contexts_nl_basjes_yauaa_context_1"``
+    """
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", f"{vendor}_{name}")
     return re.sub(r"[^a-z0-9]", "_", f"{prefix}_{snake}_{version.split('-')[0]}".lower())
 
 
 @lru_cache(maxsize=4096)
 def device_class(user_agent: str | None) -> str:
-    """YAUAA's class of a device, from the user agent as ua-parser reads it."""
+    """Return the device class that YAUAA, Snowplow's parser, would give a user agent."""
     if not user_agent:
         return "Unknown"
     import ua_parser
 
-    found = ua_parser.parse(user_agent)
-    family = (found.device.family if found.device else "") or ""
-    system = (found.os.family if found.os else "") or ""
+    agent = ua_parser.parse(user_agent)
+    family = (agent.device.family if agent.device else "") or ""
+    system = (agent.os.family if agent.os else "") or ""
     if family == "Spider" or re.search(r"bot|crawl|spider|headless", user_agent, re.IGNORECASE):
         return "Robot"
     if re.search(r"iPad|Tablet|Kindle", f"{family} {user_agent}"):

@@ -1,7 +1,7 @@
-"""From the bytes of a request to a tracker's payloads, whatever those bytes are.
+"""Read a tracker's payloads from the bytes of a request, whatever those bytes are.
 
-What cannot be read is refused with a reason; what can be read in part loses only the part
-that cannot, so that a bad event never takes its neighbours in the batch along.
+What cannot be read is rejected with a reason. If only a part of a batch cannot be read, only
+that part is lost: a bad event does not take its neighbours along.
 """
 
 import json
@@ -10,55 +10,59 @@ import zlib
 from typing import Any
 
 MAX_BODY = 10 << 20  # bytes, as sent and as unpacked
-MAX_DEPTH = 64  # of nested JSON; no tracker comes near it
-LARGEST = 1e300  # beyond it, adding a few numbers up would overflow
-KEPT = 20_000  # characters of a rejected payload that are kept
+MAX_DEPTH = 64  # of nested JSON; trackers send a few levels
+LARGEST = 1e300  # the sum of a few larger numbers would overflow
+EXCERPT = 20_000  # characters of a rejected payload that are stored
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
 
 
 class BadPayloadError(ValueError):
-    """Why a payload cannot become an event; the text goes to the bad-events log."""
+    """A payload cannot become an event; the reason is stored with it."""
 
 
 def payloads_of(body: bytes, encoding: str = "") -> list[Any]:
-    """The events of a ``payload_data`` body, each still to be checked.
+    """Return the events of a ``payload_data`` body, not yet checked.
 
     Args:
-        body: as it came.
+        body: as it was received.
         encoding: the request's ``Content-Encoding``: empty, ``identity`` or ``gzip``.
+
     Raises:
-        BadPayloadError: nothing of it can be read.
+        BadPayloadError: no part of it can be read.
 
     Example: ``payloads_of(b'{"data": [{"e": "pv"}]}')`` -> ``[{"e": "pv"}]``
     """
     text = _unpacked(body, encoding.strip().lower())
     try:
-        found = _loads(text)
+        payload_data = _loads(text)
     except RecursionError:
-        found = _without_depths(text)
+        payload_data = _without_depths(text)
     except ValueError as error:
         raise BadPayloadError(f"body is not JSON: {error}"[:300]) from None
-    data = found.get("data") if isinstance(found, dict) else None
+    data = payload_data.get("data") if isinstance(payload_data, dict) else None
     if not isinstance(data, list):
         raise BadPayloadError("body is not a payload_data object: expected a list in 'data'")
     return data
 
 
 def readable(value: Any, *, strict: bool = False, depth: int = 0) -> Any:
-    """A copy that every JSON reader can read: no lone surrogate, NaN or great depth.
+    """Return a copy that every JSON reader can read: no lone surrogate, NaN or great depth.
+
+    Args:
+        strict: raise, instead of replacing what is too deep or too large by text.
 
     Raises:
-        BadPayloadError: ``strict`` and it is nested too deeply or a number is too large.
+        BadPayloadError: with ``strict``, if it is nested too deeply or a number is too large.
     """
     if isinstance(value, str):
-        return whole_text(value)
+        return without_surrogates(value)
     if isinstance(value, dict | list) and depth >= MAX_DEPTH:
         if strict:
             raise BadPayloadError(f"nested deeper than {MAX_DEPTH} levels")
         return "(nested deeper)"
     if isinstance(value, dict):
         return {
-            whole_text(name): readable(inner, strict=strict, depth=depth + 1)
+            without_surrogates(name): readable(inner, strict=strict, depth=depth + 1)
             for name, inner in value.items()
         }
     if isinstance(value, list):
@@ -70,8 +74,8 @@ def readable(value: Any, *, strict: bool = False, depth: int = 0) -> Any:
     return value
 
 
-def whole_text(text: str) -> str:
-    """The text with U+FFFD in place of halves of characters, which UTF-8 cannot hold."""
+def without_surrogates(text: str) -> str:
+    """Return the text with U+FFFD for lone surrogates, which UTF-8 cannot hold."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -80,19 +84,19 @@ def whole_text(text: str) -> str:
 
 
 def excerpt(payload: Any) -> Any:
-    """A rejected payload as the bad log keeps it: readable JSON of bounded size."""
-    kept = readable(payload)
-    text = json.dumps(kept)
-    return kept if len(text) <= KEPT else f"{text[:KEPT]}…"
+    """Return a rejected payload as it is stored: readable JSON of limited size."""
+    value = readable(payload)
+    text = json.dumps(value)
+    return value if len(text) <= EXCERPT else f"{text[:EXCERPT]}…"
 
 
-def whole_number(text: str) -> int | float:
-    """JSON's integers; those that no column holds become infinite, which is refused later."""
+def any_integer(text: str) -> int | float:
+    """Return an integer of JSON; one that no column can hold becomes infinite."""
     return int(text) if len(text) <= 300 else float(text)
 
 
 def _loads(text: bytes) -> Any:
-    return json.loads(text, parse_int=whole_number)
+    return json.loads(text, parse_int=any_integer)
 
 
 def _unpacked(body: bytes, encoding: str) -> bytes:
@@ -106,27 +110,27 @@ def _unpacked(body: bytes, encoding: str) -> bytes:
     except zlib.error as error:
         raise BadPayloadError(f"body is not gzip: {error}") from None
     if not packed.eof:
-        wrong = f"larger than {MAX_BODY} bytes" if len(text) >= MAX_BODY else "cut short"
-        raise BadPayloadError(f"gzip body is {wrong}")
+        problem = f"larger than {MAX_BODY} bytes" if len(text) >= MAX_BODY else "cut short"
+        raise BadPayloadError(f"gzip body is {problem}")
     return text
 
 
 def _without_depths(text: bytes) -> Any:
-    """The JSON with ``null`` for whatever lies too deep for the parser."""
-    kept, depth, start = [], 0, 0
+    """Return the parsed JSON, with ``null`` for what is too deep for the parser."""
+    pieces, depth, start = [], 0, 0
     for token in _TOKENS.finditer(text):
         if token[0] in b"[{":
             depth += 1
             if depth == MAX_DEPTH:
-                kept.append(text[start : token.start()])
+                pieces.append(text[start : token.start()])
         elif token[0] in b"]}":
             if depth == MAX_DEPTH:
-                kept.append(b"null")
+                pieces.append(b"null")
                 start = token.end()
             depth -= 1
     if depth < MAX_DEPTH:
-        kept.append(text[start:])
+        pieces.append(text[start:])
     try:
-        return _loads(b"".join(kept))
+        return _loads(b"".join(pieces))
     except (ValueError, RecursionError):
         raise BadPayloadError("body is not JSON, and nested too deeply") from None

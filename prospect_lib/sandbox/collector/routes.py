@@ -99,7 +99,7 @@ def _receive(payloads: list[Any], network_userid: str | None) -> None:
     sandbox = current()
     with sandbox.rules.watching({row["domain_userid"] for row in rows if "domain_userid" in row}):
         sandbox.events.add(rows, rejected, now)
-    sandbox.board.saw(rows, now)
+    sandbox.board.add_events(rows, now)
 
 
 def _reject(reason: str, payload: Any) -> None:

@@ -1,1 +1,1 @@
-"""The part of the Signals API that the SDK calls."""
+"""The Signals API: registry, online attributes, interventions and rules."""

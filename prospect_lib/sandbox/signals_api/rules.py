@@ -1,8 +1,8 @@
-"""Rule-based interventions: no model, a condition on the attributes that turns true.
+"""Rule-based interventions: pushed when a condition on attributes becomes true.
 
-The condition is looked at before and after each batch of a visitor's events, from the events
-themselves. There is no state to lose: after a restart, and when a tracker sends an event
-again, a rule that held before does not fire.
+The condition is evaluated before and after each batch of a visitor's events, from the stored
+events. No other state is needed: after a restart, and when a tracker sends an event again, a
+rule that held before does not fire.
 """
 
 import json
@@ -37,7 +37,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 
 
 class Rules:
-    """Fires the published rules of the registry."""
+    """Push interventions of the registry's published rules."""
 
     def __init__(
         self, registry: Registry, attributes: OnlineAttributes, subscribers: Subscribers
@@ -46,72 +46,72 @@ class Rules:
 
     @contextmanager
     def watching(self, visitors: Iterable[str]) -> Iterator[None]:
-        """Fire what turns true for these visitors by what happens inside."""
+        """Push the interventions whose conditions become true in the block, for some visitors."""
         stored = [
             rule for rule in self._registry.every("interventions") if rule.get("is_published")
         ]
         rules = [RuleIntervention.model_validate(rule) for rule in stored]
         before = {visitor: self._values(rules, visitor) for visitor in visitors if rules}
         yield
-        for visitor, was in before.items():
-            now = self._values(rules, visitor)
+        for visitor, old in before.items():
+            new = self._values(rules, visitor)
             for rule in rules:
-                if holds(rule.criteria, now, was) and not holds(rule.criteria, was, was):
-                    self._fire(rule, visitor, now)
+                if holds(rule.criteria, new, old) and not holds(rule.criteria, old, old):
+                    self._push(rule, visitor, new)
 
-    def _fire(self, rule: RuleIntervention, visitor: str, values: Values) -> None:
+    def _push(self, rule: RuleIntervention, visitor: str, values: Values) -> None:
         payload = {link.name: link.version for link in rule.payload_attribute_groups or []}
-        carried = {}
-        for name, value in values.items():
-            group, _, attribute = name.partition(":")
-            stem, _, version = group.rpartition("_v")
-            if value is not None and str(payload.get(stem)) == version:
-                carried[attribute] = value if isinstance(value, str) else json.dumps(value)
+        attributes = {}
+        for qualified_name, value in values.items():
+            group, _, attribute = qualified_name.partition(":")
+            name, _, version = group.rpartition("_v")
+            if value is not None and str(payload.get(name)) == version:
+                attributes[attribute] = value if isinstance(value, str) else json.dumps(value)
         message = InterventionInstance(
-            name=rule.name, version=rule.version or 1, attributes=carried
+            name=rule.name, version=rule.version or 1, attributes=attributes
         )
         text = message.model_dump_json(exclude_none=True)
         self._subscribers.post(f"domain_userid={visitor}", text)
 
     def _values(self, rules: list[RuleIntervention], visitor: str) -> dict[str, Any]:
-        """``group_v1:attribute`` -> value, for every group that a rule tests or carries."""
-        found: dict[str, Any] = {}
+        """Return the values of the groups that rules test or carry, by ``group_v1:attribute``."""
+        result: dict[str, Any] = {}
         events, now = self._attributes.events(visitor), datetime.now(UTC)
-        for full, stored in self._groups(rules).items():
+        for full_name, stored in self._groups(rules).items():
             since, until = span(stored, now)
             group = AttributeGroup.model_validate(stored)
-            kept = [event for event in events if event_time(event) >= since]
+            counted = [event for event in events if event_time(event) >= since]
             try:
-                values = attribute_values(group, kept, until)
-            except DefinitionError as error:  # no reason to lose the events
-                _log.warning("no rule on %s can fire: %s", full, error)
+                values = attribute_values(group, counted, until)
+            except DefinitionError as error:  # the events must be stored all the same
+                _log.warning("rules on %s cannot be evaluated: %s", full_name, error)
                 continue
-            found |= {f"{full}:{name}": value for name, value in values.items()}
-        return found
+            result |= {f"{full_name}:{name}": value for name, value in values.items()}
+        return result
 
     def _groups(self, rules: list[RuleIntervention]) -> dict[str, Stored]:
         names = {name.partition(":")[0] for rule in rules for name in names_in(rule.criteria)}
         carried = [link for rule in rules for link in rule.payload_attribute_groups or []]
         names |= {f"{link.name}_v{link.version}" for link in carried}
-        found = {}
-        for full in names:
-            stem, _, version = full.rpartition("_v")
-            versioned = (stem, int(version)) if version.isdecimal() else (full, None)
+        groups = {}
+        for full_name in names:
+            name, _, version = full_name.rpartition("_v")
+            versioned = (name, int(version)) if version.isdecimal() else (full_name, None)
             stored = self._registry.get("attribute_groups", *versioned)
             if stored is not None:
-                found[full] = stored
-        return found
+                groups[full_name] = stored
+        return groups
 
 
 def names_in(criteria: Any) -> set[str]:
-    """The ``group_v1:attribute`` names in criteria, however nested."""
+    """Return the ``group_v1:attribute`` names in nested criteria."""
     parts = [getattr(criteria, part, None) or [] for part in ("all", "any", "none")]
     own = {criteria.attribute} if hasattr(criteria, "attribute") else set()
     return own | {name for part in parts for each in part for name in names_in(each)}
 
 
 def holds(criteria: Any, values: Values, before: Values) -> bool:
-    """Whether criteria hold; ``before`` is what ``changed`` compares with."""
+    """Return whether criteria hold for values; ``changed`` compares them with ``before``."""
     for part, combine in (("all", all), ("any", any)):
         if hasattr(criteria, part):
             return combine(holds(each, values, before) for each in getattr(criteria, part))
@@ -125,13 +125,13 @@ def holds(criteria: Any, values: Values, before: Values) -> bool:
     return _compare(criteria.operator, value, criteria.value)
 
 
-def _compare(operator: str, value: Any, wanted: Any) -> bool:
-    """As in SQL, nothing compares with null; a list counts as how many it has."""
+def _compare(operator: str, value: Any, operand: Any) -> bool:
+    """Compare as SQL does: never true with null. A list is compared by its length."""
     if isinstance(value, list):
         value = len(value)
-    if value is None or wanted is None:
+    if value is None or operand is None:
         return False
     try:
-        return _COMPARE[operator](value, wanted)
-    except (TypeError, re.error):  # "<" of a text and a number, a pattern that is none
+        return _COMPARE[operator](value, operand)
+    except (TypeError, re.error):  # "<" of a text and a number, an invalid pattern
         return False

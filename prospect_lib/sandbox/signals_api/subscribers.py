@@ -1,4 +1,4 @@
-"""Who listens for interventions now."""
+"""Pages and programs that listen for interventions now, and delivery to them."""
 
 import queue
 import threading
@@ -6,84 +6,85 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
-KEEP_ALIVE = 15.0
-HELD = 30.0  # seconds: a page view may fire a rule before its page has begun to listen
-LOOK = 1.0  # seconds between looks whether a listener has left
-MAX_LISTENERS = 32  # each holds one of the server's threads (sandbox.THREADS)
+KEEP_ALIVE = 15.0  # seconds between signs of life on a silent stream
+HELD = 30.0  # seconds: a page view may fire a rule before its page listens
+CHECK = 1.0  # seconds between checks whether a listener has left
+MAX_LISTENERS = 32  # each occupies one of the server's threads (process.THREADS)
 
 
 class Listener(queue.Queue[str]):
-    """What waits to be sent to one caller; ``gone`` says that the caller has left."""
+    """Messages that wait to be sent to one caller; ``has_left`` tells when it disconnected."""
 
-    def __init__(self, gone: Callable[[], bool]) -> None:
+    def __init__(self, has_left: Callable[[], bool]) -> None:
         super().__init__()
-        self.gone = gone
+        self.has_left = has_left
 
 
 class Subscribers:
-    """Who waits for interventions, by attribute key and identifier."""
+    """Listeners by target, such as ``domain_userid=u1``; safe to share between threads."""
 
     def __init__(self) -> None:
-        self._queues: dict[str, set[Listener]] = defaultdict(set)
+        self._listeners: dict[str, set[Listener]] = defaultdict(set)
         self._lock = threading.Lock()
         self._held: dict[str, list[tuple[float, str]]] = {}
 
     @property
     def full(self) -> bool:
-        """Whether another listener would take a thread that the collector needs."""
+        """Return whether another listener would occupy a thread that the collector needs."""
         with self._lock:
-            return len(set().union(*self._queues.values())) >= MAX_LISTENERS
+            return len(set().union(*self._listeners.values())) >= MAX_LISTENERS
 
     def push(self, target: str, message: str) -> int:
-        """Deliver to all who listen; returns how many did. Who has left does not count, so
-        that the one who pushes knows to try again."""
+        """Deliver to all current listeners of a target; return how many there are.
+
+        Listeners that have left do not count, so that the sender knows to try again.
+        """
         with self._lock:
-            queues = [each for each in self._queues.get(target, ()) if not each.gone()]
-        for waiting in queues:
-            waiting.put(message)
-        return len(queues)
+            listeners = [each for each in self._listeners.get(target, ()) if not each.has_left()]
+        for listener in listeners:
+            listener.put(message)
+        return len(listeners)
 
     def post(self, target: str, message: str) -> None:
-        """Deliver to all who listen, or to who begins to within a short while."""
+        """Deliver to the listeners of a target, or hold the message ``HELD`` seconds for one."""
         if self.push(target, message):
             return
         now = time.monotonic()
         with self._lock:
-            kept = {at: self._young(at, now) for at in self._held}
-            self._held = {at: young for at, young in kept.items() if young}
+            held = {each: self._not_expired(each, now) for each in self._held}
+            self._held = {each: messages for each, messages in held.items() if messages}
             self._held.setdefault(target, []).append((now, message))
 
-    def _young(self, target: str, now: float) -> list[tuple[float, str]]:
+    def _not_expired(self, target: str, now: float) -> list[tuple[float, str]]:
         return [each for each in self._held.get(target, ()) if now - each[0] < HELD]
 
-    def listen(self, targets: list[str], gone: Callable[[], bool]) -> Iterator[str]:
-        """Server-sent events for the targets, with keep-alives, until the caller leaves.
+    def listen(self, targets: list[str], has_left: Callable[[], bool]) -> Iterator[str]:
+        """Yield server-sent events for the targets, with keep-alives, until the caller leaves.
 
         Args:
-            gone: says that the caller has left: a browser that goes on to the next page
-                does so without a word.
+            has_left: tells whether the caller has disconnected.
         """
-        waiting = Listener(gone)
+        listener = Listener(has_left)
         with self._lock:
             for target in set(targets):
-                self._queues[target].add(waiting)
-                for _, message in self._young(target, time.monotonic()):
-                    waiting.put(message)
+                self._listeners[target].add(listener)
+                for _, message in self._not_expired(target, time.monotonic()):
+                    listener.put(message)
                 self._held.pop(target, None)
         try:
             yield ": connected\n\n"
-            spoken = time.monotonic()
-            while not gone():
+            last_sent = time.monotonic()
+            while not has_left():
                 try:
-                    yield f"data: {waiting.get(timeout=LOOK)}\n\n"
+                    yield f"data: {listener.get(timeout=CHECK)}\n\n"
                 except queue.Empty:
-                    if time.monotonic() - spoken < KEEP_ALIVE:
+                    if time.monotonic() - last_sent < KEEP_ALIVE:
                         continue
                     yield ": keep-alive\n\n"
-                spoken = time.monotonic()
+                last_sent = time.monotonic()
         finally:
             with self._lock:
                 for target in set(targets):
-                    self._queues[target].discard(waiting)
-                    if not self._queues[target]:
-                        del self._queues[target]
+                    self._listeners[target].discard(listener)
+                    if not self._listeners[target]:
+                        del self._listeners[target]

@@ -1,1 +1,1 @@
-"""Simulated visitors: their history, and live traffic."""
+"""Simulated visitors: a history of events with true probabilities, and live traffic."""

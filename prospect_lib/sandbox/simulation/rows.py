@@ -1,4 +1,4 @@
-"""Simulated happenings as rows of atomic events, as the collector would have stored them."""
+"""Turn simulated actions into rows of atomic events, as the collector stores them."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ from prospect_lib.sandbox.simulation.walk import PAGES, Ints
 SITE = "https://samphire.example"
 SNOWPLOW = "com.snowplowanalytics.snowplow"
 MEDIA = f"{SNOWPLOW}.media"
-#: medium, source, campaign, referrer's medium and host
+#: campaign's medium, source and name; referrer's medium and host
 CHANNELS: tuple[tuple[str | None, str | None, str | None, str | None, str | None], ...] = (
     (None, None, None, None, None),
     (None, None, None, "search", "www.google.com"),
@@ -29,8 +29,8 @@ USER_AGENTS = (
     "Mozilla/5.0 (iPad; CPU OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Version/18.0 Safari/604.1",
     "ExampleBot/1.0 (+https://bot.example)",
 )
-#: kinds of event: event, vendor, name, version
-KINDS = (
+#: event, vendor and name of each kind of action
+ACTIONS = (
     ("page_view", SNOWPLOW, "page_view"),
     ("page_ping", SNOWPLOW, "page_ping"),
     ("unstruct", MEDIA, "play_event"),
@@ -43,7 +43,7 @@ KINDS = (
     ("unstruct", SNOWPLOW, "web_vitals"),
     ("unstruct", SNOWPLOW, "application_error"),
 )
-VIEW, PING, PLAY, PROGRESS, END, FOCUS, CHANGE, SUBMITTED, LINK, VITALS, ERROR = range(len(KINDS))
+VIEW, PING, PLAY, PROGRESS, END, FOCUS, CHANGE, SUBMITTED, LINK, VITALS, ERROR = range(len(ACTIONS))
 _FORM = {"formId": "request-demo", "formClasses": []}
 _FIELD = {**_FORM, "elementId": "email", "nodeName": "INPUT", "elementClasses": [], "value": "****"}
 BODIES: dict[str, dict[int, Any]] = {
@@ -69,27 +69,29 @@ BODIES: dict[str, dict[int, Any]] = {
 def events_table(
     rng: np.random.Generator,
     sessions: dict[str, Any],
-    happened: dict[str, Any],
+    actions: dict[str, Any],
     start: Any,
     part: tuple[int, int],
 ) -> pa.Table:
-    """What happened as atomic events.
+    """Return actions as atomic events.
 
     Args:
-        start: of the period; moments are seconds after it.
-        part: which of how many parts of the ids of visitors is theirs, so that parts of a
-            larger world follow one another in order.
+        rng: source of the ids.
+        sessions: columns of the sessions, see :func:`~.walk.sessions_of`.
+        actions: columns of the actions: their session, kind, page, step and time.
+        start: start of the period (``numpy.datetime64``); times are in seconds after it.
+        part: number of this part, and of all parts: visitors' ids of later parts are larger.
     """
-    session, kind = happened["session"], happened["kind"]
+    session, kind = actions["session"], actions["kind"]
     visitor_ids, session_ids = (
         _uuids(rng, sessions["visitors"], part),
         _uuids(rng, len(sessions["level"])),
     )
-    when = start + (happened["at"] * 1e6).astype("timedelta64[us]")
+    when = start + (actions["at"] * 1e6).astype("timedelta64[us]")
     app = np.where(sessions["docs"][session], 2, 0)
-    entry = (happened["step"] == 0) & sessions["landing"][session] & (app == 0)
+    entry = (actions["step"] == 0) & sessions["landing"][session] & (app == 0)
     app = np.where(entry & (sessions["channel"][session] >= 4), 1, app)
-    channel = np.where(happened["step"] == 0, sessions["channel"][session], len(CHANNELS))
+    channel = np.where(actions["step"] == 0, sessions["channel"][session], len(CHANNELS))
     columns: dict[str, Any] = {
         "app_id": _take(["website", "hs-landing", "docs"], app),
         "platform": _take(["web"], np.zeros_like(app)),
@@ -97,7 +99,7 @@ def events_table(
             ("collector_tstamp", "derived_tstamp", "dvce_created_tstamp"), pa.array(when)
         ),
         **{
-            name: _take([row[i] for row in KINDS], kind)
+            name: _take([action[i] for action in ACTIONS], kind)
             for i, name in enumerate(("event", "event_vendor", "event_name"))
         },
         "event_id": pa.array(_uuids(rng, len(kind))),
@@ -107,14 +109,14 @@ def events_table(
         "domain_userid": pa.array(visitor_ids).take(pa.array(sessions["visitor"][session])),
         "domain_sessionid": pa.array(session_ids).take(pa.array(session)),
         "domain_sessionidx": pa.array(sessions["index"][session].astype("int32")),
-        **_web(channel, happened["page"], app),
+        **_web(channel, actions["page"], app),
         "useragent": _take(USER_AGENTS, sessions["device"][session]),
         "contexts_nl_basjes_yauaa_context_1": _take(
             [json.dumps([{"deviceClass": name}]) for name in DEVICES], sessions["device"][session]
         ),
         **{
             name: _take(
-                [json.dumps(bodies[k]) if k in bodies else None for k in range(len(KINDS))], kind
+                [json.dumps(bodies[k]) if k in bodies else None for k in range(len(ACTIONS))], kind
             )
             for name, bodies in BODIES.items()
         },
@@ -123,7 +125,7 @@ def events_table(
 
 
 def _web(channel: Ints, page: Ints, app: Ints) -> dict[str, pa.Array]:
-    """Address and origin of each event; inside a session pages refer to one another."""
+    """Return address and origin of each event; within a session, pages refer to one another."""
     origins = [*CHANNELS, (None, None, None, "internal", "samphire.example")]
     paths = ["/" if name == "home" else f"/{name}" for name in PAGES]
     combos = [(o, p, a) for o in range(len(origins)) for p in range(len(PAGES)) for a in range(3)]
@@ -131,7 +133,7 @@ def _web(channel: Ints, page: Ints, app: Ints) -> dict[str, pa.Array]:
     urls = [_url(origins[o], prefix[a].format(paths[p])) for o, p, a in combos]
     code = (channel * len(PAGES) + page) * 3 + app
     fields = ("mkt_medium", "mkt_source", "mkt_campaign", "refr_medium", "refr_urlhost")
-    found = {name: _take([o[i] for o in origins], channel) for i, name in enumerate(fields)}
+    origin = {name: _take([o[i] for o in origins], channel) for i, name in enumerate(fields)}
     referrers = [o[4] and f"https://{o[4]}/" for o in origins]
     return {
         "page_url": _take(urls, code),
@@ -142,7 +144,7 @@ def _web(channel: Ints, page: Ints, app: Ints) -> dict[str, pa.Array]:
         ),
         "page_urlhost": _take(["samphire.example"], np.zeros_like(page)),
         "page_urlpath": _take([url.removeprefix(SITE).split("?")[0] for url in urls], code),
-        **found,
+        **origin,
     }
 
 
@@ -157,12 +159,12 @@ def _take(values: Any, codes: Ints) -> pa.Array:
 
 
 def _uuids(rng: np.random.Generator, count: int, part: tuple[int, int] = (0, 1)) -> list[str]:
-    """Random ids in the form of UUIDs (version 4), from the seeded generator."""
+    """Return random ids in the form of UUIDs (version 4), from the seeded generator."""
     text = rng.bytes(16 * count).hex()
-    place, of = part
+    number, total = part
     parts = (text[i : i + 32] for i in range(0, len(text), 32))
     heads = ((int(t[:8], 16), t) for t in parts)
     return [
-        f"{(place * 16**8 + head) // of:08x}-{t[8:12]}-4{t[13:16]}-a{t[17:20]}-{t[20:]}"
+        f"{(number * 16**8 + head) // total:08x}-{t[8:12]}-4{t[13:16]}-a{t[17:20]}-{t[20:]}"
         for head, t in heads
     ]

@@ -1,4 +1,4 @@
-"""Visitors who come now: real tracker payloads through the real collector protocol."""
+"""Send events of simulated visitors to a collector, as Snowplow's trackers do."""
 
 import contextlib
 import json
@@ -28,10 +28,15 @@ PATIENCE = 2.0  # seconds that closing leaves to them
 
 
 def send(collector: str, payloads: Sequence[Payload], *, user_agent: str = USER_AGENT) -> None:
-    """POST a batch, as trackers do; returns when the collector has it on disk.
+    """POST a batch; return when the collector has stored it.
+
+    Args:
+        collector: its address, such as ``http://127.0.0.1:9090``.
+        payloads: tracker fields of each event.
+        user_agent: of the browser.
 
     Raises:
-        ServiceError: the collector does not answer or refuses the batch.
+        ServiceError: the collector does not answer, or refuses the batch.
     """
     body = {"schema": PAYLOAD_DATA, "data": list(payloads)}
     address = f"{collector}/com.snowplowanalytics.snowplow/tp2"
@@ -47,7 +52,7 @@ def send(collector: str, payloads: Sequence[Payload], *, user_agent: str = USER_
 
 
 def happening_now(payload: Payload) -> Payload:
-    """The same as if it happened at this moment: what is scored next is what came before."""
+    """Return a payload with the current time, so that the next score counts it."""
     now = str(int(datetime.now(UTC).timestamp() * 1000))
     stamps = {"dtm": now, "stm": now} | ({"ttm": now} if "ttm" in payload else {})
     return payload | stamps
@@ -56,10 +61,16 @@ def happening_now(payload: Payload) -> Payload:
 def scripted_visitor(
     domain_userid: str, session_id: str, base_url: str, *, start: datetime
 ) -> Iterator[tuple[str, Payload]]:
-    """A keen visitor, step by step: what it does, and what the tracker sends.
+    """Yield the steps of an interested visitor: what they do, and what the tracker sends.
 
-    It reads about the product and its customers, sees the pricing twice and a film, and
-    begins to fill in the form. The steps happened in the minutes before ``start`` (aware).
+    The visitor reads about the product and its customers, looks at the pricing twice, watches a
+    film and starts to fill in the form.
+
+    Args:
+        domain_userid: id of the visitor.
+        session_id: id of the session.
+        base_url: address of the website.
+        start: time of the last step (aware); the others happened in the minute before.
     """
     steps = _visit(base_url)
     for number, (name, kind, fields) in enumerate(steps):
@@ -68,7 +79,7 @@ def scripted_visitor(
 
 
 def conversion(domain_userid: str, session_id: str, base_url: str, *, at: datetime) -> Payload:
-    """The same visitor submits the form; what was typed is masked."""
+    """Return the payload of a submitted form; what was typed is masked."""
     element = {"name": "email", "value": MASKED, "nodeName": "INPUT", "type": "email"}
     data = {"formId": "request-demo", "formClasses": [], "elements": [element]}
     fields = {"url": f"{base_url}/demo", **_event(f"{SNOWPLOW}/submit_form/jsonschema/1-0-0", data)}
@@ -116,7 +127,7 @@ def _event(schema: str, data: dict[str, Any]) -> Payload:
 
 
 def _player(players: list[dict[str, Any]]) -> Payload:
-    """The state of the media element, which trackers attach to each of its events."""
+    """Return the state of the media element, which trackers add to each of its events."""
     schema = f"{SNOWPLOW}/media_player/jsonschema/2-0-0"
     outer = {
         "schema": f"{SNOWPLOW}/contexts/jsonschema/1-0-1",
@@ -139,18 +150,21 @@ def _payload(visitor: str, session: str, at: datetime, kind: str, fields: Payloa
 def live(
     settings: Settings, *, visitors_per_minute: float, duration: float, seed: int | None = None
 ) -> int:
-    """Simulated sessions, pauses shortened tenfold, through the collector; Ctrl-C ends it.
+    """Send simulated sessions, with pauses shortened tenfold, until Ctrl-C or their end.
 
     Args:
+        settings: the sandbox's address, and its home, where a prediction server is announced.
+        visitors_per_minute: how many sessions begin per minute.
         duration: in seconds.
-        seed: of what they do; by default each run is another. Who they are, their ids, is
-            new in every run: a collector would drop events that it has seen.
+        seed: of what visitors do; random by default. Their ids are new in every run, because a
+            collector drops events that it has stored.
 
     Returns:
         How many events were sent.
+
     Raises:
         ServiceError: the collector does not answer.
-        DataError: a pace or a duration of nothing.
+        DataError: the pace or the duration is not positive.
     """
     for name, value in (("visitors_per_minute", visitors_per_minute), ("duration", duration)):
         if not value > 0:
@@ -159,10 +173,10 @@ def live(
     rng = np.random.default_rng(seed)
     count = max(1, round(visitors_per_minute * duration / 60))
     queue = _schedule(rng, count, duration, seed)
-    begun, sent, scores = time.monotonic(), 0, ScoreRequests(settings)
+    start, sent, scores = time.monotonic(), 0, ScoreRequests(settings)
     try:
         for due, payload, agent in tqdm(queue, desc="live events", unit="event"):
-            time.sleep(max(0.0, due - (time.monotonic() - begun)))
+            time.sleep(max(0.0, due - (time.monotonic() - start)))
             send(settings.sandbox_url, [happening_now(payload)], user_agent=agent)
             sent += 1
             if payload["e"] != "pp":
@@ -213,12 +227,15 @@ class ScoreRequests:
 def _schedule(
     rng: np.random.Generator, count: int, duration: float, seed: int
 ) -> list[tuple[float, Payload, str]]:
-    """First sessions, each begun at a random moment: (second, payload, user agent)."""
-    world = simulate(count, 1, end=datetime.now(UTC), seed=seed).events.to_pylist()
+    """Return the events of first sessions that begin at random times, in order of time.
+
+    Each one has its second, its payload and its user agent.
+    """
+    rows = simulate(count, 1, end=datetime.now(UTC), seed=seed).events.to_pylist()
     salt = uuid4().hex[:8]
     starts: dict[str, tuple[float, datetime]] = {}
     queue: list[tuple[float, Payload, str]] = []
-    for row in world:
+    for row in rows:
         if row["domain_sessionidx"] != 1:
             continue
         begin, first = starts.setdefault(
@@ -230,7 +247,7 @@ def _schedule(
 
 
 def _replayed(row: dict[str, Any], salt: str) -> Payload:
-    """A simulated row as the tracker would send it, under ids of this run."""
+    """Return a simulated row as the tracker sends it, with ids of this run."""
     kinds = {"page_view": "pv", "page_ping": "pp", "unstruct": "ue"}
     payload: Payload = {
         "e": kinds[row["event"]], "eid": salt + row["event_id"][8:],

@@ -1,7 +1,7 @@
-"""The walk of a visitor with a hidden intent over the pages of the demo website.
+"""Walks of visitors with a hidden intent over the pages of the demo website.
 
-A session is a Markov chain of at most ``MAX_VIEWS`` pages, which depends on the page and on
-the visitor's intent; so the probability that it ends with a submitted form is known exactly.
+A session is a Markov chain of at most ``MAX_VIEWS`` pages. Each step depends on the page and on
+the visitor's intent, so the probability that it ends with a submitted form is known exactly.
 """
 
 from datetime import datetime
@@ -15,13 +15,13 @@ Ints = npt.NDArray[np.int64]
 
 PAGES = ("home", "product", "pricing", "customers", "blog", "videos", "demo")
 DEMO, VIDEOS, SUBMIT, LEAVE = 6, 5, 7, 8
-MAX_VIEWS, MAX_DWELL = 20, 150.0  # so that a session ends within 55 minutes, inside the horizon
-LEVELS = 5  # of intent; one more behaves as a bot
+MAX_VIEWS, MAX_DWELL = 20, 150.0  # seconds; a session ends within 55 minutes
+LEVELS = 5  # of intent; one more level behaves like a bot
 BOT = LEVELS
-FORM_SENT = (0.02, 0.06, 0.13, 0.27, 0.48)  # of those who see the form, by level
-LEVEL_SHARE = (0.46, 0.27, 0.15, 0.08, 0.04)
-WEEKEND = 0.5  # the share of sessions of Saturdays and Sundays that wait for a working day
-#: how each level comes by the channels and the devices of :mod:`~.rows`
+FORM_SENT = (0.02, 0.06, 0.13, 0.27, 0.48)  # share of those who see the form, by level
+LEVEL_SHARE = (0.46, 0.27, 0.15, 0.08, 0.04)  # of visitors
+WEEKEND = 0.5  # share of weekend sessions that are moved to a working day
+#: shares of the channels and the devices of :mod:`~.rows`, by level
 CHANNEL_BY_LEVEL = np.array(
     [
         [0.18, 0.24, 0.14, 0.12, 0.03, 0.12, 0.04, 0.13],
@@ -41,46 +41,52 @@ DEVICE_BY_LEVEL = np.array(
 
 
 def transitions() -> Floats:
-    """How a session goes on: P[level, page, next], the last two of next being submit and leave."""
-    found = np.zeros((LEVELS + 1, len(PAGES), LEAVE + 1))
+    """Return the probabilities of the next page: P[level, page, next].
+
+    The last two values of ``next`` stand for a submitted form and for leaving the site.
+    """
+    matrix = np.zeros((LEVELS + 1, len(PAGES), LEAVE + 1))
     #                    home prod pric cust blog vids demo
-    interest = np.array([0.5, 1.0, 0.30, 0.45, 0.9, 0.35, 0.05])
+    curious = np.array([0.5, 1.0, 0.30, 0.45, 0.9, 0.35, 0.05])
     keen = np.array([0.4, 1.0, 1.30, 0.90, 0.4, 0.80, 0.75])
     for level in range(LEVELS):
-        eager = level / (LEVELS - 1)
+        intent = level / (LEVELS - 1)
         for page in range(len(PAGES)):
-            weight = (1 - eager) * interest + eager * keen
+            weight = (1 - intent) * curious + intent * keen
             weight[page] *= 0.3
             weight[DEMO] *= 2.0 if page == PAGES.index("pricing") else 1.0
-            found[level, page, :SUBMIT] = weight / weight.sum() * (0.55 + 0.25 * eager)
-            found[level, page, LEAVE] = 0.45 - 0.25 * eager
+            matrix[level, page, :SUBMIT] = weight / weight.sum() * (0.55 + 0.25 * intent)
+            matrix[level, page, LEAVE] = 0.45 - 0.25 * intent
         submit = FORM_SENT[level]
-        found[level, DEMO] *= 1 - submit
-        found[level, DEMO, SUBMIT] = submit
-    found[BOT, :, :SUBMIT] = 0.95 / len(PAGES)
-    found[BOT, :, LEAVE] = 0.05
-    return found
+        matrix[level, DEMO] *= 1 - submit
+        matrix[level, DEMO, SUBMIT] = submit
+    matrix[BOT, :, :SUBMIT] = 0.95 / len(PAGES)
+    matrix[BOT, :, LEAVE] = 0.05
+    return matrix
 
 
 def chances() -> Floats:
-    """Exact probability that the walk ends in a form: C[level, views still possible, page]."""
+    """Return the exact probability that a walk ends with a submitted form.
+
+    Its axes are the level, how many more views are possible, and the page.
+    """
     matrix = transitions()
-    found = np.zeros((LEVELS + 1, MAX_VIEWS, len(PAGES)))
+    result = np.zeros((LEVELS + 1, MAX_VIEWS, len(PAGES)))
     for left in range(MAX_VIEWS):
-        goes_on = found[:, left - 1] if left else np.zeros((LEVELS + 1, len(PAGES)))
-        found[:, left] = matrix[:, :, SUBMIT] + np.einsum(
+        goes_on = result[:, left - 1] if left else np.zeros((LEVELS + 1, len(PAGES)))
+        result[:, left] = matrix[:, :, SUBMIT] + np.einsum(
             "lpn,ln->lp", matrix[:, :, :SUBMIT], goes_on
         )
-    return found
+    return result
 
 
 def sessions_of(
     rng: np.random.Generator, visitors: int, days: int, start: datetime
 ) -> dict[str, Any]:
-    """Every session of every visitor: its level, channel, device and moment.
+    """Return every session of every visitor: its level, channel, device and start.
 
     Args:
-        start: of the period, aware UTC; ``start`` of a session is in seconds after it.
+        start: start of the period (aware, UTC); that of a session is in seconds after it.
     """
     level = rng.choice(LEVELS, visitors, p=LEVEL_SHARE)
     level[rng.random(visitors) < 0.03] = BOT
@@ -91,15 +97,15 @@ def sessions_of(
     gap = 7200 + 3600 + rng.exponential(4.5 * 86400, len(visitor))
     gap[first] = rng.uniform(0, days * 86400, visitors)
     total = np.cumsum(gap)
-    begun = total - np.repeat(total[first] - gap[first], count)
-    keener = (rng.random(len(visitor)) < 0.3) & (index > 0)
-    steps = np.cumsum(keener)
+    begin = total - np.repeat(total[first] - gap[first], count)
+    rises = (rng.random(len(visitor)) < 0.3) & (index > 0)  # intent grows between sessions
+    steps = np.cumsum(rises)
     session_level = level[visitor] + steps - np.repeat(steps[first], count)
     session_level = np.where(level[visitor] == BOT, BOT, np.minimum(session_level, LEVELS - 1))
     return {
         "visitor": visitor,
         "index": index + 1,
-        "start": _apart(_rhythm(rng, begun, start), visitor, index),
+        "start": _apart(_rhythm(rng, begin, start), visitor, index),
         "level": session_level,
         "channel": _pick(rng, CHANNEL_BY_LEVEL[session_level]),
         "device": _pick(rng, DEVICE_BY_LEVEL[level])[visitor],
@@ -109,34 +115,34 @@ def sessions_of(
     }
 
 
-def _rhythm(rng: np.random.Generator, begun: Floats, start: datetime) -> Floats:
-    """Most sessions begin by day, fewer at weekends, by the clock (UTC).
+def _rhythm(rng: np.random.Generator, begin: Floats, start: datetime) -> Floats:
+    """Move starts so that most sessions begin by day, and fewer at weekends (in UTC).
 
-    Within their day, times are drawn towards the afternoon; some of a weekend's wait for
-    Monday or Tuesday.
+    Within a day, times move towards the afternoon; some weekend sessions move to Monday or
+    Tuesday.
     """
     midnight = start.replace(hour=0, minute=0, second=0, microsecond=0)
     offset = (start - midnight).total_seconds()
-    day, second = np.divmod(begun + offset, 86400)
+    day, second = np.divmod(begin + offset, 86400)
     weekday = (midnight.weekday() + day) % 7
-    waits = (weekday >= 5) & (rng.random(len(begun)) < WEEKEND)
-    day = np.where(waits, day + 2, day)
-    moved = np.clip(rng.normal(14 * 3600, 3.5 * 3600, len(begun)), 0, 82000)
-    later = np.where(waits | (moved >= second), moved, second)
-    by_day = rng.random(len(begun)) < 0.7
+    postponed = (weekday >= 5) & (rng.random(len(begin)) < WEEKEND)
+    day = np.where(postponed, day + 2, day)
+    moved = np.clip(rng.normal(14 * 3600, 3.5 * 3600, len(begin)), 0, 82000)
+    later = np.where(postponed | (moved >= second), moved, second)
+    by_day = rng.random(len(begin)) < 0.7
     result: Floats = day * 86400 + np.where(by_day, later, second) - offset
     return result
 
 
 def _apart(start: Floats, visitor: Ints, index: Ints) -> Floats:
-    """Sessions of a visitor begin three hours apart: none is in another's hour."""
+    """Move starts so that a visitor's sessions begin at least three hours apart."""
     floor = visitor * 1e9 - index * 10800.0
     result: Floats = np.maximum.accumulate(start + floor) - floor
     return result
 
 
 def views_of(rng: np.random.Generator, sessions: dict[str, Any]) -> dict[str, Any]:
-    """Every page view of every session, one step of all sessions at a time."""
+    """Return every page view of every session, computed one step of all sessions at a time."""
     cumulative = np.cumsum(transitions(), axis=2)
     chance = chances()
     alive = np.arange(len(sessions["level"]))
@@ -168,7 +174,7 @@ def views_of(rng: np.random.Generator, sessions: dict[str, Any]) -> dict[str, An
 
 
 def _pick(rng: np.random.Generator, probabilities: Floats) -> Ints:
-    """One category a row, by the row's probabilities."""
+    """Draw one category per row, by the row's probabilities."""
     cumulative = np.cumsum(probabilities, axis=1)
     drawn = (rng.random(len(cumulative))[:, None] > cumulative).sum(axis=1)
     result: Ints = np.minimum(drawn, probabilities.shape[1] - 1)

@@ -1,1 +1,1 @@
-"""The demo website and the board."""
+"""The demo website and the board of its current visitors."""

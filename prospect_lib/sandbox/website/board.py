@@ -1,8 +1,8 @@
-"""The board: who is on the site now, what they do, how they score, who just converted.
+"""The board: visitors on the site now, their events and scores, and the latest conversions.
 
-It is the picture that a teacher projects, so it names nobody: visitors have made-up names,
-and of an address only the plain words of its path are shown. It keeps the latest in memory,
-never more than the constants below allow.
+It may be projected in a classroom, so it shows no personal data: visitors have made-up names,
+and addresses are reduced to the plain words of their paths. It holds the latest in memory, never
+more than the constants below allow.
 """
 
 import threading
@@ -16,11 +16,12 @@ from prospect_lib.aggregation.properties import to_utc
 from prospect_lib.sandbox.events import Row
 from prospect_lib.sandbox.website.disguise import Disguise, disguised, plain_path
 
-VISITORS, EVENTS, SCORES, FEED, CONVERTED, IDS = 200, 40, 90, 60, 12, 5000
-SHOWN = 12  # visitors on the board at a time; the others are counted
-HERE = timedelta(seconds=120)  # without an event, a visitor has left
-RECENT = timedelta(minutes=30)  # older events are not taken over at a start
-SAID = {
+MAX_VISITORS, MAX_FEED, MAX_CONVERSIONS, MAX_IDS = 200, 60, 12, 5000
+MAX_EVENTS, MAX_SCORES = 40, 90  # per visitor
+MAX_CARDS = 12  # visitors that are shown at a time; the others are counted
+PRESENT = timedelta(seconds=120)  # a visitor without an event for longer has left
+RECENT = timedelta(minutes=30)  # older events are not restored after a start
+ACTIONS = {
     "page_view": "looks at",
     "page_ping": "reads on",
     "focus_form": "enters a field",
@@ -33,25 +34,25 @@ SAID = {
     "link_click": "follows a link",
     "application_error": "meets an error",
 }
-KINDS = {"page_view": "view", "page_ping": "ping", "submit_form": "goal"}
+MARKS = {"page_view": "view", "page_ping": "ping", "submit_form": "goal"}
 
 
 @dataclass
 class Visitor:
-    """What the board knows of one visitor; moments are UTC."""
+    """One visitor on the board; times are aware, in UTC."""
 
     disguise: Disguise
     first: datetime
     last: datetime
     page: str = ""
-    events: deque[str] = field(default_factory=lambda: deque(maxlen=EVENTS))
-    scores: deque[tuple[datetime, float]] = field(default_factory=lambda: deque(maxlen=SCORES))
+    events: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
+    scores: deque[tuple[datetime, float]] = field(default_factory=lambda: deque(maxlen=MAX_SCORES))
     count: int = 0
     act: bool = False
     converted: bool = False
 
     def shown(self) -> dict[str, Any]:
-        """As the page gets it; moments are seconds since 1970."""
+        """Return the visitor as JSON for the page; times are seconds since 1970."""
         return {
             "key": self.disguise.key,
             "name": self.disguise.name,
@@ -68,35 +69,35 @@ class Visitor:
 
 
 class Board:
-    """The latest of what happened; safe to share by threads."""
+    """The latest events and scores; safe to share between threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove everything."""
         with self._lock:
             self._visitors: OrderedDict[str, Visitor] = OrderedDict()
-            self._feed: deque[dict[str, Any]] = deque(maxlen=FEED)
-            self._converted: deque[dict[str, Any]] = deque(maxlen=CONVERTED)
+            self._feed: deque[dict[str, Any]] = deque(maxlen=MAX_FEED)
+            self._converted: deque[dict[str, Any]] = deque(maxlen=MAX_CONVERSIONS)
             self._ids: OrderedDict[str, None] = OrderedDict()
             self._minute: deque[datetime] = deque(maxlen=10_000)
             self._threshold: float | None = None
             self._number = self._conversions = 0
 
-    def saw(self, rows: Iterable[Row], at: datetime) -> None:
-        """Events of the collector, received ``at`` (aware); each counts once."""
+    def add_events(self, rows: Iterable[Row], at: datetime) -> None:
+        """Show events of the collector, received ``at`` (aware); each counts once."""
         with self._lock:
             for row in rows:
                 if row["event_id"] not in self._ids:
                     self._ids[row["event_id"]] = None
-                    self._note(row, at)
-            while len(self._ids) > IDS:
+                    self._add_event(row, at)
+            while len(self._ids) > MAX_IDS:
                 self._ids.popitem(last=False)
 
-    def scored(self, record: Mapping[str, Any], at: datetime) -> None:
-        """A served score, ``at`` (aware); a record without visitor or score is passed over."""
+    def add_score(self, record: Mapping[str, Any], at: datetime) -> None:
+        """Show a served score, given ``at`` (aware); ignore a record without visitor or score."""
         identifier, score = record.get("domain_userid"), record.get("score")
         if not isinstance(score, int | float) or isinstance(score, bool) or not 0 <= score <= 1:
             return
@@ -112,22 +113,22 @@ class Board:
             if isinstance(threshold, float) and 0 <= threshold <= 1:
                 self._threshold = threshold
 
-    def take_over(self, rows: Iterable[Row], records: Iterable[Any], now: datetime) -> None:
-        """After a start: what is on disk of the last while, in order of time."""
+    def restore(self, rows: Iterable[Row], records: Iterable[Any], now: datetime) -> None:
+        """Show stored events and served scores of the last ``RECENT`` minutes, oldest first."""
         for row in rows:
             at = to_utc(row.get("collector_tstamp"))
             if at is not None and now - RECENT <= at <= now:
-                self.saw([row], at)
+                self.add_events([row], at)
         for record in records:
             at = to_utc(record.get("scored_at")) if isinstance(record, dict) else None
             if at is not None and now - RECENT <= at <= now:
-                self.scored(record, at)
+                self.add_score(record, at)
 
     def state(self, now: datetime | None = None) -> dict[str, Any]:
-        """What the page shows, at a moment (aware)."""
+        """Return what the page shows, now or at another time (aware)."""
         now = now or datetime.now(UTC)
         with self._lock:
-            here = [v for v in self._visitors.values() if now - v.last <= HERE]
+            here = [v for v in self._visitors.values() if now - v.last <= PRESENT]
             here.sort(key=lambda v: (-(v.scores[-1][1] if v.scores else -1), v.first))
             return {
                 "now": now.timestamp(),
@@ -135,21 +136,21 @@ class Board:
                 "minute": sum(now - at <= timedelta(minutes=1) for at in self._minute),
                 "conversions": self._conversions,
                 "threshold": self._threshold,
-                "visitors": [visitor.shown() for visitor in here[:SHOWN]],
+                "visitors": [visitor.shown() for visitor in here[:MAX_CARDS]],
                 "feed": list(self._feed)[::-1],
                 "converted": list(self._converted)[::-1],
             }
 
     def _visitor(self, identifier: str, at: datetime) -> Visitor:
-        found = self._visitors.get(identifier)
-        if found is None:
-            found = self._visitors[identifier] = Visitor(disguised(identifier), at, at)
-            if len(self._visitors) > VISITORS:
+        visitor = self._visitors.get(identifier)
+        if visitor is None:
+            visitor = self._visitors[identifier] = Visitor(disguised(identifier), at, at)
+            if len(self._visitors) > MAX_VISITORS:
                 self._visitors.popitem(last=False)
         self._visitors.move_to_end(identifier)
-        return found
+        return visitor
 
-    def _note(self, row: Row, at: datetime) -> None:
+    def _add_event(self, row: Row, at: datetime) -> None:
         name, identifier = str(row["event_name"]), row.get("domain_userid")
         self._minute.append(at)
         if not identifier or name == "web_vitals":
@@ -157,7 +158,7 @@ class Board:
         visitor = self._visitor(str(identifier), at)
         visitor.last, visitor.count = max(visitor.last, at), visitor.count + 1
         visitor.page = plain_path(row.get("page_urlpath")) or visitor.page
-        visitor.events.append(_kind(name))
+        visitor.events.append(_mark(name))
         self._number += 1
         entry = {
             "number": self._number,
@@ -165,9 +166,9 @@ class Board:
             "key": visitor.disguise.key,
             "name": visitor.disguise.name,
             "hue": visitor.disguise.hue,
-            "said": SAID.get(name, name.replace("_", " ")),
+            "action": ACTIONS.get(name, name.replace("_", " ")),
             "page": visitor.page,
-            "kind": _kind(name),
+            "mark": _mark(name),
         }
         self._feed.append(entry)
         if name == "submit_form":
@@ -180,9 +181,10 @@ def _seconds(visitor: Visitor, at: datetime) -> float:
     return max(0.0, (at - visitor.first).total_seconds())
 
 
-def _kind(name: str) -> str:
+def _mark(name: str) -> str:
+    """Return the symbol by which the page shows an event."""
     if name in ("focus_form", "change_form"):
         return "form"
     if name.endswith("_event"):
         return "film"
-    return KINDS.get(name, "other")
+    return MARKS.get(name, "other")

@@ -1,9 +1,9 @@
-"""``/board`` and what it asks for each second; scores come in here."""
+"""``/board``, the state that it polls each second, and the scores that are sent to it."""
 
+import contextlib
 import json
 import os
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,14 @@ from prospect_lib.sandbox.state import current
 from prospect_lib.sandbox.website.board import Board
 
 board_pages = Blueprint("board", __name__)
-RESTORED = 1000  # events at a start
-TAIL = 1 << 20  # bytes of the day's served scores at a start
+RESTORED = 1000  # events that a new process puts on the board
+TAIL = 1 << 20  # bytes of today's served scores that it reads for that
 OWN_FILES_ONLY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
 
 
 @board_pages.get("/board")
 def show() -> Response:
-    """The page: own files only, nothing personal on it."""
+    """Return the page, which loads files of this site only."""
     response = Response(render_template("board.html"), mimetype="text/html")
     response.headers["Content-Security-Policy"] = OWN_FILES_ONLY
     return response
@@ -31,7 +31,7 @@ def show() -> Response:
 
 @board_pages.get("/board/state")
 def state() -> Response:
-    """What is to be seen now."""
+    """Return what the board shows now."""
     response = jsonify(current().board.state())
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -39,36 +39,34 @@ def state() -> Response:
 
 @board_pages.post("/sandbox/scores")
 def scores() -> Response:
-    """A score that the prediction server has just given."""
+    """Take a score that the prediction server has just served."""
     if not authorised():
         return Response(status=401)
     try:
-        current().board.scored(json_object(), datetime.now(UTC))
+        current().board.add_score(json_object(), datetime.now(UTC))
     except Refusal as refusal:
         return Response(str(refusal.detail), status=refusal.status)
     return jsonify(status="ok")
 
 
 def restored_board(events: EventStore, home: Path) -> Board:
-    """Return a board with what the last process had on it."""
+    """Return a board that shows the latest events and scores of an earlier process."""
     board, now = Board(), datetime.now(UTC)
-    rows = reversed(events.latest(RESTORED))
-    board.take_over(rows, _served(home / "served" / f"{now.date()}.ndjson"), now)
+    records = _served(home / "served" / f"{now.date()}.ndjson")
+    board.restore(reversed(events.latest(RESTORED)), records, now)
     return board
 
 
 def _served(path: Path) -> list[Any]:
-    """The last records of a day's log; lines that cannot be read are passed over."""
+    """Return the last records of a day's log, without lines that cannot be read."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
             lines = file.read().split(b"\n")
     except OSError:
         return []
-    found = []
-    for line in islice(lines, 1 if len(lines) > 1 and not lines[0].startswith(b"{") else 0, None):
-        try:
-            found.append(json.loads(line))
-        except (ValueError, RecursionError):
-            continue
-    return found
+    records = []
+    for line in lines:  # the first and the last may be cut
+        with contextlib.suppress(ValueError, RecursionError):
+            records.append(json.loads(line))
+    return records

@@ -1,4 +1,4 @@
-"""Visitors and addresses as the board may show them: nobody is known by them."""
+"""Visitors and addresses as the board may show them: without personal data."""
 
 import hashlib
 import re
@@ -17,16 +17,16 @@ ANIMALS = [
     "Seal", "Stork", "Swift", "Tapir", "Toad", "Vole", "Weasel", "Wren",
 ]  # fmt: skip
 WORD = re.compile(r"[A-Za-z]{1,24}([-_][A-Za-z]{1,24}){0,5}")
-READ, LONGEST = 200, 48  # characters of a path: looked at, shown
+MAX_READ, MAX_SHOWN = 200, 48  # characters of a path
 
 
 @dataclass(frozen=True)
 class Disguise:
-    """How the board calls a visitor.
+    """A made-up identity of a visitor on the board.
 
     Attributes:
-        key: tells visitors apart; the identifier cannot be had from it.
-        name: made up; two of a thousand visitors may share one.
+        key: distinguishes visitors; the identifier cannot be derived from it.
+        name: two words; two of a thousand visitors may share a name.
         hue: of the visitor's colour, in degrees.
     """
 
@@ -36,7 +36,7 @@ class Disguise:
 
 
 def disguised(identifier: str) -> Disguise:
-    """The same visitor is always called the same.
+    """Return the disguise of a visitor, which is always the same.
 
     Example: ``disguised("u1").name`` -> two words such as ``"Teal Otter"``
     """
@@ -46,15 +46,15 @@ def disguised(identifier: str) -> Disguise:
 
 
 def plain_path(path: object) -> str:
-    """A path with ``…`` for whatever is not a plain word: numbers, names, addresses.
+    """Return a path with ``…`` for steps that are not plain words, such as numbers or addresses.
 
     Example: ``plain_path("/blog/last-loaf/ada@example.com")`` -> ``"/blog/last-loaf/…"``
     """
-    return _plain(path[:READ]) if isinstance(path, str) and path else ""
+    return _plain(path[:MAX_READ]) if isinstance(path, str) and path else ""
 
 
 @lru_cache(maxsize=4096)
 def _plain(path: str) -> str:
     steps = [step for step in path.split("/") if step]
-    kept = "/".join(step if WORD.fullmatch(step) else "…" for step in steps[:6])
-    return f"/{kept}"[:LONGEST]
+    plain = "/".join(step if WORD.fullmatch(step) else "…" for step in steps[:6])
+    return f"/{plain}"[:MAX_SHOWN]

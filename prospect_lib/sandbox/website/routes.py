@@ -1,9 +1,8 @@
 """The demo website: the made-up company Samphire, with the real Snowplow tracker on it.
 
-A Flask blueprint for the root of the sandbox. Its pages share one layout; what differs
-between them is text. The tracker comes from ``website/node_modules`` where ``npm ci``
-has been run, else the same pinned files come from a public CDN, and the browser checks
-them against the hashes below.
+A Flask blueprint for the root of the sandbox. The pages share one layout and differ in their
+text. The tracker is served from ``website/node_modules`` after ``npm ci``; otherwise the same
+pinned files are loaded from a public CDN, and the browser checks them against the hashes below.
 
 The application that registers it sets ``app.config["PROSPECT_HOME"]``.
 """
@@ -47,14 +46,14 @@ site = Blueprint(
 
 @dataclass(frozen=True)
 class Script:
-    """One ``<script>`` of the tracker: its address and the hash the browser checks."""
+    """One ``<script>`` of the tracker: its address, and the hash that the browser checks."""
 
     src: str
     integrity: str
 
 
 def tracker_scripts(node_modules: Path = NODE_MODULES) -> list[Script]:
-    """The tracker's files: from ``node_modules`` if all are there, else from the CDN."""
+    """Return the tracker's scripts: from ``node_modules`` if all are there, else from the CDN."""
     installed = all((node_modules / package / BUNDLE).is_file() for package in TRACKER_FILES)
     versions = json.loads((WEBSITE / "package.json").read_text(encoding="utf-8"))["dependencies"]
     return [
@@ -72,14 +71,14 @@ def tracker_scripts(node_modules: Path = NODE_MODULES) -> list[Script]:
 @site.get("/<any(product, pricing, customers, blog, videos, demo, landing, 'thank-you'):page>")
 @site.get("/blog/<any('last-loaf', 'three-kinds-of-rain'):post>", defaults={"page": "blog"})
 def show(page: str, post: str | None = None) -> str:
-    """A page of the site, ``website/pages/<page>.html``, or one post of its blog."""
+    """Return a page of the site, ``website/pages/<page>.html``, or one post of its blog."""
     template = f"blog/{post}.html" if post else f"{page}.html"
     return render_template(template, page=page, tracker_scripts=tracker_scripts())
 
 
 @site.post("/thank-you")
 def submitted() -> Response:
-    """Where the forms are sent. What was typed is not read, let alone kept."""
+    """Answer a submitted form. What was typed is neither read nor stored."""
     return redirect(url_for("site.show", page="thank-you"), code=303)
 
 
@@ -92,7 +91,7 @@ def config() -> tuple[dict[str, Any], dict[str, str]]:
 
 @site.get("/tracker/<path:package>.js")
 def tracker(package: str) -> Response:
-    """One bundle of the tracker; 404 for anything that is not in ``TRACKER_FILES``."""
+    """Return one bundle of the tracker; 404 for all other files."""
     if package not in TRACKER_FILES:
         return Response("no such tracker file", status=404, mimetype="text/plain")
     return send_from_directory(NODE_MODULES, f"{package}/{BUNDLE}", max_age=3600)

@@ -1,15 +1,15 @@
-/* The board: asks /board/state each second while it can be seen, and draws the answer. Nodes are
-   kept from one answer to the next, so that what is new can arrive and what moves can move. */
+/* The board: polls /board/state each second while the page is visible, and draws the answer.
+   Nodes are reused from one answer to the next, so that new and moved ones can be animated. */
 
-const EVERY = 1000; // milliseconds
-const LATE = 5000; // of silence, after which the board says that it has lost the sandbox
+const EVERY = 1000; // milliseconds between polls
+const LATE = 5000; // milliseconds without an answer, after which the board reports it
 const IDLE = 25; // seconds without an event, after which a visitor fades
-const SPAN = 90; // seconds that a curve covers at least
+const SPAN = 90; // minimum length of a curve in seconds
 const CARDS = 12; // visitors shown; the others are counted
 const FEED = 16; // events in the list
 const SVG = "http://www.w3.org/2000/svg";
 const slot = (name) => document.querySelector(`[data-slot=${name}]`);
-const still = matchMedia("(prefers-reduced-motion: reduce)");
+const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
 function element(tag, className, ...inside) {
   const node = document.createElement(tag);
@@ -18,7 +18,7 @@ function element(tag, className, ...inside) {
   return node;
 }
 
-/** Set only what is different: the rest of the page stays at rest. */
+/** Set a text only if it differs, so that the browser lays out nothing else. */
 function write(node, text) {
   if (node.textContent !== `${text}`) node.textContent = text;
 }
@@ -30,7 +30,7 @@ function ago(seconds) {
 
 const percent = (score) => `${Math.round(score * 100)}%`;
 
-/** Fill a list with one node for each item, by key; nodes are made once and then updated. */
+/** Fill a list with one node per item, by key; return where the nodes were before. */
 function fill(list, items, keyOf, make, update) {
   const nodes = new Map([...list.children].map((node) => [node.dataset.key, node]));
   const places = new Map([...nodes].map(([key, node]) => [key, node.getBoundingClientRect()]));
@@ -52,9 +52,9 @@ function fill(list, items, keyOf, make, update) {
   return places;
 }
 
-/** Let what has another place than before slide there. */
+/** Animate the nodes that have moved. */
 function slide(list, places) {
-  if (still.matches) return;
+  if (reducedMotion.matches) return;
   for (const node of list.children) {
     const before = places.get(node.dataset.key);
     if (!before) continue;
@@ -107,10 +107,10 @@ function ticks(row, events) {
   const text = events.join(" ");
   if (row.dataset.events === text) return;
   row.dataset.events = text;
-  row.replaceChildren(...events.slice(-26).map((kind) => element("i", kind)));
+  row.replaceChildren(...events.slice(-26).map((mark) => element("i", mark)));
 }
 
-/** Scores are steps: each holds until the next. The scale is 0 to 1 for everybody. */
+/** Draw scores as steps: each holds until the next. The scale is 0 to 1 for all visitors. */
 function curve(svg, visitor, state) {
   const start = Math.min(visitor.first, visitor.scores[0]?.[0] ?? visitor.first);
   const from = Math.min(start, state.now - SPAN);
@@ -132,13 +132,13 @@ function curve(svg, visitor, state) {
 /* ---- the lists at the side ---- */
 
 function happened(entry) {
-  const words = element("p", "", entry.name, element("span", "", ` ${entry.said}${entry.kind === "view" ? ` ${entry.page}` : ""}`));
-  return element("li", "", element("i", entry.kind), words, element("time", ""));
+  const words = element("p", "", entry.name, element("span", "", ` ${entry.action}${entry.mark === "view" ? ` ${entry.page}` : ""}`));
+  return element("li", "", element("i", entry.mark), words, element("time", ""));
 }
 
 function converted(entry) {
   const minutes = entry.took < 90 ? `${Math.round(entry.took)} s` : `${Math.round(entry.took / 60)} min`;
-  const was = entry.score === null ? "nobody had asked for a score" : `the last score was ${percent(entry.score)}`;
+  const was = entry.score === null ? "it had no score yet" : `the last score was ${percent(entry.score)}`;
   const name = element("p", "name", face(entry.hue), entry.name);
   return element("li", "", name, element("p", "when"), element("p", "was", `after ${minutes} on the site; ${was}`));
 }
@@ -160,27 +160,27 @@ function show(state) {
 
 /* ---- once a second ---- */
 
-let heard = Date.now();
+let answered = Date.now();
 
-function says(state, text) {
+function showState(state, text) {
   document.body.dataset.state = state;
   write(slot("state"), text);
 }
 
-async function look() {
+async function poll() {
   if (!document.hidden) {
     try {
       const answer = await fetch("/board/state", { signal: AbortSignal.timeout(LATE) });
       if (!answer.ok) throw new Error(answer.statusText);
       show(await answer.json());
-      heard = Date.now();
-      says("live", "live");
+      answered = Date.now();
+      showState("live", "live");
     } catch {
-      if (Date.now() - heard > LATE) says("lost", "the sandbox does not answer; trying again");
+      if (Date.now() - answered > LATE) showState("lost", "the sandbox does not answer; trying again");
     }
   }
-  setTimeout(look, EVERY);
+  setTimeout(poll, EVERY);
 }
 
-document.addEventListener("visibilitychange", () => { heard = Date.now(); });
-look();
+document.addEventListener("visibilitychange", () => { answered = Date.now(); });
+poll();

@@ -1,11 +1,11 @@
-/* The personal invitation. It comes through Signals, as an intervention for this visitor alone,
-   and shows in the corner of the page: never over what one reads, and once in a session. */
+/* The personal invitation. It arrives through Signals, as an intervention for this visitor, and
+   is shown once per session in a corner of the page. */
 
-const AGAIN = 5; // seconds before a stream that was refused is opened again
-const SEEN = "invited"; // the session that has seen it
-const WAITING = "invitation"; // one that came where it cannot be shown
+const AGAIN = 5; // seconds until a refused stream is opened again
+const SEEN = "invited"; // key of the session that has seen it
+const WAITING = "invitation"; // key of one that arrived on a page that does not show it
 const FORMS = ["/demo", "/landing"];
-const DONE = "/thank-you"; // who has asked for a demo needs no invitation to
+const DONE = "/thank-you"; // after the form no invitation is shown
 const TEXTS = {
   title: "Shall we run tomorrow's order for you?",
   body: "You have seen how it works. In half an hour a planner shows you the same with the numbers of one of your shops.",
@@ -13,8 +13,8 @@ const TEXTS = {
 };
 
 /**
- * Listen for this visitor's interventions while the tab is visible: each stream holds one of the
- * few connections that a browser keeps to a site. `session` gives the id of the visit.
+ * Listen for this visitor's interventions while the tab is visible: each stream occupies one of
+ * the few connections that a browser opens to a site. `session` returns the id of the visit.
  * The promise settles when the stream is open, or cannot be opened now.
  */
 export function subscribe(visitor, session) {
@@ -42,12 +42,12 @@ export function subscribe(visitor, session) {
   });
 }
 
-/** Forget what this browser has seen: the next visitor is another one. */
+/** Remove what this browser has stored, for a new visitor. */
 export function forget() {
   [SEEN, WAITING].forEach((key) => localStorage.removeItem(key));
 }
 
-/** An intervention may bring its own words; others stand in where it has none. */
+/** An intervention may have its own texts; defaults fill in the missing ones. */
 function receive({ attributes }, session) {
   const { title, body, cta } = { ...TEXTS, ...attributes };
   localStorage.setItem(WAITING, JSON.stringify({ session, title, body, cta }));
@@ -66,7 +66,7 @@ function show(session) {
 function card({ title, body, cta }) {
   const section = document.createElement("section");
   section.className = "invitation";
-  section.setAttribute("role", "status"); // announced, and focus stays where it is
+  section.setAttribute("role", "status"); // screen readers announce it, and the focus stays
   section.innerHTML = `
     <h2></h2><p></p>
     <p class="actions"><a class="button" href="/demo"></a><button type="button" class="button quiet">Not now</button></p>

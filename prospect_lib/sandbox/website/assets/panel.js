@@ -1,15 +1,15 @@
-/* The developer panel: what the prediction server says about the visitor of this page. It uses
-   the client that the server itself offers, /prospect.js. It shows the score and the reasons;
-   acting on them is left to the interventions that the server pushes (invitation.js). */
+/* The developer panel: scores of this page's visitor, with reasons, through the client that the
+   prediction server offers, /prospect.js. Invitations arrive separately, as interventions that
+   the server pushes (invitation.js). */
 
 import { appId, confirmed, tracker } from "./tracking.js";
 import { forget, subscribe } from "./invitation.js";
 
 const EVERY = 10; // seconds between scores
-const AGAIN = 5; // seconds between looks for a server, while there is none
+const AGAIN = 5; // seconds between searches for a server, while there is none
 const MOMENTS = ["interval", "page_view", "change", "play"]; // the last two are DOM events
 const PATIENCE = 2; // seconds to wait for the collector
-const KEPT = 60; // scores in the small chart
+const MAX_SCORES = 60; // in the small chart
 const HOW_TO_START = "Start it with “make demo” or in notebook 04; this panel goes on by itself.";
 
 const panel = document.getElementById("panel");
@@ -21,14 +21,14 @@ const memory = {
   read: () => JSON.parse(sessionStorage.getItem("scores") ?? "[]"),
   add(response) {
     const entry = { score: response.score, at: response.scored_at ?? new Date().toISOString() };
-    const scores = [...memory.read(), entry].slice(-KEPT);
+    const scores = [...memory.read(), entry].slice(-MAX_SCORES);
     sessionStorage.setItem("scores", JSON.stringify(scores));
     sessionStorage.setItem("latest", JSON.stringify(response));
   },
   latest: () => JSON.parse(sessionStorage.getItem("latest") ?? "null"),
 };
 
-/* ---- what is shown ---- */
+/* ---- display ---- */
 
 /** `num_pricing_views_l7d` -> "Pricing views, 7 days". */
 function readable(name) {
@@ -68,7 +68,7 @@ function reason(name, amount, value, largest) {
   return item;
 }
 
-/** The strongest reason first, the sum of the small ones last. */
+/** Sort the strongest reason first, the sum of the small ones last. */
 function byWeight([a, x], [b, y]) {
   const rest = (name) => (name === "__sum_of_others" ? 1 : 0);
   return rest(a) - rest(b) || Math.abs(y) - Math.abs(x);
@@ -97,7 +97,7 @@ function showSignals(signals) {
   slot("signal-count").textContent = rows.length ? `(${rows.length})` : "";
 }
 
-/** Good scores are often small, so the chart's height is that of what it shows. */
+/** Draw the scores. Good ones are often small, so the scale ends at the largest that is shown. */
 function showChart(scores, threshold) {
   const top = Math.max(0.02, threshold ?? 0, ...scores.map(({ score }) => score));
   const x = (i) => (scores.length > 1 ? (200 * i) / (scores.length - 1) : 200);
@@ -154,7 +154,7 @@ function showState(state, message = "") {
   if (slot("status").textContent !== message) slot("status").textContent = message;
 }
 
-/* ---- where it comes from ---- */
+/* ---- the prediction server ---- */
 
 function onScore(response) {
   memory.add(response);
@@ -167,8 +167,8 @@ function onScore(response) {
   showState(response.stale ? "stale" : "live", note);
 }
 
-/** An answer that says what is wrong is shown, and the client tries again; without an answer,
-    or when the token is no longer right, we ask the site anew where predictions come from. */
+/** Show the error of an answer; the client tries again. Without an answer, or with an invalid
+    token, ask the site again where predictions come from. */
 function onError(error) {
   if (error.status && error.status !== 401) return showState("offline", error.message);
   window.prospect.stop();
@@ -185,13 +185,13 @@ function loadScript(src) {
 
 const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
-/** Ask the site where predictions come from, and start; again later while there is no answer. */
+/** Ask the site where predictions come from, and start; try again later if there is no server. */
 async function connect() {
   try {
     const { predict_url: url, predict_token: token, problem } = await (await fetch("/config.json")).json();
     if (!url) return later(`${problem ?? "No prediction server has been started yet."} ${HOW_TO_START}`);
     await loadScript(`${url}/prospect.js`);
-    // so that the first score knows this page, and what follows from it finds somebody listening
+    // so that the first score counts this page, and an invitation finds a listener
     await Promise.race([Promise.all([confirmed, listening]), pause(PATIENCE)]);
     window.prospect.start({ url, token, every: EVERY, on: MOMENTS, tracker, onScore, onError });
     scoreNow.disabled = false;

@@ -8,7 +8,7 @@ const media = window.snowplowMedia;
 export const appId = document.body.dataset.appId;
 
 let confirm;
-/** Settles when the collector has confirmed this page's first event. */
+/** Resolves when the collector has confirmed this page's first event. */
 export const confirmed = new Promise((resolve) => (confirm = resolve));
 
 export const tracker = newTracker("sp", location.origin, {
@@ -16,7 +16,7 @@ export const tracker = newTracker("sp", location.origin, {
   cookieSecure: location.protocol === "https:", // a Secure cookie is dropped on http
   cookieSameSite: "Lax",
   contexts: { webPage: true },
-  keepalive: true, // the last event of a page outlives the page
+  keepalive: true, // a page's last event is sent after the page is left
   onRequestSuccess: confirm,
   plugins: [FormTrackingPlugin(), media.SnowplowMediaPlugin()],
 });
@@ -27,7 +27,7 @@ enableFormTracking({ options: { fields: { transform: masked } } });
 trackPageView();
 document.querySelectorAll("video").forEach(trackVideo);
 
-/** What is tracked in place of anything typed or chosen; nothing stays nothing. */
+/** Mask what is typed or chosen; an empty value stays empty. */
 function masked(value) {
   return value ? "***" : value;
 }
@@ -43,7 +43,7 @@ function answerQueue() {
   waiting.forEach((call) => window.snowplow(...call));
 }
 
-/** Follow one media element; `id` is a new one each time, as for each playback session. */
+/** Track one media element; each playback session has its own `id`. */
 function trackVideo(video) {
   const id = crypto.randomUUID?.() ?? `${Date.now()}-${video.id}`;
   const player = () => ({

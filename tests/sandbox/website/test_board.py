@@ -19,12 +19,12 @@ from prospect_lib.sandbox.app import create_sandbox
 from prospect_lib.sandbox.simulation.traffic import conversion, scripted_visitor, send
 from prospect_lib.sandbox.website import board
 from prospect_lib.sandbox.website.board import (
-    CONVERTED,
-    EVENTS,
-    FEED,
-    SCORES,
-    SHOWN,
-    VISITORS,
+    MAX_CARDS,
+    MAX_CONVERSIONS,
+    MAX_EVENTS,
+    MAX_FEED,
+    MAX_SCORES,
+    MAX_VISITORS,
     Board,
 )
 from prospect_lib.sandbox.website.disguise import disguised, plain_path
@@ -55,8 +55,8 @@ def record(score: Any, visitor: Any = "u1", act: Any = False) -> dict[str, Any]:
 def test_a_visit_from_the_first_page_to_the_form() -> None:
     kept = Board()
     for second, name in enumerate(["page_view", "page_ping", "focus_form", "submit_form"]):
-        kept.saw([row(name=name)], NOW + second * SECOND)
-        kept.scored(record(second / 10, act=second > 1), NOW + second * SECOND)
+        kept.add_events([row(name=name)], NOW + second * SECOND)
+        kept.add_score(record(second / 10, act=second > 1), NOW + second * SECOND)
     state = kept.state(NOW + 4 * SECOND)
     (one,) = state["visitors"]
     assert (one["name"], one["page"]) == (disguised("u1").name, "/pricing")
@@ -67,47 +67,47 @@ def test_a_visit_from_the_first_page_to_the_form() -> None:
     assert (state["here"], state["minute"], state["conversions"]) == (1, 4, 1)
     (goal,) = state["converted"]
     assert (goal["took"], goal["score"], goal["name"]) == (3, 0.2, one["name"])
-    assert [entry["said"] for entry in state["feed"]][:2] == ["sends the form", "enters a field"]
+    assert [entry["action"] for entry in state["feed"]][:2] == ["sends the form", "enters a field"]
 
 
 def test_visitors_leave_and_the_likeliest_is_first() -> None:
     kept = Board()
     for visitor, score in (("low", 0.1), ("high", 0.9)):
-        kept.saw([row(visitor)], NOW)
-        kept.scored(record(score, visitor), NOW)
-    kept.saw([row("unscored")], NOW)
+        kept.add_events([row(visitor)], NOW)
+        kept.add_score(record(score, visitor), NOW)
+    kept.add_events([row("unscored")], NOW)
     names = [one["name"] for one in kept.state(NOW)["visitors"]]
     assert names == [disguised(one).name for one in ("high", "low", "unscored")]
-    kept.saw([row("low")], NOW + board.HERE)
-    left = kept.state(NOW + board.HERE + SECOND)
+    kept.add_events([row("low")], NOW + board.PRESENT)
+    left = kept.state(NOW + board.PRESENT + SECOND)
     assert [one["name"] for one in left["visitors"]] == [disguised("low").name]
     assert left["minute"] == 1
 
 
 def test_an_event_that_comes_again_counts_once() -> None:
     kept, same = Board(), row()
-    kept.saw([same, same], NOW)
-    kept.saw([same], NOW)
+    kept.add_events([same, same], NOW)
+    kept.add_events([same], NOW)
     assert kept.state(NOW)["visitors"][0]["count"] == 1 == kept.state(NOW)["minute"]
 
 
 def test_measurements_and_events_of_nobody_are_not_shown() -> None:
     kept = Board()
-    kept.saw([row(None), row(name="web_vitals")], NOW)
+    kept.add_events([row(None), row(name="web_vitals")], NOW)
     assert kept.state(NOW)["visitors"] == kept.state(NOW)["feed"] == []
 
 
 def test_memory_is_bounded() -> None:
     kept = Board()
-    for i in range(board.IDS + 10):
-        kept.saw([row(f"v{i % 2 * i}", "submit_form")], NOW)
-        kept.scored(record(0.5, "v0"), NOW)
+    for i in range(board.MAX_IDS + 10):
+        kept.add_events([row(f"v{i % 2 * i}", "submit_form")], NOW)
+        kept.add_score(record(0.5, "v0"), NOW)
     state = kept.state(NOW)
-    assert len(kept._visitors) == VISITORS and len(kept._ids) == board.IDS
-    assert (len(state["feed"]), len(state["converted"])) == (FEED, CONVERTED)
-    assert len(state["visitors"]) == SHOWN and state["here"] == VISITORS
+    assert len(kept._visitors) == MAX_VISITORS and len(kept._ids) == board.MAX_IDS
+    assert (len(state["feed"]), len(state["converted"])) == (MAX_FEED, MAX_CONVERSIONS)
+    assert len(state["visitors"]) == MAX_CARDS and state["here"] == MAX_VISITORS
     busiest = max(kept._visitors.values(), key=lambda visitor: visitor.count)
-    assert (len(busiest.events), len(busiest.scores)) == (EVENTS, SCORES)
+    assert (len(busiest.events), len(busiest.scores)) == (MAX_EVENTS, MAX_SCORES)
     assert len(json.dumps(state)) < 60_000
 
 
@@ -127,14 +127,14 @@ def test_memory_is_bounded() -> None:
 )
 def test_what_is_no_score_is_passed_over(strange: dict[str, Any]) -> None:
     kept = Board()
-    kept.scored(strange, NOW)
+    kept.add_score(strange, NOW)
     assert kept.state(NOW)["visitors"] == []
 
 
 @pytest.mark.parametrize("decision", [None, 7, {"act": "yes", "threshold": "x"}, {"threshold": 9}])
 def test_a_score_without_a_sound_decision_is_a_score(decision: Any) -> None:
     kept = Board()
-    kept.scored({**record(0.25), "decision": decision}, NOW)
+    kept.add_score({**record(0.25), "decision": decision}, NOW)
     state = kept.state(NOW)
     assert state["visitors"][0]["scores"][0][1] == 0.25
     assert state["threshold"] is None and not state["visitors"][0]["act"]
@@ -164,8 +164,8 @@ def test_addresses_are_plain_words(path: Any, shown: str) -> None:
 
 def test_nobody_is_known_by_the_board() -> None:
     kept, visitor = Board(), str(uuid4())
-    kept.saw([row(visitor, path="/users/ada@example.com")], NOW)
-    kept.scored({**record(0.5, visitor), "signals": {"secret": "Ada"}}, NOW)
+    kept.add_events([row(visitor, path="/users/ada@example.com")], NOW)
+    kept.add_score({**record(0.5, visitor), "signals": {"secret": "Ada"}}, NOW)
     text = json.dumps(kept.state(NOW))
     for personal in (visitor, visitor[:8], "ada", "Ada", "example.com"):
         assert personal not in text

@@ -1,5 +1,7 @@
-"""The written past: whole or absent, whatever interrupts it."""
+"""The history: complete or absent, whatever interrupts its writing."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from prospect_lib.errors import DataError
+from prospect_lib.files import draft_of
 from prospect_lib.sandbox.simulation import history
 
 ARGUMENTS: dict[str, Any] = {
@@ -18,7 +21,7 @@ FILES = ("history", "truth")
 
 
 def tables(home: Path) -> list[pa.Table]:
-    return [pq.read_table(home / folder / history.NAME) for folder in FILES]
+    return [pq.read_table(home / folder / history.FILE_NAME) for folder in FILES]
 
 
 @pytest.fixture
@@ -28,7 +31,7 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("text", ["{", "", "[]", "null", "\udcff"])
-def test_a_broken_manifest_is_written_anew(home: Path, text: str) -> None:
+def test_a_broken_manifest_is_written_again(home: Path, text: str) -> None:
     before = tables(home)
     (home / "history" / "manifest.json").write_bytes(text.encode(errors="surrogateescape"))
     written = history.write(home, **ARGUMENTS)
@@ -37,50 +40,55 @@ def test_a_broken_manifest_is_written_anew(home: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("folder", FILES)
-def test_a_missing_file_is_written_anew(home: Path, folder: str) -> None:
+def test_a_missing_file_is_written_again(home: Path, folder: str) -> None:
     before = tables(home)
-    (home / folder / history.NAME).unlink()
+    (home / folder / history.FILE_NAME).unlink()
     history.write(home, **ARGUMENTS)
     assert tables(home) == before
 
 
-@pytest.mark.parametrize("survivors", [0, 1, 2])
-def test_after_an_interruption_no_manifest_vouches_for_a_mixture(
-    home: Path, monkeypatch: pytest.MonkeyPatch, survivors: int
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_after_an_interruption_no_manifest_accepts_files_of_two_runs(
+    home: Path, monkeypatch: pytest.MonkeyPatch, written: int
 ) -> None:
-    before, real, calls = tables(home), history._replace, iter(range(9))
+    before, files = tables(home), list[Path]()
 
-    def interrupted(draft: Path, path: Path) -> None:
-        if next(calls) >= survivors:
-            raise KeyboardInterrupt
-        real(draft, path)
-        if survivors == 2 and path.parent.name == "truth":
+    @contextmanager
+    def interrupted(path: Path) -> Iterator[Path]:
+        with draft_of(path) as draft:
+            yield draft
+            if len(files) == written:
+                raise KeyboardInterrupt
+        files.append(path)
+        if len(files) == written == len(FILES):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(history, "_replace", interrupted)
+        patch.setattr(history, "draft_of", interrupted)
         with pytest.raises(KeyboardInterrupt):
             history.write(home, **{**ARGUMENTS, "seed": 2})
+    assert len(files) == written
+    assert not list(home.rglob("*.draft"))
     history.write(home, **ARGUMENTS)
     assert tables(home) == before
 
 
 def test_truth_belongs_to_the_events_and_row_groups_stay_small(home: Path) -> None:
     events, truth = tables(home)
-    moments = set(
+    times = set(
         zip(events["domain_userid"].to_pylist(), events["derived_tstamp"].to_pylist(), strict=True)
     )
-    known = list(
+    anchors = list(
         zip(truth["domain_userid"].to_pylist(), truth["anchor_ts"].to_pylist(), strict=True)
     )
-    assert known and set(known) <= moments
-    metadata = pq.ParquetFile(home / "history" / history.NAME).metadata
+    assert anchors and set(anchors) <= times
+    metadata = pq.ParquetFile(home / "history" / history.FILE_NAME).metadata
     sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     assert max(sizes) <= history.ROW_GROUP
     assert not list(home.rglob("*.draft"))
 
 
-def test_parts_are_written_one_after_the_other_in_the_order_of_visitors(
+def test_parts_are_written_in_the_order_of_visitors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history, "CHUNK", 7)
@@ -93,16 +101,16 @@ def test_parts_are_written_one_after_the_other_in_the_order_of_visitors(
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"visitors": 0}, "visitors=0.*1 or more"),
         ({"days": 0}, "days=0.*1 or more"),
         ({"end": datetime(2026, 1, 5)}, "no time zone"),
     ],
 )
-def test_what_cannot_be_simulated_is_refused(
-    tmp_path: Path, changed: dict[str, Any], said: str
+def test_arguments_that_cannot_be_simulated_are_refused(
+    tmp_path: Path, changed: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         history.write(tmp_path, **{**ARGUMENTS, **changed})
     assert not list(tmp_path.rglob("*.parquet"))

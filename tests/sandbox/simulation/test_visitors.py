@@ -120,7 +120,7 @@ def test_the_same_seed_gives_the_same_world_and_another_seed_another() -> None:
 def test_history_is_written_once_and_sorted(tmp_path: Path) -> None:
     arguments = {"visitors": 60, "days": 10, "end": END, "seed": 1}
     written = history.write(tmp_path, **arguments)
-    path = tmp_path / "history" / history.NAME
+    path = tmp_path / "history" / history.FILE_NAME
     stamp = path.stat().st_mtime_ns
     assert history.write(tmp_path, **arguments) == written and path.stat().st_mtime_ns == stamp
     table: pa.Table = pq.read_table(path)
