@@ -1,18 +1,18 @@
-"""Training sets from many events, beside the ways they are usually built.
+"""Time the extraction of training sets, compared with the ways in which they are usually built.
 
-Each contender is a process of its own that reads the same Parquet files of atomic events
-and gives the same table: at every page view whose next hour the data covers, the label
-and the 20 features. That the tables are the same is checked before figures are kept.
+Each contender is a process of its own that reads the same Parquet file of atomic events and
+returns the same table: the label and the 20 features at every page view whose next hour the data
+covers. The figures are only kept if the tables are equal.
 
 * ours: ``extract(DuckDBWarehouse...)``, compiled from the attribute group;
 * polars: ``rolling`` by visitor, written by hand as an expert would;
-* self-join: every page view joined with the visitor's earlier events, the tutorial's way.
+* self-join: every page view joined with the visitor's earlier events, as in the tutorial.
 
-Three scenes: many visitors; the same with one visitor of 20,000 events among them; ten
-times as many visitors (not for the self-join).
+Three scenes: many visitors; the same with one visitor who has 20,000 events; ten times as many
+visitors (not for the self-join).
 
 Usage: ``python benchmarks/features.py [events]`` (default 740000). Figures go to
-``benchmarks/results/features.json``; read them as ratios within a run.
+``benchmarks/results/features.json``; read them as ratios within one run.
 """
 
 import json
@@ -47,15 +47,15 @@ DEVICES = ['[{"deviceClass":"Desktop"}]', '[{"deviceClass":"Phone"}]']
 
 
 def write(path: Path, events: int, heavy: int = 0, seed: int = 0) -> None:
-    """Events of 60 days in the order of arrival; each seed's visitors are others.
+    """Write events of 60 days in order of arrival; each seed has its own visitors.
 
     Args:
-        heavy: as many events of one visitor more.
+        heavy: the number of events of one additional visitor.
     """
     rng = np.random.default_rng(seed)
     sessions = events // 11
     starts = rng.uniform(0, 59 * 86_400, sessions)
-    weights = rng.lognormal(0, 1.5, max(1, events // 25))  # most come once, some all the time
+    weights = rng.lognormal(0, 1.5, max(1, events // 25))  # most visit once, some often
     visitor = rng.choice(len(weights), sessions, p=weights / weights.sum())
     owner = rng.integers(0, sessions, events)
     seconds = starts[owner] + rng.uniform(0, 1800, events)
@@ -88,7 +88,7 @@ def write(path: Path, events: int, heavy: int = 0, seed: int = 0) -> None:
 
 
 def write_apart(path: Path, events: int, heavy: int = 0, seed: int = 0) -> None:
-    """The same in a process of its own: a child's peak memory begins with its parent's."""
+    """Do the same in another process, because a child's peak memory starts with its parent's."""
     numbers = [str(number) for number in (events, heavy, seed)]
     subprocess.run([sys.executable, __file__, "--write", str(path), *numbers], check=True)
 
@@ -119,8 +119,8 @@ def polars(path: Path) -> pa.Table:
 
     column, view = pl.col, pl.col("event_name") == "page_view"
 
-    def shown(name: str, found: Any, kind: Any = pl.Int32) -> Any:
-        return pl.when(found).then(1 if kind is pl.Int32 else column(name)).cast(kind)
+    def only(name: str, condition: Any, kind: Any = pl.Int32) -> Any:
+        return pl.when(condition).then(1 if kind is pl.Int32 else column(name)).cast(kind)
 
     pricing = view & column("page_url").str.contains("pricing", literal=True)
     forms = column("event_name").is_in(["focus_form", "change_form"])
@@ -134,20 +134,20 @@ def polars(path: Path) -> pa.Table:
             column("domain_userid").rank("dense").cast(pl.Int32).alias("visitor"),
             column("derived_tstamp").alias("ts"),
             view.alias("anchor"),
-            shown("", view).alias("views"),
-            shown("", column("event_name") == "page_ping").alias("pings"),
-            shown("", pricing).alias("pricing"),
-            shown("", column("event_name") == "submit_form").alias("goals"),
-            shown("", forms).alias("forms"),
-            shown("", media).alias("media"),
-            shown("app_id", view, text).cast(pl.Categorical).to_physical().alias("app"),
-            shown("domain_sessionid", view, text).rank("dense").alias("session"),
-            shown("mkt_campaign", view, text).cast(pl.Categorical).to_physical().alias("campaign"),
-            shown("app_id", view, text).alias("app_name"),
+            only("", view).alias("views"),
+            only("", column("event_name") == "page_ping").alias("pings"),
+            only("", pricing).alias("pricing"),
+            only("", column("event_name") == "submit_form").alias("goals"),
+            only("", forms).alias("forms"),
+            only("", media).alias("media"),
+            only("app_id", view, text).cast(pl.Categorical).to_physical().alias("app"),
+            only("domain_sessionid", view, text).rank("dense").alias("session"),
+            only("mkt_campaign", view, text).cast(pl.Categorical).to_physical().alias("campaign"),
+            only("app_id", view, text).alias("app_name"),
             pl.when(view).then(column(DEVICE).str.json_path_match("$[0].deviceClass"))
             .alias("device"),
-            shown("refr_medium", view, text).alias("refr"),
-            shown("mkt_medium", view, text).alias("mkt"),
+            only("refr_medium", view, text).alias("refr"),
+            only("mkt_medium", view, text).alias("mkt"),
         )
         .sort("visitor", "ts")
         .collect()
@@ -277,10 +277,10 @@ CONTENDERS: dict[str, Callable[[Path], pa.Table]] = {
 
 
 def contend(name: str, path: Path, kept: Path) -> None:
-    """Run one contender, keep its rows, and print its figures as one line of JSON."""
+    """Run one contender, write its rows, and print its figures as one line of JSON."""
     os.environ["POLARS_MAX_THREADS"] = str(THREADS)
     if name == "polars":
-        import polars  # noqa: F401 - as with the others, importing is not measured
+        import polars  # noqa: F401 - imports are not measured
     else:
         import prospect_lib.training_set.extract  # noqa: F401
     before, start = time.process_time(), time.perf_counter()
@@ -292,7 +292,7 @@ def contend(name: str, path: Path, kept: Path) -> None:
 
 
 def same(one: Path, other: Path) -> None:
-    """Stop if two contenders differ in any row. The order of equals is not compared."""
+    """Exit if two contenders differ in any row. The order of rows is not compared."""
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'; SET memory_limit = '4GB'")
         names = [d[0] for d in connection.sql(f"FROM '{one}' LIMIT 0").description]
@@ -311,59 +311,59 @@ def same(one: Path, other: Path) -> None:
 
 
 def scene(events: int, contenders: list[str], turns: int, heavy: int = 0) -> dict[str, Any]:
-    """The best of a few turns of each contender, one after the other."""
-    found: dict[str, Any] = {}
+    """Return the best of a few runs of each contender, which take turns."""
+    best: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "events.parquet"
         write_apart(path, events, heavy)
         for turn in range(turns):
             for name in contenders:
-                if turn and found[name]["seconds"] > 20:
-                    continue  # once is enough
+                if turn and best[name]["seconds"] > 20:
+                    continue  # one run is enough
                 kept = Path(folder) / f"{name}.parquet"
                 command = [sys.executable, __file__, "--contender", name, str(path), str(kept)]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 new = json.loads(done.stdout.splitlines()[-1])
                 print(f"  {name:10} {new}", flush=True)
-                if name not in found or new["seconds"] < found[name]["seconds"]:
-                    found[name] = new
+                if name not in best or new["seconds"] < best[name]["seconds"]:
+                    best[name] = new
         for name in contenders[1:]:
             same(Path(folder) / "ours.parquet", Path(folder) / f"{name}.parquet")
-        found["rows"] = pq.read_metadata(Path(folder) / "ours.parquet").num_rows
-    return found
+        best["rows"] = pq.read_metadata(Path(folder) / "ours.parquet").num_rows
+    return best
 
 
 def profile(events: int) -> dict[str, float]:
-    """Where the compiled statement spends its processor seconds, by kind of operator."""
+    """Return the processor seconds of the compiled statement by kind of operator."""
     from prospect_lib.attributes import prospect_group
     from prospect_lib.training_set import features_sql
     from prospect_lib.training_set.anchors import Anchors
 
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
-        path, told = Path(folder) / "events.parquet", Path(folder) / "profile.json"
+        path, output = Path(folder) / "events.parquet", Path(folder) / "profile.json"
         write(path, events)
         connection.execute("SET threads = 1; SET TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")
         connection.execute(f"CREATE VIEW events AS FROM '{path}'")
         connection.execute(f"CREATE TABLE anchors AS {Anchors().sql(events='events')}")
         connection.execute(
-            f"PRAGMA enable_profiling = 'json'; SET profiling_output = '{told}'; "
+            f"PRAGMA enable_profiling = 'json'; SET profiling_output = '{output}'; "
             "SET profiling_mode = 'detailed'"
         )
         sql = features_sql(prospect_group, events="events", anchors="anchors")
         connection.execute(f"CREATE TEMP TABLE kept AS {sql}")
         spent: dict[str, float] = {}
-        waiting = list(json.loads(told.read_text())["operator"])
-    while waiting:
-        operator = waiting.pop()
-        waiting += operator.get("children", [])
+        operators = list(json.loads(output.read_text())["operator"])
+    while operators:
+        operator = operators.pop()
+        operators += operator.get("children", [])
         spent[operator["type"]] = spent.get(operator["type"], 0.0) + operator["timing"]
     ranked = sorted(spent.items(), key=lambda item: -item[1])
     return {name: round(seconds, 3) for name, seconds in ranked if seconds >= 0.01}
 
 
 def main() -> None:
-    """Measure each scene and keep the figures with their ratios."""
+    """Measure each scene and write the figures with their ratios."""
     if sys.argv[1:2] == ["--write"]:
         write(Path(sys.argv[2]), *map(int, sys.argv[3:]))
         return
@@ -371,8 +371,8 @@ def main() -> None:
         contend(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))
         return
     events = int(sys.argv[1]) if sys.argv[1:] else EVENTS
-    found: dict[str, Any] = {"cpus": os.cpu_count(), "date": f"{datetime.now():%Y-%m-%d}"}
-    found["load_before"] = round(os.getloadavg()[0], 1)
+    results: dict[str, Any] = {"cpus": os.cpu_count(), "date": f"{datetime.now():%Y-%m-%d}"}
+    results["load_before"] = round(os.getloadavg()[0], 1)
     everyone = list(CONTENDERS)
     for name, arguments in {
         "many visitors": (events, everyone, TURNS),
@@ -380,13 +380,13 @@ def main() -> None:
         "ten times as many": (10 * events, everyone[:2], 1),
     }.items():
         print(name, flush=True)
-        found[name] = scene(*arguments)
+        results[name] = scene(*arguments)
     many, heavy, ten = (
-        found["many visitors"],
-        found["one heavy visitor"],
-        found["ten times as many"],
+        results["many visitors"],
+        results["one heavy visitor"],
+        results["ten times as many"],
     )
-    found["ratios"] = {
+    results["ratios"] = {
         **{f"{p}: times ours": round(many[p]["seconds"] / many["ours"]["seconds"], 2)
            for p in everyone[1:]},
         **{f"{p}, one heavy visitor: times ours":
@@ -395,9 +395,9 @@ def main() -> None:
            round(ten["ours"][key] / many["ours"][key] / 10, 2)
            for what, key in (("time", "seconds"), ("processor time", "cpu"))},
     }  # fmt: skip
-    found["processor seconds of the statement"] = profile(events)
-    print(json.dumps(found["ratios"], indent=1))
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    results["processor seconds of the statement"] = profile(events)
+    print(json.dumps(results["ratios"], indent=1))
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

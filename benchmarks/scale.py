@@ -1,13 +1,13 @@
-"""Training sets from 0.1 M events to many more: time an event, and memory, stay what they are.
+"""Measure how time per event and memory grow with the number of events, from 0.1 M upwards.
 
 Each size is a process of its own: ``extract_to`` reads Parquet files of a million events each
-and writes the rows at every page view, with label and 20 features, as Parquet files.
+and writes the label and the 20 features at every page view as Parquet files.
 
-The shape of the plan is kept, too: the most rows that any operator of the statement emits, as
-DuckDB counts them, in times of the events and anchors that it reads.
+The plan is measured as well: the most rows that any operator of the statement emits, as DuckDB
+counts them, as a multiple of the events and anchors that it reads.
 
-Usage: ``python benchmarks/scale.py [millions ...]`` (default 0.1 1 10; 0: only the shape).
-Figures go to ``benchmarks/results/scale.json``; read them as ratios within a run. 100 M events
+Usage: ``python benchmarks/scale.py [millions ...]`` (default 0.1 1 10; 0 for the plan only).
+Figures go to ``benchmarks/results/scale.json``; read them as ratios within one run. 100 M events
 need about 2 GB of disk and half an hour on two cores.
 """
 
@@ -28,7 +28,7 @@ SIZES, FILE = (0.1, 1.0, 10.0), 1_000_000
 
 
 def measure(folder: Path) -> None:
-    """Build the training set of the files in a folder; print the figures as a line of JSON."""
+    """Extract the training set of the files in a folder; print the figures as a line of JSON."""
     from prospect_lib.training_set.extract import extract_to
     from prospect_lib.warehouse import DuckDBWarehouse
 
@@ -48,7 +48,7 @@ def measure(folder: Path) -> None:
 
 
 def shape(events: int = FILE) -> dict[str, object]:
-    """The most rows that an operator of the features' statement emits."""
+    """Return the most rows that an operator of the statement for features emits."""
     from prospect_lib.attributes import prospect_group
     from prospect_lib.training_set import features_sql
     from prospect_lib.training_set.anchors import Anchors
@@ -61,11 +61,11 @@ def shape(events: int = FILE) -> dict[str, object]:
         connection.execute(f"CREATE TABLE anchors AS {Anchors().sql(events='events')}")
         ((anchors,),) = connection.execute("SELECT COUNT(*) FROM anchors").fetchall()
         sql = features_sql(prospect_group, events="events", anchors="anchors")
-        told = connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}").fetchall()
-    waiting, most = list(json.loads(told[0][1])["operator"]), 0
-    while waiting:
-        operator = waiting.pop()
-        waiting += operator.get("children", [])
+        ((_, plan),) = connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}").fetchall()
+    operators, most = list(json.loads(plan)["operator"]), 0
+    while operators:
+        operator = operators.pop()
+        operators += operator.get("children", [])
         most = max(most, int(operator["intermediate_rows"]))
     return {
         "events": events,
@@ -76,12 +76,12 @@ def shape(events: int = FILE) -> dict[str, object]:
 
 
 def main() -> None:
-    """Measure each size and keep the figures."""
+    """Measure each size and write the figures."""
     if sys.argv[1:2] == ["--measure"]:
         measure(Path(sys.argv[2]))
         return
-    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    found["cpus"] = os.cpu_count()
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results["cpus"] = os.cpu_count()
     for millions in map(float, sys.argv[1:]) if sys.argv[1:] else SIZES:
         if not (events := round(millions * 1e6)):
             continue
@@ -95,13 +95,13 @@ def main() -> None:
             done = subprocess.run(command, capture_output=True, text=True, check=True)
         figures = json.loads(done.stdout.splitlines()[-1])
         figures["cpu_microseconds_an_event"] = round(figures["cpu"] / events * 1e6, 2)
-        found[f"{millions:g} million events"] = figures
+        results[f"{millions:g} million events"] = figures
         print(f"{millions:g} million events: {figures}", flush=True)
-        RESULTS.write_text(json.dumps(found, indent=1) + "\n")
-    # last: a process begins with the peak of the one that started it
-    found["shape of the plan"] = shape()
-    print(found["shape of the plan"], flush=True)
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    # last, because a child's peak memory starts with its parent's
+    results["shape of the plan"] = shape()
+    print(results["shape of the plan"], flush=True)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

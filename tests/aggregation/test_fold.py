@@ -1,4 +1,4 @@
-"""What each aggregation gives, one fact at a time, as the documentation of Signals says."""
+"""Each aggregation, one fact at a time, as the documentation of Signals describes it."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -30,7 +30,7 @@ APP, PRICE = (
 
 
 def value(kind: str, aggregation: Any, *seen: Any, prop: Any = APP, **more: Any) -> Any:
-    """The aggregation of values seen one second after another, an hour later."""
+    """The aggregation of values that occurred one second apart, an hour after the first."""
     attribute = Attribute(
         name="x", type=kind, events=[], aggregation=aggregation, property=prop, **more
     )
@@ -63,7 +63,7 @@ def value(kind: str, aggregation: Any, *seen: Any, prop: Any = APP, **more: Any)
         ("int64", "approx_count_distinct", "abb", 2),
     ],
 )
-def test_values_of_texts(kind: str, aggregation: str, seen: Any, expected: Any) -> None:
+def test_aggregations_of_texts(kind: str, aggregation: str, seen: Any, expected: Any) -> None:
     assert value(kind, aggregation, *seen) == expected
 
 
@@ -77,7 +77,7 @@ def test_values_of_texts(kind: str, aggregation: str, seen: Any, expected: Any) 
         ("double", "mean", 2.5),
     ],
 )
-def test_values_of_numbers_pass_over_what_is_none(
+def test_aggregations_of_numbers_ignore_other_values(
     kind: str, aggregation: str, expected: float
 ) -> None:
     assert value(kind, aggregation, 1, "2.5", None, "x", 4, prop=PRICE) == expected
@@ -86,14 +86,14 @@ def test_values_of_numbers_pass_over_what_is_none(
 @pytest.mark.parametrize(
     ("unit", "expected"), [("s", 3599), ("min", 3599 / 60), ("h", 3599 / 3600), ("d", 3599 / 86400)]
 )
-def test_ages_are_read_in_their_unit(unit: str, expected: float) -> None:
+def test_ages_are_in_the_attribute_s_unit(unit: str, expected: float) -> None:
     assert value("double", "time_since_last", "a", "b", prop=None, time_unit=unit) == pytest.approx(
         expected
     )
     assert value("double", "time_since_first", "a", "b", prop=None, time_unit="s") == 3600
 
 
-def test_default_value_stands_in_for_nothing() -> None:
+def test_a_default_value_replaces_a_missing_one() -> None:
     assert value("int64", "counter", default_value=0) == 0
 
 
@@ -137,7 +137,7 @@ def test_columns_and_paths_follow_the_loaders() -> None:
 @pytest.mark.parametrize(
     "stamp", [T0, T0.replace(tzinfo=None), "2026-01-05T00:00:00Z", "2026-01-05 01:00:00+01:00"]
 )
-def test_moments_may_be_datetimes_or_text(stamp: Any) -> None:
+def test_an_event_s_time_may_be_a_datetime_or_text(stamp: Any) -> None:
     event = {"derived_tstamp": stamp, "event_name": "page_view", "event_version": "1-0-0",
              "event_vendor": "com.snowplowanalytics.snowplow"}  # fmt: skip
     assert attribute_values(sample_group, [event], T0)["num_page_views"] == 1
@@ -147,7 +147,7 @@ def test_moments_may_be_datetimes_or_text(stamp: Any) -> None:
 
 
 @pytest.mark.parametrize("stamp", [None, "yesterday", 5])
-def test_a_moment_that_is_none_is_named(stamp: Any) -> None:
+def test_an_event_without_a_time_is_refused_by_its_id(stamp: Any) -> None:
     with pytest.raises(DataError, match=r"'e1'.*derived_tstamp"):
         attribute_values(sample_group, [{"event_id": "e1", "derived_tstamp": stamp}], T0)
 
@@ -161,9 +161,9 @@ def test_the_catalogue_has_19_attributes_with_lifetimes() -> None:
     assert prospect_service.attribute_groups[0].name == prospect_group.name
 
 
-def test_the_hash_changes_with_meaning_only() -> None:
-    told = prospect_group.model_copy(update={"description": "other", "is_published": True})
-    assert group_hash(told) == group_hash(prospect_group)
+def test_the_hash_changes_only_with_the_meaning() -> None:
+    renamed = prospect_group.model_copy(update={"description": "other", "is_published": True})
+    assert group_hash(renamed) == group_hash(prospect_group)
     fewer = prospect_group.model_copy(update={"attributes": prospect_group.attributes[1:]})
     assert group_hash(fewer) != group_hash(prospect_group)
 
@@ -171,15 +171,15 @@ def test_the_hash_changes_with_meaning_only() -> None:
 def test_the_20_features_and_their_rules() -> None:
     values: dict[str, Any] = {a.name: None for a in prospect_group.attributes}
     values |= {"num_apps_l7d": ["a", "b"], "num_conversions_l7d": 3, "num_page_views_l7d": 4}
-    found = from_attributes(values, datetime(2026, 1, 4, 23, tzinfo=UTC))
-    assert list(found) == [f.name for f in FEATURES] and len(found) == 20
-    assert found["num_apps_l7d"] == 2 and found["num_page_views_l7d"] == 4
-    assert found["had_conversions_l7d"] is True and found["had_conversions_l30d"] is False
-    assert found["num_sessions_l7d"] is None and found["day_of_week"] == 7
+    features = from_attributes(values, datetime(2026, 1, 4, 23, tzinfo=UTC))
+    assert list(features) == [f.name for f in FEATURES] and len(features) == 20
+    assert features["num_apps_l7d"] == 2 and features["num_page_views_l7d"] == 4
+    assert features["had_conversions_l7d"] is True and features["had_conversions_l30d"] is False
+    assert features["num_sessions_l7d"] is None and features["day_of_week"] == 7
     assert [f.name for f in features_of(sample_group)][-1] == "day_of_week"
 
 
-def test_an_absent_attribute_is_named_and_a_naive_moment_refused() -> None:
+def test_a_missing_attribute_is_named_and_a_naive_datetime_refused() -> None:
     values = {a.name: None for a in prospect_group.attributes[1:]}
     with pytest.raises(DataError, match="latest_app_id"):
         from_attributes(values, T0)

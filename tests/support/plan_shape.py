@@ -1,4 +1,4 @@
-"""Proves of a compiled statement that its joins multiply no rows, from the statement alone.
+"""Prove from a compiled statement alone that its joins multiply no rows.
 
 A join gives each row of its left side at most one row if it is an ASOF join, or if the columns
 that ON equates hold a key of its right side. Keys are those that a statement shows by itself:
@@ -15,7 +15,7 @@ Keys = set[frozenset[str]]
 
 
 def multiplying(sql: str, dialect: str) -> list[str]:
-    """The joins that may multiply rows, and anything else that makes rows out of one."""
+    """Return the joins that may multiply rows, and anything else that may."""
     tree = sqlglot.parse_one(sql, dialect=dialect)
     known = {cte.alias: cte.this for cte in tree.find_all(exp.CTE)}
     joins = [join for join in tree.find_all(exp.Join) if not _gives_one(join, known)]
@@ -24,7 +24,7 @@ def multiplying(sql: str, dialect: str) -> list[str]:
 
 
 def joins(sql: str, dialect: str) -> int:
-    """How many joins a statement has."""
+    """Return how many joins a statement has."""
     return len(list(sqlglot.parse_one(sql, dialect=dialect).find_all(exp.Join)))
 
 
@@ -37,14 +37,14 @@ def _gives_one(join: exp.Join, known: Mapping[str, exp.Query]) -> bool:
 
 
 def _equated(condition: exp.Expr, name: str) -> Iterator[str]:
-    """Columns of the relation ``name`` that must equal something of another one."""
+    """Columns of the relation ``name`` that must equal an expression of other relations."""
     parts = condition.flatten() if isinstance(condition, exp.And) else [condition]
     for part in parts:
         if not isinstance(part, exp.EQ):
             continue
         for side, other in ((part.left, part.right), (part.right, part.left)):
-            mine = isinstance(side, exp.Column) and side.table == name
-            if mine and all(column.table != name for column in other.find_all(exp.Column)):
+            is_own = isinstance(side, exp.Column) and side.table == name
+            if is_own and all(column.table != name for column in other.find_all(exp.Column)):
                 yield side.name
 
 
@@ -57,13 +57,13 @@ def _keys_of(source: exp.Expr, known: Mapping[str, exp.Query]) -> Keys:
 
 def _keys(select: exp.Expr, known: Mapping[str, exp.Query]) -> Keys:
     if not isinstance(select, exp.Select):
-        return set()  # of a UNION nothing is known
+        return set()  # nothing is known of a UNION
     keys: Keys = set()
     if select.args.get("distinct"):
         keys.add(frozenset(column.alias_or_name for column in select.selects))
     group = select.args.get("group")
     if group is None and all(isinstance(c.unalias(), exp.AggFunc) for c in select.selects):
-        return {frozenset()}  # it has one row
+        return {frozenset()}  # a single row
     if group is not None:
         keys |= _named(select, {frozenset(each.name for each in group.expressions)})
     if group is None and all(_gives_one(join, known) for join in select.args.get("joins") or []):
@@ -78,7 +78,7 @@ def _keys(select: exp.Expr, known: Mapping[str, exp.Query]) -> Keys:
 
 
 def _named(select: exp.Select, keys: Keys) -> Keys:
-    """Keys of what a SELECT reads, by the names it gives them; without those it leaves out."""
+    """Keys of a SELECT's source under the names that the SELECT gives them, if it has them all."""
     if any(column.is_star for column in select.selects):
         return keys
     names: dict[str, str] = {}

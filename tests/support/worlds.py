@@ -1,4 +1,4 @@
-"""Random little worlds: attribute groups, histories with every edge, and moments in them."""
+"""Random worlds for parity tests: an attribute group, histories with edge cases, and anchors."""
 
 import json
 import os
@@ -24,9 +24,9 @@ from snowplow_signals import (
 from prospect_lib.aggregation.fold import attribute_values
 from prospect_lib.attributes import PAGE_VIEW
 
-#: how many random worlds are drawn: few in every run, very many by ``make parity``
+#: How many random worlds a test draws: 0 for its own small number; ``make parity`` sets many.
 EXAMPLES = int(os.environ.get("PROSPECT_PARITY", 0))
-#: how many values were compared with the fold's, by what computed them
+#: How many values were compared with the fold's, by the warehouse that computed them.
 COMPARED: Counter[str] = Counter()
 START = datetime(2026, 1, 5, tzinfo=UTC)
 HOUR, WEEK = timedelta(hours=1), timedelta(days=7)
@@ -89,10 +89,10 @@ def events_table(events: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=pa.schema(COLUMNS))
 
 
-def anchors_table(moments: list[tuple[str, datetime]]) -> pa.Table:
-    places = [{"domain_userid": u, "anchor_ts": t.replace(tzinfo=None)} for u, t in moments]
+def anchors_table(anchors: list[tuple[str, datetime]]) -> pa.Table:
+    rows = [{"domain_userid": u, "anchor_ts": t.replace(tzinfo=None)} for u, t in anchors]
     schema = pa.schema({"domain_userid": pa.string(), "anchor_ts": pa.timestamp("us")})
-    return pa.Table.from_pylist(places, schema=schema)
+    return pa.Table.from_pylist(rows, schema=schema)
 
 
 def served(
@@ -102,8 +102,9 @@ def served(
     at: datetime,
     inclusive: bool,
 ) -> dict[str, Any]:
-    mine = [e for e in events if e["domain_userid"] == user]
-    return attribute_values(group, mine, at, include_anchor=inclusive)
+    """The fold's values for one visitor."""
+    own = [e for e in events if e["domain_userid"] == user]
+    return attribute_values(group, own, at, include_anchor=inclusive)
 
 
 # --- random worlds ---------------------------------------------------------------------------
@@ -249,11 +250,11 @@ def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 @st.composite
 def worlds(draw: st.DrawFn, size: int = 4) -> tuple[Any, list[dict[str, Any]], list[Any], bool]:
-    """A group, the events of a few visitors, moments at every edge, and how anchors count."""
+    """A group, events of a few visitors, anchors at edges of windows, and ``include_anchor``."""
     ttl = draw(st.one_of(st.none(), st.sampled_from(LENGTHS)))
     group = group_of(*(draw(attributes(f"a{i}")) for i in range(size)), ttl=ttl)
     events = draw(histories())
     edges = [e["derived_tstamp"] + d for e in events for d in (timedelta(), *LENGTHS)]
-    chosen = draw(st.lists(st.sampled_from([*edges, START]), min_size=1, max_size=8, unique=True))
-    moments = [(user, at) for user in ("u1", "u2", "nobody") for at in chosen]
-    return group, events, moments, draw(st.booleans())
+    times = draw(st.lists(st.sampled_from([*edges, START]), min_size=1, max_size=8, unique=True))
+    anchors = [(user, at) for user in ("u1", "u2", "nobody") for at in times]
+    return group, events, anchors, draw(st.booleans())

@@ -1,6 +1,7 @@
-"""Where anchors are placed and who is among them: SQL of both warehouses, and plain Python."""
+"""Which anchors there are, and their labels: the SQL of both warehouses against plain Python."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -88,7 +89,7 @@ ANCHORS = st.builds(
 
 
 def expected(chosen: Anchors, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same in plain Python, visitor by visitor, each rule as its words say."""
+    """The same in plain Python, visitor by visitor, each rule as it is documented."""
     left = [
         e for e in events
         if e["event_name"] not in chosen.excluded
@@ -97,16 +98,16 @@ def expected(chosen: Anchors, events: list[dict[str, Any]]) -> list[dict[str, An
     end = max((e["derived_tstamp"] for e in left), default=START)
     rows = []
     for user in sorted({e["domain_userid"] for e in left}):
-        mine = [e for e in left if e["domain_userid"] == user]
-        first = min((e["derived_tstamp"], e["app_id"]) for e in mine)
-        goals = [e["derived_tstamp"] for e in mine if _is_goal(chosen, e)]
-        for at in sorted(_places(chosen, mine)):
+        own = [e for e in left if e["domain_userid"] == user]
+        first = min((e["derived_tstamp"], e["app_id"]) for e in own)
+        goals = [e["derived_tstamp"] for e in own if _is_goal(chosen, e)]
+        for at in sorted(_places(chosen, own)):
             refused = (
                 at > end - chosen.horizon
                 or (chosen.app_ids and first[1] not in chosen.app_ids)
                 or (chosen.since is not None and at < chosen.since)
                 or (chosen.until_goal and any(goal <= at for goal in goals))
-                or sum(e["derived_tstamp"] < at for e in mine) < chosen.min_events
+                or sum(e["derived_tstamp"] < at for e in own) < chosen.min_events
             )
             if (
                 chosen.first_seen
@@ -122,25 +123,27 @@ def expected(chosen: Anchors, events: list[dict[str, Any]]) -> list[dict[str, An
 
 
 def _is_goal(chosen: Anchors, e: dict[str, Any]) -> bool:
-    wanted = chosen.goal_criteria is None or e["page_url"].endswith("demo")
-    return e["event_name"] == "submit_form" and wanted
+    meets_criteria = chosen.goal_criteria is None or e["page_url"].endswith("demo")
+    return e["event_name"] == "submit_form" and meets_criteria
 
 
-def _places(chosen: Anchors, mine: list[dict[str, Any]]) -> set[datetime]:
+def _places(chosen: Anchors, events: list[dict[str, Any]]) -> set[datetime]:
     names = {pattern.name for pattern in chosen.at}
-    places = {e["derived_tstamp"] for e in mine if e["event_name"] in names}
+    places = {e["derived_tstamp"] for e in events if e["event_name"] in names}
     if chosen.every is not None:
-        for session in {e["domain_sessionid"] for e in mine}:
-            moments = [e["derived_tstamp"] for e in mine if e["domain_sessionid"] == session]
-            for at in moments:
-                ticks = -((min(moments) - at) // chosen.every)  # the next tick, or this one
-                places.add(min(moments) + ticks * chosen.every)
+        for session in {e["domain_sessionid"] for e in events}:
+            times = [e["derived_tstamp"] for e in events if e["domain_sessionid"] == session]
+            for at in times:
+                ticks = -((min(times) - at) // chosen.every)  # the next tick, or this one
+                places.add(min(times) + ticks * chosen.every)
     return places
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(anchors=ANCHORS, events=visits())
-def test_anchors_are_those_of_the_rules(anchors: Anchors, events: list[dict[str, Any]]) -> None:
+def test_anchors_in_sql_are_those_in_plain_python(
+    anchors: Anchors, events: list[dict[str, Any]]
+) -> None:
     assert run(anchors, events) == expected(anchors, events)
 
 
@@ -151,15 +154,13 @@ def test_anchors_are_those_of_the_rules(anchors: Anchors, events: list[dict[str,
     cap=st.sampled_from([None, 1]),
     share=st.sampled_from([1.0, 0.5]),
 )
-def test_snowflake_places_and_draws_the_same_anchors(
+def test_snowflake_places_and_samples_the_same_anchors(
     snowflake: Any, anchors: Anchors, events: list[dict[str, Any]], cap: int | None, share: float
 ) -> None:
-    from dataclasses import replace
-
     anchors = replace(anchors, per_session=cap, negatives=share)
     snow.load(snowflake, "EVENTS", events_table(events))
-    found = snowflake.cursor().execute(anchors.sql(events="EVENTS", dialect="snowflake")).fetchall()
-    assert [tuple(row) for row in found] == [tuple(row.values()) for row in run(anchors, events)]
+    rows = snowflake.cursor().execute(anchors.sql(events="EVENTS", dialect="snowflake")).fetchall()
+    assert [tuple(row) for row in rows] == [tuple(row.values()) for row in run(anchors, events)]
 
 
 def many() -> list[dict[str, Any]]:
@@ -176,11 +177,10 @@ def many() -> list[dict[str, Any]]:
     return [*events, event(START + 3 * DAY, "page_ping", "last")]
 
 
-def test_negatives_are_drawn_reproducibly_and_weighted_to_stand_for_all() -> None:
-    whole, events = Anchors(), many()
-    drawn = Anchors(negatives=0.25)
-    rows, all_rows = run(drawn, events), run(whole, events)
-    assert rows == run(drawn, events) and rows != run(Anchors(negatives=0.25, seed=1), events)
+def test_sampled_negatives_are_the_same_for_a_seed_and_weighted_to_stand_for_all() -> None:
+    events, sampling = many(), Anchors(negatives=0.25)
+    rows, all_rows = run(sampling, events), run(Anchors(), events)
+    assert rows == run(sampling, events) and rows != run(replace(sampling, seed=1), events)
     assert sum(r["label"] for r in rows) == sum(r["label"] for r in all_rows) == 200
     assert {(r["label"], r["weight"]) for r in rows} == {(True, 1.0), (False, 4.0)}
     assert sum(r["weight"] for r in rows) == pytest.approx(len(all_rows), rel=0.1)
@@ -188,7 +188,7 @@ def test_negatives_are_drawn_reproducibly_and_weighted_to_stand_for_all() -> Non
     assert kept < {(r["domain_userid"], r["anchor_ts"]) for r in all_rows}
 
 
-def test_at_most_so_many_anchors_a_session_and_not_always_its_first() -> None:
+def test_anchors_per_session_are_limited_and_not_always_the_first() -> None:
     rows = run(Anchors(per_session=3), many())
     assert len(rows) == 200 * 2 * 3
     views = [
@@ -200,7 +200,7 @@ def test_at_most_so_many_anchors_a_session_and_not_always_its_first() -> None:
     assert 0.2 < first_views / len(rows) < 0.5
 
 
-def test_ticks_stand_where_the_visitor_was_seen_just_before() -> None:
+def test_ticks_need_an_event_since_the_tick_before() -> None:
     events = [
         event(START + timedelta(seconds=s), "page_ping", domain_sessionid="a") for s in (0, 4, 61)
     ]
@@ -210,7 +210,7 @@ def test_ticks_stand_where_the_visitor_was_seen_just_before() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"horizon": timedelta()}, "horizon=0:00:00.*longer than nothing"),
         ({"every": timedelta()}, "every=0:00:00"),
@@ -223,12 +223,12 @@ def test_ticks_stand_where_the_visitor_was_seen_just_before() -> None:
         ({"since": START + DAY, "until": START}, "window is empty"),
     ],
 )
-def test_anchors_without_meaning_are_refused(arguments: dict[str, Any], said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_arguments_without_meaning_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
         Anchors(**arguments)
 
 
-def test_the_sets_of_anchors_that_come_along_compile() -> None:
+def test_the_predefined_anchors_compile() -> None:
     events = [event(START), event(START + DAY, "submit_form")]
     for anchors in (SITE_ANCHORS, TUTORIAL_ANCHORS, Anchors(at=[SUBMIT_FORM])):
         assert all(
