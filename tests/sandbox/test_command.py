@@ -1,4 +1,4 @@
-"""The sandbox's commands: what they do, what they say, and several side by side."""
+"""The sandbox's commands: what they do and print, and two sandboxes side by side."""
 
 import os
 import signal
@@ -46,7 +46,7 @@ def run(home_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return home_settings
 
 
-def test_start_status_stop_and_reset_say_what_they_do(
+def test_start_status_stop_and_reset_report_what_they_did(
     run: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command_line.main(["sandbox", "status"]) == 1
@@ -55,8 +55,8 @@ def test_start_status_stop_and_reset_say_what_they_do(
     sandbox.ensure_running(run)
     requests.get(f"{run.sandbox_url}/i?e=pv", timeout=5)
     assert command_line.main(["sandbox", "status"]) == 0
-    said = capsys.readouterr().out
-    assert f"at {run.sandbox_url}: 0 live events, 1 bad ones" in said
+    out = capsys.readouterr().out
+    assert f"at {run.sandbox_url}: 0 live events, 1 bad ones" in out
     assert command_line.main(["sandbox", "stop"]) == 0
     assert "is stopped" in capsys.readouterr().out and (run.home / "events.sqlite").exists()
     assert command_line.main(["sandbox", "reset"]) == 0
@@ -80,7 +80,7 @@ def test_two_side_by_side(run: Settings, tmp_path: Path) -> None:
     assert sandbox.stop(other)
 
 
-def test_status_says_when_another_port_is_meant(
+def test_status_reports_that_the_sandbox_uses_another_port(
     run: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sandbox.ensure_running(run)
@@ -90,7 +90,7 @@ def test_status_says_when_another_port_is_meant(
     sandbox.stop(run)
 
 
-def test_in_the_foreground_it_says_where_it_is(home_settings: Settings) -> None:
+def test_the_foreground_prints_its_address(home_settings: Settings) -> None:
     with foreground(home_settings) as lines:
         assert f"answers at {home_settings.sandbox_url}\n" in lines[0]
         assert "/board" in lines[1]
@@ -98,11 +98,11 @@ def test_in_the_foreground_it_says_where_it_is(home_settings: Settings) -> None:
     assert not sandbox.stop(home_settings)
 
 
-def test_another_host_takes_a_flag_and_says_what_it_means(home_settings: Settings) -> None:
+def test_another_host_needs_an_option_and_prints_its_consequences(home_settings: Settings) -> None:
     with foreground(home_settings, "--host", "0.0.0.0") as lines:
         assert "It listens on 0.0.0.0" in lines[2]
-        for said in ("send events", "need the token", "Nothing is encrypted"):
-            assert said in lines[2]
+        for part in ("send events", "need the token", "Nothing is encrypted"):
+            assert part in lines[2]
         assert sandbox.token(home_settings.home) not in "".join(lines)
         assert sandbox.ensure_running(home_settings) == home_settings.sandbox_url
 
@@ -119,6 +119,6 @@ def test_a_host_that_is_not_of_this_machine_is_named(
     run: Settings, capsys: pytest.CaptureFixture[str], host: str
 ) -> None:
     assert command_line.main(["sandbox", "--host", host]) == 2
-    said = capsys.readouterr().err
-    assert f"host={host!r}" in said and "0.0.0.0" in said
+    err = capsys.readouterr().err
+    assert f"host={host!r}" in err and "0.0.0.0" in err
     assert sandbox.holder(run.home) is None

@@ -46,8 +46,8 @@ def client(settings: Settings, key: str | None = None) -> Signals:
 def test_the_sdk_with_an_api_key(running: Settings, to_the_console: list[str]) -> None:
     signals = client(running)
     signals.publish([prospect_group, prospect_service])
-    found = signals.get_service_attributes(prospect_service.name, "domain_userid", "nobody")
-    assert found["num_page_views_l7d"] is None
+    values = signals.get_service_attributes(prospect_service.name, "domain_userid", "nobody")
+    assert values["num_page_views_l7d"] is None
     assert signals.get_attribute_group(prospect_group.name).is_published
     assert to_the_console == [f"{CONSOLE}/{ORGANIZATIONS}/org-1/credentials/v3/token"]  # once
 
@@ -58,18 +58,18 @@ def test_a_wrong_key_is_refused(running: Settings, to_the_console: list[str]) ->
     assert len(to_the_console) == 1
 
 
-def test_our_own_exchange_works_too(running: Settings) -> None:
+def test_the_exchange_without_the_sdk_works_too(running: Settings) -> None:
     console, key = f"{running.sandbox_url}/{ORGANIZATIONS}", sandbox.token(running.home)
-    given = console_token("org-1", "key-1", key, console=console)
-    claims = jwt.decode(given, options={"verify_signature": False})
+    issued = console_token("org-1", "key-1", key, console=console)
+    claims = jwt.decode(issued, options={"verify_signature": False})
     assert claims["exp"] - claims["iat"] == 24 * 3600 and claims["org"] == "org-1"
-    assert answered(running, given) == 200
+    assert answered(running, issued) == 200
     with pytest.raises(ServiceError, match="401"):
         console_token("org-1", "key-1", "wrong", console=console)
 
 
-def answered(settings: Settings, given: str) -> int:
-    headers = {"Authorization": f"Bearer {given}".encode()}
+def answered(settings: Settings, issued: str) -> int:
+    headers = {"Authorization": f"Bearer {issued}".encode()}
     url = f"{settings.sandbox_url}/api/v1/registry/services/"
     return requests.get(url, headers=headers, timeout=5).status_code
 
@@ -77,7 +77,7 @@ def answered(settings: Settings, given: str) -> int:
 @pytest.mark.parametrize("kind", ["old", "of another", "endless", "none", "text", "letters"])
 def test_tokens_that_are_refused(running: Settings, kind: str) -> None:
     key, now = sandbox.token(running.home), int(time.time())
-    given = {
+    issued = {
         "old": jwt.encode({"exp": now - 5}, key, algorithm="HS256"),
         "of another": jwt.encode({"exp": now + 500}, "x" * 32, algorithm="HS256"),
         "endless": jwt.encode({"sub": "me"}, key, algorithm="HS256"),
@@ -85,4 +85,4 @@ def test_tokens_that_are_refused(running: Settings, kind: str) -> None:
         "text": "é.é.é",
         "letters": "a.b.c",
     }[kind]
-    assert answered(running, given) == 401
+    assert answered(running, issued) == 401

@@ -125,8 +125,8 @@ def test_rejected_payloads_are_kept_with_their_reasons(store: EventStore, tmp_pa
 def test_latest_events_can_be_filtered(store: EventStore) -> None:
     rows = [event(f"u{i % 2}") for i in range(10)]
     store.add(rows)
-    mine = store.latest(3, lambda row: row["domain_userid"] == "u0")
-    assert mine == [rows[8], rows[6], rows[4]]
+    filtered = store.latest(3, lambda row: row["domain_userid"] == "u0")
+    assert filtered == [rows[8], rows[6], rows[4]]
     assert store.latest(0) == []
 
 

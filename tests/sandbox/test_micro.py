@@ -73,7 +73,7 @@ def test_a_good_event_has_its_type_schema_and_entities(client: FlaskClient) -> N
 
 
 @pytest.mark.parametrize(
-    ("wanted", "expected"),
+    ("filters", "expected"),
     [
         ({}, [LANDING, OWN, PING, VIEW]),
         ({"event_type": "page_view"}, [LANDING, VIEW]),
@@ -90,22 +90,22 @@ def test_a_good_event_has_its_type_schema_and_entities(client: FlaskClient) -> N
         ({"schema": None, "app_id": "nobody's"}, []),
     ],
 )
-def test_filters(client: FlaskClient, wanted: dict[str, Any], expected: list[Any]) -> None:
-    assert kinds(client.post("/micro/good", json=wanted)) == expected
-    query = {name: value for name, value in wanted.items() if value is not None}
+def test_filters(client: FlaskClient, filters: dict[str, Any], expected: list[Any]) -> None:
+    assert kinds(client.post("/micro/good", json=filters)) == expected
+    query = {name: value for name, value in filters.items() if value is not None}
     assert kinds(client.get("/micro/good", query_string=query)) == expected
 
 
 def test_bad_events_with_their_reasons(client: FlaskClient) -> None:
-    found = client.get("/micro/bad").get_json()
-    assert [one["payload"]["e"] for one in found] == ["pv", "?"]
+    rejected = client.get("/micro/bad").get_json()
+    assert [one["payload"]["e"] for one in rejected] == ["pv", "?"]
     (one,) = client.post("/micro/bad", json={"reason": "UUID"}).get_json()
     assert one["errors"] == ["field 'eid' is '7', expected a UUID"]
     assert len(client.get("/micro/bad?limit=1").get_json()) == 1
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "said"),
+    ("path", "body", "message"),
     [
         ("good", b"[]", "a JSON object is required"),
         ("good", b"{", "a JSON object is required"),
@@ -120,9 +120,9 @@ def test_bad_events_with_their_reasons(client: FlaskClient) -> None:
         ("bad", b'{"schema": "x"}', "'schema'; expected some of limit, reason"),
     ],
 )
-def test_a_wrong_filter_is_named(client: FlaskClient, path: str, body: bytes, said: str) -> None:
+def test_a_wrong_filter_is_named(client: FlaskClient, path: str, body: bytes, message: str) -> None:
     answer = client.post(f"/micro/{path}", data=body, content_type="application/json")
-    assert answer.status_code == 422 and said in str(answer.get_json()["detail"])
+    assert answer.status_code == 422 and message in str(answer.get_json()["detail"])
 
 
 @pytest.mark.parametrize("address", ["192.0.2.7", "2001:db8::1", ""])

@@ -25,7 +25,7 @@ def test_a_home_that_is_a_file_is_refused(home_settings: Settings) -> None:
         sandbox.ensure_running(home_settings)
 
 
-def test_ensure_running_reuses_stop_stops_and_reset_forgets(home_settings: Settings) -> None:
+def test_a_running_sandbox_is_reused_stopped_and_reset(home_settings: Settings) -> None:
     sandbox.ensure_running(home_settings)
     pid = (home_settings.home / "sandbox.pid").read_text()
     sandbox.ensure_running(home_settings)

@@ -65,7 +65,7 @@ def _unavailable(error: ServiceError) -> Response:
 
 @collector.errorhandler(RequestEntityTooLarge)
 def _too_large(_error: RequestEntityTooLarge) -> Response:
-    """The body is not read, and so not kept; a rejected event says that it came."""
+    """Record the body as a rejected event; it was not read."""
     reason = f"body is larger than {MAX_BODY} bytes"
     _reject(reason, None)
     return _cors(Response(reason, status=413, mimetype="text/plain"))

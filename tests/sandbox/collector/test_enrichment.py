@@ -124,7 +124,7 @@ def test_device_class(agent: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"e": "xx"}, "'e' is 'xx'"),
         ({"eid": "7"}, "'eid' is '7', expected a UUID"),
@@ -139,10 +139,10 @@ def test_device_class(agent: str, expected: str) -> None:
         ({"url": "http://[::1"}, "expected a URL"),
     ],
 )
-def test_bad_fields_are_named(fields: dict[str, str], said: str) -> None:
+def test_bad_fields_are_named(fields: dict[str, str], message: str) -> None:
     with pytest.raises(BadPayloadError) as caught:
         enrich(page_view(**fields), at=AT)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_column_names_follow_the_loaders() -> None:

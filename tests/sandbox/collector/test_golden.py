@@ -1,8 +1,8 @@
-"""Golden rows: what the real trackers send is stored as Snowplow would store it.
+"""Golden rows: events of the real trackers are stored as Snowplow stores them.
 
-``golden/*.json`` hold one row of each kind of event, every field of it. What differs from run
-to run stands there as ``<id>``, ``<moment>``, ``<number>`` and ``<port>``; that these are right
-is checked against the tracker's own payloads.
+``golden/*.json`` contains one complete row per kind of event. Values that differ from run to run
+are replaced by ``<id>``, ``<moment>``, ``<number>`` and ``<port>``, and are checked against the
+tracker's own payloads.
 """
 
 import base64
@@ -45,7 +45,7 @@ SNOWPLOW = "iglu:com.snowplowanalytics.snowplow"
 UUID_TEXT = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 MOMENT_TEXT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 MEASURED = {"doc_height", "currentTime"}  # by the browser's layout and clock
-#: Of a media session, there only where they are not nothing, which is a matter of milliseconds.
+#: Fields of a media session that are left out while they are zero, for some milliseconds.
 FLEETING = {"timePaused", "timePlayed", "contentWatched", "avgPlaybackRate"}
 BROWSER = [
     "page_view", "page_ping", "link_click", "event", "play_event", "pause_event", "focus_form",
@@ -56,7 +56,7 @@ PYTHON = ["page_view", "page_ping", "event", "screen_view", "item"]
 
 @dataclass(frozen=True)
 class Sent:
-    """What a tracker sent, and the rows that came of it, by event id."""
+    """The payloads of a tracker and the rows that were stored, by event id."""
 
     payloads: dict[str, dict[str, str]]
     rows: dict[str, dict[str, Any]]
@@ -83,14 +83,14 @@ def settled(value: Any, name: str = "") -> Any:
 
 def stored(settings: Settings, app: str) -> dict[str, dict[str, Any]]:
     """The rows of an app, oldest first."""
-    wanted = {"app_id": app}
-    found = requests.post(f"{settings.sandbox_url}/micro/good", json=wanted, timeout=5).json()
-    return {one["event"]["event_id"]: one["event"] for one in reversed(found)}
+    filters = {"app_id": app}
+    answer = requests.post(f"{settings.sandbox_url}/micro/good", json=filters, timeout=5)
+    return {one["event"]["event_id"]: one["event"] for one in reversed(answer.json())}
 
 
 def golden(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
-    return found
+    rows: dict[str, Any] = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
+    return rows
 
 
 # --- the browser's tracker -------------------------------------------------------------------
@@ -160,7 +160,7 @@ def test_rows_of_the_browser_tracker(browsed: Sent, name: str) -> None:
     assert settled(browsed.first(name)) == golden("browser")[name]
 
 
-def test_ids_and_moments_are_those_that_the_browser_sent(browsed: Sent) -> None:
+def test_ids_and_times_are_those_that_the_browser_sent(browsed: Sent) -> None:
     assert set(browsed.rows) <= set(browsed.payloads) and len(browsed.rows) >= 15
     assert not set(browsed.payloads) - set(browsed.rows)
     assert len({row["network_userid"] for row in browsed.rows.values()}) == 1
@@ -179,7 +179,7 @@ def test_ids_and_moments_are_those_that_the_browser_sent(browsed: Sent) -> None:
         assert sent_at >= created and abs(datetime.now(UTC) - created) < timedelta(minutes=5)
 
 
-def test_nothing_that_was_typed_is_in_any_row(browsed: Sent) -> None:
+def test_no_row_contains_typed_text(browsed: Sent) -> None:
     text = json.dumps(browsed.rows)
     assert '"***"' in text
     for typed in (*TYPED.values(), "6 to 20"):

@@ -84,10 +84,10 @@ def bodies() -> dict[str, tuple[bytes, str]]:
 
 @pytest.mark.parametrize("kind", bodies())
 def test_a_hostile_body_is_rejected_with_its_reason(client: FlaskClient, kind: str) -> None:
-    body, said = bodies()[kind]
+    body, reason = bodies()[kind]
     answer = client.post(TP2, data=body, headers={"Content-Encoding": "gzip"})
     assert answer.status_code == 200
-    assert said in client.get("/micro/bad").get_json()[0]["reason"]
+    assert reason in client.get("/micro/bad").get_json()[0]["reason"]
 
 
 def test_a_body_over_the_limit_is_refused_and_recorded(client: FlaskClient) -> None:
@@ -111,19 +111,19 @@ def test_input_that_breaks_parsers_does_not_harm_its_neighbour(
 
 def test_depths_are_cut_outside_strings_only() -> None:
     deep = b'[{"a": ' * 2000 + b"1" + b"}]" * 2000
-    found = payloads_of(b'{"data": ["]}\\"[[", ' + deep + b', {"e": "pv"}]}')
-    assert found[0] == ']}"[[' and found[2] == {"e": "pv"}
+    decoded = payloads_of(b'{"data": ["]}\\"[[", ' + deep + b', {"e": "pv"}]}')
+    assert decoded[0] == ']}"[[' and decoded[2] == {"e": "pv"}
 
 
 def test_everything_stored_can_be_read_back(client: FlaskClient) -> None:
     """By Micro's endpoints, after a restart, and by DuckDB in another connection."""
-    kept = client.get("/micro/good").get_json()
-    assert len(kept) == counts(client)["good"] > 100
+    stored = client.get("/micro/good").get_json()
+    assert len(stored) == counts(client)["good"] > 100
     home = Path(client.application.config["PROSPECT_HOME"])
     warehouse = DuckDBWarehouse.over_home(home)
     ids = warehouse.query("SELECT event_id FROM events")["event_id"].to_pylist()
     warehouse.close()
-    assert sorted(ids) == sorted(row["event"]["event_id"] for row in kept)
+    assert sorted(ids) == sorted(row["event"]["event_id"] for row in stored)
     again = create_sandbox(Settings(home=home))
     events = again.extensions["sandbox"].events
     assert events.counts == client.application.extensions["sandbox"].events.counts

@@ -24,14 +24,15 @@ def test_the_real_python_tracker(running: Settings) -> None:
     tracker.track(SelfDescribing(item))
     tracker.flush()
     rows = requests.get(f"{running.sandbox_url}/micro/good", timeout=5).json()
-    mine = [row["event"] for row in rows if row["event"].get("domain_userid") == "py-visitor"]
-    assert {row["event_name"] for row in mine} == {"page_view", "item"}
-    assert next(r for r in mine if r["event_name"] == "item")["unstruct_event_com_acme_item_1"] == {
-        "price": 2
-    }
+    tracked = [row["event"] for row in rows if row["event"].get("domain_userid") == "py-visitor"]
+    assert {row["event_name"] for row in tracked} == {"page_view", "item"}
+    [item_row] = [row for row in tracked if row["event_name"] == "item"]
+    assert item_row["unstruct_event_com_acme_item_1"] == {"price": 2}
 
 
-def test_a_bad_neighbour_does_no_harm_and_an_event_counts_once(running: Settings) -> None:
+def test_a_bad_event_does_not_harm_its_neighbour_and_a_repeated_event_counts_once(
+    running: Settings,
+) -> None:
     before = requests.get(f"{running.sandbox_url}/micro/all", timeout=5).json()
     good = page_view()
     address = f"{running.sandbox_url}/com.snowplowanalytics.snowplow/tp2"
@@ -56,14 +57,14 @@ def test_browsers_of_any_origin_may_send(running: Settings) -> None:
     assert pixel.headers["Content-Type"] == "image/gif"
 
 
-def test_events_of_nobody_are_kept(running: Settings) -> None:
+def test_events_without_a_visitor_are_stored(running: Settings) -> None:
     event = {"e": "pv", "eid": str(uuid4()), "p": "srv"}
     assert requests.get(f"{running.sandbox_url}/i", params=event, timeout=5).status_code == 200
     (latest,) = requests.get(f"{running.sandbox_url}/micro/good?limit=1", timeout=5).json()
     assert latest["event"]["event_id"] == event["eid"]
 
 
-def test_the_collector_knows_a_browser_by_its_cookie_unless_that_is_unwanted(
+def test_the_collector_recognises_a_browser_by_its_cookie_unless_it_is_anonymous(
     running: Settings,
 ) -> None:
     with requests.Session() as browser:
@@ -73,8 +74,8 @@ def test_the_collector_knows_a_browser_by_its_cookie_unless_that_is_unwanted(
             answer = browser.get(address, params=event, headers=headers, timeout=5)
             assert ("sp" in answer.cookies) == (not headers)
             (latest,) = browser.get(f"{running.sandbox_url}/micro/good?limit=1", timeout=5).json()
-            found: str | None = latest["event"].get("network_userid")
-            return found
+            network_userid: str | None = latest["event"].get("network_userid")
+            return network_userid
 
         first = known()
         assert first == known() == browser.cookies["sp"]

@@ -102,8 +102,8 @@ def test_no_call_makes_the_api_fail(client: FlaskClient, one: tuple[str, str, An
     assert status < 500
     if status < 300 and "attribute_groups/" in one[1] and "name" in one[2]:
         full = f"{one[2]['name']}_v{int(one[2].get('version', 1))}"  # true is 1
-        wanted = [f"{full}:{a['name']}" for a in one[2].get("attributes") or []]
-        body = {"attributes": wanted, "attribute_keys": {"domain_userid": ["neighbour", "u"]}}
+        names = [f"{full}:{a['name']}" for a in one[2].get("attributes") or []]
+        body = {"attributes": names, "attribute_keys": {"domain_userid": ["neighbour", "u"]}}
         assert call(client, "POST", "get-online-attributes", body) in (200, 422)
     assert call(client, "GET", "registry/attribute_groups/", None) == 200
 

@@ -20,9 +20,9 @@ from tests.support.sandbox import page_view, publish, until
 def test_publish_look_up_and_delete_with_the_sdk(running: Settings) -> None:
     client = publish(running)
     client.publish([prospect_group, prospect_service])  # again: 400, then PUT
-    found = client.get_attribute_group(prospect_group.name)
-    assert found.is_published and found.full_name == "prospect_scoring_tutorial_v1"
-    assert [a.name for a in found.attributes or []] == [a.name for a in prospect_group.attributes]
+    group = client.get_attribute_group(prospect_group.name)
+    assert group.is_published and group.full_name == "prospect_scoring_tutorial_v1"
+    assert [a.name for a in group.attributes or []] == [a.name for a in prospect_group.attributes]
     with pytest.raises(SignalsAPIError, match="still used by prospect_scoring_tutorial_service"):
         client.delete([prospect_group])
     client.unpublish([prospect_service, prospect_group])
@@ -66,8 +66,8 @@ def test_values_begin_when_a_group_is_published(running: Settings) -> None:
     client = publish(running)
 
     def views() -> Any:
-        found = client.get_service_attributes(prospect_service.name, "domain_userid", visitor)
-        return found["num_page_views_l7d"]
+        values = client.get_service_attributes(prospect_service.name, "domain_userid", visitor)
+        return values["num_page_views_l7d"]
 
     assert views() is None
     since = datetime.now(UTC) - timedelta(days=5)
@@ -115,7 +115,7 @@ def test_interventions_are_pushed_and_pulled_with_the_sdk(running: Settings) -> 
     until(lambda: client.push_intervention(targets, sent) == "undelivered")  # it has left
 
 
-def test_unpublishing_freezes_values_and_publishing_begins_anew(running: Settings) -> None:
+def test_unpublishing_freezes_values_and_publishing_begins_again(running: Settings) -> None:
     client, visitor = publish(running), str(uuid4())
     other = prospect_group.model_copy(update={"name": "frozen"})
 
@@ -148,10 +148,10 @@ def test_versions_of_a_group_live_side_by_side(running: Settings) -> None:
     visitor = str(uuid4())
     send(running.sandbox_url, [page_view(duid=visitor)])
     for version in (1, 2):
-        found = client.get_group_attributes(
+        values = client.get_group_attributes(
             prospect_group.name, version, names, "domain_userid", visitor
         )
-        assert found[names[0]] == "website"
+        assert values[names[0]] == "website"
     client.unpublish([second])
     client.delete([second])
     assert client.get_attribute_group(prospect_group.name).version == 1

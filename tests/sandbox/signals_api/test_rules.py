@@ -1,4 +1,4 @@
-"""What a rule-based intervention's criteria mean."""
+"""Criteria of rule-based interventions."""
 
 import pytest
 from snowplow_signals import RuleIntervention
@@ -6,9 +6,9 @@ from snowplow_signals import RuleIntervention
 from prospect_lib.sandbox.signals_api.rules import holds, names_in
 
 
-def criteria(found):
-    given = {"name": "r", "version": 1, "owner": "a@example.com", "criteria": found}
-    return RuleIntervention(**given).criteria
+def criteria(nested):
+    rule = {"name": "r", "version": 1, "owner": "a@example.com", "criteria": nested}
+    return RuleIntervention(**rule).criteria
 
 
 def leaf(operator, value=None, name="g_v1:a"):
@@ -16,7 +16,7 @@ def leaf(operator, value=None, name="g_v1:a"):
 
 
 @pytest.mark.parametrize(
-    ("value", "operator", "wanted", "expected"),
+    ("value", "operator", "operand", "expected"),
     [
         (2, "=", 2, True), (2, "!=", 2, False), (2, "<", 3, True), (2, ">", 2, False),
         (2, "<=", 2, True), (2, ">=", 3, False), ("email", "=", "email", True),
@@ -29,8 +29,8 @@ def leaf(operator, value=None, name="g_v1:a"):
         (2, "changed", None, True), (1, "changed", None, False),
     ],
 )  # fmt: skip
-def test_operators(value, operator, wanted, expected):
-    assert holds(criteria(leaf(operator, wanted)), {"g_v1:a": value}, {"g_v1:a": 1}) is expected
+def test_operators(value, operator, operand, expected):
+    assert holds(criteria(leaf(operator, operand)), {"g_v1:a": value}, {"g_v1:a": 1}) is expected
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,6 @@ def test_nesting(nested, expected):
     assert holds(criteria(nested), {"g_v1:a": 2, "g_v1:b": "x"}, {}) is expected
 
 
-def test_what_is_tested():
+def test_the_attributes_in_criteria_are_listed():
     nested = {"any": [leaf("=", 1), {"none": [leaf("=", 1, "h_v2:b")]}]}
     assert names_in(criteria(nested)) == {"g_v1:a", "h_v2:b"}

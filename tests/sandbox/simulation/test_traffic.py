@@ -1,4 +1,4 @@
-"""Visitors who come now: what they send is what a tracker would, and the pipeline takes it."""
+"""Live traffic: payloads are those of a tracker, and the collector accepts them."""
 
 import json
 import threading
@@ -83,7 +83,7 @@ def test_every_value_is_text_and_every_event_becomes_a_row() -> None:
     assert film[PLAYER][0].keys() >= {"currentTime", "paused", "ended"}
 
 
-def test_what_is_typed_is_masked() -> None:
+def test_typed_text_is_masked() -> None:
     submitted = traffic.conversion(VISITOR, SESSION, "https://s.example", at=NOW)
     forms = [p for p in [*script(), submitted] if p["e"] == "ue" and "/demo" in p["url"]]
     assert len(forms) == 3
@@ -106,28 +106,28 @@ def test_a_refused_batch_is_an_error(collector: Collector, status: int) -> None:
         traffic.send(f"http://127.0.0.1:{collector.server_port}", script()[:1])
 
 
-def test_no_collector_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+def test_without_a_collector_the_error_says_what_to_do(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, sandbox_port=free_port())
     with pytest.raises(ServiceError, match="prospect_lib sandbox"):
         traffic.send(settings.sandbox_url, script()[:1])
 
 
-def test_a_replayed_event_comes_out_as_it_was() -> None:
+def test_a_replayed_event_is_stored_as_it_was_simulated() -> None:
     world = simulate(40, 5, end=NOW, seed=2).events.to_pylist()
     nested = [name for name in world[0] if name.startswith(("unstruct_", PLAYER))]
     same = ("app_id", "event_name", "event_vendor", "event_version", "page_url", "page_urlpath",
             "mkt_medium", "mkt_campaign", "refr_medium", "refr_source")  # fmt: skip
     assert any(row[PLAYER] for row in world)
     for row in world:
-        found = enrich(traffic._replayed(row, "0" * 8), at=NOW, user_agent=row["useragent"])
-        assert {name: found.get(name) for name in same} == {name: row[name] for name in same}
+        row_again = enrich(traffic._replayed(row, "0" * 8), at=NOW, user_agent=row["useragent"])
+        assert {name: row_again.get(name) for name in same} == {name: row[name] for name in same}
         device = json.loads(row["contexts_nl_basjes_yauaa_context_1"])
         assert (
-            found["contexts_nl_basjes_yauaa_context_1"][0]["deviceClass"]
+            row_again["contexts_nl_basjes_yauaa_context_1"][0]["deviceClass"]
             == (device[0]["deviceClass"])
         )
         for name in nested:
-            assert found.get(name) == (json.loads(row[name]) if row[name] else None)
+            assert row_again.get(name) == (json.loads(row[name]) if row[name] else None)
 
 
 def test_a_schedule_is_in_order_and_each_run_has_its_own_visitors() -> None:
@@ -165,7 +165,7 @@ def test_an_interrupt_ends_live_traffic_quietly(
     assert traffic.live(settings, visitors_per_minute=60, duration=10, seed=0) == 2
 
 
-def test_scores_are_asked_for_as_pages_do(home_settings: Settings) -> None:
+def test_scores_are_requested_as_pages_do(home_settings: Settings) -> None:
     asked: list[tuple[str, dict[str, str]]] = []
 
     def predict() -> str:

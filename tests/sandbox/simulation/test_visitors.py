@@ -1,4 +1,4 @@
-"""The simulator: plausible, repeatable, and honest about its own probabilities."""
+"""The simulation is plausible and repeatable, and its true probabilities are calibrated."""
 
 import json
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ def world() -> Simulation:
 
 
 def outcomes(world: Simulation) -> tuple[np.ndarray, np.ndarray]:
-    """What happened and what was said of it, at every moment in the truth."""
+    """The true probability and the outcome of every row of the truth."""
     with duckdb.connect() as connection:
         connection.register("events", world.events)
         connection.register("truth", world.truth)
@@ -64,7 +64,7 @@ def test_the_true_probability_is_calibrated(world: Simulation) -> None:
         assert abs(y[inside].mean() - p[inside].mean()) < error
 
 
-def test_the_true_probability_beats_any_guess(world: Simulation) -> None:
+def test_the_true_probability_ranks_outcomes_well_but_not_perfectly(world: Simulation) -> None:
     p, y = outcomes(world)
     assert 0.85 < roc_auc_score(y, p) < 0.97
 
@@ -111,7 +111,7 @@ def test_no_event_lies_outside_the_period(world: Simulation) -> None:
     assert times.max() < np.datetime64("2026-01-05") and times.min() >= np.datetime64("2025-11-06")
 
 
-def test_the_same_seed_gives_the_same_world_and_another_seed_another() -> None:
+def test_the_same_seed_gives_the_same_events_and_another_seed_others() -> None:
     first, again = (simulate(50, 10, end=END, seed=3) for _ in range(2))
     assert first.events.equals(again.events) and first.truth.equals(again.truth)
     assert not first.events.equals(simulate(50, 10, end=END, seed=4).events)
@@ -140,7 +140,7 @@ def test_history_into_a_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("hour", [0, 7, 19])
-def test_days_and_weeks_have_their_rhythm_whatever_the_hour_of_the_end(hour: int) -> None:
+def test_most_sessions_begin_by_day_and_on_weekdays(hour: int) -> None:
     views = simulate(2000, 42, end=END.replace(hour=hour), seed=1).events["derived_tstamp"]
     moments = views.to_numpy().astype("datetime64[h]").astype(int)
     by_hour = np.bincount(moments % 24, minlength=24)

@@ -1,4 +1,4 @@
-"""The board: what it keeps, what it hides, and how it looks in a browser."""
+"""The board: what it shows, what it hides, and how it looks in a browser."""
 
 import json
 import os
@@ -49,15 +49,15 @@ def record(score: Any, visitor: Any = "u1", act: Any = False) -> dict[str, Any]:
     return {"domain_userid": visitor, "score": score, "decision": decision}
 
 
-# --- what it keeps ---------------------------------------------------------------------------
+# --- what it shows ---------------------------------------------------------------------------
 
 
 def test_a_visit_from_the_first_page_to_the_form() -> None:
-    kept = Board()
+    live_board = Board()
     for second, name in enumerate(["page_view", "page_ping", "focus_form", "submit_form"]):
-        kept.add_events([row(name=name)], NOW + second * SECOND)
-        kept.add_score(record(second / 10, act=second > 1), NOW + second * SECOND)
-    state = kept.state(NOW + 4 * SECOND)
+        live_board.add_events([row(name=name)], NOW + second * SECOND)
+        live_board.add_score(record(second / 10, act=second > 1), NOW + second * SECOND)
+    state = live_board.state(NOW + 4 * SECOND)
     (one,) = state["visitors"]
     assert (one["name"], one["page"]) == (disguised("u1").name, "/pricing")
     assert one["events"] == ["view", "ping", "form", "goal"] and one["count"] == 4
@@ -70,43 +70,43 @@ def test_a_visit_from_the_first_page_to_the_form() -> None:
     assert [entry["action"] for entry in state["feed"]][:2] == ["sends the form", "enters a field"]
 
 
-def test_visitors_leave_and_the_likeliest_is_first() -> None:
-    kept = Board()
+def test_visitors_leave_and_the_highest_score_is_first() -> None:
+    live_board = Board()
     for visitor, score in (("low", 0.1), ("high", 0.9)):
-        kept.add_events([row(visitor)], NOW)
-        kept.add_score(record(score, visitor), NOW)
-    kept.add_events([row("unscored")], NOW)
-    names = [one["name"] for one in kept.state(NOW)["visitors"]]
+        live_board.add_events([row(visitor)], NOW)
+        live_board.add_score(record(score, visitor), NOW)
+    live_board.add_events([row("unscored")], NOW)
+    names = [one["name"] for one in live_board.state(NOW)["visitors"]]
     assert names == [disguised(one).name for one in ("high", "low", "unscored")]
-    kept.add_events([row("low")], NOW + board.PRESENT)
-    left = kept.state(NOW + board.PRESENT + SECOND)
+    live_board.add_events([row("low")], NOW + board.PRESENT)
+    left = live_board.state(NOW + board.PRESENT + SECOND)
     assert [one["name"] for one in left["visitors"]] == [disguised("low").name]
     assert left["minute"] == 1
 
 
 def test_an_event_that_comes_again_counts_once() -> None:
-    kept, same = Board(), row()
-    kept.add_events([same, same], NOW)
-    kept.add_events([same], NOW)
-    assert kept.state(NOW)["visitors"][0]["count"] == 1 == kept.state(NOW)["minute"]
+    live_board, same = Board(), row()
+    live_board.add_events([same, same], NOW)
+    live_board.add_events([same], NOW)
+    assert live_board.state(NOW)["visitors"][0]["count"] == 1 == live_board.state(NOW)["minute"]
 
 
-def test_measurements_and_events_of_nobody_are_not_shown() -> None:
-    kept = Board()
-    kept.add_events([row(None), row(name="web_vitals")], NOW)
-    assert kept.state(NOW)["visitors"] == kept.state(NOW)["feed"] == []
+def test_measurements_and_events_without_a_visitor_are_not_shown() -> None:
+    live_board = Board()
+    live_board.add_events([row(None), row(name="web_vitals")], NOW)
+    assert live_board.state(NOW)["visitors"] == live_board.state(NOW)["feed"] == []
 
 
 def test_memory_is_bounded() -> None:
-    kept = Board()
+    live_board = Board()
     for i in range(board.MAX_IDS + 10):
-        kept.add_events([row(f"v{i % 2 * i}", "submit_form")], NOW)
-        kept.add_score(record(0.5, "v0"), NOW)
-    state = kept.state(NOW)
-    assert len(kept._visitors) == MAX_VISITORS and len(kept._ids) == board.MAX_IDS
+        live_board.add_events([row(f"v{i % 2 * i}", "submit_form")], NOW)
+        live_board.add_score(record(0.5, "v0"), NOW)
+    state = live_board.state(NOW)
+    assert len(live_board._visitors) == MAX_VISITORS and len(live_board._ids) == board.MAX_IDS
     assert (len(state["feed"]), len(state["converted"])) == (MAX_FEED, MAX_CONVERSIONS)
     assert len(state["visitors"]) == MAX_CARDS and state["here"] == MAX_VISITORS
-    busiest = max(kept._visitors.values(), key=lambda visitor: visitor.count)
+    busiest = max(live_board._visitors.values(), key=lambda visitor: visitor.count)
     assert (len(busiest.events), len(busiest.scores)) == (MAX_EVENTS, MAX_SCORES)
     assert len(json.dumps(state)) < 60_000
 
@@ -125,17 +125,17 @@ def test_memory_is_bounded() -> None:
         record(0.5, visitor=["u1"]),
     ],
 )
-def test_what_is_no_score_is_passed_over(strange: dict[str, Any]) -> None:
-    kept = Board()
-    kept.add_score(strange, NOW)
-    assert kept.state(NOW)["visitors"] == []
+def test_records_without_a_valid_score_are_ignored(strange: dict[str, Any]) -> None:
+    live_board = Board()
+    live_board.add_score(strange, NOW)
+    assert live_board.state(NOW)["visitors"] == []
 
 
 @pytest.mark.parametrize("decision", [None, 7, {"act": "yes", "threshold": "x"}, {"threshold": 9}])
-def test_a_score_without_a_sound_decision_is_a_score(decision: Any) -> None:
-    kept = Board()
-    kept.add_score({**record(0.25), "decision": decision}, NOW)
-    state = kept.state(NOW)
+def test_a_score_without_a_valid_decision_is_shown(decision: Any) -> None:
+    live_board = Board()
+    live_board.add_score({**record(0.25), "decision": decision}, NOW)
+    state = live_board.state(NOW)
     assert state["visitors"][0]["scores"][0][1] == 0.25
     assert state["threshold"] is None and not state["visitors"][0]["act"]
 
@@ -162,11 +162,11 @@ def test_addresses_are_plain_words(path: Any, shown: str) -> None:
     assert plain_path(path) == shown
 
 
-def test_nobody_is_known_by_the_board() -> None:
-    kept, visitor = Board(), str(uuid4())
-    kept.add_events([row(visitor, path="/users/ada@example.com")], NOW)
-    kept.add_score({**record(0.5, visitor), "signals": {"secret": "Ada"}}, NOW)
-    text = json.dumps(kept.state(NOW))
+def test_the_board_shows_no_personal_data() -> None:
+    live_board, visitor = Board(), str(uuid4())
+    live_board.add_events([row(visitor, path="/users/ada@example.com")], NOW)
+    live_board.add_score({**record(0.5, visitor), "signals": {"secret": "Ada"}}, NOW)
+    text = json.dumps(live_board.state(NOW))
     for personal in (visitor, visitor[:8], "ada", "Ada", "example.com"):
         assert personal not in text
     assert disguised(visitor) == disguised(visitor) != disguised("u1")
@@ -189,7 +189,7 @@ def post_score(client: FlaskClient, body: Any, bearer: str | None = None) -> int
     return client.post("/sandbox/scores", json=body, headers=headers).status_code
 
 
-def test_events_and_scores_come_in_by_the_doors_of_the_sandbox(client: FlaskClient) -> None:
+def test_events_and_scores_are_sent_to_the_sandbox(client: FlaskClient) -> None:
     event = {"e": "pv", "eid": str(uuid4()), "duid": "u1", "url": "https://s.example/demo"}
     address = "/com.snowplowanalytics.snowplow/tp2"
     client.post(address, data=json.dumps({"data": [event, {"e": "?"}]}))
@@ -202,7 +202,7 @@ def test_events_and_scores_come_in_by_the_doors_of_the_sandbox(client: FlaskClie
     assert client.get("/board/state").get_json()["visitors"] == []
 
 
-def test_a_restart_goes_on_where_the_last_process_stopped(tmp_path: Path) -> None:
+def test_a_restarted_sandbox_restores_the_board(tmp_path: Path) -> None:
     settings, now = Settings(home=tmp_path), datetime.now(UTC)
     app = create_sandbox(settings)
     event = {"e": "pv", "eid": str(uuid4()), "duid": "u1", "url": "https://s.example/demo"}
@@ -227,7 +227,7 @@ def test_a_restart_goes_on_where_the_last_process_stopped(tmp_path: Path) -> Non
     again.extensions["sandbox"].events.close()
 
 
-def test_the_page_has_only_files_of_its_own(client: FlaskClient) -> None:
+def test_the_page_loads_only_files_of_this_site(client: FlaskClient) -> None:
     answer = client.get("/board")
     assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
     names = re.findall(r'"/assets/(board\.\w+)"', answer.text)

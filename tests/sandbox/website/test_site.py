@@ -1,4 +1,4 @@
-"""The demo website's pages, what they are told, and where they load the tracker from."""
+"""The demo website's pages, their configuration, and where they load the tracker from."""
 
 import base64
 import hashlib
@@ -69,7 +69,9 @@ def test_every_link_and_file_of_a_page_exists(client: FlaskClient, path: str) ->
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_pages_ask_nobody_else_but_the_tracker_cdn(client: FlaskClient, path: str) -> None:
+def test_pages_load_other_sites_files_from_the_tracker_cdn_only(
+    client: FlaskClient, path: str
+) -> None:
     html = client.get(path).get_data(as_text=True)
     loaded = re.findall(r'<(?:script|link|img|source|iframe)[^>]*(?:src|href)="(http[^"]*)"', html)
     assert all(address.startswith("https://cdn.jsdelivr.net/npm/@snowplow/") for address in loaded)
@@ -87,7 +89,7 @@ def test_only_the_tracker_leaves_node_modules(client: FlaskClient, path: str) ->
     assert client.get(path).status_code == 404
 
 
-def test_forms_are_answered_and_not_kept(client: FlaskClient, tmp_path: Path) -> None:
+def test_forms_are_answered_and_not_stored(client: FlaskClient, tmp_path: Path) -> None:
     answer = client.post("/thank-you", data={"email": "ada@example.com"})
     assert (answer.status_code, answer.headers["Location"]) == (303, "/thank-you")
     assert list(tmp_path.iterdir()) == []
@@ -95,8 +97,8 @@ def test_forms_are_answered_and_not_kept(client: FlaskClient, tmp_path: Path) ->
 
 def test_config_follows_the_file(client: FlaskClient, tmp_path: Path) -> None:
     assert client.get("/config.json").get_json()["predict_url"] is None
-    told = {"predict_url": "http://127.0.0.1:9091", "predict_token": "t", "secret": "s"}
-    (tmp_path / "site.json").write_text(json.dumps(told))
+    content = {"predict_url": "http://127.0.0.1:9091", "predict_token": "t", "secret": "s"}
+    (tmp_path / "site.json").write_text(json.dumps(content))
     answer = client.get("/config.json")
     assert answer.get_json() == {
         "predict_url": "http://127.0.0.1:9091",
