@@ -88,7 +88,11 @@ class Server:
             threading.Thread(
                 target=_serve, args=(server, port), name="prospect-server", daemon=True
             ).start()
-            self.port = port.result()
+            try:
+                self.port = port.result()
+            except OSError:
+                _check_port(self.host, self.port)  # taken since it was checked
+                raise
             self._running = server
         return self
 
