@@ -1,6 +1,6 @@
 """Connect to Signals with the SDK, and read live attributes over kept connections.
 
-``connect`` returns the SDK's own client for everything that is done once (publish, test,
+``connect`` returns the SDK's own client for calls that are made once (publish, test,
 interventions). The server reads attributes for every score, and the SDK opens a TLS client
 and a connection for each call (measured: 32 ms instead of 0.8 ms). ``AttributeReader``
 therefore sends the same request through one ``requests`` session.
@@ -92,7 +92,7 @@ def local_token(settings: Settings) -> str:
 
 
 class Calls:
-    """Runs calls in threads, so that a caller waits only so long for a whole answer.
+    """Runs calls in threads, so that a whole answer has a deadline.
 
     The timeouts of ``requests`` are for each read: a server that sends one byte per second
     never exceeds them. Such a call keeps its thread until the connection ends, while its caller
@@ -108,7 +108,7 @@ class Calls:
     def __init__(self, limit: int, name: str) -> None:
         self._limit, self._name = limit, name
         self._free = threading.BoundedSemaphore(limit)
-        self._idle = threading.Semaphore(0)  # threads that nobody has counted on yet
+        self._idle = threading.Semaphore(0)  # idle threads that no call has reserved
         self._queue: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
 
     def run(self, call: Callable[[], _T], timeout: float) -> _T:
@@ -137,7 +137,7 @@ class Calls:
             except Empty:
                 if self._idle.acquire(blocking=False):
                     return
-                continue  # a call has counted on this thread, and comes now
+                continue  # a call has reserved this thread and arrives now
             try:
                 settle = partial(future.set_result, call())
             except BaseException as error:  # noqa: BLE001 - the caller raises it

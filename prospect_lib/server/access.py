@@ -1,9 +1,9 @@
-"""Who may call the prediction server, how often, and what each caller gets to see.
+"""Access to the prediction server: which callers, how often, and what each of them sees.
 
-A *local* caller runs on this machine: it connects over loopback, asks for a loopback host
-name, and no proxy forwarded its request. The agent of a tunnel connects over loopback as
-well, but it adds ``X-Forwarded-For`` and keeps the public host name. Its callers are
-therefore *public* and need the token that ``tunnel.open_tunnel`` issues.
+A *local* caller runs on this machine: it connects over loopback, names a loopback host, and
+no proxy forwarded its request. The agent of a tunnel connects over loopback as well, but it
+adds ``X-Forwarded-For`` and keeps the public host name. Its callers are therefore *public*
+and need the token that ``tunnel.open_tunnel`` issues.
 """
 
 import hmac
@@ -36,7 +36,7 @@ _SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "cross-origin",  # CORS decides who may read
+    "Cross-Origin-Resource-Policy": "cross-origin",  # CORS decides which pages may read
     "Vary": "Origin",
 }
 

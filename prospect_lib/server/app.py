@@ -205,7 +205,7 @@ def _followers(
     push: Push | None,
     closers: list[Callable[[], None]],
 ) -> list[Follower]:
-    """Return what is done with each score besides answering; add to ``closers`` what ends it."""
+    """Return the actions that follow each score; add to ``closers`` the functions to end them."""
     jobs, followers = job_runner(), list[Follower]()
     closers.append(jobs.close)
     if settings is not None and options.served_days:

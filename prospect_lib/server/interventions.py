@@ -1,8 +1,8 @@
-"""What follows a score when the decision is to act: one intervention per session.
+"""Interventions: one per session, when the decision on a score is to act.
 
-``Inviter`` pushes an intervention through Signals, ``Invitations`` remembers who has had one,
-and ``BoardReporter`` sends each score to the board of the local sandbox. All of it happens in
-the background; the answer to the request does not wait for it.
+``Inviter`` pushes an intervention through Signals, ``Invitations`` remembers the sessions that
+had one, and ``BoardReporter`` sends each score to the board of the local sandbox. All of it
+happens in the background; the answer to the request does not wait for it.
 """
 
 import hashlib

@@ -158,7 +158,7 @@ def _serve(server: _CherootServer, port: "Future[int]") -> None:
     try:
         server.prepare()
         port.set_result(int(server.bind_addr[1]))
-    except BaseException as error:  # noqa: BLE001 - the one who started this thread has to know
+    except BaseException as error:  # noqa: BLE001 - raised by start()
         port.set_exception(error)
         return
     server.serve()

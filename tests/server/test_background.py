@@ -9,7 +9,7 @@ from prospect_lib.server.background import BackgroundWriter, job_runner
 
 
 class Sink:
-    """Collects what is written; waits at a gate that is open at first."""
+    """Collects the batches written; a closed gate holds the writing thread."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []

@@ -137,7 +137,7 @@ def test_an_undelivered_intervention_is_tried_again_at_the_next_score(world, sta
 
 def test_two_processes_push_one_intervention_and_retry_a_failed_one(new_world):
     first, second = new_world(), new_world()
-    first.status = "nobody listens"
+    first.status = "undelivered"
     assert first.consider(True, ["s"]) == 1
     assert second.consider(True, ["s"]) == 1
     assert first.consider(True, ["s"]) == 1, "the other process has delivered it"

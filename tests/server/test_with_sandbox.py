@@ -108,7 +108,7 @@ def test_an_invitation_reaches_the_visitor_once(settings, server):
         for _ in range(3):
             see_pricing(settings, visitor)
             predict(server, visitor)
-        server.stop()  # everything that waits has been pushed then
+        server.stop()  # waits until every intervention has been pushed
     (invitation,) = received
     assert (invitation["name"], invitation["version"]) == ("invite", 1)
     assert invitation["attributes"]["score"] == "0.6000"

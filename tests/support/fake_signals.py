@@ -14,7 +14,7 @@ class FakeSignals:
 
     Modes: "ok", "slow" (answers after ``delay``), "drop" (closes without an answer), "drip"
     (one byte at a time), "headers" (a header that never ends, one byte at a time), "body"
-    (answers ``body``), or a status as text ("503"). What is slow ends when the block ends.
+    (answers ``body``), or a status as text ("503"). Slow answers end when the block ends.
 
     Attributes:
         modes: used before ``mode``, one per request.
