@@ -172,8 +172,8 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     train.description = (
         "Train a model on a window of events and compare it with the promoted one on rows that "
         "neither was trained on. Exit codes: 0 promoted, or trained on the same data before; "
-        "10 the promoted model stays; 11 the new model is worse than the promoted one, or than "
-        "no model; 2 to 6 errors."
+        "10 the promoted model stays; 11 the new model is worse than the promoted one, or not "
+        "significantly better than the base rate; 2 to 6 errors."
     )
     window = "such as 2026-01-31 or 2026-01-31T12:00 (UTC)"
     train.add_argument(
@@ -297,7 +297,7 @@ def _add_audit(audit: argparse.ArgumentParser) -> None:
         type=_between(float, 0, 1),
         default=0.01,
         metavar="SHARE",
-        help="share of late or outdated values to tolerate (default: %(default)s)",
+        help="share of scores with late or outdated values to tolerate (default: %(default)s)",
     )
     audit.add_argument(
         "--known-since",

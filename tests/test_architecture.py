@@ -16,7 +16,7 @@ import prospect_lib
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "prospect_lib"
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-ROOMS = re.findall(r"^\| `(\w+)` \| .+ \|$", PAGE.split("## The rooms")[1].split("## ")[0], re.M)
+ROOMS = re.findall(r"^\| `(\w+)` \| .+ \|$", PAGE.split("## Components")[1].split("## ")[0], re.M)
 #: the only users of the sandbox, besides the sandbox itself
 SANDBOX_USERS = ("cli", "teaching", "jobs.demo")
 LARGEST_ROOM = 16  # modules in one folder
@@ -111,7 +111,7 @@ def test_a_room_can_be_taken_in_at_a_glance() -> None:
 def test_every_file_that_the_page_names_exists() -> None:
     for name in re.findall(r"`([\w/]+\.py)`", PAGE):
         assert (PACKAGE / name).is_file() or (ROOT / name).is_file(), name
-    for name in re.findall(r"`((?:\w+\.)+\w+)`", PAGE.split("## Three walks")[1]):
+    for name in re.findall(r"`((?:\w+\.)+\w+)`", PAGE.split("## Three paths through the code")[1]):
         assert name in MODULES or name.rpartition(".")[0] in {*MODULES, *ROOMS}, name
 
 

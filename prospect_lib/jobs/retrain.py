@@ -6,8 +6,9 @@ notebook 03 run it. A version is a hash of its content, so running the job twice
 nothing.
 
 Exit codes for a scheduler: 0 promoted, or already the promoted one; 10 the champion stays,
-because the challenger is not better beyond noise; 11 the challenger is worse than the
-champion, or than the base rate, beyond noise. Errors have the codes of ``errors``.
+because the challenger is not significantly better; 11 the challenger is significantly worse
+than the champion, or not significantly better than the base rate. Errors have the codes of
+``errors``.
 
 Example: ``run(settings, Job(since=parse_utc("--since", "2026-01-01"))).exit_code``
 """

@@ -2,8 +2,8 @@
 
 Each worker reads its part of the Parquet files, so no machine holds all rows. The manifest
 is the same; the model's figures are the same within noise, because the quantile sketches of
-the parts are merged. Needs ``dask`` and ``distributed`` (see requirements.txt) here, and
-this package on the workers.
+the parts are merged. Needs ``dask`` and ``distributed`` (``pip install dask distributed``)
+here, and this package on the workers.
 """
 
 from importlib import import_module
