@@ -129,11 +129,11 @@ def _sandbox(settings: Settings, options: argparse.Namespace) -> int:
     from prospect_lib.sandbox import command
 
     if options.action == "status":
-        return 0 if command.status(settings) else 1
+        return 0 if command.status_command(settings) else 1
     if options.action == "start":
-        command.start(settings, options.host)
+        command.start_command(settings, options.host)
     else:
-        {"stop": command.stop, "reset": command.reset}[options.action](settings)
+        {"stop": command.stop_command, "reset": command.reset_command}[options.action](settings)
     return 0
 
 
@@ -272,9 +272,9 @@ def _add_serve(serve: argparse.ArgumentParser) -> None:
 
 
 def _serve(settings: Settings, options: argparse.Namespace) -> None:
-    from prospect_lib.jobs.serve import serve
+    from prospect_lib.jobs.serve import serve_scores
 
-    serve(settings, origins=tuple(options.origin), public=options.public)
+    serve_scores(settings, origins=tuple(options.origin), public=options.public)
 
 
 def _add_audit(audit: argparse.ArgumentParser) -> None:

@@ -89,7 +89,7 @@ def prepare(*, snowflake: bool | None = None, pip: Pip | None = None) -> list[st
         print(f"Installed: {versions}, and their dependencies. Nothing else changed.")
     else:
         print("Nothing to install: every package is there.")
-    for line in refused():
+    for line in refused_secrets():
         print(line)
     return names
 
@@ -118,7 +118,7 @@ def _pip(arguments: Sequence[str]) -> str:
     return (run.stderr or run.stdout or "no output") if run.returncode else ""
 
 
-def refused() -> list[str]:
+def refused_secrets() -> list[str]:
     """Return one line per secret in Colab's panel that this notebook has no access to."""
     if not inside():
         return []

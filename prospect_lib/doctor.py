@@ -46,17 +46,17 @@ class Check:
     Attributes:
         name: what was checked, such as ``"Python"``.
         state: ``"ok"``, ``"warning"`` or ``"failure"``.
-        found: what is there, such as ``"3.11.7"``.
+        observed: what is there, such as ``"3.11.7"``.
         do: what to do about it; empty if it is well.
     """
 
     name: str
     state: State
-    found: str
+    observed: str
     do: str = ""
 
     def __str__(self) -> str:
-        line = f"{self.state:8} {self.name:14} {self.found}"
+        line = f"{self.state:8} {self.name:14} {self.observed}"
         return f"{line}\n{'':8} -> {self.do}" if self.do else line
 
 
@@ -159,11 +159,11 @@ def disk(folder: Path, free: int | None = None) -> Check:
         free: free bytes; by default those of the disk of ``folder``.
     """
     gigabytes = (shutil.disk_usage(_nearest_existing(folder)).free if free is None else free) / 1e9
-    found = f"{gigabytes:.1f} GB free"
+    free_space = f"{gigabytes:.1f} GB free"
     if gigabytes >= ENOUGH_GB:
-        return Check("disk", "ok", found)
+        return Check("disk", "ok", free_space)
     do = f"Free some space, or set PROSPECT_HOME to a disk with {ENOUGH_GB:g} GB."
-    return Check("disk", "failure" if gigabytes < TOO_LITTLE_GB else "warning", found, do)
+    return Check("disk", "failure" if gigabytes < TOO_LITTLE_GB else "warning", free_space, do)
 
 
 def port(name: str, number: int, variable: str, marker: str) -> Check:
@@ -218,20 +218,20 @@ def secrets(settings: Settings) -> Iterator[Check]:
     yield _backend("Signals", signals, settings, required[settings.signals_backend])
     snowflake = SNOWFLAKE_KEYS if settings.warehouse_backend == "snowflake" else ()
     yield _backend("Warehouse", warehouse, settings, snowflake)
-    for line in colab.refused():
-        found, _, do = line.partition(": ")
-        yield Check("Colab", "warning", found, do[0].upper() + do[1:])
+    for line in colab.refused_secrets():
+        problem, _, do = line.partition(": ")
+        yield Check("Colab", "warning", problem, do[0].upper() + do[1:])
     tunnel = "set" if "NGROK_TOKEN" in settings.values else "not set: no public address"
     yield Check("NGROK_TOKEN", "ok", tunnel)
 
 
 def _backend(name: str, described: str, settings: Settings, keys: tuple[str, ...]) -> Check:
     missing = [key for key in keys if key not in settings.values]
-    found = described.partition(": ")[2].partition(" (")[0]
+    backend = described.partition(": ")[2].partition(" (")[0]
     if not missing:
-        return Check(name, "ok", found)
+        return Check(name, "ok", backend)
     do = "Set " + "; ".join(f"{key} ({SECRETS[key]})" for key in missing) + "."
-    return Check(name, "failure", f"{found}, but not set: {', '.join(missing)}", do)
+    return Check(name, "failure", f"{backend}, but not set: {', '.join(missing)}", do)
 
 
 def network(settings: Settings, reach: Reach) -> Iterator[Check]:

@@ -136,13 +136,13 @@ def test_the_installed_packages_of_this_environment() -> None:
 
 def test_a_withheld_secret_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_colab.enter(monkeypatch, granted={"SF_USR": "hush"}, withheld={"SF_PWD"})
-    (line,) = colab.refused()
+    (line,) = colab.refused_secrets()
     assert "SF_PWD" in line and "no access: switch it on" in line and "hush" not in line
 
 
 def test_without_an_open_page_only_one_secret_is_requested(monkeypatch: pytest.MonkeyPatch) -> None:
     panel = fake_colab.enter(monkeypatch, page=False)
-    assert "keep the page open" in colab.refused()[0] and len(panel.requested) == 1
+    assert "keep the page open" in colab.refused_secrets()[0] and len(panel.requested) == 1
     monkeypatch.setenv("SF_USR", "environment")
     assert Settings.load("nowhere").secret("SF_USR") == "environment" and len(panel.requested) == 2
 
@@ -156,7 +156,7 @@ def test_the_panels_secrets_come_before_the_environments(monkeypatch: pytest.Mon
 
 
 def test_in_colab_an_address_is_the_proxys(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert colab.address(9090) == "http://127.0.0.1:9090" and colab.refused() == []
+    assert colab.address(9090) == "http://127.0.0.1:9090" and colab.refused_secrets() == []
     fake_colab.enter(monkeypatch)
     assert colab.address(9090) == "https://9090-colab.example"
 

@@ -94,7 +94,7 @@ def test_a_port_of_another_program(foreign_port: int, monkeypatch: pytest.Monkey
 def test_a_port_of_our_own_server(running: Settings) -> None:
     number = running.sandbox_port
     check = doctor.port("sandbox port", number, "PROSPECT_PORT", "prospect-sandbox")
-    assert check.state == "ok" and "ours" in check.found
+    assert check.state == "ok" and "ours" in check.observed
 
 
 def test_missing_programs_are_warnings() -> None:
@@ -107,7 +107,7 @@ def test_an_incomplete_set_of_secrets_names_the_missing_ones_and_where_to_find_t
     signals, warehouse, _ = doctor.secrets(settings)
     assert signals.state == warehouse.state == "failure"
     assert "SP_ORG_ID" in signals.do and SECRETS["SF_WH"] in warehouse.do
-    assert "SP_API_KEY," not in signals.found and "hush" not in f"{signals}{warehouse}"
+    assert "SP_API_KEY," not in signals.observed and "hush" not in f"{signals}{warehouse}"
 
 
 def test_only_hosts_that_a_secret_requires_are_reached() -> None:
@@ -146,4 +146,4 @@ def test_the_command_prints_the_checks_and_exits_with_2_if_one_fails(
 def test_a_secret_that_colab_withholds_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     enter(monkeypatch, withheld={"SF_PWD"})
     (check,) = (c for c in doctor.secrets(Settings(Path())) if c.name == "Colab")
-    assert check.state == "warning" and "SF_PWD" in check.found and "Switch it on" in check.do
+    assert check.state == "warning" and "SF_PWD" in check.observed and "Switch it on" in check.do

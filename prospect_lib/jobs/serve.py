@@ -13,7 +13,9 @@ from prospect_lib.server.tunnel import open_tunnel
 from prospect_lib.settings import Settings
 
 
-def serve(settings: Settings, *, origins: tuple[str, ...] = (), public: bool = False) -> None:
+def serve_scores(
+    settings: Settings, *, origins: tuple[str, ...] = (), public: bool = False
+) -> None:
     """Serve the promoted model until Ctrl-C or SIGTERM; log JSON lines to standard error.
 
     Args:

@@ -35,7 +35,7 @@ RowFilter = Callable[[pa.RecordBatch], Mask]
 
 PAGE_ROWS = 8 * BATCH_ROWS
 ONE_THREAD_BELOW = 200_000
-MAX_ROUNDS, PATIENCE, FALLBACK_ROUNDS = 1500, 60, 250
+MAX_ROUNDS, EARLY_STOPPING_ROUNDS, FALLBACK_ROUNDS = 1500, 60, 250
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def best_rounds(source: Source, encoder: Encoder, recipe: Recipe, summary: Datas
         train,
         MAX_ROUNDS,
         evals=[(later, "later")],
-        early_stopping_rounds=PATIENCE,
+        early_stopping_rounds=EARLY_STOPPING_ROUNDS,
         verbose_eval=False,
     )
     return int(booster.best_iteration) + 1

@@ -4,7 +4,7 @@ from flask import Flask, Response
 
 from prospect_lib.errors import ServiceError
 from prospect_lib.sandbox.answers import Refusal, refused
-from prospect_lib.sandbox.collector.payloads import MAX_BODY
+from prospect_lib.sandbox.collector.payloads import MAX_PAYLOAD
 from prospect_lib.sandbox.collector.routes import collector
 from prospect_lib.sandbox.credentials import credentials
 from prospect_lib.sandbox.events import EventStore
@@ -32,7 +32,7 @@ def create_sandbox(settings: Settings) -> Flask:
     """
     home = settings.home
     app = Flask("prospect_lib.sandbox", static_folder=None)
-    app.config.update(PROSPECT_HOME=str(home), TOKEN=token(home), MAX_CONTENT_LENGTH=MAX_BODY)
+    app.config.update(PROSPECT_HOME=str(home), TOKEN=token(home), MAX_CONTENT_LENGTH=MAX_PAYLOAD)
     registry, subscribers, events = Registry(home), Subscribers(), EventStore(home)
     attributes = OnlineAttributes(home, events)
     app.extensions["sandbox"] = Sandbox(

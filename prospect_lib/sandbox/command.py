@@ -6,7 +6,7 @@ from prospect_lib.sandbox import process
 from prospect_lib.settings import Settings
 
 
-def start(settings: Settings, host: str = process.LOOPBACK) -> None:
+def start_command(settings: Settings, host: str = process.LOOPBACK) -> None:
     """Run the sandbox in the foreground; print where it answers and who can reach it.
 
     Raises:
@@ -16,7 +16,7 @@ def start(settings: Settings, host: str = process.LOOPBACK) -> None:
     process.serve(settings, host, ready=lambda: print(_welcome(settings, host), flush=True))
 
 
-def status(settings: Settings) -> bool:
+def status_command(settings: Settings) -> bool:
     """Return whether the sandbox of this home runs; print its address and its counts."""
     pid = process.holder(settings.home)
     if pid is None:
@@ -26,7 +26,7 @@ def status(settings: Settings) -> bool:
     return True
 
 
-def stop(settings: Settings) -> None:
+def stop_command(settings: Settings) -> None:
     """Stop the sandbox; its state stays.
 
     Raises:
@@ -38,7 +38,7 @@ def stop(settings: Settings) -> None:
         print(f"No sandbox runs in {settings.home}.")
 
 
-def reset(settings: Settings) -> None:
+def reset_command(settings: Settings) -> None:
     """Stop the sandbox and delete its events and published objects.
 
     Raises:

@@ -21,7 +21,7 @@ CODES = {event: code for code, (event, _, _) in EVENT_TYPES.items()}
 GOOD_FILTERS = {"event_type", "schema", "contexts", "app_id", "limit"}
 BAD_FILTERS = {"reason", "limit"}
 METHODS = ["GET", "POST"]
-MAX_EVENTS = 10_000  # in one answer
+MAX_LISTED = 10_000  # in one answer
 
 
 @micro.before_request
@@ -53,14 +53,14 @@ def bad() -> Response:
     part, limit = _text(filters, "reason") or "", _limit(filters)
     records = [
         {**record, "errors": [record["reason"]]}
-        for record in current().events.latest_rejected(MAX_EVENTS)
+        for record in current().events.latest_rejected(MAX_LISTED)
         if part in record["reason"]
     ]
     return jsonify(records[:limit])
 
 
 @micro.route("/reset", methods=METHODS)
-def reset() -> Response:
+def delete_events() -> Response:
     """Delete the live events, and return the counters, which are zero then."""
     current().events.reset()
     current().board.clear()
@@ -90,10 +90,10 @@ def _filters(known: set[str]) -> dict[str, Any]:
 
 
 def _limit(filters: dict[str, Any]) -> int:
-    text = str(filters.get("limit", MAX_EVENTS))
+    text = str(filters.get("limit", MAX_LISTED))
     if not text.isdecimal() or len(text) > 9:
         raise Refusal(422, f"limit is {text[:80]!r}, expected a whole number of events")
-    return min(int(text), MAX_EVENTS)
+    return min(int(text), MAX_LISTED)
 
 
 def _text(filters: dict[str, Any], name: str) -> str | None:

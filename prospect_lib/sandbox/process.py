@@ -22,7 +22,7 @@ from prospect_lib.settings import Settings
 from prospect_lib.warehouse.stored_events import EVENTS_FILE, refuse_old_format
 
 THREADS = 48  # each open stream of interventions occupies one
-PATIENCE = 30.0  # seconds that starting and stopping may take
+START_STOP_SECONDS = 30.0  # seconds that starting and stopping may take
 LOOPBACK = "127.0.0.1"  # reachable from this machine only
 #: What `reset` removes from a home; "live" is of earlier releases.
 STATE = (
@@ -56,7 +56,7 @@ def ensure_running(settings: Settings) -> str:
             stderr=output,
             start_new_session=True,
         )
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + START_STOP_SECONDS
     while time.monotonic() < deadline:
         if _answers(settings):
             process.returncode = 0  # it outlives this process on purpose: no warning about it
@@ -92,7 +92,7 @@ def stop(settings: Settings) -> bool:
         return False
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + START_STOP_SECONDS
     while holder(settings.home) == pid:
         if time.monotonic() > deadline:
             raise ServiceError(f"the sandbox (process {pid}) does not stop; end it by hand.")

@@ -85,7 +85,7 @@ def test_status_reports_that_the_sandbox_uses_another_port(
 ) -> None:
     sandbox.ensure_running(run)
     elsewhere = Settings(home=run.home, sandbox_port=free_port())
-    assert command.status(elsewhere)
+    assert command.status_command(elsewhere)
     assert f"does not answer at {elsewhere.sandbox_url}" in capsys.readouterr().out
     sandbox.stop(run)
 

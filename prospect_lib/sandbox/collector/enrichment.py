@@ -14,6 +14,7 @@ from math import isfinite
 from typing import Any
 from uuid import UUID
 
+from prospect_lib.attributes import SNOWPLOW
 from prospect_lib.sandbox.collector.addresses import page_columns
 from prospect_lib.sandbox.collector.payloads import (
     BadPayloadError,
@@ -23,7 +24,6 @@ from prospect_lib.sandbox.collector.payloads import (
 )
 from prospect_lib.sandbox.events import Row, stamp
 
-SNOWPLOW = "com.snowplowanalytics.snowplow"
 #: code in field ``e`` -> event, vendor and name of the schema
 EVENT_TYPES = {
     "pv": ("page_view", SNOWPLOW, "page_view"),

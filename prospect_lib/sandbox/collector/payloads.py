@@ -9,7 +9,7 @@ import re
 import zlib
 from typing import Any
 
-MAX_BODY = 10 << 20  # bytes, as sent and as unpacked
+MAX_PAYLOAD = 10 << 20  # bytes, as sent and as unpacked
 MAX_DEPTH = 64  # of nested JSON; trackers send a few levels
 LARGEST = 1e300  # the sum of a few larger numbers would overflow
 EXCERPT = 20_000  # characters of a rejected payload that are stored
@@ -106,11 +106,11 @@ def _unpacked(body: bytes, encoding: str) -> bytes:
         raise BadPayloadError(f"Content-Encoding is {encoding[:40]!r}, expected gzip or none")
     packed = zlib.decompressobj(31)
     try:
-        text = packed.decompress(body, MAX_BODY)
+        text = packed.decompress(body, MAX_PAYLOAD)
     except zlib.error as error:
         raise BadPayloadError(f"body is not gzip: {error}") from None
     if not packed.eof:
-        problem = f"larger than {MAX_BODY} bytes" if len(text) >= MAX_BODY else "cut short"
+        problem = f"larger than {MAX_PAYLOAD} bytes" if len(text) >= MAX_PAYLOAD else "cut short"
         raise BadPayloadError(f"gzip body is {problem}")
     return text
 

@@ -10,7 +10,12 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from prospect_lib import __version__
 from prospect_lib.errors import ServiceError
 from prospect_lib.sandbox.collector.enrichment import enrich
-from prospect_lib.sandbox.collector.payloads import MAX_BODY, BadPayloadError, excerpt, payloads_of
+from prospect_lib.sandbox.collector.payloads import (
+    MAX_PAYLOAD,
+    BadPayloadError,
+    excerpt,
+    payloads_of,
+)
 from prospect_lib.sandbox.home import MARKER
 from prospect_lib.sandbox.state import current
 
@@ -66,7 +71,7 @@ def _unavailable(error: ServiceError) -> Response:
 @collector.errorhandler(RequestEntityTooLarge)
 def _too_large(_error: RequestEntityTooLarge) -> Response:
     """Record the body as a rejected event; it was not read."""
-    reason = f"body is larger than {MAX_BODY} bytes"
+    reason = f"body is larger than {MAX_PAYLOAD} bytes"
     _reject(reason, None)
     return _cors(Response(reason, status=413, mimetype="text/plain"))
 

@@ -60,7 +60,7 @@ def list_objects(kind: str) -> Response:
 
 @api.post("/registry/<kind>/")
 def create(kind: str) -> Response:
-    """Store a new object; 400 if it exists, upon which the SDK sends PUT."""
+    """Store a new object; 400 if it exists; the SDK then sends PUT."""
     new = _valid(_kind(kind))
     if current().registry.get(kind, new["name"], new.get("version")):
         raise Refusal(400, f"{kind}: {new['name']} exists already")

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from prospect_lib.sandbox.simulation.walk import PAGES, Ints
+from prospect_lib.attributes import SNOWPLOW
+from prospect_lib.sandbox.simulation.walk import PAGES, IntArray
 
 SITE = "https://samphire.example"
-SNOWPLOW = "com.snowplowanalytics.snowplow"
 MEDIA = f"{SNOWPLOW}.media"
 #: campaign's medium, source and name; referrer's medium and host
 CHANNELS: tuple[tuple[str | None, str | None, str | None, str | None, str | None], ...] = (
@@ -30,7 +30,7 @@ USER_AGENTS = (
     "ExampleBot/1.0 (+https://bot.example)",
 )
 #: event, vendor and name of each kind of action
-ACTIONS = (
+SIMULATED_EVENTS = (
     ("page_view", SNOWPLOW, "page_view"),
     ("page_ping", SNOWPLOW, "page_ping"),
     ("unstruct", MEDIA, "play_event"),
@@ -43,7 +43,9 @@ ACTIONS = (
     ("unstruct", SNOWPLOW, "web_vitals"),
     ("unstruct", SNOWPLOW, "application_error"),
 )
-VIEW, PING, PLAY, PROGRESS, END, FOCUS, CHANGE, SUBMITTED, LINK, VITALS, ERROR = range(len(ACTIONS))
+VIEW, PING, PLAY, PROGRESS, END, FOCUS, CHANGE, SUBMITTED, LINK, VITALS, ERROR = range(
+    len(SIMULATED_EVENTS)
+)
 _FORM = {"formId": "request-demo", "formClasses": []}
 _FIELD = {**_FORM, "elementId": "email", "nodeName": "INPUT", "elementClasses": [], "value": "****"}
 BODIES: dict[str, dict[int, Any]] = {
@@ -99,7 +101,7 @@ def events_table(
             ("collector_tstamp", "derived_tstamp", "dvce_created_tstamp"), pa.array(when)
         ),
         **{
-            name: _take([action[i] for action in ACTIONS], kind)
+            name: _take([action[i] for action in SIMULATED_EVENTS], kind)
             for i, name in enumerate(("event", "event_vendor", "event_name"))
         },
         "event_id": pa.array(_uuids(rng, len(kind))),
@@ -116,7 +118,11 @@ def events_table(
         ),
         **{
             name: _take(
-                [json.dumps(bodies[k]) if k in bodies else None for k in range(len(ACTIONS))], kind
+                [
+                    json.dumps(bodies[k]) if k in bodies else None
+                    for k in range(len(SIMULATED_EVENTS))
+                ],
+                kind,
             )
             for name, bodies in BODIES.items()
         },
@@ -124,7 +130,7 @@ def events_table(
     return pa.table(columns)
 
 
-def _web(channel: Ints, page: Ints, app: Ints) -> dict[str, pa.Array]:
+def _web(channel: IntArray, page: IntArray, app: IntArray) -> dict[str, pa.Array]:
     """Return address and origin of each event; within a session, pages refer to one another."""
     origins = [*CHANNELS, (None, None, None, "internal", "samphire.example")]
     paths = ["/" if name == "home" else f"/{name}" for name in PAGES]
@@ -154,7 +160,7 @@ def _url(origin: tuple[str | None, ...], path: str) -> str:
     return f"{SITE}{path}{query}"
 
 
-def _take(values: Any, codes: Ints) -> pa.Array:
+def _take(values: Any, codes: IntArray) -> pa.Array:
     return pa.array(list(values), pa.string()).take(pa.array(codes))
 
 

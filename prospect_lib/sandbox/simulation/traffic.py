@@ -20,11 +20,11 @@ from prospect_lib.settings import Settings
 
 Payload = dict[str, str]
 PAYLOAD_DATA = "iglu:com.snowplowanalytics.snowplow/payload_data/jsonschema/1-0-4"
-SNOWPLOW = "iglu:com.snowplowanalytics.snowplow"
+SNOWPLOW_SCHEMAS = "iglu:com.snowplowanalytics.snowplow"
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0 Safari/537.36"
 MASKED = "****"
 WAITING = 100  # score requests that wait at most
-PATIENCE = 2.0  # seconds that closing leaves to them
+CLOSING_SECONDS = 2.0  # seconds that closing leaves to them
 
 
 def send(collector: str, payloads: Sequence[Payload], *, user_agent: str = USER_AGENT) -> None:
@@ -82,7 +82,10 @@ def conversion(domain_userid: str, session_id: str, base_url: str, *, at: dateti
     """Return the payload of a submitted form; what was typed is masked."""
     element = {"name": "email", "value": MASKED, "nodeName": "INPUT", "type": "email"}
     data = {"formId": "request-demo", "formClasses": [], "elements": [element]}
-    fields = {"url": f"{base_url}/demo", **_event(f"{SNOWPLOW}/submit_form/jsonschema/1-0-0", data)}
+    fields = {
+        "url": f"{base_url}/demo",
+        **_event(f"{SNOWPLOW_SCHEMAS}/submit_form/jsonschema/1-0-0", data),
+    }
     return _payload(domain_userid, session_id, at, "ue", fields)
 
 
@@ -90,10 +93,12 @@ def _visit(base: str) -> list[tuple[str, str, Payload]]:
     field = {"formId": "request-demo", "elementId": "email", "nodeName": "INPUT",
              "elementClasses": [], "value": MASKED}  # fmt: skip
     form = f"{base}/demo"
-    focus = _event(f"{SNOWPLOW}/focus_form/jsonschema/1-0-0", {**field, "elementType": "email"})
-    change = _event(f"{SNOWPLOW}/change_form/jsonschema/1-0-0", {**field, "type": "email"})
+    focus = _event(
+        f"{SNOWPLOW_SCHEMAS}/focus_form/jsonschema/1-0-0", {**field, "elementType": "email"}
+    )
+    change = _event(f"{SNOWPLOW_SCHEMAS}/change_form/jsonschema/1-0-0", {**field, "type": "email"})
     player = {"currentTime": 0, "paused": False, "ended": False, "label": "one morning"}
-    play = _event(f"{SNOWPLOW}.media/play_event/jsonschema/1-0-0", {}) | _player([player])
+    play = _event(f"{SNOWPLOW_SCHEMAS}.media/play_event/jsonschema/1-0-0", {}) | _player([player])
     return [
         ("sees the home page", "pv", _page(f"{base}/?utm_medium=cpc&utm_campaign=brand", "Home")),
         ("looks at the product", "pv", _page(f"{base}/product", "Product")),
@@ -120,7 +125,7 @@ def _ping(url: str) -> Payload:
 
 def _event(schema: str, data: dict[str, Any]) -> Payload:
     outer = {
-        "schema": f"{SNOWPLOW}/unstruct_event/jsonschema/1-0-0",
+        "schema": f"{SNOWPLOW_SCHEMAS}/unstruct_event/jsonschema/1-0-0",
         "data": {"schema": schema, "data": data},
     }
     return {"ue_pr": json.dumps(outer)}
@@ -128,9 +133,9 @@ def _event(schema: str, data: dict[str, Any]) -> Payload:
 
 def _player(players: list[dict[str, Any]]) -> Payload:
     """Return the state of the media element, which trackers add to each of its events."""
-    schema = f"{SNOWPLOW}/media_player/jsonschema/2-0-0"
+    schema = f"{SNOWPLOW_SCHEMAS}/media_player/jsonschema/2-0-0"
     outer = {
-        "schema": f"{SNOWPLOW}/contexts/jsonschema/1-0-1",
+        "schema": f"{SNOWPLOW_SCHEMAS}/contexts/jsonschema/1-0-1",
         "data": [{"schema": schema, "data": player} for player in players],
     }
     return {"co": json.dumps(outer)}
@@ -208,8 +213,8 @@ class ScoreRequests:
             self._pending.add(self._pool.submit(self._request, visitor, announcement))
 
     def close(self) -> None:
-        """Give the requests that wait ``PATIENCE`` seconds, and drop the rest."""
-        wait(self._pending, timeout=PATIENCE)
+        """Give the requests that wait ``CLOSING_SECONDS`` seconds, and drop the rest."""
+        wait(self._pending, timeout=CLOSING_SECONDS)
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._session.close()
 

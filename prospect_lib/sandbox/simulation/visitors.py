@@ -35,8 +35,8 @@ from prospect_lib.sandbox.simulation.walk import (
     MAX_VIEWS,
     SUBMIT,
     VIDEOS,
-    Floats,
-    Ints,
+    FloatArray,
+    IntArray,
     chances,
     sessions_of,
     transitions,
@@ -128,7 +128,7 @@ def _actions(
     started = np.array([*FORM_STARTED, 0.0])[level]
     form = human & (views["page"] == DEMO) & (sent | (chance["form"] < started))
     #: kind, page views on which it happens, seconds after the beginning of the view
-    parts: list[tuple[int, Ints, Floats]] = [(VIEW, every, np.zeros(len(level)))]
+    parts: list[tuple[int, IntArray, FloatArray]] = [(VIEW, every, np.zeros(len(level)))]
     parts += [(PING, every[human & (dwell > 10 * n)], np.array(10.0 * n)) for n in range(1, 16)]
     parts += [
         (PLAY, every[film], np.array(2.0)),
@@ -152,7 +152,7 @@ def _actions(
     }
 
 
-def _informed(kind: Ints, level: Ints, step: Ints, p_view: Floats) -> Floats:
+def _informed(kind: IntArray, level: IntArray, step: IntArray, p_view: FloatArray) -> FloatArray:
     """Return the true probability at each event.
 
     At most events it is that of the page view. Starting or filling in a form makes sending it

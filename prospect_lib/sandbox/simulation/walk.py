@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 PAGES = ("home", "product", "pricing", "customers", "blog", "videos", "demo")
 DEMO, VIDEOS, SUBMIT, LEAVE = 6, 5, 7, 8
@@ -40,7 +40,7 @@ DEVICE_BY_LEVEL = np.array(
 )  # fmt: skip
 
 
-def transitions() -> Floats:
+def transitions() -> FloatArray:
     """Return the probabilities of the next page: P[level, page, next].
 
     The last two values of ``next`` stand for a submitted form and for leaving the site.
@@ -65,7 +65,7 @@ def transitions() -> Floats:
     return matrix
 
 
-def chances() -> Floats:
+def chances() -> FloatArray:
     """Return the exact probability that a walk ends with a submitted form.
 
     Its axes are the level, how many more views are possible, and the page.
@@ -115,7 +115,7 @@ def sessions_of(
     }
 
 
-def _rhythm(rng: np.random.Generator, begin: Floats, start: datetime) -> Floats:
+def _rhythm(rng: np.random.Generator, begin: FloatArray, start: datetime) -> FloatArray:
     """Move starts so that most sessions begin by day, and fewer at weekends (in UTC).
 
     Within a day, times move towards the afternoon; some weekend sessions move to Monday or
@@ -130,14 +130,14 @@ def _rhythm(rng: np.random.Generator, begin: Floats, start: datetime) -> Floats:
     moved = np.clip(rng.normal(14 * 3600, 3.5 * 3600, len(begin)), 0, 82000)
     later = np.where(postponed | (moved >= second), moved, second)
     by_day = rng.random(len(begin)) < 0.7
-    result: Floats = day * 86400 + np.where(by_day, later, second) - offset
+    result: FloatArray = day * 86400 + np.where(by_day, later, second) - offset
     return result
 
 
-def _apart(start: Floats, visitor: Ints, index: Ints) -> Floats:
+def _apart(start: FloatArray, visitor: IntArray, index: IntArray) -> FloatArray:
     """Move starts so that a visitor's sessions begin at least three hours apart."""
     floor = visitor * 1e9 - index * 10800.0
-    result: Floats = np.maximum.accumulate(start + floor) - floor
+    result: FloatArray = np.maximum.accumulate(start + floor) - floor
     return result
 
 
@@ -173,9 +173,9 @@ def views_of(rng: np.random.Generator, sessions: dict[str, Any]) -> dict[str, An
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _pick(rng: np.random.Generator, probabilities: Floats) -> Ints:
+def _pick(rng: np.random.Generator, probabilities: FloatArray) -> IntArray:
     """Draw one category per row, by the row's probabilities."""
     cumulative = np.cumsum(probabilities, axis=1)
     drawn = (rng.random(len(cumulative))[:, None] > cumulative).sum(axis=1)
-    result: Ints = np.minimum(drawn, probabilities.shape[1] - 1)
+    result: IntArray = np.minimum(drawn, probabilities.shape[1] - 1)
     return result

@@ -16,7 +16,7 @@ from prospect_lib.aggregation.properties import to_utc
 from prospect_lib.sandbox.events import Row
 from prospect_lib.sandbox.website.disguise import Disguise, disguised, plain_path
 
-MAX_VISITORS, MAX_FEED, MAX_CONVERSIONS, MAX_IDS = 200, 60, 12, 5000
+MAX_BOARD_VISITORS, MAX_FEED, MAX_CONVERSIONS, MAX_IDS = 200, 60, 12, 5000
 MAX_EVENTS, MAX_SCORES = 40, 90  # per visitor
 MAX_CARDS = 12  # visitors that are shown at a time; the others are counted
 PRESENT = timedelta(seconds=120)  # a visitor without an event for longer has left
@@ -145,7 +145,7 @@ class Board:
         visitor = self._visitors.get(identifier)
         if visitor is None:
             visitor = self._visitors[identifier] = Visitor(disguised(identifier), at, at)
-            if len(self._visitors) > MAX_VISITORS:
+            if len(self._visitors) > MAX_BOARD_VISITORS:
                 self._visitors.popitem(last=False)
         self._visitors.move_to_end(identifier)
         return visitor

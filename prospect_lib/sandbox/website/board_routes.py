@@ -22,7 +22,7 @@ OWN_FILES_ONLY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'non
 
 
 @board_pages.get("/board")
-def show() -> Response:
+def show_board() -> Response:
     """Return the page, which loads files of this site only."""
     response = Response(render_template("board.html"), mimetype="text/html")
     response.headers["Content-Security-Policy"] = OWN_FILES_ONLY

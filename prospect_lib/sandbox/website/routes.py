@@ -70,7 +70,7 @@ def tracker_scripts(node_modules: Path = NODE_MODULES) -> list[Script]:
 @site.get("/", defaults={"page": "home"})
 @site.get("/<any(product, pricing, customers, blog, videos, demo, landing, 'thank-you'):page>")
 @site.get("/blog/<any('last-loaf', 'three-kinds-of-rain'):post>", defaults={"page": "blog"})
-def show(page: str, post: str | None = None) -> str:
+def show_page(page: str, post: str | None = None) -> str:
     """Return a page of the site, ``website/pages/<page>.html``, or one post of its blog."""
     template = f"blog/{post}.html" if post else f"{page}.html"
     return render_template(template, page=page, tracker_scripts=tracker_scripts())
@@ -79,7 +79,7 @@ def show(page: str, post: str | None = None) -> str:
 @site.post("/thank-you")
 def submitted() -> Response:
     """Answer a submitted form. What was typed is neither read nor stored."""
-    return redirect(url_for("site.show", page="thank-you"), code=303)
+    return redirect(url_for("site.show_page", page="thank-you"), code=303)
 
 
 @site.get("/config.json")

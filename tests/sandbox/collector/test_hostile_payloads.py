@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prospect_lib.sandbox.app import create_sandbox
-from prospect_lib.sandbox.collector.payloads import MAX_BODY, payloads_of
+from prospect_lib.sandbox.collector.payloads import MAX_PAYLOAD, payloads_of
 from prospect_lib.settings import Settings
 from prospect_lib.warehouse import DuckDBWarehouse
 from tests.support.hostile import MANY, names, payloads, texts
@@ -74,7 +74,7 @@ def bodies() -> dict[str, tuple[bytes, str]]:
     return {
         "cut gzip": (packed[:-9], "cut short"),
         "no gzip": (b"{}" * 9, "not gzip"),
-        "bomb": (gzip.compress(b" " * (MAX_BODY + 1)), "larger than"),
+        "bomb": (gzip.compress(b" " * (MAX_PAYLOAD + 1)), "larger than"),
         "deep": (gzip.compress(b"[" * 500_000), "too deeply"),
         "deep object": (gzip.compress(b'{"data":' * 100_000), "too deeply"),
         "not UTF-8": (gzip.compress(b'{"data": ["\xff\xfe"]}'), "not JSON"),
@@ -91,7 +91,7 @@ def test_a_hostile_body_is_rejected_with_its_reason(client: FlaskClient, kind: s
 
 
 def test_a_body_over_the_limit_is_refused_and_recorded(client: FlaskClient) -> None:
-    assert client.post(TP2, data=b"x" * (MAX_BODY + 1)).status_code == 413
+    assert client.post(TP2, data=b"x" * (MAX_PAYLOAD + 1)).status_code == 413
     assert "larger than" in client.get("/micro/bad").get_json()[0]["reason"]
 
 

@@ -19,12 +19,12 @@ from prospect_lib.sandbox.app import create_sandbox
 from prospect_lib.sandbox.simulation.traffic import conversion, scripted_visitor, send
 from prospect_lib.sandbox.website import board
 from prospect_lib.sandbox.website.board import (
+    MAX_BOARD_VISITORS,
     MAX_CARDS,
     MAX_CONVERSIONS,
     MAX_EVENTS,
     MAX_FEED,
     MAX_SCORES,
-    MAX_VISITORS,
     Board,
 )
 from prospect_lib.sandbox.website.disguise import disguised, plain_path
@@ -103,9 +103,9 @@ def test_memory_is_bounded() -> None:
         live_board.add_events([row(f"v{i % 2 * i}", "submit_form")], NOW)
         live_board.add_score(record(0.5, "v0"), NOW)
     state = live_board.state(NOW)
-    assert len(live_board._visitors) == MAX_VISITORS and len(live_board._ids) == board.MAX_IDS
+    assert len(live_board._visitors) == MAX_BOARD_VISITORS and len(live_board._ids) == board.MAX_IDS
     assert (len(state["feed"]), len(state["converted"])) == (MAX_FEED, MAX_CONVERSIONS)
-    assert len(state["visitors"]) == MAX_CARDS and state["here"] == MAX_VISITORS
+    assert len(state["visitors"]) == MAX_CARDS and state["here"] == MAX_BOARD_VISITORS
     busiest = max(live_board._visitors.values(), key=lambda visitor: visitor.count)
     assert (len(busiest.events), len(busiest.scores)) == (MAX_EVENTS, MAX_SCORES)
     assert len(json.dumps(state)) < 60_000
