@@ -4,7 +4,6 @@ One visitor walks through the website once; most tests check the results of this
 """
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from prospect_lib.server.interventions import pusher
 from prospect_lib.server.runner import Server
 from prospect_lib.settings import Settings
 from tests.conftest import free_port
+from tests.support.waiting import wait_for
 
 SNOWPLOW, MEDIA = "com_snowplowanalytics_snowplow", "com_snowplowanalytics_snowplow_media"
 TYPED = {"name": "Ada Lovelace", "email": "ada@example.com", "company": "Analytical", "wish": "Tea"}
@@ -248,17 +248,17 @@ def test_an_invitation_waits_for_a_page_that_can_show_it(
         page.goto(f"{settings.sandbox_url}/demo")
     visitor = page.locator("[data-slot=visitor]").inner_text()
     push = pusher(settings, "by_hand")
-    until(lambda: push(visitor, {"title": "<b>Tea?</b>", "cta": "Yes"}) == "success")
+    wait_for(lambda: push(visitor, {"title": "<b>Tea?</b>", "cta": "Yes"}) == "success")
     page.wait_for_function("localStorage.getItem('invitation')")
     expect(page.locator(".invitation")).to_have_count(0)  # the page with the form shows none
     page.goto(f"{settings.sandbox_url}/pricing")
     expect(page.locator(".invitation h2")).to_have_text("<b>Tea?</b>")
     page.get_by_role("button", name="Not now").click()
     page.goto(f"{settings.sandbox_url}/product")
-    until(lambda: push(visitor, {}) == "success")
+    wait_for(lambda: push(visitor, {}) == "success")
     expect(page.locator(".invitation")).to_have_count(0)
     page.evaluate(HIDE)  # closes the stream: no page can receive one
-    until(lambda: push(visitor, {}) == "undelivered")
+    wait_for(lambda: push(visitor, {}) == "undelivered")
 
 
 def test_a_rule_invites_without_a_model(settings: Settings, watched: Watched) -> None:
@@ -276,14 +276,6 @@ def test_a_rule_invites_without_a_model(settings: Settings, watched: Watched) ->
     finally:
         client.unpublish([rule])
         client.delete([rule])
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait for a condition; after ``seconds`` it is required."""
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert condition()
 
 
 def test_each_page_sends_a_page_view_of_one_session(visit: Visit) -> None:

@@ -26,7 +26,7 @@ from prospect_lib.files import write_whole
 from prospect_lib.settings import PREDICT_PORT, SANDBOX_PORT, SECRETS, Settings
 
 REPRODUCIBLE = "nbval-check-output"  # tag of cells whose output does not depend on the day
-TIMEOUT = 300  # seconds per cell
+TIMEOUT = 600  # seconds per cell
 Say = Callable[[str], None]
 
 

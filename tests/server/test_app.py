@@ -33,8 +33,8 @@ from tests.support.serving import (
     Rule,
     app_of,
     post,
-    wait_for,
 )
+from tests.support.waiting import wait_for
 
 
 def test_the_contract_of_an_answer(model):

@@ -10,7 +10,8 @@ from prospect_lib.errors import ModelError
 from prospect_lib.server.app import Server
 from prospect_lib.server.model_watcher import PromotedModel
 from prospect_lib.server.predictor import Loaded
-from tests.support.serving import VISITOR, app_of, save_and_promote, wait_for
+from tests.support.serving import VISITOR, app_of, save_and_promote
+from tests.support.waiting import wait_for
 
 
 def test_a_promoted_model_takes_over_without_a_request_lost(tmp_path: Path, model, challenger):

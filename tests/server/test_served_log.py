@@ -14,7 +14,7 @@ import pytest
 
 from prospect_lib.errors import SettingsError
 from prospect_lib.server.served_log import ServedLog
-from tests.support.serving import wait_for
+from tests.support.waiting import wait_for
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

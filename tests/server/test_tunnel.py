@@ -18,7 +18,8 @@ from prospect_lib.server.app import Options, Server, create_app
 from prospect_lib.server.tunnel import open_tunnel
 from prospect_lib.settings import Settings
 from tests.support.fake_ngrok import write_agent
-from tests.support.serving import MemoryAttributes, Rule, post_to, wait_for
+from tests.support.serving import MemoryAttributes, Rule, post_to
+from tests.support.waiting import wait_for
 
 TOKEN = "2abcNgrokTokenOfTheTests"
 

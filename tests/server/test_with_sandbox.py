@@ -19,7 +19,8 @@ from prospect_lib.sandbox.website.disguise import disguised
 from prospect_lib.server.app import Server, create_app
 from prospect_lib.server.interventions import pusher
 from prospect_lib.settings import Settings
-from tests.support.serving import Rule, post_to, wait_for
+from tests.support.serving import Rule, post_to
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture(scope="module")

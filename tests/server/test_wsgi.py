@@ -19,7 +19,8 @@ from prospect_lib.features import FEATURES
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.settings import Settings
 from tests.support.fake_signals import TOKEN, FakeSignals
-from tests.support.serving import SHOP, VISITOR, WARM, post_to, save_and_promote, wait_for
+from tests.support.serving import SHOP, VISITOR, WARM, post_to, save_and_promote
+from tests.support.waiting import wait_for
 
 pytest.importorskip("gunicorn", reason="gunicorn needs Linux or macOS")
 

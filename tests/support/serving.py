@@ -2,7 +2,6 @@
 
 import re
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -140,11 +139,3 @@ def in_threads(number: int, call: Callable[[], Any]) -> list[Any]:
         thread.join(60)
     assert len(results) == number
     return results
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
-    """Return when a condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.02)
