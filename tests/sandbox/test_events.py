@@ -31,7 +31,8 @@ from prospect_lib.settings import Settings
 from prospect_lib.warehouse import DuckDBWarehouse
 from prospect_lib.warehouse.events import ATOMIC_COLUMNS
 from prospect_lib.warehouse.stored_events import live_events, read_only
-from tests.support.sandbox import page_view, publish, until
+from tests.support.sandbox import page_view, publish
+from tests.support.waiting import wait_for
 
 AT = datetime(2026, 1, 5, 10, tzinfo=UTC)
 TP2 = "/com.snowplowanalytics.snowplow/tp2"
@@ -187,7 +188,7 @@ def test_requests_that_arrive_together_share_a_transaction(store: EventStore) ->
     store._writer.submit(busy.wait)
     with ThreadPoolExecutor(8) as pool:
         added = [pool.submit(store.add, [event(), event()]) for _ in range(8)]
-        until(lambda: len(store._waiting) == 8)
+        wait_for(lambda: len(store._waiting) == 8)
         store._connection.set_trace_callback(statements.append)
         busy.set()
         for each in added:
@@ -314,7 +315,7 @@ def test_a_request_that_cannot_be_stored_does_not_take_others_along(store: Event
     with ThreadPoolExecutor(3) as pool:
         good = [pool.submit(store.add, [event("u1")]) for _ in range(2)]
         unstorable = pool.submit(store.add, [event("u1"), {**event(), "domain_userid": "\ud800"}])
-        until(lambda: len(store._waiting) == 3)
+        wait_for(lambda: len(store._waiting) == 3)
         busy.set()
         for each in good:
             each.result()
@@ -473,7 +474,7 @@ def test_no_acknowledged_event_is_lost_or_doubled_by_kills(home_settings: Settin
         assert pid is not None
         with ThreadPoolExecutor(4) as pool:
             clients = [pool.submit(load, url, acknowledged) for _ in range(4)]
-            until(lambda before=before: len(acknowledged) > before)  # its first request is slow
+            wait_for(lambda before=before: len(acknowledged) > before)  # its first request is slow
             time.sleep((turn * 0.037) % 0.4)
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)

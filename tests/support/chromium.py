@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,14 +23,21 @@ OPTIONS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    """A running Chromium. Without Chromium the test is skipped, and in CI it fails."""
+@contextmanager
+def chromium(*options: str) -> Iterator["Browser"]:
+    """Start a Chromium. Without Chromium the test is skipped, and in CI it fails."""
     from playwright.sync_api import sync_playwright
 
     if not Path(CHROMIUM).exists() and "CI" not in os.environ:
         pytest.skip(f"no Chromium at {CHROMIUM}: apt-get install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*OPTIONS, *options])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """A running Chromium, one per module."""
+    with chromium() as browser:
+        yield browser

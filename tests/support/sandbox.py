@@ -1,7 +1,5 @@
-"""What tests of the sandbox share: a tracker's payload, published attributes, and waiting."""
+"""What tests of the sandbox share: a tracker's payload and published attributes."""
 
-import time
-from collections.abc import Callable
 from uuid import uuid4
 
 from snowplow_signals import SignalsSandbox
@@ -22,11 +20,3 @@ def publish(settings: Settings) -> SignalsSandbox:
     client.publish([prospect_group, prospect_service])
     assert isinstance(client, SignalsSandbox)
     return client
-
-
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for a condition, and fail if it does not become true."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)

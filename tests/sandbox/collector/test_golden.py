@@ -7,9 +7,7 @@ tracker's own payloads.
 
 import base64
 import json
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,7 +17,7 @@ from uuid import UUID
 
 import pytest
 import requests
-from playwright.sync_api import Page, Request, sync_playwright
+from playwright.sync_api import Page, Request
 from snowplow_tracker import (
     Emitter,
     PagePing,
@@ -33,9 +31,9 @@ from snowplow_tracker import (
 )
 
 from prospect_lib.settings import Settings
+from tests.support.chromium import chromium
 
 GOLDEN = Path(__file__).parent / "golden"
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 CHROME = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
     "Chrome/140.0.0.0 Safari/537.36"
@@ -99,25 +97,20 @@ def golden(name: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def browsed(running: Settings) -> Iterator[Sent]:
     """A visit with every kind of event."""
-    if not Path(CHROMIUM).exists() and "CI" not in os.environ:
-        pytest.skip(f"no Chromium at {CHROMIUM}: apt-get install chromium")
     payloads: dict[str, dict[str, str]] = {}
 
     def hear(request: Request) -> None:
         if request.url.endswith("/tp2") and request.post_data:
             payloads.update({one["eid"]: one for one in json.loads(request.post_data)["data"]})
 
-    with sync_playwright() as playwright:
-        # for all of the browser: what it sends while it leaves a page ignores a page's settings
-        options = ["--no-sandbox", "--disable-gpu", f"--user-agent={CHROME}"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+    # set for the whole browser: a request sent while a page is left ignores the page's settings
+    with chromium(f"--user-agent={CHROME}") as browser:
         context = browser.new_context(
             viewport={"width": 1440, "height": 900}, locale="en-GB", timezone_id="Europe/Paris"
         )
         page = context.new_page()
         page.on("request", hear)
         visit(page, running.sandbox_url)
-        browser.close()
     yield Sent(payloads, stored(running, "website"))
 
 

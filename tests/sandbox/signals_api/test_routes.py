@@ -14,7 +14,8 @@ from prospect_lib import sandbox, signals
 from prospect_lib.attributes import prospect_group, prospect_service
 from prospect_lib.sandbox.simulation.traffic import conversion, scripted_visitor, send
 from prospect_lib.settings import Settings
-from tests.support.sandbox import page_view, publish, until
+from tests.support.sandbox import page_view, publish
+from tests.support.waiting import wait_for
 
 
 def test_publish_look_up_and_delete_with_the_sdk(running: Settings) -> None:
@@ -109,10 +110,10 @@ def test_interventions_are_pushed_and_pulled_with_the_sdk(running: Settings) -> 
     sent = InterventionInstance(name="offer", version=2, attributes={"title": "Tea & Törtchen"})
     assert client.push_intervention(targets, sent) == "undelivered"
     with client.pull_interventions(targets) as subscription:
-        until(lambda: client.push_intervention(targets, sent) == "success")
+        wait_for(lambda: client.push_intervention(targets, sent) == "success")
         assert subscription.get(timeout=5) == sent
         assert client.push_intervention(other, sent) == "undelivered"
-    until(lambda: client.push_intervention(targets, sent) == "undelivered")  # it has left
+    wait_for(lambda: client.push_intervention(targets, sent) == "undelivered")  # it has left
 
 
 def test_unpublishing_freezes_values_and_publishing_begins_again(running: Settings) -> None:

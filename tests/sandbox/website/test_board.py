@@ -1,9 +1,7 @@
 """The board: what it shows, what it hides, and how it looks in a browser."""
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 from flask.testing import FlaskClient
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from prospect_lib.sandbox import token
 from prospect_lib.sandbox.app import create_sandbox
@@ -33,7 +31,6 @@ from prospect_lib.server.runner import Server
 from prospect_lib.settings import Settings
 
 NOW = datetime(2026, 1, 5, 10, tzinfo=UTC)
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 SECOND = timedelta(seconds=1)
 
 
@@ -236,19 +233,9 @@ def test_the_page_loads_only_files_of_this_site(client: FlaskClient) -> None:
     assert re.findall(r"https?://[^\"'\s]+", text) == ["http://www.w3.org/2000/svg"]
 
 
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    if not Path(CHROMIUM).exists() and "CI" not in os.environ:
-        pytest.skip(f"no Chromium at {CHROMIUM}: apt-get install chromium")
-    with sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-gpu"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield browser.new_page(viewport={"width": 1600, "height": 900})
-        browser.close()
-
-
-def test_the_board_in_a_browser(client: FlaskClient, page: Page) -> None:
+def test_the_board_in_a_browser(client: FlaskClient, browser: Browser) -> None:
     problems: list[str] = []
+    page = browser.new_page(viewport={"width": 1600, "height": 900})
     page.on("console", lambda message: problems.append(message.text))
     page.on("pageerror", lambda error: problems.append(str(error)))
     with Server(client.application, port=0) as running:
