@@ -58,9 +58,18 @@ def attribute_values(
         DataError: ``at`` is naive, or an event has no time.
         DefinitionError: an attribute's definition is incomplete.
 
-    Example: two page views now, for the tutorial's group::
-
-        attribute_values(tutorial_group, [view, view], now)["num_page_views_l7d"]  # 2
+    Example:
+        >>> from datetime import UTC
+        >>> from prospect_lib.attributes import sample_group
+        >>> view = {
+        ...     "derived_tstamp": "2026-01-05T12:00:00Z",
+        ...     "event_name": "page_view",
+        ...     "event_vendor": "com.snowplowanalytics.snowplow",
+        ...     "event_version": "1-0-0",
+        ...     "page_url": "https://example.com/pricing",
+        ... }
+        >>> attribute_values(sample_group, [view, view], datetime(2026, 1, 6, tzinfo=UTC))
+        {'num_page_views': 2, 'num_pricing_views': 2, 'num_customers_views': None}
     """
     if at.tzinfo is None:
         raise DataError(f"at={at!r} has no time zone; pass an aware datetime such as UTC.")

@@ -88,8 +88,13 @@ def attributes_sql(
     Raises:
         DefinitionError: an attribute cannot be compiled, or the dialect is not known.
 
-    Example: ``attributes_sql(tutorial_group, events="ATOMIC.EVENTS", anchors="MY_ANCHORS",
-    dialect="snowflake")`` -> ``WITH … SELECT a.*, … FROM MY_ANCHORS AS a …``.
+    Example:
+        >>> from prospect_lib.attributes import tutorial_group
+        >>> sql = attributes_sql(
+        ...     tutorial_group, events="ATOMIC.EVENTS", anchors="ANCHORS", dialect="snowflake"
+        ... )
+        >>> print(sql.splitlines()[-1])
+        ORDER BY a."DOMAIN_USERID", a."ANCHOR_TS"
     """
     context = Context(group, dialect_of(dialect), events, anchors, include_anchor)
     compiler = Compiler.of(context, only_counted=set())
@@ -108,6 +113,12 @@ def features_sql(
 
     The arguments are those of :func:`attributes_sql`; the columns after the anchors' are those
     of :func:`prospect_lib.features.features_of`. Of a list only the number of values is computed.
+
+    Example:
+        >>> from prospect_lib.attributes import sample_group
+        >>> sql = features_sql(sample_group, events="events", anchors="anchors")
+        >>> 'AS "day_of_week"' in sql
+        True
     """
     context = Context(group, dialect_of(dialect), events, anchors, include_anchor)
     features = features_of(group)

@@ -83,13 +83,14 @@ SUM({start}) OVER (
 WINDOW_VALUES = """\
 -- the value of each of these attributes at each anchor
 window_values AS (
-  SELECT * FROM (
-  SELECT
-    visitor,
-    ts,
-    is_anchor,
+  SELECT *
+  FROM (
+    SELECT
+      visitor,
+      ts,
+      is_anchor,
 {values}
-  FROM {source}
+    FROM {source}
   ) AS every_instant
   WHERE is_anchor = 1
 )"""
@@ -185,7 +186,7 @@ class Windows:
 
     def _window_values(self) -> str:
         values = (f"{self._value_over(a)} AS {self.context.name(a)}" for a in self._windowed)
-        return WINDOW_VALUES.format(values=lines(values), source=self.source)
+        return WINDOW_VALUES.format(values=lines(values, 6), source=self.source)
 
     def _value_over(self, attribute: Attribute) -> str:
         """The value in the attribute's window, NULL once it has expired."""

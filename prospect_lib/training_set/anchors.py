@@ -142,9 +142,12 @@ class Anchors:
     Raises:
         DataError: an argument has no meaning; the message names it and what was expected.
 
-    Example: one row per page view and per 10 seconds of a visit, five per session at most::
-
-        Anchors(every=timedelta(seconds=10), per_session=5)
+    Example: rows at page views and every ten seconds of a visit, at most five per session.
+        >>> anchors = Anchors(every=timedelta(seconds=10), per_session=5)
+        >>> Anchors(per_session=0)
+        Traceback (most recent call last):
+        ...
+        prospect_lib.errors.DataError: per_session=0 of Anchors: expected 1 or more.
     """
 
     at: Sequence[Event] = (PAGE_VIEW,)

@@ -84,10 +84,18 @@ def extract(
         DataError: events lack columns that attributes need, or no anchor is left.
         ServiceError: the warehouse refuses the statement.
 
-    Example: rows at page views and form events, with features strictly before them::
-
-        training_set = extract(warehouse, anchors=SITE_ANCHORS, include_anchor=False)
-        training_set.table.num_rows, training_set.manifest["positives"]
+    Example: a visitor with a page view every hour; the horizon of the last one is not covered.
+        >>> from prospect_lib.attributes import sample_group
+        >>> from prospect_lib.warehouse import DuckDBWarehouse
+        >>> warehouse = DuckDBWarehouse.over(
+        ...     "SELECT 'a visitor' AS domain_userid, 'https://example.com/' AS page_url, "
+        ...     "'page_view' AS event_name, 'com.snowplowanalytics.snowplow' AS event_vendor, "
+        ...     "'1-0-0' AS event_version, "
+        ...     "TIMESTAMP '2026-01-05' + INTERVAL (range) HOUR AS derived_tstamp FROM range(4)"
+        ... )
+        >>> extract(warehouse, sample_group).table["num_page_views"].to_pylist()
+        [1.0, 2.0, 3.0]
+        >>> warehouse.close()
     """
     extraction = _Extraction.of(warehouse, group, anchors, include_anchor)
     table = pa.concat_tables(list(extraction.tables(rows_at_once)))
@@ -106,7 +114,7 @@ def extract_to(
     """Write a training set that is larger than memory as Parquet files; return the manifest.
 
     ``ProspectModel.fit(folder)`` trains on them. ``manifest.json`` is written last, so a folder
-    that has it is complete. The arguments are those of :func:`extract`.
+    that has it is complete. The arguments, and the example, are those of :func:`extract`.
 
     Raises:
         DataError: as in :func:`extract`, or the folder is not empty.

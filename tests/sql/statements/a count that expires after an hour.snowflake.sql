@@ -60,13 +60,14 @@ lifetimes AS (
 ),
 -- the value of each of these attributes at each anchor
 window_values AS (
-  SELECT * FROM (
-  SELECT
-    visitor,
-    ts,
-    is_anchor,
-    CASE WHEN MAX(CASE WHEN x1_events > 0 THEN ts END) OVER (PARTITION BY visitor, "A LIFETIME" ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) >= ts - INTERVAL '3600 seconds' THEN CAST(NULLIF(SUM(x1_events) OVER (PARTITION BY visitor, "A LIFETIME" ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW), 0) AS BIGINT) END AS "A"
-  FROM lifetimes
+  SELECT *
+  FROM (
+    SELECT
+      visitor,
+      ts,
+      is_anchor,
+      CASE WHEN MAX(CASE WHEN x1_events > 0 THEN ts END) OVER (PARTITION BY visitor, "A LIFETIME" ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) >= ts - INTERVAL '3600 seconds' THEN CAST(NULLIF(SUM(x1_events) OVER (PARTITION BY visitor, "A LIFETIME" ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW), 0) AS BIGINT) END AS "A"
+    FROM lifetimes
   ) AS every_instant
   WHERE is_anchor = 1
 )
