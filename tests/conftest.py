@@ -11,6 +11,7 @@ from prospect_lib import sandbox
 from prospect_lib.settings import Settings
 from tests.support.chromium import browser  # noqa: F401 - a fixture
 from tests.support.leaks import no_secret_leaks, secret_watch  # noqa: F401 - fixtures
+from tests.support.published_sample import sample  # noqa: F401 - a fixture
 from tests.support.worlds import COMPARED, EXAMPLES
 
 # Background jobs of a shell ignore Ctrl-C, and programs under nohup ignore the end of the

@@ -1,6 +1,5 @@
 """The public notebook's figures follow from its own recipe; better founded ones from ours."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,24 +7,14 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SAMPLE = ROOT.parent / "shared" / "data" / "sample_events.csv.gz"
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from published_sample import figures  # noqa: E402
 
-from prospect_lib.errors import ServiceError  # noqa: E402
-from prospect_lib.warehouse.sample import sample_events  # noqa: E402
-
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def results(sample: Path) -> dict[str, Any]:
     """All figures of the benchmark, over fewer orders of the rows."""
-    folder = tmp_path_factory.mktemp("sample")
-    try:
-        return figures(SAMPLE if SAMPLE.is_file() else sample_events(folder), orders=8)
-    except ServiceError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(f"the published sample is neither on this machine nor downloadable: {error}")
+    return figures(sample, orders=8)
 
 
 def test_the_published_figures_are_one_draw_of_the_recipe(results: dict[str, Any]) -> None:

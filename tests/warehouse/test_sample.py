@@ -1,34 +1,16 @@
 """Snowplow's published sample of events: verified, described, and counted by hand."""
 
 import gzip
-import os
-import shutil
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from prospect_lib.attributes import prospect_group, sample_group
-from prospect_lib.errors import DataError, ServiceError
+from prospect_lib.errors import DataError
 from prospect_lib.training_set import attributes_sql, extract
 from prospect_lib.warehouse import DuckDBWarehouse
 from prospect_lib.warehouse.sample import SHA256, describe_events, sample_events
-
-SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "sample_events.csv.gz"
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample in a home of its own: a copy that is beside the repository, else downloaded."""
-    folder = tmp_path_factory.mktemp("sample")
-    if SAMPLE.is_file():
-        shutil.copy(SAMPLE, folder)
-    try:
-        return sample_events(folder)
-    except ServiceError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(f"the published sample is neither on this machine nor downloadable: {error}")
 
 
 def test_counts_of_the_sample_are_those_of_an_independent_count(sample: Path) -> None:
