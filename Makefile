@@ -44,7 +44,7 @@ notebooks: $(VENV)/installed
 	@$(BIN)/python -m tools.stamp_notebooks $(CHECK)
 	@$(BIN)/python -m tools.run_notebooks $(CHECK)
 
-# The whole series on Colab's Python and package versions, beside a stand-in for google.colab.
+# The whole series on Colab's Python and package versions, with a stand-in for google.colab.
 # `make test` runs a part of it on this machine's Python.
 COLAB_PYTHON ?= python3.13
 colab: $(VENV)/installed .venv-colab-series/installed
@@ -77,7 +77,7 @@ $(TRACKER): $(SITE)/package-lock.json
 	  cd $(SITE) && npm ci --legacy-peer-deps --no-audit --no-fund --silent && touch node_modules/.package-lock.json; \
 	else echo "npm is not installed: the demo website will load Snowplow's tracker from a CDN."; fi
 
-# What the tests need beside Python packages, as Debian packages; root installs what is missing.
+# The Debian packages that the tests need; if run as root, this installs those that are missing.
 programs:
 	@missing=""; \
 	for name in chromium npm; do command -v $$name >/dev/null || missing="$$missing $$name"; done; \

@@ -104,7 +104,7 @@ def _demo(settings: Settings, options: argparse.Namespace) -> None:
 def _add_sandbox(sandbox: argparse.ArgumentParser) -> None:
     sandbox.description = (
         "Manage the sandbox, the local stand-in for Snowplow: collector, Signals API and demo "
-        "website. To run a second one beside it, set another PROSPECT_HOME and PROSPECT_PORT."
+        "website. To run a second one, set another PROSPECT_HOME and PROSPECT_PORT."
     )
     sandbox.add_argument(
         "action",

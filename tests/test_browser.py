@@ -206,10 +206,8 @@ def invitation(page: Page) -> str:
 
 def stored(settings: Settings, visitor: str) -> list[dict[str, Any]]:
     """Return the visitor's events in the sandbox, oldest first."""
-    newest_first = requests.get(f"{settings.sandbox_url}/micro/good", timeout=5).json()
-    events = [
-        found["event"] for found in newest_first if found["event"]["domain_userid"] == visitor
-    ]
+    accepted = requests.get(f"{settings.sandbox_url}/micro/good", timeout=5).json()
+    events = [entry["event"] for entry in accepted if entry["event"]["domain_userid"] == visitor]
     return sorted(events, key=lambda event: str(event["derived_tstamp"]))
 
 

@@ -179,8 +179,8 @@ def test_the_website_is_told_where_the_browser_reaches_the_server(
         assert colab.open_site(home_settings, server) == home_settings.sandbox_url
         assert announced(home_settings.home).predict_url == server.url
         fake_colab.enter(monkeypatch)
-        found = colab.open_site(home_settings, server)
+        address = colab.open_site(home_settings, server)
         announcement = announced(home_settings.home)
-    assert found == f"https://{home_settings.sandbox_port}-colab.example"
+    assert address == f"https://{home_settings.sandbox_port}-colab.example"
     assert announcement.predict_url == f"https://{server.port}-colab.example"
     assert announcement.predict_token

@@ -95,7 +95,7 @@ def test_a_port_must_be_a_port_number(monkeypatch: pytest.MonkeyPatch, port: str
 
 
 class _Userdata:
-    """Raises what Colab's own raises: absent, refused, timed out."""
+    """Raises the errors of Colab's panel: absent, refused, timed out."""
 
     def get(self, name: str) -> str:
         if name == "SF_USR":

@@ -70,7 +70,7 @@ api.serve_forever()
 
 
 def write_agent(folder: Path) -> Path:
-    """Write the executable; when it runs, it writes ``pid`` and ``arguments`` beside itself."""
+    """Write the executable; when it runs, it writes ``pid`` and ``arguments`` next to it."""
     agent = folder / "ngrok"
     agent.write_text(f"#!{sys.executable}\n{textwrap.dedent(AGENT)}")
     agent.chmod(agent.stat().st_mode | stat.S_IXUSR)

@@ -9,7 +9,7 @@ import pytest
 from prospect_lib.errors import ServiceError
 from prospect_lib.warehouse.sample import sample_events
 
-#: A copy beside the checkout spares the download.
+#: A copy next to the checkout saves the download.
 COPY = Path(__file__).parents[3] / "shared" / "data" / "sample_events.csv.gz"
 
 
