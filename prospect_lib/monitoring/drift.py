@@ -98,6 +98,11 @@ def measure_drift(
         seed: of the random assignments.
     Raises:
         DataError: there are no rows, or no common columns.
+
+    >>> training = pd.DataFrame({"domain_userid": range(200), "channel": "search"})
+    >>> training["anchor_ts"] = pd.Timestamp("2026-01-31")
+    >>> measure_drift(training, training.tail(90).assign(channel="email")).alarms
+    ['channel']
     """
     columns = [c for c in training.columns if c in served.columns and c not in _NOT_FEATURES]
     if not columns or training.empty or served.empty:
@@ -124,7 +129,8 @@ def measure_drift(
 def psi(training: Floats, served: Floats) -> Floats:
     """Return the population stability index of two lists of shares, over their last axis.
 
-    Example: ``psi(np.array([.5, .5]), np.array([.6, .4]))`` -> 0.0405
+    >>> float(psi(np.array([0.5, 0.5]), np.array([0.6, 0.4])).round(4))
+    0.0405
     """
     p, q = np.maximum(training, _MIN_SHARE), np.maximum(served, _MIN_SHARE)
     index: Floats = ((q - p) * np.log(q / p)).sum(axis=-1)

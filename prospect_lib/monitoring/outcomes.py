@@ -97,7 +97,11 @@ class OutcomeReport:
 
 
 def calibration_verdict(calibration: Interval) -> str:
-    """Return one sentence: whether live calibration is off beyond noise, and what to do."""
+    """Return one sentence: whether live calibration is off beyond noise, and what to do.
+
+    >>> calibration_verdict(Interval(0.9, 0.7, 1.2))
+    'As many goals as predicted, within the noise of so few visitors.'
+    """
     if calibration.low > 1 or calibration.high < 1:
         direction = "More" if calibration.value > 1 else "Fewer"
         return (

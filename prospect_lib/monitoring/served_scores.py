@@ -126,6 +126,12 @@ def anchors_of(
         shifts: rounded to microseconds.
     Returns:
         The key, ``anchor_ts``, ``served_row`` and ``shift`` (microseconds).
+
+    >>> times = pa.array([datetime(2026, 1, 31)], pa.timestamp("us"))
+    >>> served = pa.table({"domain_userid": ["u"], "anchor_ts": times, "served_row": [0]})
+    >>> shifts = [timedelta(), timedelta(seconds=-1)]
+    >>> anchors_of(served, "domain_userid", shifts)["shift"].to_pylist()
+    [0, -1000000]
     """
     at = served["anchor_ts"].combine_chunks().cast(pa.int64()).to_numpy()
     parts = []

@@ -3,7 +3,9 @@
 An attempt that is still ``None`` or ``...`` prints a first hint, a wrong one prints what is
 wrong, and neither stops the notebook. The solutions are in ``notebooks/solutions``.
 
-Example: ``exercises.break_even(0.5, value=100, cost=5)`` prints ``Not yet: …``
+>>> break_even(0.5, value=100, cost=5)
+Not yet: at 0.5 the average gain is +47.50; it should be 0.
+False
 """
 
 import functools
@@ -49,13 +51,14 @@ def exercise(
     Args:
         hint: printed for an attempt that is still ``None`` or ``...``.
 
-    Example::
-
-        @exercise("add the two numbers.")
-        def sum_of_two_and_three(attempt: int) -> str:
-            if attempt != 5:
-                raise NotYetError(f"{attempt} is not the sum.")
-            return "Two and three are five."
+    >>> @exercise("add the two numbers.")
+    ... def sum_of_two_and_three(attempt: int) -> str:
+    ...     if attempt != 5:
+    ...         raise NotYetError(f"{attempt} is not the sum.")
+    ...     return "Two and three are five."
+    >>> sum_of_two_and_three(6)
+    Not yet: 6 is not the sum.
+    False
     """
 
     def decorate(check: _Check[_Arguments]) -> Callable[Concatenate[Any, _Arguments], bool]:
