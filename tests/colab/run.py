@@ -31,7 +31,9 @@ def colab_kernel(python: Path) -> Iterator[None]:
         (kernel / "kernel.json").write_text(json.dumps(specification))
         # the folder of sitecustomize.py, which every Python imports at its start
         path = os.pathsep.join(map(str, (HERE, ROOT)))
-        with patch.dict(os.environ, {"JUPYTER_PATH": folder, "PYTHONPATH": path}):
+        variables = {"JUPYTER_PATH": folder, "PYTHONPATH": path}
+        variables["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else the old kernel prints warnings
+        with patch.dict(os.environ, variables):
             yield
 
 
