@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from prospect_lib.errors import ServiceError
+from prospect_lib.errors import DataError, ServiceError
 from prospect_lib.sandbox.home import not_writable
 from prospect_lib.warehouse.events import NESTED
 from prospect_lib.warehouse.stored_events import (
@@ -33,7 +33,7 @@ from prospect_lib.warehouse.stored_events import (
 
 Row = dict[str, Any]
 SEARCHED = 100_000  # `latest` looks through so many events
-ROWS_PER_INSERT = 1000  # SQLite takes 32,766 parameters per statement, a row has four
+ROWS_PER_INSERT = 200  # a row has four parameters; old versions of SQLite take 999
 
 TABLES = f"""
 BEGIN;
@@ -129,7 +129,7 @@ class EventStore:
         """Return up to ``limit`` events, newest first.
 
         Args:
-            keep: whether to return an event; the ``SEARCHED`` latest are asked. All by default.
+            keep: whether to return an event, of the ``SEARCHED`` latest; all by default.
         """
         rows = self._scan("SELECT row FROM events ORDER BY number DESC LIMIT ?", SEARCHED)
         with closing(rows):
@@ -168,8 +168,7 @@ class EventStore:
         try:
             with self._connection as connection:
                 connection.execute("BEGIN IMMEDIATE")
-                for request in requests:
-                    request.insert(connection)
+                _insert(connection, requests)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the requests' answer
             if len(requests) == 1:
                 requests[0].error = error
@@ -224,19 +223,25 @@ class _Request:
         self.stored = False
         self.error: Exception | None = None
 
-    def insert(self, connection: sqlite3.Connection) -> None:
-        """Insert into the open transaction, with few statements: each one yields the GIL."""
-        for start in range(0, len(self.events), ROWS_PER_INSERT):
-            chunk = self.events[start : start + ROWS_PER_INSERT]
-            connection.execute(
-                "INSERT INTO events (event_id, domain_userid, derived_tstamp, row) VALUES "
-                f"{', '.join(['(?, ?, ?, ?)'] * len(chunk))} ON CONFLICT (event_id) DO NOTHING",
-                list(chain.from_iterable(chunk)),
-            )
-        connection.executemany(
-            "INSERT INTO nested_columns VALUES (?) ON CONFLICT DO NOTHING", self.nested
+
+def _insert(connection: sqlite3.Connection, requests: list[_Request]) -> None:
+    """Insert what requests want to store, with few statements: each one yields the GIL."""
+    events = [event for request in requests for event in request.events]
+    for start in range(0, len(events), ROWS_PER_INSERT):
+        chunk = events[start : start + ROWS_PER_INSERT]
+        connection.execute(
+            "INSERT INTO events (event_id, domain_userid, derived_tstamp, row) VALUES "
+            f"{', '.join(['(?, ?, ?, ?)'] * len(chunk))} ON CONFLICT (event_id) DO NOTHING",
+            list(chain.from_iterable(chunk)),
         )
-        connection.executemany("INSERT INTO rejected (record) VALUES (?)", self.rejected)
+    connection.executemany(
+        "INSERT INTO nested_columns VALUES (?) ON CONFLICT DO NOTHING",
+        set().union(*(request.nested for request in requests)),
+    )
+    connection.executemany(
+        "INSERT INTO rejected (record) VALUES (?)",
+        [record for request in requests for record in request.rejected],
+    )
 
 
 def stamp(at: datetime) -> str:
@@ -249,15 +254,17 @@ def _open(home: Path, path: Path) -> sqlite3.Connection:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
         raise not_writable(home, error) from error
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
     try:
-        connection = sqlite3.connect(
-            path, isolation_level=None, check_same_thread=False, timeout=30.0
-        )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         if format_of(connection, path) != EVENTS_FORMAT:
             connection.executescript(TABLES)
+    except DataError:
+        connection.close()
+        raise
     except sqlite3.Error as error:
+        connection.close()
         raise damaged(path, error) from error
     return connection
 
