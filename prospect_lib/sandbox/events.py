@@ -32,6 +32,7 @@ from prospect_lib.warehouse.stored_events import (
 )
 
 Row = dict[str, Any]
+CACHED = 500  # visitors whose events are kept in memory
 SEARCHED = 100_000  # `latest` looks through so many events
 ROWS_PER_INSERT = 200  # a row has four parameters; old versions of SQLite take 999
 
@@ -71,7 +72,8 @@ class EventStore:
         refuse_old_format(home)
         self.path = home / EVENTS_FILE
         self._connection = _open(home, self.path)
-        self._reader, self._reading = read_only(self.path), threading.Lock()
+        self._reader, self._reading = read_only(self.path), threading.RLock()
+        self._cache: dict[str, tuple[int, list[Row]]] = {}  # last number and events of a visitor
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="event-writer")
         self._waiting: deque[_Request] = deque()
 
@@ -109,11 +111,21 @@ class EventStore:
             raise _not_written(self.path, request.error) from request.error
 
     def of_visitor(self, domain_userid: str) -> list[Row]:
-        """Return the events of one visitor, in order of arrival."""
-        rows = self._read(
-            "SELECT row FROM events WHERE domain_userid = ? ORDER BY number", domain_userid
+        """Return the events of one visitor, in order of arrival; do not change the list.
+
+        Events of active visitors are cached. Only later ones are read from the file.
+        """
+        sql = (
+            "SELECT number, row FROM events WHERE domain_userid = ? AND number > ? ORDER BY number"
         )
-        return [json.loads(row) for (row,) in rows]
+        with self._reading:
+            number, rows = self._cache.pop(domain_userid, (0, []))
+            if later := self._read(sql, domain_userid, number):
+                number, rows = later[-1][0], [*rows, *(json.loads(row) for _, row in later)]
+            self._cache[domain_userid] = number, rows
+            if len(self._cache) > CACHED:
+                del self._cache[next(iter(self._cache))]
+        return rows
 
     def visitors(self, since: datetime, until: datetime) -> dict[str, int]:
         """Return how many events each visitor had between two moments (aware, inclusive)."""
@@ -184,6 +196,8 @@ class EventStore:
             connection.execute("BEGIN IMMEDIATE")
             for table in ("events", "nested_columns", "rejected"):
                 connection.execute(f"DELETE FROM {table}")
+        with self._reading:
+            self._cache.clear()  # numbers start from 1 again
 
     def _read(self, sql: str, *parameters: Any) -> list[Any]:
         try:

@@ -22,6 +22,7 @@ from snowplow_signals.api_client import SignalsAPIError
 from prospect_lib import cli, sandbox
 from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import DataError, ServiceError, SettingsError
+from prospect_lib.sandbox import events
 from prospect_lib.sandbox.app import create_sandbox
 from prospect_lib.sandbox.collector.enrichment import enrich
 from prospect_lib.sandbox.events import EventStore, Row
@@ -146,6 +147,23 @@ def test_attributes_follow_the_events_of_a_visitor(store: EventStore, tmp_path: 
         store.add([event("u1"), event("u2")])
         values = attributes.values(prospect_group, "u1", AT, AT)
         assert values["num_page_views_l7d"] == views
+
+
+def test_the_cache_of_visitors_follows_writes_and_resets(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "CACHED", 2)
+    stored: dict[str, list[Row]] = {visitor: [] for visitor in ("u0", "u1", "u2")}
+    for turn in range(12):
+        visitor = f"u{turn % 3}"
+        store.add([row := event(visitor)])
+        stored[visitor].append(row)
+        for each in ("u1", visitor, "u2"):
+            assert store.of_visitor(each) == stored[each]
+        assert len(store._cache) <= 2
+    store.reset()
+    store.add([row := event("u1")])
+    assert (store.of_visitor("u1"), store.of_visitor("u2")) == ([row], [])
 
 
 def test_reset_deletes_events_and_forgets_their_ids(store: EventStore, tmp_path: Path) -> None:
