@@ -8,10 +8,9 @@ before its dependencies are installed, as Google Colab needs it.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 #: where each public name lives
 _FACE = {
+    "version": ["__version__"],
     "settings": ["Settings"],
     "attributes": ["prospect_group", "prospect_service", "tutorial_group"],
     "features": ["FEATURES", "from_attributes"],
@@ -31,7 +30,7 @@ _FACE = {
 }
 _HOME = {name: room for room, names in _FACE.items() for name in names}
 
-__all__ = [*sorted(_HOME), "__version__"]
+__all__ = sorted(_HOME)
 
 if TYPE_CHECKING:
     from prospect_lib.aggregation import attribute_values as attribute_values
@@ -57,6 +56,7 @@ if TYPE_CHECKING:
     from prospect_lib.training_set import create_table as create_table
     from prospect_lib.training_set import extract as extract
     from prospect_lib.training_set import features_sql as features_sql
+    from prospect_lib.version import __version__ as __version__
     from prospect_lib.warehouse import DuckDBWarehouse as DuckDBWarehouse
     from prospect_lib.warehouse import SnowflakeWarehouse as SnowflakeWarehouse
     from prospect_lib.warehouse import open_warehouse as open_warehouse

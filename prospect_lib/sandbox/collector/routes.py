@@ -7,7 +7,6 @@ from uuid import UUID, uuid4
 from flask import Blueprint, Response, current_app, jsonify, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from prospect_lib import __version__
 from prospect_lib.errors import ServiceError
 from prospect_lib.sandbox.collector.enrichment import enrich
 from prospect_lib.sandbox.collector.payloads import (
@@ -18,6 +17,7 @@ from prospect_lib.sandbox.collector.payloads import (
 )
 from prospect_lib.sandbox.home import MARKER
 from prospect_lib.sandbox.state import current
+from prospect_lib.version import __version__
 
 collector = Blueprint("collector", __name__)
 COOKIE, COOKIE_OPTIONS = "sp", "Max-Age=31536000; Path=/; HttpOnly; SameSite=Lax"

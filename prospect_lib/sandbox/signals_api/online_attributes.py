@@ -13,7 +13,7 @@ from prospect_lib.aggregation.fold import attribute_values
 from prospect_lib.aggregation.properties import event_time
 from prospect_lib.sandbox.events import EventStore, Row
 
-CACHED = 2000  # visitors whose history is kept in memory
+CACHED_HISTORIES = 2000  # visitors whose history is kept in memory
 
 
 class OnlineAttributes:
@@ -63,7 +63,7 @@ class OnlineAttributes:
             self._cache[visitor] = [
                 dict(zip(names, values, strict=True)) for values in cursor.fetchall()
             ]
-            if len(self._cache) > CACHED:
+            if len(self._cache) > CACHED_HISTORIES:
                 self._cache.popitem(last=False)
         if visitor in self._cache:
             self._cache.move_to_end(visitor)
