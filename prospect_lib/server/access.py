@@ -23,13 +23,11 @@ from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 from werkzeug.exceptions import Forbidden, TooManyRequests, Unauthorized
 
-#: A proxy or a tunnel adds at least one of these to a request that it forwards.
-_FORWARDING_HEADERS = (
-    "X-Forwarded-For",
-    "X-Forwarded-Host",
-    "X-Forwarded-Proto",
-    "Forwarded",
-    "Via",
+#: A proxy or a tunnel adds at least one of these headers (here by their names in a WSGI
+#: environment) to a request that it forwards.
+_FORWARDING_HEADERS = frozenset(
+    f"HTTP_{name}"
+    for name in ("X_FORWARDED_FOR", "X_FORWARDED_HOST", "X_FORWARDED_PROTO", "FORWARDED", "VIA")
 )
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -188,7 +186,7 @@ def is_loopback(host: str | None) -> bool:
 def _is_local(incoming: Request) -> bool:
     if not is_loopback(incoming.remote_addr):
         return False
-    if any(name in incoming.headers for name in _FORWARDING_HEADERS):
+    if not _FORWARDING_HEADERS.isdisjoint(incoming.environ):
         return False
     # a page can make a browser send requests here under any name that resolves to loopback
     return _is_loopback_host_header(incoming.host)
