@@ -335,9 +335,9 @@ def scene(events: int, contenders: list[str], turns: int, heavy: int = 0) -> dic
 
 def profile(events: int) -> dict[str, float]:
     """Return the processor seconds of the compiled statement by kind of operator."""
+    from prospect_lib.anchors import Anchors
     from prospect_lib.attributes import prospect_group
     from prospect_lib.training_set import features_sql
-    from prospect_lib.training_set.anchors import Anchors
 
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
         path, output = Path(folder) / "events.parquet", Path(folder) / "profile.json"

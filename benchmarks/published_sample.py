@@ -32,9 +32,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
 from sklearn.model_selection import GroupKFold, train_test_split
 
-from prospect_lib.attributes import sample_group
 from prospect_lib.evaluation.evaluate import MODEL, PRIOR, evaluate
 from prospect_lib.model.splits import Split, honest_split, random_split
+from prospect_lib.problem import sample_problem
 from prospect_lib.settings import Settings
 from prospect_lib.training_set.extract import extract
 from prospect_lib.warehouse import DuckDBWarehouse
@@ -148,7 +148,7 @@ def later(rows: pa.Table) -> dict[str, Any]:
 
 def ours(split: Split) -> dict[str, Any]:
     """Measure this project's model on its own rows, and the log loss of the base rate."""
-    _, evaluation = evaluate(split, group=sample_group, resamples=200)
+    _, evaluation = evaluate(split, problem=sample_problem, resamples=200)
     metrics = evaluation.metrics[MODEL]
     return {
         "test_rows": split.test.num_rows,
@@ -165,7 +165,7 @@ def figures(path: Path, orders: int = ORDERS) -> dict[str, Any]:
     warehouse = DuckDBWarehouse.over_file(path)
     try:
         rows = published_rows(warehouse)
-        table = extract(warehouse, sample_group).table
+        table = extract(warehouse, sample_problem).table
     finally:
         warehouse.close()
     return {

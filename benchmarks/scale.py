@@ -49,9 +49,9 @@ def measure(folder: Path) -> None:
 
 def shape(events: int = FILE) -> dict[str, object]:
     """Return the most rows that an operator of the statement for features emits."""
+    from prospect_lib.anchors import Anchors
     from prospect_lib.attributes import prospect_group
     from prospect_lib.training_set import features_sql
-    from prospect_lib.training_set.anchors import Anchors
 
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
         path = Path(folder) / "events.parquet"

@@ -13,6 +13,12 @@ _FACE = {
     "version": ["__version__"],
     "settings": ["Settings"],
     "attributes": ["prospect_group", "prospect_service", "tutorial_group"],
+    "problem": [
+        "ScoringProblem",
+        "load_problem",
+        "prospect_problem",
+        "sample_problem",
+    ],
     "features": ["FEATURES", "from_attributes"],
     "aggregation": ["attribute_values"],
     "warehouse": ["DuckDBWarehouse", "SnowflakeWarehouse", "open_warehouse"],
@@ -45,6 +51,10 @@ if TYPE_CHECKING:
     from prospect_lib.model import ProspectModel as ProspectModel
     from prospect_lib.model import honest_split as honest_split
     from prospect_lib.model import random_split as random_split
+    from prospect_lib.problem import ScoringProblem as ScoringProblem
+    from prospect_lib.problem import load_problem as load_problem
+    from prospect_lib.problem import prospect_problem as prospect_problem
+    from prospect_lib.problem import sample_problem as sample_problem
     from prospect_lib.server import Options as Options
     from prospect_lib.server import Server as Server
     from prospect_lib.server import create_app as create_app

@@ -135,6 +135,11 @@ prospect_service = Service(
     attribute_groups=[prospect_group],
 )
 
+#: The catalogue's counts that become flags: the attribute, and the name of the feature.
+COUNTS_AS_FLAGS = {f"num_conversions_{label}": f"had_conversions_{label}" for label in _PERIODS}
+#: The catalogue's features that never lower the score when they grow, by knowledge of the business.
+NEVER_LOWER = ("num_pricing_views_l7d", "num_pricing_views_l30d")
+
 #: The nineteen attributes of Snowplow's tutorial.
 tutorial_group = prospect_group
 

@@ -1,10 +1,10 @@
 """The model's features as functions of the attributes and the time of the score.
 
 The rules are the same in training (:func:`prospect_lib.sql.compiler.features_sql`) and in serving
-(:func:`from_attributes`): a list or an object becomes the number of its values; a count
-``num_conversions_*`` becomes the flag ``had_conversions_*``; every other attribute is a feature as
-it is; ``day_of_week`` (ISO, Monday is 1, UTC) is that of the score. ``None`` (no event matched)
-stays ``None``, but a flag becomes ``False``.
+(:func:`from_attributes`): a list or an object becomes the number of its values; a count that is
+stated to be a flag becomes whether it is at least one; every other attribute is a feature as it is;
+``day_of_week`` (ISO, Monday is 1, UTC) is that of the score. ``None`` (no event matched) stays
+``None``, but a flag becomes ``False``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from typing import Any, Literal
 from snowplow_signals import AttributeGroup
 from snowplow_signals.models.model import Attribute
 
-from prospect_lib.attributes import prospect_group
+from prospect_lib.attributes import COUNTS_AS_FLAGS, prospect_group
 from prospect_lib.errors import DataError
 
 Kind = Literal["number", "flag", "category"]
@@ -47,18 +47,28 @@ class Feature:
         return len(value) if self.rule == "length" and value is not None else value
 
 
-def features_of(group: AttributeGroup) -> tuple[Feature, ...]:
-    """Return the features of a model of this group, in order, ``day_of_week`` last."""
-    features = [_feature(attribute) for attribute in group.attributes or []]
+def features_of(
+    group: AttributeGroup, flags: Mapping[str, str] | None = None
+) -> tuple[Feature, ...]:
+    """Return the features of a model of this group, in order, ``day_of_week`` last.
+
+    Args:
+        group: the attributes.
+        flags: the counts that become flags: attribute -> name of the feature; by default those of
+            the catalogue's group, and none for another one.
+    """
+    if flags is None:
+        flags = COUNTS_AS_FLAGS if group.name == prospect_group.name else {}
+    features = [_feature(attribute, flags) for attribute in group.attributes or []]
     return (*features, Feature("day_of_week", "number", None, "day_of_week"))
 
 
-def _feature(attribute: Attribute) -> Feature:
+def _feature(attribute: Attribute, flags: Mapping[str, str]) -> Feature:
     name = attribute.name
+    if name in flags:
+        return Feature(flags[name], "flag", name, "any")
     if attribute.aggregation in ("unique_list", "category_count"):
         return Feature(name, "number", name, "length")
-    if name.startswith("num_conversions_"):
-        return Feature(name.replace("num_", "had_", 1), "flag", name, "any")
     kinds: dict[str, Kind] = {"string": "category", "bool": "flag"}
     return Feature(name, kinds.get(attribute.type, "number"), name)
 

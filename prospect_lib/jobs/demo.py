@@ -11,22 +11,21 @@ from typing import Any
 from uuid import uuid4
 
 import requests
-from snowplow_signals import StreamAttributeGroup
 
 from prospect_lib import signals
-from prospect_lib.attributes import prospect_group, prospect_service, sample_group
+from prospect_lib.attributes import prospect_group, prospect_service
 from prospect_lib.errors import DataError, ModelError, ServiceError
 from prospect_lib.evaluation.evaluate import MODEL
-from prospect_lib.jobs.retrain import RetrainResult, train_and_promote
+from prospect_lib.jobs.retrain import SAMPLE, Job, RetrainResult, train_and_promote
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.store import promoted_at, promoted_path
+from prospect_lib.problem import ScoringProblem
 from prospect_lib.sandbox import process
 from prospect_lib.sandbox.simulation import history, traffic
 from prospect_lib.server.announcement import announce
 from prospect_lib.server.app import Server, create_app
 from prospect_lib.server.runner import end_with_signals
 from prospect_lib.settings import Settings
-from prospect_lib.training_set import SITE_ANCHORS
 from prospect_lib.training_set.extract import extract
 from prospect_lib.warehouse import DuckDBWarehouse, open_warehouse
 from prospect_lib.warehouse.sample import describe_events, sample_events
@@ -112,7 +111,7 @@ class Demo:
     def _train(self) -> RetrainResult:
         warehouse = open_warehouse(self.settings)
         try:
-            rows = extract(warehouse, anchors=SITE_ANCHORS, truth=self.settings.home / "truth")
+            rows = extract(warehouse, truth=self.settings.home / "truth")
         finally:
             warehouse.close()
         manifest = rows.manifest
@@ -199,23 +198,26 @@ def watch(demo: Demo) -> None:
             demo.say("\nStopping.")
 
 
-def on_file(settings: Settings, data: str, say: Say = print, seed: int = SEED) -> dict[str, Any]:
+def on_file(
+    settings: Settings,
+    data: str,
+    problem: ScoringProblem | None = None,
+    say: Say = print,
+    seed: int = SEED,
+) -> dict[str, Any]:
     """Train on a file of atomic events (a path, or ``sample``), and evaluate the model."""
-    path = sample_events(settings.home) if data == "sample" else Path(data)
-    group: StreamAttributeGroup = sample_group if data == "sample" else prospect_group
-    warehouse = DuckDBWarehouse.over_file(path)
-    try:
-        if data == "sample":
-            say(describe_events(warehouse))
-        rows = extract(warehouse, group)
-    finally:
+    job = Job(problem, file=data)
+    if data == SAMPLE:
+        warehouse = DuckDBWarehouse.over_file(sample_events(settings.home))
+        say(describe_events(warehouse))
         warehouse.close()
+    rows = job.training_set(settings)
     say(f"Training set: {rows.manifest['rows']:,} rows, {rows.manifest['positives']:,} positive.")
     outcome = train_and_promote(
         rows.table,
-        settings.home / "models-sample",
+        job.models(settings),
         promote="always",
-        group=group,
+        problem=job.problem_in_use(settings),
         seed=seed,
         about=rows.manifest,
     )

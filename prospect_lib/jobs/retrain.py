@@ -16,35 +16,32 @@ Example: ``run(settings, Job(since=parse_utc("--since", "2026-01-01"))).exit_cod
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-from snowplow_signals import StreamAttributeGroup
+from snowplow_signals import AttributeGroup
 
-from prospect_lib.attributes import prospect_group, sample_group
 from prospect_lib.errors import DataError, ModelError, SettingsError
 from prospect_lib.evaluation.comparison import compare
 from prospect_lib.evaluation.evaluate import MODEL, PRIOR, Evaluation, evaluate
 from prospect_lib.evaluation.metrics import Interval, visitor_draws
 from prospect_lib.evaluation.threshold import Threshold, choose_threshold
-from prospect_lib.features import features_of
 from prospect_lib.files import write_whole
 from prospect_lib.model import store
-from prospect_lib.model.prospect_model import GOAL, ProspectModel
+from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.search import search
-from prospect_lib.model.splits import HORIZON, Split, honest_split
+from prospect_lib.model.splits import Split, honest_split
 from prospect_lib.model.store import MANIFEST_FILE, bundle_path, promoted_version
 from prospect_lib.model.training import Recipe
 from prospect_lib.monitoring.outcomes import served_anchors
+from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem, sample_problem
 from prospect_lib.reports.model_report import comparison_html, report_html
 from prospect_lib.settings import Settings
-from prospect_lib.training_set import SITE_ANCHORS, Anchors
 from prospect_lib.training_set.extract import TrainingSet, extract
-from prospect_lib.warehouse import DuckDBWarehouse, Warehouse
+from prospect_lib.warehouse import Warehouse, open_warehouse
 from prospect_lib.warehouse.sample import sample_events
-from prospect_lib.warehouse.snowflake import SnowflakeWarehouse
 
 Promote = Literal["if better", "always", "never"]
 SANDBOX, SNOWFLAKE, SAMPLE = "sandbox", "snowflake", "sample"
@@ -54,19 +51,20 @@ REPORT_FILE, COMPARISON_FILE = "report.html", "comparison.html"
 
 @dataclass(frozen=True)
 class Job:
-    """The events to train on, and the folder of models.
+    """The problem, the events to train on, and the folder of models.
 
     Attributes:
+        problem: the scoring problem; by default the demo website's, and the sample's for it.
         backend: ``sandbox``, ``snowflake`` or ``sample`` (Snowplow's published events); by
             default Snowflake if its secrets are set, else the sandbox.
         file: a Parquet or CSV file of atomic events, instead of a backend.
         since: no training row is earlier; by default the beginning of the data.
         until: train as if the data ended here; by default their end.
-        out: the folder of models; by default ``models`` in PROSPECT_HOME, and
-            ``models-sample`` for the sample, whose events have fewer attributes.
+        out: the folder of models; by default the problem's in PROSPECT_HOME.
         served: train on the moments at which scores were served and whose outcome is known.
     """
 
+    problem: ScoringProblem | None = None
     backend: str | None = None
     file: Path | str | None = None
     since: datetime | None = None
@@ -93,44 +91,48 @@ class Job:
             raise SettingsError(f"backend {source!r}: expected sandbox, snowflake or sample.")
         return source
 
-    def group(self, settings: Settings) -> StreamAttributeGroup:
-        """Return the attribute group whose features are trained on."""
-        return sample_group if self.source(settings) == SAMPLE else prospect_group
+    def problem_in_use(self, settings: Settings) -> ScoringProblem:
+        """Return the scoring problem, its anchors limited to the window."""
+        default = sample_problem if self.source(settings) == SAMPLE else prospect_problem
+        problem = self.problem or default
+        window = replace(problem.anchors, since=self.since, until=self.until)
+        return problem.with_anchors(window)
 
     def models(self, settings: Settings) -> Path:
         """Return the folder of models."""
-        name = "models-sample" if self.source(settings) == SAMPLE else "models"
-        return self.out or settings.home / name
+        return self.out or self.problem_in_use(settings).folder(settings.home, "models")
 
     def training_set(self, settings: Settings) -> TrainingSet:
-        """Build one row per moment at which the website requests a score, and the manifest.
+        """Build one row per anchor of the problem, and the manifest.
 
         Raises:
             DataError: there are no events, or none in the window.
         """
-        source, group = self.source(settings), self.group(settings)
-        anchors: Anchors | str = replace(
-            SITE_ANCHORS if source in (SANDBOX, SNOWFLAKE) else Anchors(),
-            since=self.since,
-            until=self.until,
-        )
+        source, problem = self.source(settings), self.problem_in_use(settings)
         truth = settings.home / "truth" if source == SANDBOX and not self.served else None
         warehouse = self._open(settings, source)
         try:
-            if self.served:
-                log = settings.home / "served"
-                anchors = served_anchors(warehouse, log, group, since=self.since, until=self.until)
-            return extract(warehouse, group, anchors, truth=truth)
+            anchors = (
+                served_anchors(
+                    warehouse,
+                    problem.folder(settings.home, "served"),
+                    problem.group,
+                    since=self.since,
+                    until=self.until,
+                )
+                if self.served
+                else None
+            )
+            return extract(warehouse, problem, anchors, truth=truth)
         finally:
             warehouse.close()
 
     def _open(self, settings: Settings, source: str) -> Warehouse:
         if source == SNOWFLAKE:
-            return SnowflakeWarehouse.connect(settings)
+            return open_warehouse(settings, backend="snowflake")
         if source == SANDBOX:
-            return DuckDBWarehouse.over_home(settings.home)
-        path = sample_events(settings.home) if source == SAMPLE else Path(str(self.file))
-        return DuckDBWarehouse.over_file(path)
+            return open_warehouse(settings, backend="duckdb")
+        return open_warehouse(settings, sample_events(settings.home) if source else self.file)
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,11 @@ def run(
         "the goal."
     )
     result = train_and_promote(
-        rows.table, job.models(settings), group=job.group(settings), about=about, **options
+        rows.table,
+        job.models(settings),
+        problem=job.problem_in_use(settings),
+        about=about,
+        **options,
     )
     for line in result.lines():
         say(line)
@@ -221,7 +227,7 @@ def train_and_promote(
     models: Path,
     *,
     promote: Promote = "if better",
-    group: StreamAttributeGroup = prospect_group,
+    problem: ScoringProblem | AttributeGroup = prospect_problem,
     **options: Any,
 ) -> RetrainResult:
     """Train on a table, save the bundle with its report, and promote it or not.
@@ -230,14 +236,15 @@ def train_and_promote(
         table: a training set, with rows to train on and later rows to test on.
         models: the folder of models, created if it is missing.
         promote: ``always`` and ``never`` override the comparison with the champion.
-        group: the attribute group whose features are trained on.
+        problem: the scoring problem, or an attribute group.
         options: for :func:`train`.
     Raises:
         DataError: the rows cannot train or test a model.
 
     Example: ``train_and_promote(table, Path("models"), promote="always").promoted`` is True.
     """
-    challenger = train(table, group=group, **options)
+    problem = problem_of(problem)
+    challenger = train(table, problem=problem, **options)
     version = challenger.model.version
     folder = bundle_path(models, version)
     repeated = (folder / MANIFEST_FILE).is_file()  # a version is a hash of its content
@@ -246,7 +253,7 @@ def train_and_promote(
         challenger.model, challenger.evaluation, challenger.split, challenger.threshold
     )
     write_whole(folder / REPORT_FILE, report)
-    differences, code, reason = _compare_with_champion(challenger, table, models, folder, group)
+    differences, code, reason = _compare_with_champion(challenger, table, models, folder, problem)
     if promote == "always" and code != EXIT_PROMOTED:
         code, reason = EXIT_PROMOTED, f"promoted as requested, although {reason}"
     if promote == "never" and code == EXIT_PROMOTED and promoted_version(models) != version:
@@ -268,9 +275,8 @@ def train_and_promote(
 def train(
     table: pa.Table,
     *,
-    group: StreamAttributeGroup = prospect_group,
+    problem: ScoringProblem | AttributeGroup = prospect_problem,
     cut: datetime | None = None,
-    horizon: timedelta = HORIZON,
     tries: int = 0,
     seconds: float = 120.0,
     value: float | None = None,
@@ -284,9 +290,8 @@ def train(
 
     Args:
         table: a training set.
-        group: the attribute group whose features are trained on.
+        problem: the scoring problem, or an attribute group.
         cut: start of the test period, aware; by default the last quarter of the rows.
-        horizon: how far a label looks ahead.
         tries: number of parameter sets to try in a search; 0 takes the defaults.
         seconds: the longest that the search may take.
         value: for the threshold, as are ``cost`` and ``capacity``: see ``choose_threshold``.
@@ -296,14 +301,14 @@ def train(
 
     Example: ``train(table, tries=5).threshold.score``
     """
-    split = honest_split(table, cut=cut, horizon=horizon)
-    recipe = fit_options.pop("recipe", None) or Recipe(seed=seed)
+    problem = problem_of(problem)
+    split = honest_split(table, cut=cut, horizon=problem.anchors.label_delay)
+    recipe = (fit_options.pop("recipe", None) or Recipe(seed=seed)).for_problem(problem)
     if tries:
-        features = fit_options.get("features") or features_of(group)
+        features = fit_options.get("features") or problem.features
         recipe, _ = search(split.train, features, recipe=recipe, tries=tries, seconds=seconds)
-    fit_options.setdefault("goal", {**GOAL, "horizon_seconds": int(horizon.total_seconds())})
     model, evaluation = evaluate(
-        split, group=group, recipe=recipe, resamples=resamples, **fit_options
+        split, problem=problem, recipe=recipe, resamples=resamples, **fit_options
     )
     threshold = choose_threshold(evaluation, value=value, cost=cost, capacity=capacity)
     model.manifest["threshold"] = threshold.to_json()
@@ -343,7 +348,7 @@ def parse_utc(option: str, text: str | None) -> datetime | None:
 
 
 def _compare_with_champion(
-    challenger: Candidate, table: pa.Table, models: Path, folder: Path, group: StreamAttributeGroup
+    challenger: Candidate, table: pa.Table, models: Path, folder: Path, problem: ScoringProblem
 ) -> tuple[Mapping[str, Interval], int, str]:
     """Return differences, exit code and reason, before an override by ``promote``."""
     promoted = promoted_version(models)
@@ -355,7 +360,7 @@ def _compare_with_champion(
     if promoted is None:
         return {}, EXIT_PROMOTED, "there is no champion yet"
     try:
-        champion = ProspectModel.load(bundle_path(models, promoted), group=group)
+        champion = ProspectModel.load(bundle_path(models, promoted), problem=problem)
     except ModelError as error:
         return {}, EXIT_PROMOTED, f"the champion cannot be used any more: {error}"
     try:

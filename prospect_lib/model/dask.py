@@ -13,24 +13,23 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
-from snowplow_signals import StreamAttributeGroup
+from snowplow_signals import AttributeGroup
 
-from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import DataError, ServiceError
-from prospect_lib.features import features_of
 from prospect_lib.model.calibration import Calibration
 from prospect_lib.model.dataset import labels, refuse_constant_features, summarize
 from prospect_lib.model.encoding import Encoder
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.splits import row_weights
 from prospect_lib.model.training import FALLBACK_ROUNDS, Recipe
+from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
 
 
 def fit_on_cluster(
     rows: Path,
     address: str,
     *,
-    group: StreamAttributeGroup = prospect_group,
+    problem: ScoringProblem | AttributeGroup = prospect_problem,
     recipe: Recipe | None = None,
 ) -> ProspectModel:
     """Train on a folder of Parquet files that the workers can read as well.
@@ -38,22 +37,25 @@ def fit_on_cluster(
     Args:
         rows: a training set in one or more Parquet files; a worker reads whole files.
         address: of the scheduler, such as ``tcp://10.0.0.5:8786``.
-        group: the attribute group whose features are trained on.
+        problem: the scoring problem, or an attribute group.
         recipe: with ``rounds``; choose them on a sample that fits one machine.
     Raises:
         ServiceError: the cluster does not answer, or dask is not installed.
         DataError: the rows cannot train a model.
     """
-    features = features_of(group)
-    recipe = recipe or Recipe(rounds=FALLBACK_ROUNDS)
+    problem = problem_of(problem)
+    features = problem.features
+    recipe = (recipe or Recipe(rounds=FALLBACK_ROUNDS)).for_problem(problem)
     rounds = recipe.rounds or FALLBACK_ROUNDS
     summary = summarize(rows, features)
     refuse_constant_features(summary)
-    encoder = Encoder.fit(summary.categories, features, recipe.never_lower)
+    encoder = Encoder.fit(summary.categories, features, recipe.never_lower or ())
     with _client(address) as client, client.as_current():
         params = recipe.booster_params(encoder, summary.rows)
         booster = _train(client, _files(rows), encoder, params, rounds)
-    return ProspectModel.assemble(booster, encoder, Calibration(), features, group, recipe, summary)
+    return ProspectModel.assemble(
+        booster, encoder, Calibration(), features, problem, recipe, summary
+    )
 
 
 def _client(address: str) -> Any:

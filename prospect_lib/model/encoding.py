@@ -31,11 +31,6 @@ from prospect_lib.features import Feature
 
 Matrix = npt.NDArray[np.float32]
 
-#: Features that never lower the score when they grow, by knowledge of the business.
-NEVER_LOWER = frozenset(
-    {"num_pricing_views_l7d", "num_pricing_views_l30d", "num_pricing_views"},
-)
-
 #: Code of a missing number or flag.
 ABSENT = float(np.float32(-1e30))
 
@@ -115,7 +110,7 @@ class Encoder:
         cls,
         categories: Mapping[str, Iterable[str]],
         features: Sequence[Feature],
-        never_lower: Collection[str] = NEVER_LOWER,
+        never_lower: Collection[str] = (),
     ) -> "Encoder":
         """Fix order, types and category codes.
 

@@ -21,11 +21,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import xgboost as xgb
-from snowplow_signals import StreamAttributeGroup
+from snowplow_signals import AttributeGroup
 
-from prospect_lib.attributes import prospect_group, sample_group
 from prospect_lib.errors import ModelError
-from prospect_lib.features import Feature, features_of, from_attributes
+from prospect_lib.features import Feature, from_attributes
 from prospect_lib.model.calibration import Calibration, sigmoid
 from prospect_lib.model.dataset import (
     DatasetSummary,
@@ -53,11 +52,11 @@ from prospect_lib.model.training import (
     quantile_matrix,
     train_booster,
 )
+from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem, sample_problem
 
 TOP = 5
 OTHERS = "__sum_of_others"
-GOAL = {"event": "submit_form", "horizon_seconds": 3600}
-_KNOWN_GROUPS = {group.name: group for group in (prospect_group, sample_group)}
+_KNOWN_PROBLEMS = {p.group.name: p for p in (prospect_problem, sample_problem)}
 
 
 @dataclass(frozen=True)
@@ -111,13 +110,12 @@ class ProspectModel:
         source: Source,
         *,
         features: Sequence[Feature] | None = None,
-        group: StreamAttributeGroup = prospect_group,
+        problem: ScoringProblem | AttributeGroup = prospect_problem,
         recipe: Recipe | None = None,
         seed: int = 0,
         calibrate: bool = True,
         allow_constant: bool = False,
         cache: Path | None = None,
-        goal: Mapping[str, Any] = GOAL,
         about: Mapping[str, Any] | None = None,
     ) -> "ProspectModel":
         """Train on all rows of ``source``; keep test rows out of it.
@@ -125,34 +123,34 @@ class ProspectModel:
         Args:
             source: a training set: table, Parquet path, or a function that returns record
                 batches.
-            features: by default those of ``group``.
-            group: the attribute group that the features are made from.
+            features: by default those of ``problem``.
+            problem: the scoring problem, or an attribute group.
             recipe: the training parameters; by default ``Recipe(seed=seed)``.
             seed: of the rows and columns that each tree samples.
             calibrate: try calibration on visitors left out (tables only: a stream is large
                 enough for the booster's own probabilities).
             allow_constant: accept features with a single value in all rows.
             cache: prefix of files for external memory, for data that exceeds memory.
-            goal: the meaning of the label, for the manifest.
             about: the training set's own manifest, kept in the model's.
         Raises:
             DataError: the rows cannot train a model; the message tells what to change.
 
         Example: ``ProspectModel.fit(split.train, recipe=Recipe(rounds=100))``
         """
-        features = tuple(features or features_of(group))
-        recipe = recipe or Recipe(seed=seed)
+        problem = problem_of(problem)
+        features = tuple(features or problem.features)
+        recipe = (recipe or Recipe(seed=seed)).for_problem(problem)
         summary = summarize(source, features)
         if not allow_constant:
             refuse_constant_features(summary)
-        encoder = Encoder.fit(summary.categories, features, recipe.never_lower)
+        encoder = Encoder.fit(summary.categories, features, recipe.never_lower or ())
         rounds = recipe.rounds or best_rounds(source, encoder, recipe, summary)
         matrix = quantile_matrix(source, encoder, cache=cache)
         booster = train_booster(matrix, encoder, recipe, rounds)
         calibration = Calibration()
         if calibrate and isinstance(source, pa.Table):
             calibration = choose_calibration(source, encoder, recipe, rounds)
-        model = cls.assemble(booster, encoder, calibration, features, group, recipe, summary, goal)
+        model = cls.assemble(booster, encoder, calibration, features, problem, recipe, summary)
         model.manifest["training_set"] = None if about is None else dict(about)
         return model
 
@@ -163,17 +161,18 @@ class ProspectModel:
         encoder: Encoder,
         calibration: Calibration,
         features: Sequence[Feature],
-        group: StreamAttributeGroup,
+        problem: ScoringProblem,
         recipe: Recipe,
         summary: DatasetSummary,
-        goal: Mapping[str, Any] = GOAL,
     ) -> "ProspectModel":
         """Build a model, with its manifest, from a booster trained here or on a cluster."""
         booster.set_attr(columns=canonical(encoder.to_json()).decode())
         manifest = {
             "format": FORMAT,
-            "group": group_entry(group),
-            "label": dict(goal),
+            "problem": problem.name,
+            "key": problem.key,
+            "group": group_entry(problem.group),
+            "label": problem.label(),
             "features": encoder.to_json(),
             "data": {
                 "rows": summary.rows,
@@ -258,29 +257,30 @@ class ProspectModel:
 
     @classmethod
     def load(
-        cls, path: Path | str, *, group: StreamAttributeGroup | None = None
+        cls, path: Path | str, *, problem: ScoringProblem | AttributeGroup | None = None
     ) -> "ProspectModel":
-        """Read a bundle and check it against the attribute group in use.
+        """Read a bundle and check it against the scoring problem in use.
 
         Args:
             path: the bundle's folder.
-            group: the attribute group in use; by default the catalogue's group of that name.
+            problem: the scoring problem, or an attribute group; by default the catalogue's.
         Raises:
             ModelError: a file is missing or damaged, or features, order, categories or the
                 group's definition differ; the message names the difference.
         """
         manifest, raw = read_bundle(Path(path))
         name = manifest["group"]["name"]
-        group = group or _KNOWN_GROUPS.get(name)
-        if group is None:
+        problem = problem or _KNOWN_PROBLEMS.get(name)
+        if problem is None:
             raise ModelError(
                 f"{path}: trained for attribute group {name!r}, which is not in the catalogue "
-                f"({', '.join(_KNOWN_GROUPS)}). Pass the group: load(path, group=...)."
+                f"({', '.join(_KNOWN_PROBLEMS)}). Give its scoring problem: load(path, "
+                "problem=...), or --problem on the command line."
             )
-        check_group(manifest, group)
-        model = cls(
-            xgb.Booster(model_file=bytearray(raw)), manifest, check_features(manifest, group)
-        )
+        problem = problem_of(problem)
+        check_group(manifest, problem.group)
+        features = check_features(manifest, problem.features)
+        model = cls(xgb.Booster(model_file=bytearray(raw)), manifest, features)
         check_columns(model.booster.attr("columns"), model.encoder)
         return model
 

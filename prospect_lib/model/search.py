@@ -59,7 +59,7 @@ def search(
     """
     start = recipe or Recipe()
     summary = summarize(table, features)
-    encoder = Encoder.fit(summary.categories, features, start.never_lower)
+    encoder = Encoder.fit(summary.categories, features, start.never_lower or ())
     _, visitor = np.unique(table["domain_userid"].to_numpy(), return_inverse=True)
     label, weight = labels(table), row_weights(table)
     draws = ParameterSampler(dict(SPACE), tries - 1, random_state=start.seed) if tries > 1 else []

@@ -8,7 +8,7 @@ of the promoted one. A bundle is a folder with ``model.ubj`` (XGBoost's own form
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from snowplow_signals import StreamAttributeGroup
 
 from prospect_lib.aggregation.fold import group_hash
 from prospect_lib.errors import ModelError
-from prospect_lib.features import Feature, features_of
+from prospect_lib.features import Feature
 from prospect_lib.files import write_whole
 from prospect_lib.model.encoding import Column, Encoder
 
@@ -152,13 +152,13 @@ def check_group(manifest: Mapping[str, Any], group: StreamAttributeGroup) -> Non
             )
 
 
-def check_features(manifest: Mapping[str, Any], group: StreamAttributeGroup) -> tuple[Feature, ...]:
-    """Return the group's features in the model's order.
+def check_features(manifest: Mapping[str, Any], features: Sequence[Feature]) -> tuple[Feature, ...]:
+    """Return the problem's features in the model's order.
 
     Raises:
         ModelError: a feature is missing or has changed.
     """
-    known = {feature.name: feature for feature in features_of(group)}
+    known = {feature.name: feature for feature in features}
     for saved in manifest["features"]:
         now = known.get(saved["name"])
         if now is None or (now.kind, now.attribute) != (saved["kind"], saved["attribute"]):

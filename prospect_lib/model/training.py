@@ -8,7 +8,7 @@ The same data, recipe and seed give the same bytes, whatever the number of threa
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import xgboost as xgb
 from prospect_lib.errors import DataError
 from prospect_lib.model.calibration import Calibration, row_loss
 from prospect_lib.model.dataset import BATCH_ROWS, DatasetSummary, Source, batches, labels
-from prospect_lib.model.encoding import NEVER_LOWER, Encoder
+from prospect_lib.model.encoding import Encoder
 from prospect_lib.model.splits import (
     HORIZON,
     Floats,
@@ -30,6 +30,7 @@ from prospect_lib.model.splits import (
     visitor_folds,
     visitor_fractions,
 )
+from prospect_lib.problem import ScoringProblem
 
 RowFilter = Callable[[pa.RecordBatch], Mask]
 
@@ -45,7 +46,8 @@ class Recipe:
     Attributes:
         params: XGBoost's parameters beyond the fixed ones.
         rounds: number of trees; ``None`` chooses it by early stopping on later rows.
-        never_lower: numeric features that never lower the score when they grow.
+        never_lower: numeric features that never lower the score when they grow; ``None`` for
+            those of the scoring problem.
         seed: of the rows and columns that each tree samples.
 
     Example: ``Recipe({**Recipe().params, "max_depth": 4}, rounds=200)``
@@ -62,7 +64,7 @@ class Recipe:
         }
     )
     rounds: int | None = None
-    never_lower: Collection[str] = NEVER_LOWER
+    never_lower: Collection[str] | None = None
     seed: int = 0
 
     def booster_params(self, encoder: Encoder, rows: int) -> dict[str, Any]:
@@ -79,9 +81,17 @@ class Recipe:
             **self.params,
         }
 
+    def for_problem(self, problem: ScoringProblem) -> "Recipe":
+        """Return the recipe with the problem's monotone features, unless it has its own."""
+        return (
+            self
+            if self.never_lower is not None
+            else replace(self, never_lower=tuple(problem.never_lower))
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as plain JSON values."""
-        return {**asdict(self), "never_lower": sorted(self.never_lower)}
+        return {**asdict(self), "never_lower": sorted(self.never_lower or ())}
 
 
 class _Rows(xgb.DataIter):

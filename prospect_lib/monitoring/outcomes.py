@@ -19,13 +19,13 @@ import pyarrow as pa
 from snowplow_signals import AttributeGroup, Event
 from snowplow_signals.models.model import Attribute
 
+from prospect_lib.anchors import HOUR
 from prospect_lib.attributes import SUBMIT_FORM
 from prospect_lib.errors import DataError
 from prospect_lib.evaluation.metrics import Interval, visitor_draws
 from prospect_lib.monitoring.served_scores import anchors_of, read_served
 from prospect_lib.sql.conditions import event_condition
 from prospect_lib.sql.dialects import dialect_of
-from prospect_lib.training_set.anchors import HOUR
 from prospect_lib.warehouse import Warehouse
 from prospect_lib.warehouse.tables import drop_table, write_temporary
 

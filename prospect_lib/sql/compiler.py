@@ -6,6 +6,7 @@ The first steps are the same for every group: the distinct visitors and instants
 events, so the cost grows with their number, not with its square.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from snowplow_signals import AttributeGroup
@@ -108,11 +109,13 @@ def features_sql(
     anchors: str,
     dialect: str = "duckdb",
     include_anchor: bool = True,
+    features: Sequence[Feature] | None = None,
 ) -> str:
     """Return one statement that computes the model's features of ``group`` at every anchor.
 
     The arguments are those of :func:`attributes_sql`; the columns after the anchors' are those
-    of :func:`prospect_lib.features.features_of`. Of a list only the number of values is computed.
+    of ``features``, by default :func:`prospect_lib.features.features_of`. Of a list only the
+    number of values is computed.
 
     Example:
         >>> from prospect_lib.attributes import sample_group
@@ -121,7 +124,7 @@ def features_sql(
         True
     """
     context = Context(group, dialect_of(dialect), events, anchors, include_anchor)
-    features = features_of(group)
+    features = features_of(group) if features is None else features
     only_counted = {f.attribute for f in features if f.rule == "length" and f.attribute}
     compiler = Compiler.of(context, only_counted)
     return compiler.statement([(f.name, compiler.feature(f)) for f in features])

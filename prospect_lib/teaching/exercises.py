@@ -21,6 +21,7 @@ from sklearn.metrics import roc_auc_score
 from snowplow_signals import Attribute, StreamAttributeGroup
 
 from prospect_lib.aggregation.fold import attribute_values
+from prospect_lib.anchors import Anchors
 from prospect_lib.attributes import SNOWPLOW, prospect_group
 from prospect_lib.evaluation.evaluate import MODEL, RULE, Evaluation
 from prospect_lib.evaluation.threshold import Threshold
@@ -28,7 +29,6 @@ from prospect_lib.model.splits import Split
 from prospect_lib.server.app import create_app
 from prospect_lib.settings import Settings
 from prospect_lib.teaching.visitor import scripted_visit
-from prospect_lib.training_set.anchors import Anchors
 from prospect_lib.training_set.extract import TrainingSet
 from prospect_lib.warehouse import Warehouse
 

@@ -14,12 +14,12 @@ from uuid import uuid4
 
 import requests
 
+from prospect_lib.anchors import SITE_ANCHORS
 from prospect_lib.errors import DataError, ServiceError
 from prospect_lib.plots.style import BLUE, Picture, picture
 from prospect_lib.sandbox.simulation import traffic
 from prospect_lib.settings import Settings
 from prospect_lib.sql.dialects import dialect_of
-from prospect_lib.training_set.anchors import SITE_ANCHORS
 from prospect_lib.warehouse import Warehouse
 
 

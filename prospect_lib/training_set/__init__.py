@@ -7,8 +7,8 @@ have been served at that instant, from all events up to and including it;
 Example: ``extract(open_warehouse(settings), anchors=SITE_ANCHORS).table`` -> an Arrow table.
 """
 
+from prospect_lib.anchors import SITE_ANCHORS, TUTORIAL_ANCHORS, Anchors
 from prospect_lib.sql.compiler import attributes_sql, features_sql
-from prospect_lib.training_set.anchors import SITE_ANCHORS, TUTORIAL_ANCHORS, Anchors
 from prospect_lib.training_set.extract import TrainingSet, create_table, extract, extract_to
 
 __all__ = [

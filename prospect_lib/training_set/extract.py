@@ -20,12 +20,12 @@ from pydantic import BaseModel
 from snowplow_signals import AttributeGroup
 
 from prospect_lib.aggregation.fold import group_hash
-from prospect_lib.attributes import prospect_group
+from prospect_lib.anchors import Anchors
 from prospect_lib.errors import DataError
 from prospect_lib.files import draft_of, write_whole
+from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
 from prospect_lib.sql.compiler import features_sql
 from prospect_lib.sql.dialects import DuckDB
-from prospect_lib.training_set.anchors import Anchors
 from prospect_lib.training_set.partitions import ROWS_AT_ONCE, rows_in_parts
 from prospect_lib.warehouse import Warehouse
 from prospect_lib.warehouse.events import missing_columns
@@ -60,7 +60,7 @@ class TrainingSet:
 
 def extract(
     warehouse: Warehouse,
-    group: AttributeGroup = prospect_group,
+    problem: ScoringProblem | AttributeGroup = prospect_problem,
     anchors: Anchors | str | None = None,
     *,
     include_anchor: bool = True,
@@ -71,8 +71,8 @@ def extract(
 
     Args:
         warehouse: where the events are.
-        group: the attributes from which the features are made.
-        anchors: where rows are placed; by default at every page view. Or the name of your own
+        problem: the scoring problem, or an attribute group, whose anchors are the page views.
+        anchors: where rows are placed; by default the problem's. Or the name of your own
             relation in the warehouse, with the key column, ``anchor_ts`` (UTC), and ``label``
             and ``weight`` if you have them.
         include_anchor: whether events exactly at an anchor count, as they do when serving.
@@ -97,7 +97,7 @@ def extract(
         [1.0, 2.0, 3.0]
         >>> warehouse.close()
     """
-    extraction = _Extraction.of(warehouse, group, anchors, include_anchor)
+    extraction = _Extraction.of(warehouse, problem, anchors, include_anchor)
     table = pa.concat_tables(list(extraction.tables(rows_at_once)))
     return TrainingSet(_with_truth(table, truth) if truth else table, extraction.manifest())
 
@@ -105,7 +105,7 @@ def extract(
 def extract_to(
     folder: Path,
     warehouse: Warehouse,
-    group: AttributeGroup = prospect_group,
+    problem: ScoringProblem | AttributeGroup = prospect_problem,
     anchors: Anchors | str | None = None,
     *,
     include_anchor: bool = True,
@@ -122,7 +122,7 @@ def extract_to(
     """
     if folder.exists() and any(folder.iterdir()):
         raise DataError(f"{folder} is not empty; give an empty folder or a new one.")
-    extraction = _Extraction.of(warehouse, group, anchors, include_anchor)
+    extraction = _Extraction.of(warehouse, problem, anchors, include_anchor)
     folder.mkdir(parents=True, exist_ok=True)
     for number, table in enumerate(extraction.tables(rows_at_once)):
         with draft_of(folder / f"part-{number:05}.parquet") as draft:
@@ -135,7 +135,7 @@ def extract_to(
 def create_table(
     warehouse: Warehouse,
     name: str,
-    group: AttributeGroup = prospect_group,
+    problem: ScoringProblem | AttributeGroup = prospect_problem,
     anchors: Anchors | str | None = None,
     *,
     include_anchor: bool = True,
@@ -152,7 +152,7 @@ def create_table(
         DataError: events lack columns that attributes need.
         ServiceError: the warehouse refuses the statement.
     """
-    extraction = _Extraction.of(warehouse, group, anchors, include_anchor)
+    extraction = _Extraction.of(warehouse, problem, anchors, include_anchor)
     sql = f"CREATE OR REPLACE TABLE {name} AS\n{extraction.sql}"
     warehouse.run(sql)
     return sql
@@ -198,7 +198,7 @@ class _Extraction:
     """One training set to be built, and the summary of its rows so far."""
 
     warehouse: Warehouse
-    group: AttributeGroup
+    problem: ScoringProblem
     anchors: Anchors | str
     include_anchor: bool
     select_anchors: str
@@ -208,33 +208,36 @@ class _Extraction:
     def of(
         cls,
         warehouse: Warehouse,
-        group: AttributeGroup,
+        what: ScoringProblem | AttributeGroup,
         anchors: Anchors | str | None,
         include_anchor: bool,
     ) -> "_Extraction":
-        _check_columns(warehouse, group)
-        anchors = Anchors() if anchors is None else anchors
-        key = group.attribute_key.name or ""
+        problem = problem_of(what)
+        _check_columns(warehouse, problem.group)
+        anchors = problem.anchors if anchors is None else anchors
         if isinstance(anchors, str):
             select = f"SELECT * FROM {anchors}"
         else:
-            select = anchors.sql(events=warehouse.events, key=key, dialect=warehouse.dialect)
-        return cls(warehouse, group, anchors, include_anchor, select)
+            select = anchors.sql(
+                events=warehouse.events, key=problem.key, dialect=warehouse.dialect
+            )
+        return cls(warehouse, problem, anchors, include_anchor, select)
 
     @property
     def sql(self) -> str:
         """The one statement that returns all rows."""
         return features_sql(
-            self.group,
+            self.problem.group,
             events=self.warehouse.events,
             anchors=f"(\n{self.select_anchors}\n)",
             dialect=self.warehouse.dialect,
             include_anchor=self.include_anchor,
+            features=self.problem.features,
         )
 
     def tables(self, rows_at_once: int) -> Iterator[pa.Table]:
         for table in rows_in_parts(
-            self.warehouse, self.group, self.select_anchors, self.include_anchor, rows_at_once
+            self.warehouse, self.problem, self.select_anchors, self.include_anchor, rows_at_once
         ):
             self.summary.add(table)
             yield table
@@ -247,8 +250,10 @@ class _Extraction:
 
     def manifest(self) -> dict[str, Any]:
         """What is needed to build the same rows again, and to check that they are the same."""
-        group, anchors, sql = self.group, self.anchors, self.sql
+        group, anchors, sql = self.problem.group, self.anchors, self.sql
         return {
+            "problem": self.problem.name,
+            "key": self.problem.key,
             "group": {"name": group.name, "version": group.version, "hash": group_hash(group)},
             "anchors": anchors if isinstance(anchors, str) else _jsonable(asdict(anchors)),
             "include_anchor": self.include_anchor,

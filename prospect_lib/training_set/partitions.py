@@ -14,7 +14,8 @@ import pyarrow as pa
 from snowplow_signals import AttributeGroup
 from tqdm.auto import tqdm
 
-from prospect_lib.features import Feature, features_of
+from prospect_lib.features import Feature
+from prospect_lib.problem import ScoringProblem
 from prospect_lib.sql.compiler import features_sql
 from prospect_lib.sql.dialects import DuckDB
 from prospect_lib.warehouse import DuckDBWarehouse, Warehouse
@@ -60,7 +61,7 @@ Statement = Callable[[str, str], str]
 
 def rows_in_parts(
     warehouse: Warehouse,
-    group: AttributeGroup,
+    problem: ScoringProblem,
     anchors: str,
     include_anchor: bool,
     rows_at_once: int,
@@ -73,7 +74,7 @@ def rows_in_parts(
         rows_at_once: on DuckDB, the number of anchors beyond which there is more than one
             statement.
     """
-    key, features = group.attribute_key.name or "", features_of(group)
+    group, features = problem.group, problem.features
 
     def statement(events: str, anchors: str) -> str:
         return features_sql(
@@ -82,6 +83,7 @@ def rows_in_parts(
             anchors=anchors,
             dialect=warehouse.dialect,
             include_anchor=include_anchor,
+            features=features,
         )
 
     if isinstance(warehouse, DuckDBWarehouse):
@@ -89,7 +91,7 @@ def rows_in_parts(
     else:
         tables = warehouse.batches(statement(warehouse.events, f"(\n{anchors}\n)"))
     for table in tables:
-        yield with_feature_types(table, key, features)
+        yield with_feature_types(table, problem.key, features)
 
 
 def _rows_on_duckdb(

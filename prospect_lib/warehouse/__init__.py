@@ -11,7 +11,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from prospect_lib.settings import Settings
+from prospect_lib.settings import Settings, WarehouseBackend
 from prospect_lib.warehouse.duckdb import DuckDBWarehouse
 from prospect_lib.warehouse.snowflake import SnowflakeWarehouse
 
@@ -45,12 +45,15 @@ class Warehouse(Protocol):
         """Close the connection."""
 
 
-def open_warehouse(settings: Settings, data: Path | str | None = None) -> Warehouse:
+def open_warehouse(
+    settings: Settings, data: Path | str | None = None, *, backend: WarehouseBackend | None = None
+) -> Warehouse:
     """Open the warehouse that the settings choose, or a file of events.
 
     Args:
-        data: a Parquet or CSV file of atomic events; ``None`` for Snowflake if its secrets are
-            set, else the events of the sandbox.
+        data: a Parquet or CSV file of atomic events, instead of a backend.
+        backend: ``snowflake`` or ``duckdb``, the events of the sandbox; by default Snowflake if
+            its secrets are set.
 
     Raises:
         SettingsError: Snowflake is chosen and secrets are missing.
@@ -59,6 +62,6 @@ def open_warehouse(settings: Settings, data: Path | str | None = None) -> Wareho
     """
     if data is not None:
         return DuckDBWarehouse.over_file(Path(data))
-    if settings.warehouse_backend == "snowflake":
+    if (backend or settings.warehouse_backend) == "snowflake":
         return SnowflakeWarehouse.connect(settings)
     return DuckDBWarehouse.over_home(settings.home)

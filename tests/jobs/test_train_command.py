@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from prospect_lib import cli as command_line
+from prospect_lib import warehouse
 from prospect_lib.aggregation.fold import group_hash
 from prospect_lib.attributes import prospect_group
 from prospect_lib.jobs import retrain
@@ -149,7 +150,7 @@ def test_the_backend_snowflake_reads_through_its_connection(
 ) -> None:
     """The dialect has tests of its own; here the rows come through the chosen connection."""
     monkeypatch.setattr(
-        retrain.SnowflakeWarehouse, "connect", lambda _settings: DuckDBWarehouse.over_home(home)
+        warehouse.SnowflakeWarehouse, "connect", lambda _settings: DuckDBWarehouse.over_home(home)
     )
     rows = retrain.Job(backend="snowflake").training_set(Settings.load())
     assert rows.manifest["rows"] > 1000

@@ -150,9 +150,9 @@ def test_a_group_that_has_changed_since_is_refused(model, tmp_path):
     changed = prospect_group.model_copy(deep=True)
     changed.attributes[2].period *= 2
     with pytest.raises(ModelError, match="group hash"):
-        ProspectModel.load(tmp_path, group=changed)
+        ProspectModel.load(tmp_path, problem=changed)
     with pytest.raises(ModelError, match=f"'{sample_group.name}' is in use"):
-        ProspectModel.load(tmp_path, group=sample_group)
+        ProspectModel.load(tmp_path, problem=sample_group)
 
 
 @pytest.mark.parametrize("name", ["model.ubj", "manifest.json"])

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from snowplow_signals import AtomicProperty, Attribute, Criteria, Criterion, EntityProperty
 
+from prospect_lib.anchors import TUTORIAL_ANCHORS, Anchors
 from prospect_lib.attributes import PAGE_VIEW, prospect_group
 from prospect_lib.training_set import attributes_sql, features_sql
-from prospect_lib.training_set.anchors import TUTORIAL_ANCHORS, Anchors
 from tests.support.worlds import HOUR, WEEK, group_of
 
 FOLDER = Path(__file__).parent / "statements"

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from snowplow_signals import AtomicProperty, Attribute, Criteria, Criterion
 
+from prospect_lib.anchors import SITE_ANCHORS, Anchors
 from prospect_lib.attributes import MONTH, PAGE_PING, PAGE_VIEW, WEEK, prospect_group
 from prospect_lib.evaluation.evaluate import MODEL, RULE
 from prospect_lib.evaluation.threshold import Threshold
@@ -21,7 +22,6 @@ from prospect_lib.sandbox.simulation import history
 from prospect_lib.settings import Settings
 from prospect_lib.teaching import exercises
 from prospect_lib.teaching.visitor import followed_visitor, visitor_events
-from prospect_lib.training_set.anchors import SITE_ANCHORS, Anchors
 from prospect_lib.training_set.extract import extract
 from prospect_lib.warehouse import DuckDBWarehouse
 

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from snowplow_signals import AtomicProperty, Criteria, Criterion, Event
 
+from prospect_lib.anchors import SITE_ANCHORS, TUTORIAL_ANCHORS, Anchors
 from prospect_lib.attributes import PAGE_VIEW, SUBMIT_FORM
 from prospect_lib.errors import DataError
-from prospect_lib.training_set.anchors import SITE_ANCHORS, TUTORIAL_ANCHORS, Anchors
 from tests.support import snow
 from tests.support.worlds import HOUR, START, event, events_table
 

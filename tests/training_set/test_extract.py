@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from prospect_lib.anchors import SITE_ANCHORS, Anchors
 from prospect_lib.attributes import prospect_group, sample_group
 from prospect_lib.errors import DataError, ServiceError
 from prospect_lib.features import FEATURES
 from prospect_lib.sandbox.simulation import history
 from prospect_lib.settings import Settings
 from prospect_lib.training_set import partitions
-from prospect_lib.training_set.anchors import SITE_ANCHORS, Anchors
 from prospect_lib.training_set.extract import create_table, extract, extract_to
 from prospect_lib.warehouse import DuckDBWarehouse
 from prospect_lib.warehouse.snowflake import SnowflakeWarehouse

@@ -223,6 +223,11 @@ class Anchors:
             weight=f",\n  {self._weight()} AS {sql.identifier('weight')}" * (self.negatives < 1),
         )
 
+    @property
+    def label_delay(self) -> timedelta:
+        """How long after an anchor its label is known: the gap between training and test rows."""
+        return self.horizon
+
     def _used(self, sql: Dialect) -> list[str]:
         """Conditions on the events that are used at all."""
         conditions = []
