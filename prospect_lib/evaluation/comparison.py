@@ -18,7 +18,15 @@ from prospect_lib.errors import DataError
 from prospect_lib.evaluation.metrics import Interval, ScoredRows, score_rows, visitor_draws
 from prospect_lib.model.dataset import labels
 from prospect_lib.model.prospect_model import ProspectModel
-from prospect_lib.model.splits import HELD_OUT, HORIZON, Split, TimeRule, honest_split, row_weights
+from prospect_lib.model.splits import (
+    HELD_OUT,
+    HORIZON,
+    Split,
+    TimeRule,
+    honest_split,
+    row_weights,
+    visitors_of,
+)
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 COMPARED = ("log_loss", "pr_auc", "roc_auc", "brier", "calibration_error", "lift_top_10")
@@ -68,7 +76,7 @@ def compare(
         role: score_rows(label, model.predict(split.test), split.test_weight)
         for role, model in models.items()
     }
-    draws = visitor_draws(split.test["domain_userid"])
+    draws = visitor_draws(visitors_of(split.test))
     differences = {
         metric: draws.difference(metric, rows[CHALLENGER], rows[CHAMPION]) for metric in COMPARED
     }
@@ -106,6 +114,6 @@ def _about(split: Split) -> dict[str, Any]:
         "since": ends["min"].isoformat(),
         "until": ends["max"].isoformat(),
         "rows": split.test.num_rows,
-        "visitors": len(pc.unique(split.test["domain_userid"])),
+        "visitors": len(pc.unique(visitors_of(split.test))),
         "positives": int(labels(split.test).sum()),
     }

@@ -33,7 +33,7 @@ from prospect_lib.model.calibration import Calibration
 from prospect_lib.model.dataset import labels
 from prospect_lib.model.encoding import ABSENT, Encoder, Matrix
 from prospect_lib.model.prospect_model import ProspectModel
-from prospect_lib.model.splits import Floats, Split, forward_splits, row_weights
+from prospect_lib.model.splits import Floats, Split, forward_splits, row_weights, visitors_of
 
 Texts = npt.NDArray[np.str_]
 TRUTH = "p_true"
@@ -137,7 +137,7 @@ def evaluate_model(model: ProspectModel, split: Split, *, resamples: int = 300) 
     label = labels(split.test)
     scores = {MODEL: model.predict(split.test), **baselines(split, model.encoder)}
     rows = {name: score_rows(label, score, split.test_weight) for name, score in scores.items()}
-    draws = visitor_draws(split.test["domain_userid"], resamples=resamples)
+    draws = visitor_draws(visitors_of(split.test), resamples=resamples)
     metrics = {name: draws.intervals(scored) for name, scored in rows.items()}
     return Evaluation(rows, metrics, _about(split), _visitor_days(split.test))
 
@@ -203,14 +203,14 @@ def _count(table: pa.Table, name: str) -> Floats:
 
 def _visitor_days(table: pa.Table) -> Texts:
     days = table["anchor_ts"].cast(pa.date32()).cast(pa.string())
-    names: Texts = pc.binary_join_element_wise(table["domain_userid"], days, " ").to_numpy()
+    names: Texts = pc.binary_join_element_wise(visitors_of(table), days, " ").to_numpy()
     return names
 
 
 def _about(split: Split) -> dict[str, Any]:
     sides = {"train": split.train, "test": split.test}
     first, last = pc.min_max(split.test["anchor_ts"]).as_py().values()
-    visitors = {f"{n}_visitors": len(pc.unique(t["domain_userid"])) for n, t in sides.items()}
+    visitors = {f"{n}_visitors": len(pc.unique(visitors_of(t))) for n, t in sides.items()}
     return {
         "name": split.name,
         "cut": split.cut.isoformat() if split.cut else None,

@@ -32,7 +32,7 @@ from prospect_lib.files import write_whole
 from prospect_lib.model import store
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.search import search
-from prospect_lib.model.splits import Split, honest_split
+from prospect_lib.model.splits import Split, honest_split, visitors_of
 from prospect_lib.model.store import MANIFEST_FILE, bundle_path, promoted_version
 from prospect_lib.model.training import Recipe
 from prospect_lib.monitoring.outcomes import served_anchors
@@ -374,6 +374,6 @@ def _compare_with_champion(
 
 
 def _is_better_than_prior(challenger: Candidate) -> bool:
-    draws = visitor_draws(challenger.split.test["domain_userid"])
+    draws = visitor_draws(visitors_of(challenger.split.test))
     rows = challenger.evaluation.rows
     return draws.difference("log_loss", rows[MODEL], rows[PRIOR]).high < 0

@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 
 from prospect_lib.errors import DataError
 from prospect_lib.features import Feature
-from prospect_lib.model.splits import Floats
+from prospect_lib.model.splits import Floats, visitors_of
 
 #: A training set: a table, Parquet (a file or a folder), or a function that starts a new
 #: pass over its record batches (XGBoost needs several passes).
@@ -72,10 +72,10 @@ def summarize(source: Source, features: Sequence[Feature]) -> DatasetSummary:
     for batch in batches(source):
         if batch.num_rows == 0:
             continue
-        _require(batch, ["domain_userid", "anchor_ts", "label", *values])
+        _require(batch, ["anchor_ts", "label", *values])
         counts["rows"] += batch.num_rows
         counts["positives"] += int(np.count_nonzero(labels(batch)))
-        visitors.update(pc.unique(batch.column("domain_userid")).to_pylist())
+        visitors.update(pc.unique(visitors_of(batch)).to_pylist())
         times.update(_extremes(batch.column("anchor_ts").cast(pa.timestamp("us", "UTC"))))
         for feature in features:
             values[feature.name].update(_values(batch.column(feature.name), feature.kind))

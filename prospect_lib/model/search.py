@@ -19,7 +19,7 @@ from prospect_lib.features import Feature
 from prospect_lib.model.calibration import row_loss
 from prospect_lib.model.dataset import labels, summarize
 from prospect_lib.model.encoding import Encoder
-from prospect_lib.model.splits import row_weights
+from prospect_lib.model.splits import row_weights, visitors_of
 from prospect_lib.model.training import Recipe, best_rounds, out_of_fold
 
 SPACE: Mapping[str, Sequence[float]] = {
@@ -60,7 +60,7 @@ def search(
     start = recipe or Recipe()
     summary = summarize(table, features)
     encoder = Encoder.fit(summary.categories, features, start.never_lower or ())
-    _, visitor = np.unique(table["domain_userid"].to_numpy(), return_inverse=True)
+    _, visitor = np.unique(visitors_of(table).to_numpy(), return_inverse=True)
     label, weight = labels(table), row_weights(table)
     draws = ParameterSampler(dict(SPACE), tries - 1, random_state=start.seed) if tries > 1 else []
     log: list[dict[str, Any]] = []

@@ -28,6 +28,49 @@ Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 HORIZON = timedelta(hours=1)
 HELD_OUT = 0.3
+#: Columns of a training set that are no key.
+NO_KEYS = ("anchor_ts", "label", "weight", "p_true")
+
+
+def key_of(rows: pa.Table | pa.RecordBatch) -> str:
+    """Return the name of a training set's key, which is its first column.
+
+    Raises:
+        DataError: the first column holds no identifiers.
+
+    Example: ``key_of(pa.table({"user_id": ["a"], "label": [True]}))`` returns ``"user_id"``.
+    """
+    names = rows.schema.names
+    if not names or names[0] in NO_KEYS or not _is_identifier(rows.schema.types[0]):
+        first = f"{names[0]} ({rows.schema.types[0]})" if names else "missing"
+        raise DataError(
+            f"the first column of the training set is {first}, expected the key: text that "
+            "identifies the visitor, such as domain_userid. Select the key first."
+        )
+    return str(names[0])
+
+
+def visitors_of(rows: pa.Table | pa.RecordBatch) -> Any:
+    """Return the key of each row as text, without nulls; integers become text.
+
+    Raises:
+        DataError: the first column holds no identifiers, or a null.
+    """
+    name = key_of(rows)
+    visitors = rows.column(0)
+    _refuse_nulls(name, visitors)
+    return visitors if pa.types.is_string(visitors.type) else visitors.cast(pa.string())
+
+
+def _is_identifier(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
+        or pa.types.is_integer(kind)
+    )
 
 
 def visitor_fractions(visitors: pa.ChunkedArray | pa.Array, salt: str = "held-out") -> Floats:
@@ -36,7 +79,6 @@ def visitor_fractions(visitors: pa.ChunkedArray | pa.Array, salt: str = "held-ou
     Example: ``visitor_fractions(pa.array(["a", "b", "a"]))`` gives both rows of ``a`` the same
     number, on every machine and in every year.
     """
-    _refuse_nulls("domain_userid", visitors)
     codes = (
         visitors.combine_chunks() if isinstance(visitors, pa.ChunkedArray) else visitors
     ).dictionary_encode()
@@ -80,7 +122,7 @@ class TimeRule:
         return ~_before(rows, self.cut) & (self._fractions(rows) < self.held_out)
 
     def _fractions(self, rows: pa.Table | pa.RecordBatch) -> Floats:
-        return visitor_fractions(rows.column("domain_userid"), self.salt)
+        return visitor_fractions(visitors_of(rows), self.salt)
 
 
 @dataclass(frozen=True)
@@ -107,9 +149,8 @@ class Split:
 
     def shared_visitors(self) -> int:
         """Count the test visitors that are also in training: 0 for an honest split."""
-        both = pc.is_in(
-            pc.unique(self.test["domain_userid"]), pc.unique(self.train["domain_userid"])
-        )
+        test, train = (pc.unique(visitors_of(side)) for side in (self.test, self.train))
+        both = pc.is_in(test, train)
         return int(pc.sum(both).as_py() or 0)
 
 
@@ -143,8 +184,8 @@ def honest_split(
         raise DataError("the training set is empty. Widen --since .. --until, or check app ids.")
     rule = TimeRule(cut or quantile_time(table, 0.75), horizon, held_out, salt)
     train = table.filter(rule.train_mask(table))
-    seen_before = table.filter(_before(table, rule.cut - horizon))["domain_userid"]
-    new = ~_is_in(table["domain_userid"], seen_before)
+    visitors = visitors_of(table)
+    new = ~_is_in(visitors, visitors.filter(pa.array(_before(table, rule.cut - horizon))))
     in_period = ~_before(table, rule.cut)
     if until is not None:
         in_period &= _before(table, until)
@@ -213,7 +254,7 @@ def _microseconds(times: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.int64]:
 def _refuse_nulls(name: str, values: pa.ChunkedArray | pa.Array) -> None:
     if values.null_count:
         raise DataError(
-            f"{name} is null in {values.null_count} rows; every row needs a visitor and a time. "
+            f"{name} is null in {values.null_count} rows; every row needs both a key and a time. "
             "Leave them out in the query of the anchors."
         )
 

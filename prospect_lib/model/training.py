@@ -29,6 +29,7 @@ from prospect_lib.model.splits import (
     row_weights,
     visitor_folds,
     visitor_fractions,
+    visitors_of,
 )
 from prospect_lib.problem import ScoringProblem
 
@@ -205,7 +206,7 @@ def out_of_fold(
 
     Example: ``out_of_fold(table, encoder, Recipe(), 100).shape`` is ``(table.num_rows,)``.
     """
-    fold = visitor_folds(table["domain_userid"], folds)
+    fold = visitor_folds(visitors_of(table), folds)
     probability = np.empty(table.num_rows)
     for number in np.unique(fold):
         left_out = fold == number
@@ -234,8 +235,8 @@ def choose_calibration(
     """
     raw = out_of_fold(table, encoder, recipe, rounds)
     label, weight = labels(table), row_weights(table)
-    half = visitor_fractions(table["domain_userid"], "calibration") < 0.5
-    _, visitor = np.unique(table["domain_userid"].to_numpy(), return_inverse=True)
+    half = visitor_fractions(visitors_of(table), "calibration") < 0.5
+    _, visitor = np.unique(visitors_of(table).to_numpy(), return_inverse=True)
     best, best_gain = "identity", 0.0
     for method in ("sigmoid", "isotonic"):
         tuned = np.empty_like(raw)

@@ -13,9 +13,11 @@ from prospect_lib.model.splits import (
     TimeRule,
     forward_splits,
     honest_split,
+    key_of,
     random_split,
     visitor_folds,
     visitor_fractions,
+    visitors_of,
 )
 from tests.support.synthetic import START, training_table
 
@@ -125,3 +127,34 @@ def test_an_empty_table_and_broken_weights_are_errors(table):
     broken = table.append_column("weight", pa.array(np.full(table.num_rows, -1.0)))
     with pytest.raises(DataError, match="weight: expected numbers from 0"):
         honest_split(broken)
+
+
+def test_the_key_is_the_first_column_whatever_its_name(table):
+    renamed = table.rename_columns({"domain_userid": "user_id"})
+    split, expected = honest_split(renamed), honest_split(table)
+    assert key_of(split.test) == "user_id"
+    assert visitors_of(split.test).equals(visitors_of(expected.test))
+    assert split.shared_visitors() == 0
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.dictionary(pa.int32(), pa.string())])
+def test_identifiers_that_are_integers_or_categories_become_text(kind):
+    numbers = pa.array([7, 8, 7]).cast(kind if pa.types.is_integer(kind) else pa.string())
+    rows = pa.table({"user_id": numbers.cast(kind), "label": [True, False, True]})
+    assert visitors_of(rows).to_pylist() == ["7", "8", "7"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pa.table({}),
+        pa.table({"label": [True], "user_id": ["a"]}),
+        pa.table({"anchor_ts": ["2026-01-05"], "user_id": ["a"]}),
+        pa.table({"num_page_views": [1.0], "user_id": ["a"]}),
+    ],
+)
+def test_a_training_set_that_does_not_start_with_its_key_is_refused(rows):
+    with pytest.raises(
+        DataError, match=r"the first column of the training set is .*Select the key"
+    ):
+        visitors_of(rows)
