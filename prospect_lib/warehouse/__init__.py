@@ -29,6 +29,10 @@ class Warehouse(Protocol):
     def events(self) -> str:
         """The name of the atomic events table."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about the events: what was corrected, skipped or counted once."""
+
     def query(self, sql: str) -> pa.Table:
         """Run one statement; return its rows with lower-case column names."""
 

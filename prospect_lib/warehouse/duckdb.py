@@ -27,6 +27,7 @@ class DuckDBWarehouse:
     connection: "duckdb.DuckDBPyConnection"
     dialect: str = "duckdb"
     events: str = "events"
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def over(

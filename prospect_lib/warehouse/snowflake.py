@@ -34,6 +34,7 @@ class SnowflakeWarehouse:
     """
 
     dialect: str = "snowflake"
+    notes: tuple[str, ...] = ()
 
     def __init__(self, open_connection: Callable[[], Any], events: str) -> None:
         self._open, self.events = open_connection, events
