@@ -5,10 +5,13 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from prospect_lib.errors import ProspectError, SettingsError
 from prospect_lib.settings import Settings
+
+if TYPE_CHECKING:
+    from prospect_lib.problem import ScoringProblem
 
 BACKENDS = ("sandbox", "snowflake", "sample")
 DESCRIPTION = """\
@@ -53,13 +56,32 @@ def _parser() -> _Parser:
         add(commands.add_parser(name, help=summary))
 
     command("demo", _add_demo, "run the whole path, from events to a live score")
+    command("new", _add_new, "write a commented file to score visitors of a website of your own")
     command("sandbox", _add_sandbox, "start, stop or reset the sandbox, the local Snowplow")
     command("simulate", _add_simulate, "send simulated visitors' events to the sandbox")
     command("train", _add_train, "train a model, and promote it if it beats the promoted one")
+    command("publish", _add_publish, "publish attributes and their service to Signals")
     command("serve", _add_serve, "serve scores of the promoted model over HTTP")
     command("audit", _add_audit, "check served scores against the warehouse and the outcomes")
     command("doctor", _add_doctor, "check this machine, and say how to correct each problem")
     return parser
+
+
+def _add_problem(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--problem",
+        metavar="FILE",
+        help="Python file (or module:name) with the scoring problem of your own website, as "
+        "`new` writes it (default: PROSPECT_PROBLEM if it is set, else the demo website's)",
+    )
+
+
+def _problem_in(options: argparse.Namespace, settings: Settings) -> "ScoringProblem | None":
+    """Return the problem that the user chose, ``None`` for the command's own default."""
+    from prospect_lib.problem import load_problem
+
+    where = options.problem or settings.problem
+    return load_problem(where) if where else None
 
 
 def _add_demo(demo: argparse.ArgumentParser) -> None:
@@ -85,20 +107,45 @@ def _add_demo(demo: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of simulated visitors (default: %(default)s)",
     )
+    _add_problem(demo)
     demo.set_defaults(run=_demo)
 
 
 def _demo(settings: Settings, options: argparse.Namespace) -> None:
     from prospect_lib.jobs import demo
+    from prospect_lib.problem import prospect_problem
 
+    problem = _problem_in(options, settings)
     if options.data:
-        print(demo.as_line(demo.on_file(settings, options.data)))
+        print(demo.as_line(demo.on_file(settings, options.data, problem)))
         return
-    run = demo.Demo(settings, visitors=options.visitors)
+    run = demo.Demo(settings, problem or prospect_problem, visitors=options.visitors)
     if options.once:
         print(demo.as_line(demo.once(run)))
     else:
         demo.watch(run)
+
+
+def _add_new(new: argparse.ArgumentParser) -> None:
+    new.description = (
+        "Write a commented Python file with a scoring problem: attributes, goal, horizon and key "
+        "of a website of your own. The other commands take it as --problem. docs/your_site.md "
+        "explains each part."
+    )
+    new.add_argument("file", type=Path, metavar="FILE", help="the file to write, as my_site.py")
+    new.add_argument(
+        "--data",
+        type=Path,
+        metavar="FILE",
+        help="Parquet or CSV file of your events: lists their kinds in the new file",
+    )
+    new.set_defaults(run=_new)
+
+
+def _new(settings: Settings, options: argparse.Namespace) -> None:
+    from prospect_lib.jobs.new_site import write_problem
+
+    print(write_problem(settings, options.file, options.data))
 
 
 def _add_sandbox(sandbox: argparse.ArgumentParser) -> None:
@@ -196,7 +243,8 @@ def _add_train(train: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="FOLDER",
-        help="folder of models (default: models in PROSPECT_HOME; for the sample, models-sample)",
+        help="folder of models (default: the problem's in PROSPECT_HOME); serve --models FOLDER "
+        "serves from it",
     )
     train.add_argument(
         "--served",
@@ -235,6 +283,7 @@ def _add_train(train: argparse.ArgumentParser) -> None:
         metavar="N",
         help="visitors that can be invited per day, instead of --value and --cost",
     )
+    _add_problem(train)
     train.set_defaults(run=_train)
 
 
@@ -242,6 +291,7 @@ def _train(settings: Settings, options: argparse.Namespace) -> int:
     from prospect_lib.jobs.retrain import Job, parse_utc, run
 
     job = Job(
+        problem=_problem_in(options, settings),
         backend=options.backend,
         file=options.data,
         since=parse_utc("--since", options.since),
@@ -251,6 +301,29 @@ def _train(settings: Settings, options: argparse.Namespace) -> int:
     )
     names = ("promote", "tries", "seed", "value", "cost", "capacity")
     return run(settings, job, **{name: getattr(options, name) for name in names}).exit_code
+
+
+def _add_publish(publish: argparse.ArgumentParser) -> None:
+    publish.description = (
+        "Publish the attribute group and the service of a scoring problem to the Signals in use. "
+        "From then on, Signals keeps the attributes of each visitor up to date."
+    )
+    publish.add_argument(
+        "--since",
+        metavar="TIME",
+        help="count past events from this time on too (backfill); such as 2026-01-31 (UTC)",
+    )
+    _add_problem(publish)
+    publish.set_defaults(run=_publish)
+
+
+def _publish(settings: Settings, options: argparse.Namespace) -> None:
+    from prospect_lib.jobs.publish import publish
+    from prospect_lib.jobs.retrain import parse_utc
+    from prospect_lib.problem import prospect_problem
+
+    problem = _problem_in(options, settings) or prospect_problem
+    publish(settings, problem, since=parse_utc("--since", options.since))
 
 
 def _add_serve(serve: argparse.ArgumentParser) -> None:

@@ -38,6 +38,7 @@ from prospect_lib.attributes import (
 )
 from prospect_lib.errors import DefinitionError, SettingsError
 from prospect_lib.features import Feature, features_of
+from prospect_lib.settings import Settings
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _DEMO = "prospect"  # whose folders have no suffix
@@ -195,6 +196,15 @@ def problem_of(what: ScoringProblem | AttributeGroup) -> ScoringProblem:
             return known.with_anchors(Anchors())
     service = Service(name=f"{group.name}_service", owner=group.owner, attribute_groups=[group])
     return ScoringProblem(group.name.lower(), group, service)
+
+
+def chosen_problem(settings: Settings) -> ScoringProblem:
+    """Return the scoring problem that ``PROSPECT_PROBLEM`` names, else the demo website's.
+
+    Raises:
+        SettingsError: as :func:`load_problem`.
+    """
+    return load_problem(settings.problem) if settings.problem else prospect_problem
 
 
 def load_problem(where: str) -> ScoringProblem:

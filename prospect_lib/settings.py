@@ -58,12 +58,15 @@ class Settings:
         home: folder of the sandbox's state and of the models (``PROSPECT_HOME``).
         sandbox_port: port of the local sandbox (``PROSPECT_PORT``).
         predict_port: port of the prediction server (``PREDICT_PORT``).
+        problem: where the scoring problem is (``PROSPECT_PROBLEM``), as for ``load_problem``;
+            empty for the demo website's.
         values: the secrets that are set, by name; never printed.
     """
 
     home: Path
     sandbox_port: int = SANDBOX_PORT
     predict_port: int = PREDICT_PORT
+    problem: str = ""
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -83,6 +86,7 @@ class Settings:
             home=Path(_first("PROSPECT_HOME", sources) or "~/.prospect").expanduser(),
             sandbox_port=_port("PROSPECT_PORT", sources, SANDBOX_PORT),
             predict_port=_port("PREDICT_PORT", sources, PREDICT_PORT),
+            problem=_first("PROSPECT_PROBLEM", sources) or "",
             values={name: value for name, value in secrets.items() if value},
         )
 

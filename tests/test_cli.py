@@ -75,7 +75,9 @@ def test_a_wrong_argument_is_one_line(
     assert message in line and line.endswith("--help")
 
 
-COMMANDS = ("demo", "sandbox", "simulate", "train", "serve", "audit", "doctor")
+COMMANDS = (
+    "demo", "new", "sandbox", "simulate", "train", "publish", "serve", "audit", "doctor"
+)  # fmt: skip
 
 
 def help_of(capsys: pytest.CaptureFixture[str], *command: str) -> str:

@@ -41,7 +41,7 @@ PHRASES = (
 MODULES = {
     path.relative_to(PACKAGE.parent).as_posix(): path.read_text(encoding="utf-8")
     for path in sorted(PACKAGE.rglob("*.py"))
-    if "node_modules" not in path.parts
+    if "node_modules" not in path.parts and path.name != "site_template.py"  # copied, not imported
 }
 
 

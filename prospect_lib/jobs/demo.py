@@ -13,13 +13,13 @@ from uuid import uuid4
 import requests
 
 from prospect_lib import signals
-from prospect_lib.attributes import prospect_group, prospect_service
-from prospect_lib.errors import DataError, ModelError, ServiceError
+from prospect_lib.errors import DataError, DefinitionError, ModelError, ServiceError
 from prospect_lib.evaluation.evaluate import MODEL
+from prospect_lib.jobs.publish import publish
 from prospect_lib.jobs.retrain import SAMPLE, Job, RetrainResult, train_and_promote
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.store import promoted_at, promoted_path
-from prospect_lib.problem import ScoringProblem
+from prospect_lib.problem import ScoringProblem, prospect_problem
 from prospect_lib.sandbox import process
 from prospect_lib.sandbox.simulation import history, traffic
 from prospect_lib.server.announcement import announce
@@ -40,22 +40,33 @@ class Demo:
 
     Attributes:
         settings: the home and the ports.
+        problem: what is scored; the simulated visitors have a ``domain_userid`` and nothing else.
         visitors: number of simulated visitors, over ``days`` days, from ``seed``.
         say: takes the lines for people.
         started: when the run began, for its duration (``time.monotonic``).
     """
 
     settings: Settings
+    problem: ScoringProblem = prospect_problem
     visitors: int = VISITORS
     days: int = DAYS
     seed: int = SEED
     say: Say = print
     started: float = field(default_factory=time.monotonic)
 
+    def __post_init__(self) -> None:
+        """Refuse a problem that the demo website has no visitors for."""
+        if self.problem.key != "domain_userid":
+            raise DefinitionError(
+                f"scoring problem {self.problem.name!r} is about a {self.problem.key}; the demo "
+                "website's visitors only have a domain_userid. Train on events of your own: "
+                "--data FILE."
+            )
+
     @property
     def models(self) -> Path:
         """Return the folder of model bundles."""
-        return self.settings.home / "models"
+        return self.problem.folder(self.settings.home, "models")
 
     def prepare(self) -> float:
         """Do everything up to a promoted model; return its ROC-AUC on visitors not trained on.
@@ -81,7 +92,7 @@ class Demo:
         if promoted is None or promoted < written.stat().st_mtime:
             return None
         try:
-            return ProspectModel.load(promoted_path(self.models))
+            return ProspectModel.load(promoted_path(self.models), problem=self.problem)
         except ModelError:
             return None
 
@@ -98,20 +109,13 @@ class Demo:
 
     def publish(self) -> None:
         """Publish the attributes and their service, counted from the start of the history."""
-        client = signals.connect(self.settings)
-        backfilled = prospect_group.model_copy(
-            update={"backfill_since_tstamp": _last_midnight() - timedelta(days=self.days)}
-        )
-        client.publish([backfilled, prospect_service])
-        self.say(
-            f"Published: {prospect_group.name} v{prospect_group.version} "
-            f"({len(prospect_group.attributes)} attributes) and {prospect_service.name}."
-        )
+        since = _last_midnight() - timedelta(days=self.days)
+        publish(self.settings, self.problem, since=since, say=self.say)
 
     def _train(self) -> RetrainResult:
         warehouse = open_warehouse(self.settings)
         try:
-            rows = extract(warehouse, truth=self.settings.home / "truth")
+            rows = extract(warehouse, self.problem, truth=self.settings.home / "truth")
         finally:
             warehouse.close()
         manifest = rows.manifest
@@ -123,14 +127,15 @@ class Demo:
             rows.table,
             self.models,
             promote="always",
+            problem=self.problem,
             seed=self.seed,
             resamples=100,
             about=manifest,
         )
         self.say(outcome.evaluation.summary())
         self.say(
-            f"Model {outcome.version} is promoted; its report.html is beside it in the "
-            "models folder of PROSPECT_HOME."
+            f"Model {outcome.version} is promoted; see report.html in its folder, "
+            f"{self.models.name}/{outcome.version} of PROSPECT_HOME."
         )
         return outcome
 

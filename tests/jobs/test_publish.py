@@ -1,0 +1,54 @@
+"""Publishing a problem: its group, its service and a key of one's own, in one line or one error."""
+
+from datetime import UTC, datetime
+
+import pytest
+from snowplow_signals import (
+    AtomicProperty,
+    Attribute,
+    AttributeKey,
+    Event,
+    Service,
+    StreamAttributeGroup,
+)
+
+from prospect_lib import signals
+from prospect_lib.errors import ServiceError, SettingsError
+from prospect_lib.jobs.publish import publish
+from prospect_lib.problem import ScoringProblem, prospect_problem
+from prospect_lib.settings import Settings
+
+OWNER = "a@example.com"
+
+
+def account_problem() -> ScoringProblem:
+    """A problem about accounts, which are in an atomic column of another name."""
+    group = StreamAttributeGroup(
+        name="accounts", owner=OWNER,
+        attribute_key=AttributeKey(name="account", property=AtomicProperty(name="user_id")),
+        attributes=[
+            Attribute(name="n", type="int64", events=[Event(name="x")], aggregation="counter")
+        ],
+    )  # fmt: skip
+    service = Service(name="accounts_service", owner=OWNER, attribute_groups=[group])
+    return ScoringProblem("accounts", group, service)
+
+
+def test_publishing_makes_group_service_and_own_key_known(running: Settings) -> None:
+    lines: list[str] = []
+    since = datetime(2026, 1, 31, tzinfo=UTC)
+    publish(running, account_problem(), since=since, say=lines.append)
+    assert lines == ["Published: accounts v1 (1 attributes) and accounts_service."]
+    published = signals.connect(running).get_attribute_group("accounts", 1)
+    assert published.is_published and published.backfill_since_tstamp == since
+    assert published.attribute_key.name == "account"
+
+
+def test_without_a_sandbox_the_error_is_one_line(home_settings: Settings) -> None:
+    with pytest.raises(SettingsError, match="Start it with"):
+        publish(home_settings, prospect_problem)
+    home_settings.home.mkdir(parents=True, exist_ok=True)
+    (home_settings.home / "token").write_text("x" * 40)
+    with pytest.raises(ServiceError, match="did not publish prospect_scoring_tutorial") as error:
+        publish(home_settings, prospect_problem)
+    assert "\n" not in str(error.value)
