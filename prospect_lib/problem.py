@@ -18,7 +18,6 @@ import sys
 import traceback
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +26,7 @@ from typing import Any
 from snowplow_signals import AttributeGroup, Event, Service, StreamAttributeGroup
 
 from prospect_lib.aggregation.keys import key_name
-from prospect_lib.anchors import SITE_ANCHORS, Anchors
+from prospect_lib.anchors import SITE_ANCHORS, Anchors, Horizon
 from prospect_lib.attributes import (
     COUNTS_AS_FLAGS,
     NEVER_LOWER,
@@ -110,8 +109,8 @@ class ScoringProblem:
         return self.anchors.goal
 
     @property
-    def horizon(self) -> timedelta:
-        """How far ahead a score looks."""
+    def horizon(self) -> Horizon:
+        """How far ahead a score looks; ``"session"`` for the rest of the session."""
         return self.anchors.horizon
 
     @property
@@ -134,7 +133,9 @@ class ScoringProblem:
         names = [event.name or event.vendor or "any event" for event in self.goal]
         return {
             "event": " or ".join(names),
-            "horizon_seconds": int(self.horizon.total_seconds()),
+            "horizon_seconds": None
+            if isinstance(self.horizon, str)
+            else int(self.horizon.total_seconds()),
         }
 
     def folder(self, home: Path, kind: str) -> Path:

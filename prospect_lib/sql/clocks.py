@@ -16,16 +16,15 @@ from prospect_lib.sql.dialects import Dialect, dialect_of
 #: How much later, and how much earlier, than the collector's a right ``derived_tstamp`` may be:
 #: offline devices send events weeks later.
 AHEAD, BEHIND = timedelta(hours=1), timedelta(days=30)
-#: Without collector times, the data ends at the last event at most this much later than
-#: this share of all events.
-LATEST, SHARE = timedelta(days=365), 0.95
+#: Without collector times, a right ``derived_tstamp`` is at most this much earlier or later than
+#: 90% of all, those between the two shares.
+FAR, SHARES = timedelta(days=365), (0.05, 0.95)
 
 _WITHOUT_COLLECTOR = """\
 SELECT MAX(ts) AS ts
 FROM (SELECT {derived} AS ts FROM {events}) AS times
-WHERE ts <= (
-  SELECT PERCENTILE_DISC({share}) WITHIN GROUP (ORDER BY {derived}) FROM {events}
-) + {latest}"""
+WHERE ts <= {latest}"""
+_QUANTILE = "(SELECT PERCENTILE_DISC({share}) WITHIN GROUP (ORDER BY {derived}) FROM {events})"
 
 
 def data_end_sql(
@@ -55,33 +54,43 @@ def data_end_sql(
     """
     sql = dialect_of(dialect)
     if "collector_tstamp" in columns:
-        return f"SELECT MAX({collector or _utc('collector_tstamp', sql)}) AS ts FROM {events}"
-    return _WITHOUT_COLLECTOR.format(
-        events=events,
-        derived=derived or _utc("derived_tstamp", sql),
-        share=SHARE,
-        latest=sql.interval(LATEST),
-    )
+        return f"SELECT MAX({collector or time_sql('collector_tstamp', sql)}) AS ts FROM {events}"
+    derived = derived or time_sql("derived_tstamp", sql)
+    latest = _bounds(derived, events, sql)[1]
+    return _WITHOUT_COLLECTOR.format(events=events, derived=derived, latest=latest)
 
 
 def wrong_clock_sql(
-    columns: Collection[str], dialect: str = "duckdb", *, collector: str = "", derived: str = ""
+    columns: Collection[str],
+    dialect: str = "duckdb",
+    *,
+    events: str = "events",
+    collector: str = "",
+    derived: str = "",
 ) -> str:
-    """Return the condition that a device's clock was wrong; ``FALSE`` without collector times.
+    """Return the condition that a device's clock was wrong; NULL if it is not known.
 
     Such an event's ``derived_tstamp`` is more than an hour later, or 30 days earlier, than the
-    collector's. The arguments are those of :func:`data_end_sql`.
+    collector's; without collector times, a year later or earlier than 90% of all. The arguments
+    are those of :func:`data_end_sql`.
     """
     sql = dialect_of(dialect)
-    if "collector_tstamp" not in columns:
-        return "FALSE"
-    collector = collector or _utc("collector_tstamp", sql)
-    derived = derived or _utc("derived_tstamp", sql)
-    return (
-        f"({derived} > {collector} + {sql.interval(AHEAD)} "
-        f"OR {derived} < {collector} - {sql.interval(BEHIND)})"
-    )
+    derived = derived or time_sql("derived_tstamp", sql)
+    if "collector_tstamp" in columns:
+        collector = collector or time_sql("collector_tstamp", sql)
+        earliest = f"{collector} - {sql.interval(BEHIND)}"
+        latest = f"{collector} + {sql.interval(AHEAD)}"
+    else:
+        earliest, latest = _bounds(derived, events, sql)
+    return f"({derived} > {latest} OR {derived} < {earliest})"
 
 
-def _utc(column: str, sql: Dialect) -> str:
+def _bounds(derived: str, events: str, sql: Dialect) -> tuple[str, str]:
+    """Return the earliest and the latest right time, without collector times."""
+    low, high = (_QUANTILE.format(share=s, derived=derived, events=events) for s in SHARES)
+    return f"{low} - {sql.interval(FAR)}", f"{high} + {sql.interval(FAR)}"
+
+
+def time_sql(column: str, sql: Dialect) -> str:
+    """Return a column of times in UTC."""
     return f"CAST({sql.identifier(column)} AS {sql.timestamp_type})"

@@ -53,7 +53,7 @@ def _selects(pattern: Event, sql: Dialect) -> str:
 def _criterion_condition(criterion: Any, sql: Dialect) -> str:
     """Return the condition of one criterion; a comparison with NULL is not true."""
     operator, value = criterion.operator, criterion.value
-    text = _property_text(criterion.property, sql)
+    text = property_sql(criterion.property, sql)
     if operator in ("is null", "is not null"):
         return f"{text} {operator.upper()}"
     if operator == "in":
@@ -70,7 +70,7 @@ def _compare(operator: str, text: str, value: Any, sql: Dialect) -> str:
 
 
 def _value(attribute: Attribute, sql: Dialect) -> str:
-    text = _property_text(attribute.property, sql)
+    text = property_sql(attribute.property, sql)
     if attribute.aggregation in NUMERIC:
         return sql.number(text)
     if attribute.aggregation in ("category_count", "approx_count_distinct"):
@@ -88,7 +88,7 @@ def _typed(kind: str, text: str, sql: Dialect) -> str:
     return sql.number(text) if kind in ("double", "float") else text
 
 
-def _property_text(prop: Any, sql: Dialect) -> str:
+def property_sql(prop: Any, sql: Dialect) -> str:
     """Return a property of the event as text; NULL if the event has none."""
     if prop.type == "calculated":
         return _calculated(prop, sql)
@@ -102,7 +102,7 @@ def _property_text(prop: Any, sql: Dialect) -> str:
 
 
 def _calculated(prop: Any, sql: Dialect) -> str:
-    texts = [_property_text(getattr(leaf, "root", leaf), sql) for leaf in prop.properties]
+    texts = [property_sql(getattr(leaf, "root", leaf), sql) for leaf in prop.properties]
     if prop.operation == "coalesce":
         return f"COALESCE({', '.join(texts)})" if len(texts) > 1 else texts[0]
     if prop.operation == "concat":

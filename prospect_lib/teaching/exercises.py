@@ -183,7 +183,9 @@ def longer_question(attempt: Anchors, chosen: Anchors, warehouse: Warehouse) -> 
 
 def _count_and_share(anchors: Anchors, warehouse: Warehouse) -> tuple[int, float]:
     """Return the number of anchors, and the share with a positive label."""
-    sql = anchors.sql(events=warehouse.events, dialect=warehouse.dialect)
+    sql = anchors.sql(
+        events=warehouse.events, dialect=warehouse.dialect, columns=warehouse.columns()
+    )
     labels = warehouse.query(sql)["label"].to_pylist()
     return len(labels), sum(map(bool, labels)) / max(1, len(labels))
 

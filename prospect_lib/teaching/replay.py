@@ -74,7 +74,9 @@ def replay(
         replay(warehouse, model, folder, since, received=lost)
     """
     start = dialect_of(warehouse.dialect).literal(since)
-    placed = SITE_ANCHORS.sql(events=warehouse.events, dialect=warehouse.dialect)
+    placed = SITE_ANCHORS.sql(
+        events=warehouse.events, dialect=warehouse.dialect, columns=warehouse.columns()
+    )
     recent = f"FROM ({placed}) AS a WHERE anchor_ts >= {start}"
     anchors = warehouse.query(f"SELECT * {recent}").to_pylist()
     events = warehouse.query(

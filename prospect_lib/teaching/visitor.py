@@ -37,7 +37,9 @@ def followed_visitor(warehouse: Warehouse) -> FollowedVisitor:
     Raises:
         DataError: no visitor came back after half a day to six days and submitted a form.
     """
-    sql = SITE_ANCHORS.sql(events=warehouse.events, dialect=warehouse.dialect)
+    sql = SITE_ANCHORS.sql(
+        events=warehouse.events, dialect=warehouse.dialect, columns=warehouse.columns()
+    )
     anchors = warehouse.query(sql).to_pandas()
     pause = anchors.groupby("domain_userid")["anchor_ts"].diff()
     returning = anchors[anchors["label"] & pause.between("12h", "6d")]

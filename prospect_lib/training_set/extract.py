@@ -219,7 +219,10 @@ class _Extraction:
             select = f"SELECT * FROM {anchors}"
         else:
             select = anchors.sql(
-                events=warehouse.events, key=problem.key, dialect=warehouse.dialect
+                events=warehouse.events,
+                key=problem.group,
+                dialect=warehouse.dialect,
+                columns=warehouse.columns(),
             )
         return cls(warehouse, problem, anchors, include_anchor, select)
 

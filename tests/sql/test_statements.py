@@ -34,8 +34,13 @@ def compiled(aggregation: str, kind: str = "int64", **arguments: object) -> Call
     return sql
 
 
-def placed(anchors: Anchors) -> Callable[[str], str]:
-    return lambda dialect: anchors.sql(events="events", dialect=dialect)
+def placed(
+    anchors: Anchors, key: str = "domain_userid", columns: tuple[str, ...] = ("collector_tstamp",)
+) -> Callable[[str], str]:
+    def sql(dialect: str) -> str:
+        return anchors.sql(events="events", key=key, dialect=dialect, columns=columns)
+
+    return sql
 
 
 SPECIAL = Criteria(all=[Criterion.eq(URL, "it's 100%_;--ü\\")])
@@ -51,6 +56,10 @@ STATEMENTS: dict[str, Callable[[str], str]] = {
     "how often each value occurred": compiled("category_count", "dict", property=APP),
     "days since the last event": compiled("time_since_last", "double", time_unit="d"),
     "anchors at page views": placed(Anchors()),
+    "anchors without collector times": placed(Anchors(), columns=()),
+    "anchors in a session": placed(
+        Anchors(horizon="session", until_goal=True, negatives_per_positive=5), "domain_sessionid"
+    ),
     "anchors of the tutorial": placed(TUTORIAL_ANCHORS),
     "sampled anchors every ten seconds": placed(
         Anchors(every=timedelta(seconds=10), per_session=3, negatives=0.1, min_events=2)

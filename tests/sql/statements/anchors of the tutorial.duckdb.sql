@@ -2,24 +2,29 @@ WITH
 -- the events that are used at all
 used_events AS (
   SELECT
-    "domain_userid" AS visitor,
+    CAST("domain_userid" AS VARCHAR) AS visitor,
     CAST("derived_tstamp" AS TIMESTAMP) AS ts,
+    CAST("collector_tstamp" AS TIMESTAMP) AS collected,
     NULL AS session,
     "app_id" AS app,
     CASE WHEN "event_name" = 'page_view' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN 1 ELSE 0 END AS is_anchor,
     CASE WHEN "event_name" = 'submit_form' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN 1 ELSE 0 END AS is_goal
   FROM events
-  WHERE "domain_userid" IS NOT NULL AND "event_name" NOT IN ('application_error', 'web_vitals', 'link_click')
+  WHERE CAST("domain_userid" AS VARCHAR) NOT IN ('', '00000000-0000-0000-0000-000000000000') AND COALESCE(CAST("derived_tstamp" AS TIMESTAMP) BETWEEN CAST("collector_tstamp" AS TIMESTAMP) - INTERVAL '2592000 seconds' AND CAST("collector_tstamp" AS TIMESTAMP) + INTERVAL '3600 seconds', TRUE) AND "event_name" NOT IN ('application_error', 'web_vitals', 'link_click')
 ),
 data_end AS (
-  SELECT MAX(ts) AS ts FROM used_events
+  SELECT COALESCE(MAX(collected), MAX(ts)) AS ts FROM used_events
 ),
 goals AS (
   SELECT visitor, ts FROM used_events WHERE is_goal = 1 GROUP BY visitor, ts
 ),
--- each visitor's first event, first goal, and the app of the first event
+-- each visitor's first and last event, and first goal
 visitor_starts AS (
-  SELECT visitor, MIN(ts) AS first_ts, MIN(CASE WHEN is_goal = 1 THEN ts END) AS goal_ts
+  SELECT
+    visitor,
+    MIN(ts) AS first_ts,
+    MAX(ts) AS last_ts,
+    MIN(CASE WHEN is_goal = 1 THEN ts END) AS goal_ts
   FROM used_events
   GROUP BY visitor
 ),

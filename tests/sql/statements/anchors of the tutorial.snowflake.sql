@@ -2,24 +2,29 @@ WITH
 -- the events that are used at all
 used_events AS (
   SELECT
-    "DOMAIN_USERID" AS visitor,
+    CAST("DOMAIN_USERID" AS VARCHAR) AS visitor,
     CAST("DERIVED_TSTAMP" AS TIMESTAMP_NTZ) AS ts,
+    CAST("COLLECTOR_TSTAMP" AS TIMESTAMP_NTZ) AS collected,
     NULL AS session,
     "APP_ID" AS app,
     CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN 1 ELSE 0 END AS is_anchor,
     CASE WHEN "EVENT_NAME" = 'submit_form' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN 1 ELSE 0 END AS is_goal
   FROM events
-  WHERE "DOMAIN_USERID" IS NOT NULL AND "EVENT_NAME" NOT IN ('application_error', 'web_vitals', 'link_click')
+  WHERE CAST("DOMAIN_USERID" AS VARCHAR) NOT IN ('', '00000000-0000-0000-0000-000000000000') AND COALESCE(CAST("DERIVED_TSTAMP" AS TIMESTAMP_NTZ) BETWEEN CAST("COLLECTOR_TSTAMP" AS TIMESTAMP_NTZ) - INTERVAL '2592000 seconds' AND CAST("COLLECTOR_TSTAMP" AS TIMESTAMP_NTZ) + INTERVAL '3600 seconds', TRUE) AND "EVENT_NAME" NOT IN ('application_error', 'web_vitals', 'link_click')
 ),
 data_end AS (
-  SELECT MAX(ts) AS ts FROM used_events
+  SELECT COALESCE(MAX(collected), MAX(ts)) AS ts FROM used_events
 ),
 goals AS (
   SELECT visitor, ts FROM used_events WHERE is_goal = 1 GROUP BY visitor, ts
 ),
--- each visitor's first event, first goal, and the app of the first event
+-- each visitor's first and last event, and first goal
 visitor_starts AS (
-  SELECT visitor, MIN(ts) AS first_ts, MIN(CASE WHEN is_goal = 1 THEN ts END) AS goal_ts
+  SELECT
+    visitor,
+    MIN(ts) AS first_ts,
+    MAX(ts) AS last_ts,
+    MIN(CASE WHEN is_goal = 1 THEN ts END) AS goal_ts
   FROM used_events
   GROUP BY visitor
 ),

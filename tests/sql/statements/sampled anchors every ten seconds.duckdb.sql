@@ -2,17 +2,18 @@ WITH
 -- the events that are used at all
 used_events AS (
   SELECT
-    "domain_userid" AS visitor,
+    CAST("domain_userid" AS VARCHAR) AS visitor,
     CAST("derived_tstamp" AS TIMESTAMP) AS ts,
+    CAST("collector_tstamp" AS TIMESTAMP) AS collected,
     "domain_sessionid" AS session,
     NULL AS app,
     CASE WHEN "event_name" = 'page_view' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN 1 ELSE 0 END AS is_anchor,
     CASE WHEN "event_name" = 'submit_form' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN 1 ELSE 0 END AS is_goal
   FROM events
-  WHERE "domain_userid" IS NOT NULL
+  WHERE CAST("domain_userid" AS VARCHAR) NOT IN ('', '00000000-0000-0000-0000-000000000000') AND COALESCE(CAST("derived_tstamp" AS TIMESTAMP) BETWEEN CAST("collector_tstamp" AS TIMESTAMP) - INTERVAL '2592000 seconds' AND CAST("collector_tstamp" AS TIMESTAMP) + INTERVAL '3600 seconds', TRUE)
 ),
 data_end AS (
-  SELECT MAX(ts) AS ts FROM used_events
+  SELECT COALESCE(MAX(collected), MAX(ts)) AS ts FROM used_events
 ),
 goals AS (
   SELECT visitor, ts FROM used_events WHERE is_goal = 1 GROUP BY visitor, ts

@@ -2,17 +2,18 @@ WITH
 -- the events that are used at all
 used_events AS (
   SELECT
-    "DOMAIN_USERID" AS visitor,
+    CAST("DOMAIN_USERID" AS VARCHAR) AS visitor,
     CAST("DERIVED_TSTAMP" AS TIMESTAMP_NTZ) AS ts,
+    CAST("COLLECTOR_TSTAMP" AS TIMESTAMP_NTZ) AS collected,
     "DOMAIN_SESSIONID" AS session,
     NULL AS app,
     CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN 1 ELSE 0 END AS is_anchor,
     CASE WHEN "EVENT_NAME" = 'submit_form' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN 1 ELSE 0 END AS is_goal
   FROM events
-  WHERE "DOMAIN_USERID" IS NOT NULL
+  WHERE CAST("DOMAIN_USERID" AS VARCHAR) NOT IN ('', '00000000-0000-0000-0000-000000000000') AND COALESCE(CAST("DERIVED_TSTAMP" AS TIMESTAMP_NTZ) BETWEEN CAST("COLLECTOR_TSTAMP" AS TIMESTAMP_NTZ) - INTERVAL '2592000 seconds' AND CAST("COLLECTOR_TSTAMP" AS TIMESTAMP_NTZ) + INTERVAL '3600 seconds', TRUE)
 ),
 data_end AS (
-  SELECT MAX(ts) AS ts FROM used_events
+  SELECT COALESCE(MAX(collected), MAX(ts)) AS ts FROM used_events
 ),
 goals AS (
   SELECT visitor, ts FROM used_events WHERE is_goal = 1 GROUP BY visitor, ts

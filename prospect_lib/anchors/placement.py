@@ -5,13 +5,17 @@ The label of an anchor is whether a goal event follows within the horizon. Examp
 ten seconds would.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from textwrap import indent
+from typing import Final
 
-from snowplow_signals import Criteria, Event
+from snowplow_signals import AttributeGroup, AttributeKey, Criteria, Event, LinkAttributeKey
 from snowplow_signals.models.model import Attribute
 
+from prospect_lib.aggregation.keys import NOBODY, key_name, key_property
+from prospect_lib.anchors.arguments import SESSION, Horizon, checked
 from prospect_lib.attributes import (
     ANY_MEDIA_EVENT,
     CHANGE_FORM,
@@ -19,11 +23,14 @@ from prospect_lib.attributes import (
     PAGE_VIEW,
     SUBMIT_FORM,
 )
-from prospect_lib.errors import DataError
-from prospect_lib.sql.conditions import event_condition
+from prospect_lib.errors import DefinitionError
+from prospect_lib.sql.clocks import data_end_sql, time_sql, wrong_clock_sql
+from prospect_lib.sql.conditions import event_condition, property_sql
 from prospect_lib.sql.context import MICROSECOND, lines
 from prospect_lib.sql.dialects import Dialect, dialect_of
 
+Key = AttributeKey | LinkAttributeKey
+SESSION_ID: Final = "domain_sessionid"
 HOUR = timedelta(hours=1)
 
 AT_EVENTS = "    SELECT visitor, ts, session FROM used_events WHERE is_anchor = 1"
@@ -40,12 +47,19 @@ AT_INTERVALS = """\
     ) AS ticks"""
 
 VISITOR_STARTS = """\
--- each visitor's first event, first goal, and the app of the first event
+-- each visitor's first and last event, and first goal
 visitor_starts AS (
-  SELECT visitor, MIN(ts) AS first_ts, MIN(CASE WHEN is_goal = 1 THEN ts END) AS goal_ts
+  SELECT
+    visitor,
+    MIN(ts) AS first_ts,
+    MAX(ts) AS last_ts,
+    MIN(CASE WHEN is_goal = 1 THEN ts END) AS goal_ts
   FROM used_events
   GROUP BY visitor
 ),
+"""
+
+FIRST_APPS = """\
 first_apps AS (
   SELECT e.visitor, MIN(e.app) AS first_app
   FROM used_events AS e
@@ -75,15 +89,16 @@ used_events AS (
   SELECT
     {key} AS visitor,
     {ts} AS ts,
+    {collected} AS collected,
     {session} AS session,
     {app} AS app,
     CASE WHEN {is_anchor} THEN 1 ELSE 0 END AS is_anchor,
     CASE WHEN {is_goal} THEN 1 ELSE 0 END AS is_goal
   FROM {events}
-  WHERE {key} IS NOT NULL{used}
+  WHERE {used}
 ),
 data_end AS (
-  SELECT MAX(ts) AS ts FROM used_events
+{data_end}
 ),
 goals AS (
   SELECT visitor, ts FROM used_events WHERE is_goal = 1 GROUP BY visitor, ts
@@ -101,31 +116,49 @@ labelled AS (
   SELECT
     c.visitor,
     c.ts,
-    COALESCE(next_goal.ts <= c.ts + {horizon}, FALSE) AS goal_follows{columns}
+    {goal_follows} AS goal_follows{columns}
   FROM candidates AS c
   {next_goal}{joins}
   CROSS JOIN data_end
-  WHERE c.ts <= data_end.ts - {horizon}{conditions}
-)
+  WHERE {conditions}
+){class_places}
 SELECT
-  visitor AS {key},
+  visitor AS {key_name},
   ts AS {anchor_ts},
   goal_follows AS {label}{weight}
-FROM labelled{sampled}
+FROM {labelled}{sampled}
 ORDER BY 1, 2"""
+
+CLASS_PLACES = """,
+-- the place of each row among those with the same label, and how many there are
+class_places AS (
+  SELECT
+    visitor,
+    ts,
+    goal_follows,
+    ROW_NUMBER() OVER (PARTITION BY goal_follows ORDER BY sample_hash, visitor, ts) AS place,
+    COUNT(*) OVER (PARTITION BY goal_follows) AS class_rows,
+    COUNT(CASE WHEN goal_follows THEN 1 END) OVER () AS positives
+  FROM labelled{rows}
+)"""
 
 
 @dataclass(frozen=True)
 class Anchors:
     """Where training rows are placed, and how each is labelled.
 
+    A single event or text is accepted where several are possible.
+
     Attributes:
-        at: events at which a visitor is scored; empty for none.
+        at: events at which a visitor is scored, ``Event()`` for every one; empty for none.
         every: also at this interval from a session's start, at each tick before which the
             visitor was active (page pings show activity); ``None`` for never.
         goal: the events that make a row positive.
         goal_criteria: criteria that such an event must also meet.
-        horizon: how far ahead the label looks: a goal in (t, t + horizon].
+        horizon: how far ahead the label looks: a goal in (t, t + horizon]. ``"session"`` for the
+            rest of the session, if the key is ``domain_sessionid``.
+        session_timeout: with ``horizon="session"``: a session may still go on, so that its
+            labels are unknown, if its last event is closer than this to the end of the data.
         app_ids: only visitors whose first event has one of these app ids; empty for any.
         first_seen: only visitors whose first event is this old at the end of the data, as
             (oldest, newest), such as 60 to 30 days; ``None`` for any.
@@ -135,8 +168,11 @@ class Anchors:
         per_session: the maximum number of anchors per session, sampled by ``seed``.
         negatives: the share of rows without a goal that is kept, sampled by ``seed``; the column
             ``weight`` says how many rows each one stands for.
+        negatives_per_positive: instead of ``negatives``, at most so many rows without a goal (at
+            least one) for each row with one; ``None`` for all.
         seed: of the sampling; the same seed gives the same rows in every warehouse.
-        since: no row is earlier, though earlier events count in features; naive means UTC.
+        since: no row is earlier, though earlier events count in features; naive means UTC. A
+            datetime or ISO 8601 text.
         until: later events are ignored, so the same window gives the same rows next week.
 
     Raises:
@@ -154,7 +190,8 @@ class Anchors:
     every: timedelta | None = None
     goal: Sequence[Event] = (SUBMIT_FORM,)
     goal_criteria: Criteria | None = None
-    horizon: timedelta = HOUR
+    horizon: Horizon = HOUR
+    session_timeout: timedelta = timedelta(minutes=30)
     app_ids: Sequence[str] = ()
     first_seen: tuple[timedelta, timedelta] | None = None
     excluded: Sequence[str] = ()
@@ -162,80 +199,124 @@ class Anchors:
     until_goal: bool = False
     per_session: int | None = None
     negatives: float = 1.0
+    negatives_per_positive: float | None = None
     seed: int = 0
     since: datetime | None = None
     until: datetime | None = None
 
     def __post_init__(self) -> None:
         """Refuse arguments that have no meaning."""
-        for name, refused, expected in (
-            ("at", not self.at and self.every is None, "events, unless every= is given"),
-            ("every", self.every is not None and self.every < MICROSECOND, "longer than nothing"),
-            ("goal", not self.goal, "at least one event"),
-            ("horizon", self.horizon <= timedelta(), "longer than nothing, such as 1 hour"),
-            ("min_events", self.min_events < 0, "0 or more"),
-            ("per_session", self.per_session is not None and self.per_session < 1, "1 or more"),
-            ("negatives", not 0 < self.negatives <= 1, "more than 0 and at most 1"),
-        ):
-            if refused:
-                raise DataError(f"{name}={getattr(self, name)} of Anchors: expected {expected}.")
-        if self.since and self.until and _utc(self.since) >= _utc(self.until):
-            raise DataError(
-                f"the window is empty: since {self.since:%Y-%m-%d %H:%M} is not before until "
-                f"{self.until:%Y-%m-%d %H:%M}. Exchange them, or widen --since .. --until."
-            )
+        for name, value in checked(vars(self)).items():
+            object.__setattr__(self, name, value)
 
-    def sql(self, *, events: str, key: str = "domain_userid", dialect: str = "duckdb") -> str:
+    def sql(
+        self,
+        *,
+        events: str,
+        key: str | Key | AttributeGroup = "domain_userid",
+        dialect: str = "duckdb",
+        columns: Collection[str] = (),
+    ) -> str:
         """Return the SELECT of key, ``anchor_ts``, ``label`` and perhaps ``weight``, sorted.
 
-        An anchor whose horizon the data does not fully cover is left out.
+        An anchor whose horizon the data does not fully cover is left out. Events with a wrong
+        clock are ignored, as :mod:`prospect_lib.sql.clocks` defines them.
 
         Args:
             events: the name of a relation with the columns of the atomic events table.
-            key: the column that identifies a visitor.
+            key: what identifies a visitor: a column, an attribute key, or a group that has one.
             dialect: ``duckdb`` or ``snowflake``.
+            columns: the relation's columns, in lower case, for whether it has collector times;
+                by default it has none.
         Raises:
-            DefinitionError: the dialect is not known.
+            DefinitionError: the dialect is not known, or ``horizon="session"`` and the key is
+                not ``domain_sessionid``.
+
+        Example:
+            >>> print(Anchors().sql(events="events", key="user_id").splitlines()[-5])
+              visitor AS "user_id",
         """
-        sql = dialect_of(dialect)
+        sql, group = dialect_of(dialect), _group_with(key)
+        name, prop = key_name(group), key_property(group)
+        if self.horizon == SESSION and (prop.type, prop.name) != ("atomic", SESSION_ID):
+            raise DefinitionError(
+                f'horizon="session" of Anchors: the key is {name}, expected {SESSION_ID}. Use a '
+                "group with this attribute key, or a horizon such as timedelta(hours=1)."
+            )
+        by_collector = "collector_tstamp" in columns
+        data_end = data_end_sql(
+            columns, dialect, events="used_events", collector="collected", derived="ts"
+        )
+        used = [
+            f"NOT COALESCE({wrong_clock_sql(columns, dialect, events=events)}, FALSE)",
+            *self._used(property_sql(prop, sql), sql, by_collector),
+        ]
         by_session = self.every is not None or self.per_session is not None
-        visitor_steps = [VISITOR_STARTS] * self._needs_visitor_starts
-        visitor_steps += [EVENT_COUNTS] * bool(self.min_events)
+        rows = "".join(f"\n  {condition}" for condition in self._sampled())
+        steps = [VISITOR_STARTS] * self._needs_visitor_starts
+        steps += [FIRST_APPS] * bool(self.app_ids) + [EVENT_COUNTS] * bool(self.min_events)
+        ranked = self.negatives_per_positive is not None
         return ANCHORS_STATEMENT.format(
-            key=sql.identifier(key),
-            ts=_derived_tstamp(sql),
+            key=property_sql(prop, sql),
+            key_name=sql.identifier(name),
+            ts=time_sql("derived_tstamp", sql),
+            collected=time_sql("collector_tstamp", sql) if by_collector else "NULL",
+            data_end=indent(data_end, "  "),
             events=events,
-            session=sql.identifier("domain_sessionid") if by_session else "NULL",
+            session=sql.identifier(SESSION_ID) if by_session else "NULL",
             app=sql.identifier("app_id") if self.app_ids else "NULL",
             is_anchor=_is_any(self.at, sql) if self.at else "FALSE",
-            is_goal=_is_any(self.goal, sql, self.goal_criteria),
-            used=_and(self._used(sql)),
-            visitor_steps="".join(visitor_steps),
+            is_goal=event_condition(self.goal_attribute, sql) or "TRUE",
+            used=" AND ".join(used),
+            visitor_steps="".join(steps),
             places=self._places(sql),
-            horizon=sql.interval(self.horizon),
+            goal_follows=self._goal_follows(sql),
             columns="".join(f",\n{lines([column])}" for column in self._columns(sql)),
             next_goal=sql.nearest("goals", "next_goal", "c.ts < next_goal.ts", "c"),
             joins="".join(f"\n{lines([join], 2)}" for join in self._joins(sql)),
-            conditions=_and(self._conditions(sql)),
-            sampled="".join(f"\n{condition}" for condition in self._sampled()),
+            conditions=" AND ".join(self._conditions(sql)),
+            class_places=CLASS_PLACES.format(rows=rows) if ranked else "",
+            labelled="class_places" if ranked else "labelled",
+            sampled=self._sampled_negatives() if ranked else rows.replace("\n  ", "\n"),
             anchor_ts=sql.identifier("anchor_ts"),
             label=sql.identifier("label"),
-            weight=f",\n  {self._weight()} AS {sql.identifier('weight')}" * (self.negatives < 1),
+            weight=f",\n  {self._weight()} AS {sql.identifier('weight')}" * self._samples,
         )
 
     @property
     def label_delay(self) -> timedelta:
-        """How long after an anchor its label is known: the gap between training and test rows."""
-        return self.horizon
+        """How long after an anchor its label is known: the gap between training and test rows.
 
-    def _used(self, sql: Dialect) -> list[str]:
+        The horizon; for the rest of a session a day, longer than almost every session.
+        """
+        return timedelta(days=1) if isinstance(self.horizon, str) else self.horizon
+
+    @property
+    def goal_attribute(self) -> Attribute:
+        """An attribute that counts the events of the goal."""
+        return _counter(self.goal, self.goal_criteria)
+
+    @property
+    def _negative_ratio(self) -> float:
+        return 1.0 if self.negatives_per_positive is None else float(self.negatives_per_positive)
+
+    @property
+    def _samples(self) -> bool:
+        """Whether negatives are sampled."""
+        return self.negatives < 1 or self.negatives_per_positive is not None
+
+    def _used(self, key: str, sql: Dialect, by_collector: bool) -> list[str]:
         """Conditions on the events that are used at all."""
-        conditions = []
+        conditions = [f"{key} NOT IN ({', '.join(sql.text(nobody) for nobody in NOBODY)})"]
         if self.excluded:
             names = ", ".join(sql.text(name) for name in self.excluded)
             conditions.append(f"{sql.identifier('event_name')} NOT IN ({names})")
         if self.until is not None:
-            conditions.append(f"{_derived_tstamp(sql)} < {sql.literal(self.until)}")
+            until = sql.literal(self.until)
+            conditions.append(f"{time_sql('derived_tstamp', sql)} < {until}")
+            if by_collector:
+                collected = time_sql("collector_tstamp", sql)
+                conditions.append(f"COALESCE({collected} < {until}, TRUE)")
         return conditions
 
     def _places(self, sql: Dialect) -> str:
@@ -254,23 +335,27 @@ class Anchors:
 
     @property
     def _needs_visitor_starts(self) -> bool:
-        return bool(self.app_ids) or self.first_seen is not None or self.until_goal
+        needed = (self.app_ids, self.first_seen, self.until_goal, self.horizon == SESSION)
+        return any(needed)
+
+    def _goal_follows(self, sql: Dialect) -> str:
+        if isinstance(self.horizon, str):
+            return "next_goal.ts IS NOT NULL"
+        return f"COALESCE(next_goal.ts <= c.ts + {sql.interval(self.horizon)}, FALSE)"
 
     def _joins(self, sql: Dialect) -> list[str]:
         """Joins of what the conditions on visitors need."""
-        joins = []
-        if self._needs_visitor_starts:
-            joins = [
-                f"JOIN {step} ON {step}.visitor = c.visitor"
-                for step in ("visitor_starts", "first_apps")
-            ]
+        steps = ["visitor_starts"] * self._needs_visitor_starts + ["first_apps"] * bool(
+            self.app_ids
+        )
+        joins = [f"JOIN {step} ON {step}.visitor = c.visitor" for step in steps]
         if self.min_events:
             joins.append(sql.nearest("event_counts", "earlier", "c.ts > earlier.ts", "c"))
         return joins
 
     def _columns(self, sql: Dialect) -> list[str]:
         """Columns that decide which rows are sampled."""
-        columns = [f"{self._random(sql)} AS sample_hash"] * (self.negatives < 1)
+        columns = [f"{self._random(sql)} AS sample_hash"] * self._samples
         if self.per_session is not None:
             order = f"PARTITION BY c.visitor, c.session ORDER BY {self._random(sql)}, c.ts"
             columns.append(f"ROW_NUMBER() OVER ({order}) AS place_in_session")
@@ -284,7 +369,10 @@ class Anchors:
 
     def _conditions(self, sql: Dialect) -> list[str]:
         """Conditions on candidates and their visitors."""
-        conditions = []
+        if isinstance(self.horizon, str):
+            conditions = [f"last_ts <= data_end.ts - {sql.interval(self.session_timeout)}"]
+        else:
+            conditions = [f"c.ts <= data_end.ts - {sql.interval(self.horizon)}"]
         if self.app_ids:
             conditions.append(f"first_app IN ({', '.join(sql.text(a) for a in self.app_ids)})")
         if self.first_seen is not None:
@@ -310,13 +398,24 @@ class Anchors:
             for word, condition in zip(("WHERE", "AND"), conditions, strict=False)
         ]
 
+    def _sampled_negatives(self) -> str:
+        return f"\nWHERE goal_follows OR place <= {self._kept_negatives}"
+
+    @property
+    def _kept_negatives(self) -> str:
+        """How many negatives are kept, if there are so many."""
+        return f"FLOOR(GREATEST({self._negative_ratio!r} * positives, 1))"
+
     @property
     def _threshold(self) -> str:
         """8 hex digits; the hashes below them are the share of negatives that is kept."""
         return f"{min(round(self.negatives * 16**8), 16**8 - 1):08x}"
 
     def _weight(self) -> str:
-        return f"CASE WHEN goal_follows THEN 1.0 ELSE {1 / self.negatives!r} END"
+        weight = repr(1 / self.negatives)
+        if self.negatives_per_positive is not None:
+            weight = f"CAST(class_rows AS DOUBLE) / LEAST(class_rows, {self._kept_negatives})"
+        return f"CASE WHEN goal_follows THEN 1.0 ELSE {weight} END"
 
 
 #: The population of Snowplow's tutorial: visitors first seen 60 to 30 days ago on the website
@@ -331,20 +430,19 @@ TUTORIAL_ANCHORS = Anchors(
 SITE_ANCHORS = Anchors(at=(PAGE_VIEW, FOCUS_FORM, CHANGE_FORM, ANY_MEDIA_EVENT))
 
 
-def _derived_tstamp(sql: Dialect) -> str:
-    return f"CAST({sql.identifier('derived_tstamp')} AS {sql.timestamp_type})"
+def _group_with(key: str | Key | AttributeGroup) -> AttributeGroup:
+    """Return a group with this attribute key."""
+    if isinstance(key, AttributeGroup):
+        return key
+    key = LinkAttributeKey.model_construct(name=key) if isinstance(key, str) else key
+    return AttributeGroup.model_construct(name="anchors", attribute_key=key)
 
 
-def _is_any(patterns: Sequence[Event], sql: Dialect, criteria: Criteria | None = None) -> str:
-    attribute = Attribute(
-        name="x", type="int64", events=list(patterns), aggregation="counter", criteria=criteria
+def _counter(events: Sequence[Event], criteria: Criteria | None = None) -> Attribute:
+    return Attribute(
+        name="goal", type="int64", events=list(events), aggregation="counter", criteria=criteria
     )
-    return event_condition(attribute, sql) or "TRUE"
 
 
-def _and(conditions: Sequence[str]) -> str:
-    return "".join(f" AND {condition}" for condition in conditions)
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+def _is_any(patterns: Sequence[Event], sql: Dialect) -> str:
+    return event_condition(_counter(patterns), sql) or "TRUE"

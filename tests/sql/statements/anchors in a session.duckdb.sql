@@ -1,0 +1,70 @@
+WITH
+-- the events that are used at all
+used_events AS (
+  SELECT
+    CAST("domain_sessionid" AS VARCHAR) AS visitor,
+    CAST("derived_tstamp" AS TIMESTAMP) AS ts,
+    CAST("collector_tstamp" AS TIMESTAMP) AS collected,
+    NULL AS session,
+    NULL AS app,
+    CASE WHEN "event_name" = 'page_view' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN 1 ELSE 0 END AS is_anchor,
+    CASE WHEN "event_name" = 'submit_form' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN 1 ELSE 0 END AS is_goal
+  FROM events
+  WHERE CAST("domain_sessionid" AS VARCHAR) NOT IN ('', '00000000-0000-0000-0000-000000000000') AND COALESCE(CAST("derived_tstamp" AS TIMESTAMP) BETWEEN CAST("collector_tstamp" AS TIMESTAMP) - INTERVAL '2592000 seconds' AND CAST("collector_tstamp" AS TIMESTAMP) + INTERVAL '3600 seconds', TRUE)
+),
+data_end AS (
+  SELECT COALESCE(MAX(collected), MAX(ts)) AS ts FROM used_events
+),
+goals AS (
+  SELECT visitor, ts FROM used_events WHERE is_goal = 1 GROUP BY visitor, ts
+),
+-- each visitor's first and last event, and first goal
+visitor_starts AS (
+  SELECT
+    visitor,
+    MIN(ts) AS first_ts,
+    MAX(ts) AS last_ts,
+    MIN(CASE WHEN is_goal = 1 THEN ts END) AS goal_ts
+  FROM used_events
+  GROUP BY visitor
+),
+-- the instants at which a visitor may become a row
+candidates AS (
+  SELECT visitor, ts, MIN(session) AS session
+  FROM (
+    SELECT visitor, ts, session FROM used_events WHERE is_anchor = 1
+  ) AS places
+  GROUP BY visitor, ts
+),
+-- those of chosen visitors whose horizon the data covers; the label of the others is unknown
+labelled AS (
+  SELECT
+    c.visitor,
+    c.ts,
+    next_goal.ts IS NOT NULL AS goal_follows,
+    MD5(CONCAT(c.visitor, ' ', CAST((epoch_us(c.ts) - epoch_us(CAST('1970-01-01' AS TIMESTAMP))) AS VARCHAR), ' 0')) AS sample_hash
+  FROM candidates AS c
+  ASOF LEFT JOIN goals AS next_goal ON next_goal.visitor = c.visitor AND c.ts < next_goal.ts
+  JOIN visitor_starts ON visitor_starts.visitor = c.visitor
+  CROSS JOIN data_end
+  WHERE last_ts <= data_end.ts - INTERVAL '1800 seconds' AND (goal_ts IS NULL OR c.ts < goal_ts)
+),
+-- the place of each row among those with the same label, and how many there are
+class_places AS (
+  SELECT
+    visitor,
+    ts,
+    goal_follows,
+    ROW_NUMBER() OVER (PARTITION BY goal_follows ORDER BY sample_hash, visitor, ts) AS place,
+    COUNT(*) OVER (PARTITION BY goal_follows) AS class_rows,
+    COUNT(CASE WHEN goal_follows THEN 1 END) OVER () AS positives
+  FROM labelled
+)
+SELECT
+  visitor AS "domain_sessionid",
+  ts AS "anchor_ts",
+  goal_follows AS "label",
+  CASE WHEN goal_follows THEN 1.0 ELSE CAST(class_rows AS DOUBLE) / LEAST(class_rows, FLOOR(GREATEST(5.0 * positives, 1))) END AS "weight"
+FROM class_places
+WHERE goal_follows OR place <= FLOOR(GREATEST(5.0 * positives, 1))
+ORDER BY 1, 2

@@ -1,0 +1,70 @@
+WITH
+-- the events that are used at all
+used_events AS (
+  SELECT
+    CAST("DOMAIN_SESSIONID" AS VARCHAR) AS visitor,
+    CAST("DERIVED_TSTAMP" AS TIMESTAMP_NTZ) AS ts,
+    CAST("COLLECTOR_TSTAMP" AS TIMESTAMP_NTZ) AS collected,
+    NULL AS session,
+    NULL AS app,
+    CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN 1 ELSE 0 END AS is_anchor,
+    CASE WHEN "EVENT_NAME" = 'submit_form' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN 1 ELSE 0 END AS is_goal
+  FROM events
+  WHERE CAST("DOMAIN_SESSIONID" AS VARCHAR) NOT IN ('', '00000000-0000-0000-0000-000000000000') AND COALESCE(CAST("DERIVED_TSTAMP" AS TIMESTAMP_NTZ) BETWEEN CAST("COLLECTOR_TSTAMP" AS TIMESTAMP_NTZ) - INTERVAL '2592000 seconds' AND CAST("COLLECTOR_TSTAMP" AS TIMESTAMP_NTZ) + INTERVAL '3600 seconds', TRUE)
+),
+data_end AS (
+  SELECT COALESCE(MAX(collected), MAX(ts)) AS ts FROM used_events
+),
+goals AS (
+  SELECT visitor, ts FROM used_events WHERE is_goal = 1 GROUP BY visitor, ts
+),
+-- each visitor's first and last event, and first goal
+visitor_starts AS (
+  SELECT
+    visitor,
+    MIN(ts) AS first_ts,
+    MAX(ts) AS last_ts,
+    MIN(CASE WHEN is_goal = 1 THEN ts END) AS goal_ts
+  FROM used_events
+  GROUP BY visitor
+),
+-- the instants at which a visitor may become a row
+candidates AS (
+  SELECT visitor, ts, MIN(session) AS session
+  FROM (
+    SELECT visitor, ts, session FROM used_events WHERE is_anchor = 1
+  ) AS places
+  GROUP BY visitor, ts
+),
+-- those of chosen visitors whose horizon the data covers; the label of the others is unknown
+labelled AS (
+  SELECT
+    c.visitor,
+    c.ts,
+    next_goal.ts IS NOT NULL AS goal_follows,
+    MD5(CONCAT(c.visitor, ' ', CAST(DATEDIFF('microsecond', CAST('1970-01-01' AS TIMESTAMP_NTZ), c.ts) AS VARCHAR), ' 0')) AS sample_hash
+  FROM candidates AS c
+  ASOF JOIN goals AS next_goal MATCH_CONDITION (c.ts < next_goal.ts) ON next_goal.visitor = c.visitor
+  JOIN visitor_starts ON visitor_starts.visitor = c.visitor
+  CROSS JOIN data_end
+  WHERE last_ts <= data_end.ts - INTERVAL '1800 seconds' AND (goal_ts IS NULL OR c.ts < goal_ts)
+),
+-- the place of each row among those with the same label, and how many there are
+class_places AS (
+  SELECT
+    visitor,
+    ts,
+    goal_follows,
+    ROW_NUMBER() OVER (PARTITION BY goal_follows ORDER BY sample_hash, visitor, ts) AS place,
+    COUNT(*) OVER (PARTITION BY goal_follows) AS class_rows,
+    COUNT(CASE WHEN goal_follows THEN 1 END) OVER () AS positives
+  FROM labelled
+)
+SELECT
+  visitor AS "DOMAIN_SESSIONID",
+  ts AS "ANCHOR_TS",
+  goal_follows AS "LABEL",
+  CASE WHEN goal_follows THEN 1.0 ELSE CAST(class_rows AS DOUBLE) / LEAST(class_rows, FLOOR(GREATEST(5.0 * positives, 1))) END AS "WEIGHT"
+FROM class_places
+WHERE goal_follows OR place <= FLOOR(GREATEST(5.0 * positives, 1))
+ORDER BY 1, 2
