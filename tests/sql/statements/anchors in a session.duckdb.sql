@@ -10,10 +10,10 @@ used_events AS (
     CASE WHEN "event_name" = 'page_view' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN 1 ELSE 0 END AS is_anchor,
     CASE WHEN "event_name" = 'submit_form' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN 1 ELSE 0 END AS is_goal
   FROM events
-  WHERE CAST("domain_sessionid" AS VARCHAR) NOT IN ('', '00000000-0000-0000-0000-000000000000') AND COALESCE(CAST("derived_tstamp" AS TIMESTAMP) BETWEEN CAST("collector_tstamp" AS TIMESTAMP) - INTERVAL '2592000 seconds' AND CAST("collector_tstamp" AS TIMESTAMP) + INTERVAL '3600 seconds', TRUE)
+  WHERE NOT COALESCE((CAST("derived_tstamp" AS TIMESTAMP) > CAST("collector_tstamp" AS TIMESTAMP) + INTERVAL '3600 seconds' OR CAST("derived_tstamp" AS TIMESTAMP) < CAST("collector_tstamp" AS TIMESTAMP) - INTERVAL '2592000 seconds'), FALSE) AND CAST("domain_sessionid" AS VARCHAR) NOT IN ('', '00000000-0000-0000-0000-000000000000')
 ),
 data_end AS (
-  SELECT COALESCE(MAX(collected), MAX(ts)) AS ts FROM used_events
+  SELECT MAX(collected) AS ts FROM used_events
 ),
 goals AS (
   SELECT visitor, ts FROM used_events WHERE is_goal = 1 GROUP BY visitor, ts

@@ -1,46 +1,21 @@
 WITH
 -- the events that are used at all
-read_events AS (
+used_events AS (
   SELECT
     CAST("DOMAIN_USERID" AS VARCHAR) AS visitor,
     CAST("DERIVED_TSTAMP" AS TIMESTAMP_NTZ) AS ts,
-    CAST(NULL AS TIMESTAMP_NTZ) AS collected,
+    NULL AS collected,
     NULL AS session,
     NULL AS app,
     CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN 1 ELSE 0 END AS is_anchor,
     CASE WHEN "EVENT_NAME" = 'submit_form' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN 1 ELSE 0 END AS is_goal
   FROM events
-  WHERE CAST("DOMAIN_USERID" AS VARCHAR) NOT IN ('', '00000000-0000-0000-0000-000000000000')
-),
--- days with few events, far earlier or far later than all others
-days AS (
-  SELECT DATE_TRUNC('day', ts) AS day, COUNT(*) AS events FROM read_events GROUP BY 1
-),
-neighbours AS (
-  SELECT
-    day,
-    LAG(day) OVER (ORDER BY day) AS day_before,
-    LEAD(day) OVER (ORDER BY day) AS day_after,
-    SUM(events) OVER (ORDER BY day ROWS UNBOUNDED PRECEDING) AS events_until,
-    SUM(events) OVER (ORDER BY day DESC ROWS UNBOUNDED PRECEDING) AS events_since,
-    SUM(events) OVER () AS all_events
-  FROM days
-),
-wrong_days AS (
-  SELECT
-    MAX(CASE WHEN day < day_after - INTERVAL '2592000 seconds' AND events_until * 20 < all_events THEN day END)
-      AS last_early,
-    MIN(CASE WHEN day > day_before + INTERVAL '2592000 seconds' AND events_since * 20 < all_events THEN day END)
-      AS first_late
-  FROM neighbours
-),
--- the events whose clock is right
-used_events AS (
-  SELECT e.* FROM read_events AS e CROSS JOIN wrong_days AS w
-  WHERE (w.last_early IS NULL OR e.ts >= w.last_early + INTERVAL '86400 seconds') AND (w.first_late IS NULL OR e.ts < w.first_late)
+  WHERE NOT COALESCE((CAST("DERIVED_TSTAMP" AS TIMESTAMP_NTZ) > (SELECT PERCENTILE_DISC(0.95) WITHIN GROUP (ORDER BY CAST("DERIVED_TSTAMP" AS TIMESTAMP_NTZ)) FROM events) + INTERVAL '31536000 seconds' OR CAST("DERIVED_TSTAMP" AS TIMESTAMP_NTZ) < (SELECT PERCENTILE_DISC(0.05) WITHIN GROUP (ORDER BY CAST("DERIVED_TSTAMP" AS TIMESTAMP_NTZ)) FROM events) - INTERVAL '31536000 seconds'), FALSE) AND CAST("DOMAIN_USERID" AS VARCHAR) NOT IN ('', '00000000-0000-0000-0000-000000000000')
 ),
 data_end AS (
-  SELECT COALESCE(MAX(collected), MAX(ts)) AS ts FROM used_events
+  SELECT MAX(ts) AS ts
+  FROM (SELECT ts AS ts FROM used_events) AS times
+  WHERE ts <= (SELECT PERCENTILE_DISC(0.95) WITHIN GROUP (ORDER BY ts) FROM used_events) + INTERVAL '31536000 seconds'
 ),
 goals AS (
   SELECT visitor, ts FROM used_events WHERE is_goal = 1 GROUP BY visitor, ts
