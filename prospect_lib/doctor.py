@@ -18,6 +18,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from prospect_lib import colab
+from prospect_lib.errors import ProspectError
 from prospect_lib.settings import SANDBOX_KEYS, SECRETS, SIGNALS_KEYS, SNOWFLAKE_KEYS, Settings
 
 State = Literal["ok", "warning", "failure"]
@@ -75,9 +76,25 @@ def examine(settings: Settings, *, reach: Reach | None = None) -> list[Check]:
         port("sandbox port", settings.sandbox_port, "PROSPECT_PORT", "prospect-sandbox"),
         port("predict port", settings.predict_port, "PREDICT_PORT", "model"),
         *programs(),
+        scoring_problem(settings),
         *secrets(settings),
         *network(settings, reach or _connect),
     ]
+
+
+def scoring_problem(settings: Settings) -> Check:
+    """Check that the scoring problem in use can be loaded."""
+    try:
+        from prospect_lib.problem import chosen_problem  # needs the packages checked above
+
+        problem = chosen_problem(settings)
+    except ImportError as error:
+        return Check("problem", "failure", f"not checked: {error}", "Install the packages first.")
+    except ProspectError as error:
+        do = "Correct the file, or unset PROSPECT_PROBLEM to use the demo website's problem."
+        return Check("problem", "failure", str(error), do)
+    about = f"{problem.name}: {len(problem.group.attributes)} attributes of a {problem.key}"
+    return Check("problem", "ok", about)
 
 
 def report(checks: list[Check], *, as_json: bool = False) -> str:

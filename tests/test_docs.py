@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from prospect_lib.problem import load_problem
 from prospect_lib.settings import SECRETS
 
 ROOT = Path(__file__).parents[1]
@@ -147,3 +148,13 @@ def test_the_estimate_follows_from_the_measured_and_assumed_figures() -> None:
         names[name] = computed(tree, names)
         assert abs(names[name] - number(value)) <= rounding(value), (quantity, names[name])
     assert not unused
+
+
+def test_the_problem_of_the_page_about_your_own_site_can_be_loaded(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "your_site.md").read_text(encoding="utf-8")
+    block = next(b for b in re.findall(r"```python\n(.*?)```", page, re.S) if "problem = " in b)
+    file = tmp_path / "my_site.py"
+    file.write_text(block, encoding="utf-8")
+    problem = load_problem(str(file))
+    assert problem.key == "user_id"
+    assert [f.name for f in problem.features][2] == "has_ordered_l30d"

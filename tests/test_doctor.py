@@ -4,6 +4,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,14 @@ def test_a_home_that_cannot_be_written(tmp_path: Path) -> None:
     check = doctor.home(tmp_path / "file")
     assert check.state == "failure" and "PROSPECT_HOME" in check.do
     assert doctor.home(tmp_path / "new" / "folder").state == "ok"
+
+
+def test_the_scoring_problem_in_use_is_loaded(home_settings: Settings, tmp_path: Path) -> None:
+    assert doctor.scoring_problem(home_settings).observed.endswith("attributes of a domain_userid")
+    broken = tmp_path / "my_site.py"
+    broken.write_text("problem = 1 / 0\n")
+    check = doctor.scoring_problem(replace(home_settings, problem=str(broken)))
+    assert check.state == "failure" and "line 1: division by zero" in check.observed
 
 
 @pytest.mark.parametrize(
