@@ -23,7 +23,15 @@ from snowplow_signals import AttributeGroup, LinkAttributeKey
 from snowplow_signals.models.model import Attribute
 
 from prospect_lib.aggregation.criteria import matches
-from prospect_lib.aggregation.properties import event_time, property_text, to_number, typed, whole
+from prospect_lib.aggregation.keys import key_name, key_property
+from prospect_lib.aggregation.properties import (
+    column_of,
+    event_time,
+    property_text,
+    to_number,
+    typed,
+    whole,
+)
 from prospect_lib.errors import DataError, DefinitionError
 
 MAX_VALUES = 100  # of a unique_list or a category_count (Signals documentation)
@@ -132,6 +140,8 @@ def group_hash(group: AttributeGroup) -> str:
         exclude_none=True,
     )
     content["key"] = group.attribute_key.name
+    if column_of(key_property(group)) != key_name(group):
+        content["key_property"] = key_property(group).model_dump(mode="json", exclude_none=True)
     content["key_ttl"] = str(_key_ttl(group))
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -10,10 +10,17 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from prospect_lib.errors import DataError
+
+#: The text of a time, for fold and SQL: ISO 8601 with seconds, if it has a time of day at all.
+TIME = (
+    "[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}([T ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]+)?"
+    "(Z| UTC|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)?)?"
+)
+_TIME = re.compile(TIME)
 
 
 def event_time(event: Mapping[str, Any]) -> datetime:
@@ -33,24 +40,51 @@ def event_time(event: Mapping[str, Any]) -> datetime:
 
 
 def to_utc(value: Any) -> datetime | None:
-    """Return a datetime or ISO 8601 text in UTC, naive meaning UTC; ``None`` for anything else."""
+    """Return a datetime, date or ISO 8601 text in UTC, naive meaning UTC; ``None`` for others."""
     if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value.strip())
-        except ValueError:
+        value = _time_of(value)
+    if isinstance(value, datetime):
+        if value != value:  # pandas' NaT
             return None
-    if not isinstance(value, datetime):
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    return datetime(value.year, value.month, value.day, tzinfo=UTC) if type(value) is date else None
+
+
+def _time_of(text: str) -> datetime | None:
+    if not _TIME.fullmatch(text):
         return None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    try:
+        moment = datetime.fromisoformat(text.replace(" UTC", "Z"))
+        return moment.astimezone(UTC) if moment.tzinfo else moment
+    except (ValueError, OverflowError):  # there is no such day, or it is after the year 9999
+        return None
 
 
 def column_of(prop: Any) -> str:
-    """Return the column of the atomic events table that holds a property, as loaders name it."""
+    """Return the column of the atomic events table that holds a property, as loaders name it.
+
+    Of a vendor only dots and hyphens are replaced: ``com.acmeCorp``, ``signUp``, version 1 is
+    ``unstruct_event_com_acmecorp_sign_up_1`` (``getColumnName`` in ``Schema.scala`` of
+    https://github.com/snowplow-incubator/snowplow-bigquery-loader).
+    """
     if prop.type == "atomic":
         return str(prop.name)
     prefix = "contexts" if prop.type == "entity" else "unstruct_event"
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", f"{prop.vendor}_{prop.name}")
-    return re.sub(r"[^a-z0-9]", "_", f"{prefix}_{name}_{prop.major_version}".lower())
+    vendor = re.sub(r"[.-]", "_", prop.vendor)
+    return f"{prefix}_{vendor}_{snake_case(prop.name)}_{prop.major_version}".lower()
+
+
+def snake_case(name: str) -> str:
+    """Return the name of an event, an entity or a field as Snowplow's loaders write it.
+
+    As ``StringUtils.snakeCase`` of https://github.com/snowplow/schema-ddl:
+
+    >>> [snake_case(name) for name in ("signUp", "HTTPError", "myAPICall", "add-to-cart")]
+    ['sign_up', 'http_error', 'my_api_call', 'add_to_cart']
+    """
+    words = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name)
+    words = re.sub(r"([a-z\d])([A-Z])", r"\1_\2", words)
+    return re.sub(r"[.-]", "_", words).lower()
 
 
 def path_of(prop: Any) -> list[str | int]:

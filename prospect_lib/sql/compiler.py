@@ -23,17 +23,24 @@ from prospect_lib.sql.windows import Windows
 _ROUNDED = {"sum", "mean", "min", "max"}  # to whole numbers, if the attribute's type is integer
 
 FIRST_STEPS = """\
+-- the anchors, with the visitor as text and the instant in UTC
+anchor_rows AS (
+  SELECT a.* REPLACE (CAST(a.{key} AS VARCHAR) AS {key}, {utc} AS {anchor_ts})
+  FROM {anchors} AS a
+),
 -- the visitors of the anchors
 visitors AS {materialized}(
   SELECT visitor_key, {visitor_number} AS visitor
   FROM (
-    SELECT DISTINCT a.{key} AS visitor_key FROM {anchors} AS a WHERE a.{key} IS NOT NULL
+    SELECT DISTINCT a.{key} AS visitor_key
+    FROM anchor_rows AS a
+    WHERE a.{key} NOT IN ({nobody})
   ) AS distinct_keys
 ),
 -- the instants of each visitor's anchors
 anchor_times AS {materialized}(
   SELECT DISTINCT v.visitor, {anchor_time} AS ts
-  FROM {anchors} AS a
+  FROM anchor_rows AS a
   JOIN visitors AS v ON v.visitor_key = a.{key}
 ),
 -- the value that each event has for the attributes named above it, NULL if it does not count
@@ -43,7 +50,7 @@ matched AS {materialized}(
     {ts} AS ts,
 {values}
   FROM {events} AS e
-  JOIN visitors AS v ON v.visitor_key = e.{key}
+  JOIN visitors AS v ON v.visitor_key = {event_key}
 )"""
 
 STATEMENT = """\
@@ -53,7 +60,7 @@ WITH
 SELECT
   a.*,
 {columns}
-FROM {anchors} AS a
+FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a.{key}
 LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = {anchor_time}
 {joins}
@@ -74,15 +81,16 @@ def attributes_sql(
         group: a Signals attribute group.
         events: a relation with the columns of Snowplow's atomic events table: its name, or a
             SELECT in parentheses.
-        anchors: a relation with the group's key column and ``anchor_ts`` (UTC); its other
-            columns are passed through.
+        anchors: a relation with a column named as the group's key, and ``anchor_ts``: a time
+            with or without zone, or ISO 8601 text. Its other columns are passed through.
         dialect: ``duckdb`` or ``snowflake``.
         include_anchor: whether events exactly at ``anchor_ts`` count. Snowplow's tutorials leave
             them out.
 
     Returns:
-        SQL whose rows are the anchors' columns, then one column per attribute in the group's
-        order, sorted by key and ``anchor_ts``. A ``unique_list`` is an array, a
+        SQL whose rows are the anchors' columns (the key as text, ``anchor_ts`` in UTC), then one
+        column per attribute in the group's order, sorted by key and ``anchor_ts``. An anchor of
+        nobody, with an empty or nil identifier, has no values. A ``unique_list`` is an array, a
         ``category_count`` a JSON object, an attribute without a matching event NULL or its
         default. The values are those of :func:`prospect_lib.aggregation.fold.attribute_values`.
 
@@ -174,7 +182,6 @@ class Compiler:
         return STATEMENT.format(
             steps=",\n".join(steps),
             columns=lines((f"{value} AS {sql.identifier(name)}" for name, value in columns), 2),
-            anchors=context.anchors,
             key=context.key,
             anchor_time=context.anchor_time,
             anchor_ts=sql.identifier("anchor_ts"),
@@ -187,9 +194,13 @@ class Compiler:
             materialized=sql.materialized,
             visitor_number=sql.visitor_number("visitor_key"),
             key=context.key,
+            event_key=context.event_key,
+            nobody=context.nobody,
             anchors=context.anchors,
+            anchor_ts=sql.identifier("anchor_ts"),
             anchor_time=context.anchor_time,
-            ts=f"CAST(e.{sql.identifier('derived_tstamp')} AS {sql.timestamp_type})",
+            utc=sql.utc(context.anchor_ts),
+            ts=sql.utc(f"e.{sql.identifier('derived_tstamp')}"),
             values=lines(self._values()),
             events=context.events,
         )

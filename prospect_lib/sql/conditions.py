@@ -88,14 +88,18 @@ def _typed(kind: str, text: str, sql: Dialect) -> str:
     return sql.number(text) if kind in ("double", "float") else text
 
 
-def property_sql(prop: Any, sql: Dialect) -> str:
-    """Return a property of the event as text; NULL if the event has none."""
+def property_sql(prop: Any, sql: Dialect, relation: str = "") -> str:
+    """Return a property of the event as text; NULL if the event has none.
+
+    Args:
+        relation: the alias of the events, where another relation may have such a column too.
+    """
     if prop.type == "calculated":
         return _calculated(prop, sql)
-    column = sql.identifier(column_of(prop))
+    column = f"{relation}." * bool(relation) + sql.identifier(column_of(prop))
     if prop.type == "atomic":
         if prop.date_part:
-            return sql.date_part(prop.date_part, f"CAST({column} AS {sql.timestamp_type})")
+            return sql.date_part(prop.date_part, sql.utc(column))
         return f"CAST({column} AS VARCHAR)"
     text = sql.inside(column, path_of(prop))
     return sql.date_part(prop.date_part, sql.timestamp(text)) if prop.date_part else text

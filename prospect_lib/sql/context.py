@@ -9,7 +9,8 @@ from snowplow_signals import AttributeGroup
 from snowplow_signals.models.model import Attribute
 
 from prospect_lib.aggregation.fold import ttl_of
-from prospect_lib.sql.conditions import matched_value
+from prospect_lib.aggregation.keys import NOBODY, key_name, key_property
+from prospect_lib.sql.conditions import matched_value, property_sql
 from prospect_lib.sql.dialects import Dialect
 
 MICROSECOND = timedelta(microseconds=1)
@@ -38,12 +39,22 @@ class Context:
 
     @property
     def key(self) -> str:
-        """The column that identifies a visitor, quoted."""
-        return self.sql.identifier(self.group.attribute_key.name or "")
+        """The column of the anchors that identifies a visitor, quoted."""
+        return self.sql.identifier(key_name(self.group))
+
+    @property
+    def event_key(self) -> str:
+        """What identifies the visitor of an event ``e``."""
+        return property_sql(key_property(self.group), self.sql, "e")
+
+    @property
+    def nobody(self) -> str:
+        """The identifiers that are no visitor's, as a list."""
+        return ", ".join(self.sql.text(identifier) for identifier in NOBODY)
 
     @property
     def anchor_ts(self) -> str:
-        return f"CAST(a.{self.sql.identifier('anchor_ts')} AS {self.sql.timestamp_type})"
+        return f"a.{self.sql.identifier('anchor_ts')}"
 
     @property
     def anchor_time(self) -> str:

@@ -14,10 +14,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
 
+from prospect_lib.aggregation.properties import TIME
 from prospect_lib.errors import DefinitionError
 
 _MICROSECOND = timedelta(microseconds=1)
-_WITH_OFFSET = "[0-9]:[0-9]{2}.*(Z|[+-][0-9]{2}(:?[0-9]{2})?)$"  # the text of a timestamp
+_HAS_OFFSET = "[0-9]:[0-9]{2}.*(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$"  # of a time as text
 
 
 class Dialect(ABC):
@@ -116,9 +117,25 @@ class Dialect(ABC):
             return f"INTERVAL '{length // _MICROSECOND} microseconds'"
         return f"INTERVAL '{seconds} seconds'"
 
-    @abstractmethod
     def timestamp(self, text: str) -> str:
         """Return ISO 8601 text as a UTC timestamp; NULL if it is none."""
+        return f"CASE WHEN {self.matches(text, TIME)} THEN {self._time(text, strict=False)} END"
+
+    @abstractmethod
+    def utc(self, column: str) -> str:
+        """Return a column of times of any type as UTC timestamps; text must be ISO 8601.
+
+        It does not depend on the session's time zone, and costs nothing where the column is of
+        :attr:`timestamp_type` already.
+        """
+
+    @abstractmethod
+    def _time(self, text: str, *, strict: bool) -> str:
+        """Return the text of a time as a UTC timestamp; ``strict``: an error if it is none."""
+
+    @abstractmethod
+    def matches(self, text: str, pattern: str) -> str:
+        """Return whether the whole text matches a regular expression, without back-slashes."""
 
     @abstractmethod
     def microseconds_between(self, start: str, end: str) -> str:
@@ -224,11 +241,25 @@ class DuckDB(Dialect):
         number = super().number(text)
         return f"CASE WHEN ISFINITE({number}) THEN {number} END"
 
-    def timestamp(self, text: str) -> str:
+    def utc(self, column: str) -> str:
+        """DuckDB evaluates TYPEOF before it reads a row, and drops the branches not taken."""
+        text = f"CAST({column} AS VARCHAR)"
+        return (
+            f"CASE TYPEOF({column}) WHEN 'TIMESTAMP' THEN CAST({column} AS TIMESTAMP) "
+            f"WHEN 'TIMESTAMP WITH TIME ZONE' THEN CAST({column} AS TIMESTAMPTZ) "
+            "AT TIME ZONE 'UTC' "
+            f"ELSE {self._time(text, strict=True)} END"
+        )
+
+    def _time(self, text: str, *, strict: bool) -> str:
         """A cast of text to TIMESTAMP drops the offset in DuckDB 2, but not in 1.3."""
-        utc = f"TRY_CAST({text} AS TIMESTAMPTZ) AT TIME ZONE 'UTC'"
-        has_offset = f"REGEXP_MATCHES({text}, {self.text(_WITH_OFFSET)})"
-        return f"CASE WHEN {has_offset} THEN {utc} ELSE TRY_CAST({text} AS TIMESTAMP) END"
+        cast = "CAST" if strict else "TRY_CAST"
+        utc = f"{cast}({text} AS TIMESTAMPTZ) AT TIME ZONE 'UTC'"
+        has_offset = f"REGEXP_MATCHES({text}, {self.text(_HAS_OFFSET)})"
+        return f"CASE WHEN {has_offset} THEN {utc} ELSE {cast}({text} AS TIMESTAMP) END"
+
+    def matches(self, text: str, pattern: str) -> str:
+        return f"REGEXP_FULL_MATCH({text}, {self.text(pattern)})"
 
     def microseconds_between(self, start: str, end: str) -> str:
         return f"(epoch_us({end}) - epoch_us({start}))"
@@ -307,8 +338,24 @@ class Snowflake(Dialect):
                 separator = "."
         return f"{column}{steps}::VARCHAR"
 
-    def timestamp(self, text: str) -> str:
-        return f"CONVERT_TIMEZONE('UTC', TRY_TO_TIMESTAMP_TZ({text}))::TIMESTAMP_NTZ"
+    def utc(self, column: str) -> str:
+        """The session's zone matters neither to a time without zone nor to one with an offset."""
+        kind = f"SYSTEM$TYPEOF({column})"
+        return (
+            f"CASE WHEN STARTSWITH({kind}, 'TIMESTAMP_NTZ') THEN {column}::TIMESTAMP_NTZ "
+            f"WHEN STARTSWITH({kind}, 'TIMESTAMP') "
+            f"THEN CONVERT_TIMEZONE('UTC', {column}::TIMESTAMP_TZ)::TIMESTAMP_NTZ "
+            f"ELSE {self._time(f'{column}::VARCHAR', strict=True)} END"
+        )
+
+    def _time(self, text: str, *, strict: bool) -> str:
+        function = "TO_TIMESTAMP" if strict else "TRY_TO_TIMESTAMP"
+        utc = f"CONVERT_TIMEZONE('UTC', {function}_TZ(REPLACE({text}, ' UTC', 'Z')))::TIMESTAMP_NTZ"
+        has_offset = f"REGEXP_LIKE({text}, {self.text(f'.*{_HAS_OFFSET}')})"
+        return f"CASE WHEN {has_offset} THEN {utc} ELSE {function}_NTZ({text}) END"
+
+    def matches(self, text: str, pattern: str) -> str:
+        return f"REGEXP_LIKE({text}, {self.text(pattern)})"
 
     def microseconds_between(self, start: str, end: str) -> str:
         return f"DATEDIFF('microsecond', {start}, {end})"

@@ -1,8 +1,8 @@
 """Snowflake without an account: the real connector on fakesnow, and what fakesnow lacks.
 
 fakesnow 0.12.1 translates neither ``ASOF JOIN … MATCH_CONDITION``, nor ``ARRAY_SLICE`` of an
-array, nor ``TRY_TO_TIMESTAMP_TZ``. They are rewritten here as DuckDB spells them, before fakesnow
-translates the rest.
+array, nor ``TO_TIMESTAMP_TZ`` and its kin, nor ``SYSTEM$TYPEOF``. They are rewritten here as DuckDB
+spells them, before fakesnow translates the rest.
 """
 
 import sys
@@ -39,13 +39,29 @@ def _slice(node: exp.Expr) -> exp.Expr:
 
 
 def _timestamp(node: exp.Expr) -> exp.Expr:
-    if isinstance(node, exp.Anonymous) and node.name.upper() == "TRY_TO_TIMESTAMP_TZ":
-        return exp.TryCast(this=node.expressions[0], to=exp.DataType.build("TIMESTAMPTZ"))
-    return node
+    if not isinstance(node, exp.Anonymous) or "TO_TIMESTAMP_" not in node.name.upper():
+        return node
+    cast = exp.TryCast if node.name.upper().startswith("TRY") else exp.Cast
+    kind = "TIMESTAMPTZ" if node.name.upper().endswith("_TZ") else "TIMESTAMP"
+    return cast(this=node.expressions[0], to=exp.DataType.build(kind))
+
+
+#: Snowflake's names of DuckDB's types of timestamps.
+_TYPES = {"TIMESTAMP": "TIMESTAMP_NTZ(9)[SB8]", "TIMESTAMP WITH TIME ZONE": "TIMESTAMP_TZ(9)[SB16]"}
+
+
+def _type(node: exp.Expr) -> exp.Expr:
+    if not isinstance(node, exp.Anonymous) or node.name.upper() != "SYSTEM$TYPEOF":
+        return node
+    kind = exp.Anonymous(this="TYPEOF", expressions=node.expressions)
+    case = exp.Case(this=kind)
+    for duckdb_type, snowflake_type in _TYPES.items():
+        case = case.when(exp.Literal.string(duckdb_type), exp.Literal.string(snowflake_type))
+    return case.else_(kind.copy())
 
 
 def _transform(cursor: Any, expression: exp.Expr, params: Any) -> exp.Expr:
-    for rewrite in (_asof, _slice, _timestamp):
+    for rewrite in (_asof, _slice, _timestamp, _type):
         expression = expression.transform(rewrite)
     return _translate(cursor, expression, params)
 

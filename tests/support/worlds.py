@@ -42,6 +42,8 @@ COLUMNS = {
     "app_id": pa.string(),
     "page_url": pa.string(),
     "domain_sessionid": pa.string(),
+    "user_id": pa.string(),
+    "network_userid": pa.string(),
     "refr_medium": pa.string(),
     "mkt_medium": pa.string(),
     "mkt_campaign": pa.string(),

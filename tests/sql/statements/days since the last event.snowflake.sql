@@ -1,26 +1,33 @@
 WITH
+-- the anchors, with the visitor as text and the instant in UTC
+anchor_rows AS (
+  SELECT a.* REPLACE (CAST(a."DOMAIN_USERID" AS VARCHAR) AS "DOMAIN_USERID", CASE WHEN STARTSWITH(SYSTEM$TYPEOF(a."ANCHOR_TS"), 'TIMESTAMP_NTZ') THEN a."ANCHOR_TS"::TIMESTAMP_NTZ WHEN STARTSWITH(SYSTEM$TYPEOF(a."ANCHOR_TS"), 'TIMESTAMP') THEN CONVERT_TIMEZONE('UTC', a."ANCHOR_TS"::TIMESTAMP_TZ)::TIMESTAMP_NTZ ELSE CASE WHEN REGEXP_LIKE(a."ANCHOR_TS"::VARCHAR, '.*[0-9]:[0-9]{2}.*(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$') THEN CONVERT_TIMEZONE('UTC', TO_TIMESTAMP_TZ(REPLACE(a."ANCHOR_TS"::VARCHAR, ' UTC', 'Z')))::TIMESTAMP_NTZ ELSE TO_TIMESTAMP_NTZ(a."ANCHOR_TS"::VARCHAR) END END AS "ANCHOR_TS")
+  FROM anchors AS a
+),
 -- the visitors of the anchors
 visitors AS (
   SELECT visitor_key, visitor_key AS visitor
   FROM (
-    SELECT DISTINCT a."DOMAIN_USERID" AS visitor_key FROM anchors AS a WHERE a."DOMAIN_USERID" IS NOT NULL
+    SELECT DISTINCT a."DOMAIN_USERID" AS visitor_key
+    FROM anchor_rows AS a
+    WHERE a."DOMAIN_USERID" NOT IN ('', '00000000-0000-0000-0000-000000000000')
   ) AS distinct_keys
 ),
 -- the instants of each visitor's anchors
 anchor_times AS (
-  SELECT DISTINCT v.visitor, CAST(a."ANCHOR_TS" AS TIMESTAMP_NTZ) AS ts
-  FROM anchors AS a
+  SELECT DISTINCT v.visitor, a."ANCHOR_TS" AS ts
+  FROM anchor_rows AS a
   JOIN visitors AS v ON v.visitor_key = a."DOMAIN_USERID"
 ),
 -- the value that each event has for the attributes named above it, NULL if it does not count
 matched AS (
   SELECT
     v.visitor,
-    CAST(e."DERIVED_TSTAMP" AS TIMESTAMP_NTZ) AS ts,
+    CASE WHEN STARTSWITH(SYSTEM$TYPEOF(e."DERIVED_TSTAMP"), 'TIMESTAMP_NTZ') THEN e."DERIVED_TSTAMP"::TIMESTAMP_NTZ WHEN STARTSWITH(SYSTEM$TYPEOF(e."DERIVED_TSTAMP"), 'TIMESTAMP') THEN CONVERT_TIMEZONE('UTC', e."DERIVED_TSTAMP"::TIMESTAMP_TZ)::TIMESTAMP_NTZ ELSE CASE WHEN REGEXP_LIKE(e."DERIVED_TSTAMP"::VARCHAR, '.*[0-9]:[0-9]{2}.*(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$') THEN CONVERT_TIMEZONE('UTC', TO_TIMESTAMP_TZ(REPLACE(e."DERIVED_TSTAMP"::VARCHAR, ' UTC', 'Z')))::TIMESTAMP_NTZ ELSE TO_TIMESTAMP_NTZ(e."DERIVED_TSTAMP"::VARCHAR) END END AS ts,
     -- a
     CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN TRUE END AS x1
   FROM events AS e
-  JOIN visitors AS v ON v.visitor_key = e."DOMAIN_USERID"
+  JOIN visitors AS v ON v.visitor_key = CAST(e."DOMAIN_USERID" AS VARCHAR)
 ),
 -- which values each event has; the values themselves where distinct ones are counted
 flags AS (
@@ -73,10 +80,10 @@ window_counts AS (
 -- each anchor with its values
 SELECT
   a.*,
-  DATEDIFF('microsecond', "A EVENT".ts, CAST(a."ANCHOR_TS" AS TIMESTAMP_NTZ)) / 1e6 / 86400.0 AS "A"
-FROM anchors AS a
+  DATEDIFF('microsecond', "A EVENT".ts, a."ANCHOR_TS") / 1e6 / 86400.0 AS "A"
+FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a."DOMAIN_USERID"
-LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = CAST(a."ANCHOR_TS" AS TIMESTAMP_NTZ)
+LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = a."ANCHOR_TS"
 LEFT JOIN window_counts AS c
   ON c.visitor = t.visitor AND c.ts = t.ts
 LEFT JOIN x1_numbered AS "A EVENT"

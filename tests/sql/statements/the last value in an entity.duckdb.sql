@@ -1,26 +1,33 @@
 WITH
+-- the anchors, with the visitor as text and the instant in UTC
+anchor_rows AS (
+  SELECT a.* REPLACE (CAST(a."domain_userid" AS VARCHAR) AS "domain_userid", CASE TYPEOF(a."anchor_ts") WHEN 'TIMESTAMP' THEN CAST(a."anchor_ts" AS TIMESTAMP) WHEN 'TIMESTAMP WITH TIME ZONE' THEN CAST(a."anchor_ts" AS TIMESTAMPTZ) AT TIME ZONE 'UTC' ELSE CASE WHEN REGEXP_MATCHES(CAST(a."anchor_ts" AS VARCHAR), '[0-9]:[0-9]{2}.*(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$') THEN CAST(CAST(a."anchor_ts" AS VARCHAR) AS TIMESTAMPTZ) AT TIME ZONE 'UTC' ELSE CAST(CAST(a."anchor_ts" AS VARCHAR) AS TIMESTAMP) END END AS "anchor_ts")
+  FROM anchors AS a
+),
 -- the visitors of the anchors
 visitors AS MATERIALIZED (
   SELECT visitor_key, CAST(ROW_NUMBER() OVER (ORDER BY visitor_key) AS INTEGER) AS visitor
   FROM (
-    SELECT DISTINCT a."domain_userid" AS visitor_key FROM anchors AS a WHERE a."domain_userid" IS NOT NULL
+    SELECT DISTINCT a."domain_userid" AS visitor_key
+    FROM anchor_rows AS a
+    WHERE a."domain_userid" NOT IN ('', '00000000-0000-0000-0000-000000000000')
   ) AS distinct_keys
 ),
 -- the instants of each visitor's anchors
 anchor_times AS MATERIALIZED (
-  SELECT DISTINCT v.visitor, CAST(a."anchor_ts" AS TIMESTAMP) AS ts
-  FROM anchors AS a
+  SELECT DISTINCT v.visitor, a."anchor_ts" AS ts
+  FROM anchor_rows AS a
   JOIN visitors AS v ON v.visitor_key = a."domain_userid"
 ),
 -- the value that each event has for the attributes named above it, NULL if it does not count
 matched AS MATERIALIZED (
   SELECT
     v.visitor,
-    CAST(e."derived_tstamp" AS TIMESTAMP) AS ts,
+    CASE TYPEOF(e."derived_tstamp") WHEN 'TIMESTAMP' THEN CAST(e."derived_tstamp" AS TIMESTAMP) WHEN 'TIMESTAMP WITH TIME ZONE' THEN CAST(e."derived_tstamp" AS TIMESTAMPTZ) AT TIME ZONE 'UTC' ELSE CASE WHEN REGEXP_MATCHES(CAST(e."derived_tstamp" AS VARCHAR), '[0-9]:[0-9]{2}.*(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$') THEN CAST(CAST(e."derived_tstamp" AS VARCHAR) AS TIMESTAMPTZ) AT TIME ZONE 'UTC' ELSE CAST(CAST(e."derived_tstamp" AS VARCHAR) AS TIMESTAMP) END END AS ts,
     -- a
     CASE WHEN "event_name" = 'page_view' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN (CAST("contexts_nl_basjes_yauaa_context_1" AS JSON) ->> '$[0]."class"') END AS x1
   FROM events AS e
-  JOIN visitors AS v ON v.visitor_key = e."domain_userid"
+  JOIN visitors AS v ON v.visitor_key = CAST(e."domain_userid" AS VARCHAR)
 ),
 -- which values each event has; the values themselves where distinct ones are counted
 flags AS (
@@ -76,9 +83,9 @@ window_counts AS (
 SELECT
   a.*,
   "a event".value AS "a"
-FROM anchors AS a
+FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a."domain_userid"
-LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = CAST(a."anchor_ts" AS TIMESTAMP)
+LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = a."anchor_ts"
 LEFT JOIN window_counts AS c
   ON c.visitor = t.visitor AND c.ts = t.ts
 LEFT JOIN x1_numbered AS "a event"
