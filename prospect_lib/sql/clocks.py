@@ -93,4 +93,4 @@ def _bounds(derived: str, events: str, sql: Dialect) -> tuple[str, str]:
 
 def time_sql(column: str, sql: Dialect) -> str:
     """Return a column of times in UTC."""
-    return f"CAST({sql.identifier(column)} AS {sql.timestamp_type})"
+    return sql.utc(sql.identifier(column))
