@@ -37,7 +37,7 @@ GROUP = group_of(
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
 @pytest.mark.parametrize(
-    ("event", "anchor"), list(zip(COLUMNS, reversed(COLUMNS), strict=True)) + [(COLUMNS[0],) * 2]
+    ("event", "anchor"), [*zip(COLUMNS, reversed(COLUMNS), strict=True), (UTC_TIME, UTC_TIME)]
 )
 def test_types_of_times_and_the_session_s_zone_do_not_matter(
     event: str, anchor: str, zone: str
