@@ -23,10 +23,10 @@ import jwt
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from snowplow_signals import Service, Signals, SignalsSandbox
+from snowplow_signals import AttributeGroup, Signals, SignalsSandbox
 
-from prospect_lib.attributes import prospect_service
 from prospect_lib.errors import ServiceError, SettingsError
+from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
 from prospect_lib.settings import SANDBOX_KEYS, SIGNALS_KEYS, Settings
 
 #: Where the SDK exchanges an API key for a 24-hour token (snowplow_signals.api_client).
@@ -56,13 +56,22 @@ def connect(settings: Settings) -> Signals | SignalsSandbox:
 
 
 def reader(
-    settings: Settings, service: Service = prospect_service, *, timeout: float = TIMEOUT
+    settings: Settings,
+    problem: ScoringProblem | AttributeGroup = prospect_problem,
+    *,
+    timeout: float = TIMEOUT,
 ) -> "AttributeReader":
-    """Return a reader of one service's attributes, for the backend in use.
+    """Return a reader of a problem's attributes, for the backend in use.
 
+    Args:
+        settings: the backend and its secrets.
+        problem: the scoring problem, which names service and attribute key; or its group.
+        timeout: seconds for the whole answer.
     Raises:
         SettingsError: as ``connect``.
+        DefinitionError: ``problem`` is neither a scoring problem nor a group.
     """
+    problem = problem_of(problem)
     if settings.signals_backend == "signals":
         url, key, key_id, org = settings.secrets(*SIGNALS_KEYS)
         token = Token(lambda: console_token(org, key_id, key))
@@ -71,7 +80,7 @@ def reader(
         token = Token(lambda: fixed)
     else:
         url, token = settings.sandbox_url, Token(lambda: local_token(settings))
-    return AttributeReader(url, token, service.name, timeout=timeout)
+    return AttributeReader(url, token, problem.service.name, key=problem.key, timeout=timeout)
 
 
 def local_token(settings: Settings) -> str:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from snowplow_signals import Service, Signals, SignalsSandbox
 
 from prospect_lib.errors import ServiceError, SettingsError
+from prospect_lib.problem import prospect_problem
 from prospect_lib.settings import Settings
 from prospect_lib.signals import AttributeReader, Calls, Token, connect, console_token, reader
 from tests.support.fake_signals import TOKEN, FakeSignals
@@ -305,7 +307,8 @@ def test_a_missing_secret_is_named(tmp_path: Path, use, values, reason):
 def test_the_reader_uses_the_signals_sandbox_of_the_settings(fake, tmp_path: Path):
     values = {"SP_SANDBOX_URL": fake.url, "SP_SANDBOX_TOKEN": TOKEN}
     service = Service(name="another", owner="me@example.com")
-    attributes = reader(Settings(home=tmp_path, values=values), service).read(VISITOR)
+    problem = replace(prospect_problem, service=service)
+    attributes = reader(Settings(home=tmp_path, values=values), problem).read(VISITOR)
     assert attributes["num_page_views_l7d"] == 3
     assert fake.calls[0][1]["service"] == "another"
 

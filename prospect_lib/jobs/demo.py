@@ -142,7 +142,8 @@ class Demo:
     @contextmanager
     def serving(self) -> Iterator[Server]:
         """Run the prediction server, announced to the website."""
-        app = create_app(self.models, signals.reader(self.settings), self.settings)
+        reader = signals.reader(self.settings, self.problem)
+        app = create_app(self.models, reader, self.settings, problem=self.problem)
         with Server(app, port=self.settings.predict_port) as server:
             announce(self.settings.home, server.url)
             try:

@@ -3,8 +3,10 @@
 import sys
 import threading
 from contextlib import ExitStack
+from pathlib import Path
 
 from prospect_lib import signals
+from prospect_lib.problem import ScoringProblem, prospect_problem
 from prospect_lib.server.announcement import announce
 from prospect_lib.server.app import Options, Server, create_app
 from prospect_lib.server.metrics import log_lines
@@ -14,11 +16,19 @@ from prospect_lib.settings import Settings
 
 
 def serve_scores(
-    settings: Settings, *, origins: tuple[str, ...] = (), public: bool = False
+    settings: Settings,
+    problem: ScoringProblem = prospect_problem,
+    *,
+    models: Path | None = None,
+    origins: tuple[str, ...] = (),
+    public: bool = False,
 ) -> None:
     """Serve the promoted model until Ctrl-C or SIGTERM; log JSON lines to standard error.
 
     Args:
+        settings: the home, the ports and the secrets.
+        problem: the scoring problem that the model is for.
+        models: the folder of models; by default the problem's in PROSPECT_HOME.
         origins: websites whose pages may call, such as ``https://www.example.com``.
         public: open a tunnel, and print its address and snippet.
     Raises:
@@ -29,9 +39,10 @@ def serve_scores(
     log_lines(sys.stderr)
     end_with_signals()
     app = create_app(
-        settings.home / "models",
-        signals.reader(settings),
+        models or problem.folder(settings.home, "models"),
+        signals.reader(settings, problem),
         settings,
+        problem=problem,
         options=Options(origins=origins),
     )
     with ExitStack() as stack:

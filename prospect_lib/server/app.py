@@ -2,7 +2,7 @@
 
 Example::
 
-    app = create_app(ProspectModel.load(path), signals.reader(settings), settings)
+    app = create_app(settings.home / "models", signals.reader(settings), settings)
     with Server(app, port=9091) as server:
         requests.post(f"{server.url}/predict", json={"domain_userid": visitor}).json()["score"]
 """
@@ -20,7 +20,8 @@ from snowplow_signals import AttributeGroup
 from werkzeug.exceptions import UnsupportedMediaType
 
 from prospect_lib.aggregation.fold import group_hash
-from prospect_lib.attributes import prospect_group
+from prospect_lib.errors import SettingsError
+from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
 from prospect_lib.server.access import Guard
 from prospect_lib.server.attribute_cache import AttributeCache, AttributeSource
 from prospect_lib.server.background import job_runner
@@ -30,7 +31,13 @@ from prospect_lib.server.metrics import Monitor
 from prospect_lib.server.model_watcher import PromotedModel
 from prospect_lib.server.predictor import Loaded, Predictor, Readiness, Scorer, check_fits
 from prospect_lib.server.runner import Server
-from prospect_lib.server.schemas import MAX_BODY, PredictResponse, openapi, parse_request
+from prospect_lib.server.schemas import (
+    MAX_BODY,
+    PredictResponse,
+    openapi,
+    parse_request,
+    request_model,
+)
 from prospect_lib.server.served_log import ServedLog
 from prospect_lib.settings import SANDBOX_PORT, Settings
 
@@ -49,7 +56,8 @@ class Options:
     Attributes:
         origins: web origins whose pages may call; those of the demo website always may.
         threshold: score from which to act; by default the model's own.
-        decision: name of the decision, and of the intervention that is pushed.
+        decision: name of the decision, and of the intervention that is pushed; by default
+            the scoring problem's.
         public_scores: callers without the token may see score and decision.
         fresh_seconds: age up to which attributes are reused; 0 calls Signals for every score.
         stale_seconds: age up to which the last attributes serve while Signals fails.
@@ -62,7 +70,7 @@ class Options:
 
     origins: tuple[str, ...] = ()
     threshold: float | None = None
-    decision: str = "invite"
+    decision: str | None = None
     public_scores: bool = False
     fresh_seconds: float = 0.0
     stale_seconds: float = 60.0
@@ -74,12 +82,12 @@ class Options:
 
 
 def create_app(
-    model: Scorer | Path,
-    profiles: AttributeSource,
+    model: Scorer | Path | str,
+    source: AttributeSource,
     settings: Settings | None = None,
     *,
+    problem: ScoringProblem | AttributeGroup = prospect_problem,
     options: Options | None = None,
-    group: AttributeGroup = prospect_group,
     push: Push | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Flask:
@@ -88,37 +96,51 @@ def create_app(
     Args:
         model: any object with ``score(attributes, at)``; or the folder of models, whose
             promoted model is served, and replaced when another one is promoted.
-        profiles: any object with ``read(identifier) -> dict``.
+        source: of attributes: any object with ``read(identifier) -> dict``.
         settings: address of the demo website, and the home for served scores. Without
             them nothing is written to disk and nothing is pushed.
-        group: the attributes that ``profiles`` reads; the model is checked against it.
+        problem: the scoring problem, or its attribute group. The model is checked against
+            it, and requests have its attribute key.
+        options: choices of the server's owner.
         push: delivers interventions; by default through the Signals in ``settings``.
         clock: returns the time of a score, an aware datetime.
     Raises:
         ModelError: the model needs attributes that the service does not serve.
-        SettingsError: served scores cannot be kept.
+        SettingsError: served scores cannot be kept, or an argument has another type.
+        DefinitionError: ``problem`` is neither a scoring problem nor a group.
     """
+    problem = problem_of(problem)
     options = options or Options()
+    decision = options.decision or problem.decision
+    _check_types(source, settings, options)
     monitor = Monitor()
-    current = _current(model, options.threshold, group)
+    current = _current(model, options.threshold, problem)
     attributes = AttributeCache(
-        profiles,
+        source,
         fresh_seconds=options.fresh_seconds,
         stale_seconds=options.stale_seconds,
         observe=monitor.count_call,
     )
-    predictor = Predictor(current, attributes, decision=options.decision, explain=options.explain)
+    predictor = Predictor(
+        current,
+        attributes,
+        key=problem.key,
+        features=problem.features,
+        decision=decision,
+        explain=options.explain,
+    )
     guard = Guard((*_site(settings), *options.origins), public_scores=options.public_scores)
     app = Flask(__name__, static_folder=None)
     closers = app.extensions["prospect_closers"] = list[Callable[[], None]]()
-    followers = _followers(settings, options, group, push, closers)
+    followers = _followers(settings, options, problem, push, closers)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.extensions["prospect_guard"] = guard
+    app.extensions["prospect_key"] = problem.key
     monitor.watch(app)
     guard.protect(app, options.caller_limit, options.visitor_limit)
     answer_errors(app)
-    _add_predict(app, guard, monitor, predictor, followers, clock, group)
-    _add_pages(app, guard, monitor, Readiness(predictor, current, clock))
+    _add_predict(app, guard, monitor, predictor, followers, clock, problem)
+    _add_pages(app, guard, monitor, Readiness(predictor, current, clock), problem.key)
     return app
 
 
@@ -129,20 +151,22 @@ def _add_predict(
     predictor: Predictor,
     followers: list[Follower],
     clock: Callable[[], datetime],
-    group: AttributeGroup,
+    problem: ScoringProblem,
 ) -> None:
-    head = b'"group_hash":"%s",' % group_hash(group).encode()
+    model, digest = request_model(problem.key), group_hash(problem.group)
+    head = f'"group":"{problem.group.name}","group_hash":"{digest}",'.encode()
 
     @app.post("/predict")
     def predict() -> Response:
         guard.admit(score_only=True)
         if not request.is_json:
             raise UnsupportedMediaType("Send JSON as 'Content-Type: application/json'.")
-        visitor = parse_request(request.get_data(cache=False)).domain_userid
+        visitor = parse_request(model, request.get_data(cache=False))
         guard.admit_visitor(visitor)
         g.answer = answer = predictor.predict(visitor, clock())
         body = answer.model_dump_json().encode()
-        record = b'{"domain_userid":"%s",%s%s' % (visitor.encode(), head, body[1:])
+        about = json.dumps({problem.key: visitor}).encode()[:-1]
+        record = b"%s,%s%s" % (about, head, body[1:])
         monitor.count_score(answer)
         for follow in followers:
             follow(visitor, answer, record)
@@ -151,8 +175,8 @@ def _add_predict(
         return _json(body)
 
 
-def _add_pages(app: Flask, guard: Guard, monitor: Monitor, readiness: Readiness) -> None:
-    document, script = json.dumps(openapi()), _SCRIPT.read_bytes()
+def _add_pages(app: Flask, guard: Guard, monitor: Monitor, readiness: Readiness, key: str) -> None:
+    document, script = json.dumps(openapi(request_model(key))), _SCRIPT.read_bytes()
 
     @app.get("/health")
     def health() -> Response:
@@ -182,18 +206,36 @@ def _json(body: bytes | BaseModel, status: int = 200) -> Response:
     return Response(text, status, mimetype="application/json")
 
 
+def _check_types(source: object, settings: object, options: object) -> None:
+    """Refuse arguments of ``create_app`` that a later request would fail on."""
+    for name, value, fits, expected in (
+        (
+            "source",
+            source,
+            callable(getattr(source, "read", None)),
+            "an object with read(identifier), such as signals.reader(settings)",
+        ),
+        ("settings", settings, settings is None or isinstance(settings, Settings), "Settings"),
+        ("options", options, isinstance(options, Options), "Options"),
+    ):
+        if not fits:
+            raise SettingsError(
+                f"{name} of create_app is a {type(value).__name__}, expected {expected}."
+            )
+
+
 def _current(
-    model: Scorer | Path, threshold: float | None, group: AttributeGroup
+    model: Scorer | Path | str, threshold: float | None, problem: ScoringProblem
 ) -> Callable[[], Loaded]:
     """Return a function that gives the scorer in use: a fixed one, or the promoted one."""
 
     def accept(scorer: Scorer) -> Loaded:
         loaded = Loaded.of(scorer, threshold)
-        check_fits(loaded, group)
+        check_fits(loaded, problem.group)
         return loaded
 
-    if isinstance(model, Path):
-        return PromotedModel(model, accept)
+    if isinstance(model, Path | str):
+        return PromotedModel(Path(model), accept, problem)
     loaded = accept(model)
     return lambda: loaded
 
@@ -201,7 +243,7 @@ def _current(
 def _followers(
     settings: Settings | None,
     options: Options,
-    group: AttributeGroup,
+    problem: ScoringProblem,
     push: Push | None,
     closers: list[Callable[[], None]],
 ) -> list[Follower]:
@@ -209,14 +251,16 @@ def _followers(
     jobs, followers = job_runner(), list[Follower]()
     closers.append(jobs.close)
     if settings is not None and options.served_days:
-        served = ServedLog(settings.home / "served", keep_days=options.served_days)
+        folder = problem.folder(settings.home, "served")
+        served = ServedLog(folder, keep_days=options.served_days)
         followers.append(lambda _visitor, answer, record: served.append(record, answer.scored_at))
         closers.append(served.close)
     if push is None and settings is not None:
-        push = pusher(settings, options.decision)
+        push = pusher(settings, options.decision or problem.decision, problem.key)
     if push is not None and options.interventions:
-        invitations = Invitations(settings.home / "invited.sqlite" if settings else None)
-        inviter = Inviter(push, jobs, group, invitations)
+        file = problem.folder(settings.home, "invited").with_suffix(".sqlite") if settings else None
+        invitations = Invitations(file)
+        inviter = Inviter(push, jobs, problem.group, invitations)
         followers.append(lambda visitor, answer, _record: inviter.consider(visitor, answer))
         closers.append(invitations.close)
     if settings is not None and settings.signals_backend == "local":

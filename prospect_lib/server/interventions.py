@@ -17,6 +17,7 @@ from typing import TypeVar
 import requests
 from snowplow_signals import AttributeGroup, AttributeKeyIdentifiers, InterventionInstance
 
+from prospect_lib.aggregation.keys import key_property
 from prospect_lib.server.background import BackgroundJob, BackgroundWriter
 from prospect_lib.server.schemas import PredictResponse
 from prospect_lib.settings import Settings
@@ -131,13 +132,13 @@ class Inviter:
     """Pushes an intervention to a visitor when the decision is to act, once per session.
 
     The session is the newest ``domain_sessionid`` among the attributes, where the group has
-    one; otherwise it ends with half an hour without a score.
+    one, or whom the group is about; otherwise it ends with half an hour without a score.
 
     Args:
         push: delivers; called in the background. If it does not return "success" (no page
             listens yet, Signals fails), the visitor's next score tries again.
         jobs: runs deliveries in the background.
-        group: the attributes among which to find the session.
+        group: the attributes among which to find the session, unless its key is the session.
         invitations: the sessions invited so far, shared with other processes.
     """
 
@@ -150,11 +151,13 @@ class Inviter:
     ) -> None:
         self._push, self._jobs, self._invitations = push, jobs, invitations
         self._session_attribute = _session_attribute(group)
+        self._of_sessions = getattr(key_property(group), "name", None) == "domain_sessionid"
 
     def consider(self, visitor: str, answer: PredictResponse) -> None:
         """Push if the decision is to act and this session has had no intervention yet."""
         value = (answer.signals or {}).get(self._session_attribute or "") or [""]
         session = str(value[-1] if isinstance(value, list) else value)
+        session = visitor if self._of_sessions else session
         if answer.decision.act:
             self._jobs.put(lambda: self._invite(visitor, session, answer))
         elif not session:
@@ -176,11 +179,17 @@ class Inviter:
                 self._invitations.release(visitor, session)
 
 
-def pusher(settings: Settings, name: str) -> Push:
-    """Return a function that pushes interventions of one name through the Signals in use."""
+def pusher(settings: Settings, name: str, key: str = "domain_userid") -> Push:
+    """Return a function that pushes interventions of one name through the Signals in use.
+
+    Args:
+        settings: the Signals in use.
+        name: of the interventions.
+        key: name of the attribute key that visitors are identified by.
+    """
 
     def push(visitor: str, attributes: Mapping[str, str]) -> str:
-        targets = AttributeKeyIdentifiers(root={"domain_userid": [visitor]})
+        targets = AttributeKeyIdentifiers(root={key: [visitor]})
         intervention = InterventionInstance(name=name, version=1, attributes=dict(attributes))
         return str(connect(settings).push_intervention(targets, intervention))
 

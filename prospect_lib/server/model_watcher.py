@@ -9,6 +9,7 @@ from pathlib import Path
 from prospect_lib.errors import ModelError
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.store import bundle_state, promoted_path
+from prospect_lib.problem import ScoringProblem
 from prospect_lib.server.predictor import Loaded
 
 _log = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ class PromotedModel:
     Args:
         models: the folder of bundles, and of the file that names the promoted one.
         accept: checks a model, and raises ModelError if it does not fit.
+        problem: the scoring problem that the models are for; by default the catalogue's.
         every: seconds between checks of the files.
     Attributes:
         refused: why the promoted model is not in use; ``None`` if it is.
@@ -34,10 +36,12 @@ class PromotedModel:
         self,
         models: Path,
         accept: Callable[[ProspectModel], Loaded],
+        problem: ScoringProblem | None = None,
         *,
         every: float = 1.0,
     ) -> None:
-        self._models, self._accept, self._every = models, accept, every
+        self._models, self._accept, self._problem = models, accept, problem
+        self._every = every
         self._checking = threading.Lock()
         self._next_check = 0.0
         self.refused: str | None = None
@@ -68,4 +72,4 @@ class PromotedModel:
             _log.error("model refused, %s stays in use: %s", self._loaded.version, self.refused)
 
     def _load(self) -> Loaded:
-        return self._accept(ProspectModel.load(promoted_path(self._models)))
+        return self._accept(ProspectModel.load(promoted_path(self._models), problem=self._problem))

@@ -7,7 +7,7 @@
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from snowplow_signals import AttributeGroup
 
 from prospect_lib.errors import DataError, ModelError, ServiceError
-from prospect_lib.features import FEATURES, from_attributes
+from prospect_lib.features import FEATURES, Feature, from_attributes
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.server.attribute_cache import AttributeCache, Reading
 from prospect_lib.server.schemas import (
@@ -96,7 +96,7 @@ def check_fits(loaded: Loaded, group: AttributeGroup) -> None:
         raise ModelError(
             f"model {loaded.version} needs {', '.join(missing)}, which attribute group "
             f"{group.name!r} of the service does not have. Train the model on this group, or "
-            "give create_app the group that the model was trained on."
+            "serve with the scoring problem that it was trained for."
         )
 
 
@@ -106,6 +106,8 @@ class Predictor:
     Args:
         current: returns the scorer in use; called once per score.
         attributes: reads visitors' attributes.
+        key: name of the attribute key.
+        features: those to show for a scorer that does not return its own.
         decision: name of the decision that the score is for.
         explain: add reasons to each score; without them a model takes half the time.
     """
@@ -115,10 +117,13 @@ class Predictor:
         current: Callable[[], Loaded],
         attributes: AttributeCache,
         *,
+        key: str = "domain_userid",
+        features: Sequence[Feature] = FEATURES,
         decision: str = "invite",
         explain: bool = True,
     ) -> None:
         self._current, self._attributes = current, attributes
+        self._key, self._features = key, features
         self._decision, self._explain = decision, explain
 
     def predict(self, visitor: str, at: datetime) -> PredictResponse:
@@ -166,7 +171,7 @@ class Predictor:
         features = getattr(scored, "features", None)
         return PredictResponse.model_construct(
             signals=dict(attributes),
-            scoring_attributes=(_features(attributes, at) if features is None else dict(features)),
+            scoring_attributes=self._computed(attributes, at) if features is None else {**features},
             explanations={name: float(x) for name, x in scored.explanations.items()},
             score=score,
             model_version=loaded.version,
@@ -176,9 +181,14 @@ class Predictor:
                 threshold=threshold,
                 act=threshold is not None and score >= threshold,
             ),
-            cold_start=is_cold(attributes),
+            cold_start=is_cold(attributes, self._key),
             stale=reading.stale,
         )
+
+    def _computed(self, attributes: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+        """Return the features that can be computed from these attributes."""
+        computable = (f for f in self._features if f.attribute in (None, *attributes))
+        return dict(from_attributes(attributes, at, tuple(computable)))
 
 
 class Readiness:
@@ -208,12 +218,6 @@ class Readiness:
         return Health(ready=self._signals == "ok", model=model, signals=self._signals)
 
 
-def is_cold(attributes: Mapping[str, Any]) -> bool:
+def is_cold(attributes: Mapping[str, Any], key: str) -> bool:
     """Return whether nothing is known of a visitor: every attribute but the key is null."""
-    return all(v is None for name, v in attributes.items() if name != "domain_userid")
-
-
-def _features(attributes: Mapping[str, Any], at: datetime) -> dict[str, Any]:
-    """Return the catalogue's features that can be computed from these attributes."""
-    computable = (f for f in FEATURES if f.attribute in (None, *attributes))
-    return dict(from_attributes(attributes, at, tuple(computable)))
+    return all(v is None for name, v in attributes.items() if name != key)

@@ -1,37 +1,68 @@
 """Requests and answers of the prediction server: models that validate them, and the OpenAPI
 document that is generated from these models.
 
-Example: ``PredictRequest.model_validate_json(b'{"domain_userid": "…"}')``
+Example: ``parse_request(request_model("user_id"), b'{"user_id": "ada@example.com"}')`` ->
+``"ada@example.com"``
 """
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from prospect_lib.aggregation.keys import NOBODY
 from prospect_lib.version import __version__
 
 MAX_BODY = 4096  # bytes
-UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+MAX_IDENTIFIER = 256  # characters
 #: An identifier that no visitor has; readiness is tested with it.
-UNKNOWN_VISITOR = "00000000-0000-0000-0000-000000000000"
+UNKNOWN_VISITOR = NOBODY[-1]
+_NO_CONTROL_CHARACTERS = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+_EXAMPLES = {
+    "domain_userid": (
+        "the id that the Snowplow tracker gave the visitor",
+        "6f1c1f0e-5b1f-4a0e-9a55-7d5f3f6f9d10",
+    ),
+    "user_id": ("the id of the signed-in user", "u-20417"),
+    "domain_sessionid": ("the id of the visit", "b3f6a3c8-8f1c-4b5e-9d0e-2f6c1a7d4e55"),
+    "network_userid": ("the id in the collector's cookie", "0f5d7c5e-3a35-4a0a-8c53-9d5a4e6b7f21"),
+}
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class PredictRequest(_Strict):
-    """A request for the score of one visitor."""
+class _Request(_Strict):
+    identifier: str
 
-    domain_userid: Annotated[
-        str,
-        Field(
-            pattern=UUID,
-            description="the id that the Snowplow tracker gave the visitor",
-            examples=["6f1c1f0e-5b1f-4a0e-9a55-7d5f3f6f9d10"],
-        ),
-    ]
+
+def request_model(key: str) -> type[_Request]:
+    """Return the model of a request for one score: an object with one key.
+
+    Args:
+        key: the name of the attribute key, such as ``domain_userid``.
+
+    >>> list(request_model("user_id").model_json_schema()["properties"])
+    ['user_id']
+    """
+    description, example = _EXAMPLES.get(key, (f"the {key} in the events", "a-17"))
+    field = Field(
+        alias=key,
+        min_length=1,
+        max_length=MAX_IDENTIFIER,
+        pattern=_NO_CONTROL_CHARACTERS,
+        description=description,
+        examples=[example],
+        json_schema_extra={"not": {"const": UNKNOWN_VISITOR}},
+    )
+    identifier: Any = Annotated[str, field]
+    return create_model(
+        "PredictRequest",
+        __base__=_Request,
+        __doc__="A request for the score of one visitor.",
+        identifier=(identifier, ...),
+    )
 
 
 class Decision(_Strict):
@@ -99,25 +130,43 @@ class BadBodyError(ValueError):
         self.status = status
 
 
-def parse_request(body: bytes) -> PredictRequest:
-    """Validate the body of a request.
+def parse_request(model: type[_Request], body: bytes) -> str:
+    """Validate the body of a request; return the identifier in it.
 
+    Args:
+        model: as :func:`request_model` returns it.
+        body: as it was received.
     Raises:
         BadBodyError: it is invalid; the message has the place and what was expected, and
             never the value, which may be personal.
     """
+    key = str(model.model_fields["identifier"].alias)
     try:
-        return PredictRequest.model_validate_json(body)
+        identifier = model.model_validate_json(body).identifier
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the body"
-        if place not in (*PredictRequest.model_fields, "the body"):
+        if place not in (key, "the body"):
             place = "an unknown key"  # its name may be personal
-        reason = "expected a UUID" if "pattern" in first["type"] else first["msg"]
+        reason = _REASONS.get(first["type"], first["msg"])
         raise BadBodyError(
-            f'{place}: {reason}. Send {{"domain_userid": "<uuid>"}} and nothing else.',
+            f"{place}: {reason}. {_expected(key)}",
             400 if first["type"] == "json_invalid" else 422,
         ) from None
+    if identifier in NOBODY:
+        raise BadBodyError(f"{key}: the nil identifier is nobody's. {_expected(key)}", 422)
+    return identifier
+
+
+_REASONS = {
+    "string_too_short": "an empty identifier is nobody's",
+    "string_too_long": f"expected at most {MAX_IDENTIFIER} characters",
+    "string_pattern_mismatch": "expected text without control characters",
+}
+
+
+def _expected(key: str) -> str:
+    return f'Send {{"{key}": "<identifier>"}} and nothing else.'
 
 
 _ERRORS = {
@@ -132,11 +181,11 @@ _ERRORS = {
 }
 
 
-def openapi() -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of the server."""
+def openapi(request: type[BaseModel]) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of a server that takes requests of this model."""
     ref = "#/components/schemas/{model}"
     schemas: dict[str, Any] = {}
-    for model in (PredictRequest, PredictResponse, Problem, Health):
+    for model in (request, PredictResponse, Problem, Health):
         schema = model.model_json_schema(ref_template=ref, mode="serialization")
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema

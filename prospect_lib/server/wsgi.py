@@ -1,8 +1,9 @@
 """The prediction server for a WSGI process manager: ``gunicorn prospect_lib.server.wsgi:app``.
 
 Settings come from the environment or ``.env``, as for ``python -m prospect_lib serve``; it
-serves the promoted model of PROSPECT_HOME. ``PREDICT_ORIGINS`` lists the origins of websites
-whose pages may call, separated by spaces. ``docs/serving.md`` has the command line.
+serves the promoted model of PROSPECT_HOME. ``PROSPECT_PROBLEM`` names the scoring problem, as
+``--problem`` does. ``PREDICT_ORIGINS`` lists the origins of websites whose pages may call,
+separated by spaces. ``docs/serving.md`` has the command line.
 """
 
 import os
@@ -12,6 +13,7 @@ from flask import Flask
 
 from prospect_lib import signals
 from prospect_lib.errors import ProspectError
+from prospect_lib.problem import chosen_problem
 from prospect_lib.server.app import Options, create_app
 from prospect_lib.server.metrics import log_lines
 from prospect_lib.settings import Settings
@@ -22,12 +24,14 @@ def application() -> Flask:
 
     Raises:
         ModelError: no model is promoted, or it does not fit the attributes.
-        SettingsError: a secret is missing, or served scores cannot be kept.
+        SettingsError: a secret is missing, the problem cannot be loaded, or served scores
+            cannot be kept.
     """
     settings = Settings.load()
     options = Options(origins=tuple(os.environ.get("PREDICT_ORIGINS", "").split()))
-    models = settings.home / "models"
-    return create_app(models, signals.reader(settings), settings, options=options)
+    problem = chosen_problem(settings)
+    models, reader = problem.folder(settings.home, "models"), signals.reader(settings, problem)
+    return create_app(models, reader, settings, problem=problem, options=options)
 
 
 log_lines(sys.stderr)

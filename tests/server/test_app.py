@@ -119,7 +119,7 @@ def test_a_remote_scorer_can_take_the_models_place():
 
 def test_a_model_of_another_group_is_refused_at_start(model):
     with pytest.raises(ModelError, match=r"latest_app_id.*'prospect_scoring_sample'"):
-        app_of(model, group=sample_group)
+        app_of(model, problem=sample_group)
 
 
 def test_an_object_that_cannot_score_is_refused_at_start():
@@ -171,7 +171,7 @@ def test_the_openapi_document_describes_the_answers(model):
         jsonschema.validate(response.get_json(), content["schema"] | schemas)
 
     validate(post(client.application))
-    for bad in ({}, [], {"domain_userid": "x"}):
+    for bad in ({}, [], {"domain_userid": ""}):
         validate(post(client.application, bad))
     validate(post(client.application, headers=PUBLIC))
     validate(post(app_of(options=Options(public_scores=True)), headers=PUBLIC))
@@ -218,7 +218,8 @@ def test_every_score_is_logged_for_audit(tmp_path: Path):
     for close in app.extensions["prospect_closers"]:
         close()
     (line,) = (tmp_path / "served" / "2026-11-23.ndjson").read_text().splitlines()
-    about = {"domain_userid": VISITOR, "group_hash": group_hash(prospect_group)}
+    about = {"domain_userid": VISITOR, "group": prospect_group.name}
+    about["group_hash"] = group_hash(prospect_group)
     assert json.loads(line) == {**about, **answer}
 
 

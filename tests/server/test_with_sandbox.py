@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from snowplow_signals import RuleIntervention
 from prospect_lib import sandbox, signals
 from prospect_lib.attributes import prospect_group, prospect_service
 from prospect_lib.errors import ServiceError
+from prospect_lib.problem import prospect_problem
 from prospect_lib.sandbox.website.disguise import disguised
 from prospect_lib.server.app import Server, create_app
 from prospect_lib.server.interventions import pusher
@@ -74,9 +76,9 @@ def test_a_cold_visitor_gets_a_score_and_a_warm_one_another(settings, server):
 
 
 def test_a_missing_service_is_named(settings):
-    missing = prospect_service.model_copy(update={"name": "nothing_like_it"})
+    service = prospect_service.model_copy(update={"name": "nothing_like_it"})
     with pytest.raises(ServiceError, match="no service 'nothing_like_it'"):
-        signals.reader(settings, missing).read(str(uuid.uuid4()))
+        signals.reader(settings, replace(prospect_problem, service=service)).read("x")
 
 
 @contextmanager
