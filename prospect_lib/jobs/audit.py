@@ -7,16 +7,15 @@ share, or drift); 13 wrong values were served.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-from snowplow_signals import AttributeGroup, StreamAttributeGroup
+from snowplow_signals import AttributeGroup
 
 from prospect_lib import signals
-from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import DataError, ModelError
 from prospect_lib.files import write_whole
 from prospect_lib.model.prospect_model import ProspectModel
@@ -32,6 +31,7 @@ from prospect_lib.monitoring.backfill import BackfillReport, measure_backfill
 from prospect_lib.monitoring.drift import SCORE, DriftReport, measure_drift
 from prospect_lib.monitoring.outcomes import OutcomeReport, measure_outcomes
 from prospect_lib.monitoring.served_scores import read_served, read_served_features
+from prospect_lib.problem import ScoringProblem, prospect_problem
 from prospect_lib.reports.audit_report import audit_html
 from prospect_lib.settings import Settings
 from prospect_lib.warehouse import Warehouse, open_warehouse
@@ -49,8 +49,10 @@ class AuditOptions:
         tolerated: share of scores that may have late events or values some seconds old.
         known_since: when Signals began to count (aware); by default the backfill date of
             the published group.
-        out: folder of the page; by default ``audit`` in PROSPECT_HOME.
-        group: the attributes that were served.
+        out: folder of the page; by default the problem's ``audit`` in PROSPECT_HOME.
+        problem: whose scores were served.
+        models: the folder of models; by default the problem's in PROSPECT_HOME.
+        data: a Parquet or CSV file of events, instead of the warehouse in use.
     """
 
     since: datetime | None = None
@@ -58,7 +60,9 @@ class AuditOptions:
     tolerated: float = TOLERATED
     known_since: datetime | None = None
     out: Path | None = None
-    group: StreamAttributeGroup = field(default_factory=lambda: prospect_group)
+    problem: ScoringProblem = prospect_problem
+    models: Path | None = None
+    data: Path | str | None = None
 
 
 @dataclass(frozen=True)
@@ -117,14 +121,16 @@ def run_audit(
     Raises:
         DataError: nothing was served in the window, or there are no events.
     """
-    folder, group = settings.home / "served", options.group
-    served = read_served(folder, group, since=options.since, until=options.until)
+    problem, group = options.problem, options.problem.group
+    folder = problem.folder(settings.home, "served")
+    served = read_served(folder, problem, since=options.since, until=options.until)
     published = _published(settings, group)
     known_since = options.known_since or getattr(published, "backfill_since_tstamp", None)
     if known_since and known_since.tzinfo is None:
         known_since = known_since.replace(tzinfo=UTC)
-    model, backfill = _promoted_model(settings), None
-    warehouse = open_warehouse(settings)
+    models = options.models or problem.folder(settings.home, "models")
+    model, backfill = _promoted_model(models, problem), None
+    warehouse = open_warehouse(settings, options.data)
     try:
         report = audit(
             warehouse,
@@ -135,13 +141,15 @@ def run_audit(
             tolerated=options.tolerated,
         )
         if known_since:
-            backfill = measure_backfill(warehouse, served, known_since, group=group, model=model)
+            backfill = measure_backfill(
+                warehouse, served, known_since, problem=problem, model=model
+            )
         result = AuditResult(
             audit=report,
-            outcomes=_outcomes(warehouse, served, group),
+            outcomes=_outcomes(warehouse, served, problem),
             drift=_drift(warehouse, folder, options, model) if model else None,
             backfill=backfill,
-            page=(options.out or settings.home / "audit") / AUDIT_PAGE,
+            page=(options.out or problem.folder(settings.home, "audit")) / AUDIT_PAGE,
         )
     finally:
         warehouse.close()
@@ -166,18 +174,18 @@ def _published(settings: Settings, group: AttributeGroup) -> AttributeGroup | No
     return group.model_copy(update=update)
 
 
-def _promoted_model(settings: Settings) -> ProspectModel | None:
+def _promoted_model(models: Path, problem: ScoringProblem) -> ProspectModel | None:
     try:
-        return ProspectModel.load(promoted_path(settings.home / "models"))
+        return ProspectModel.load(promoted_path(models), problem=problem)
     except (OSError, ModelError):
         return None
 
 
 def _outcomes(
-    warehouse: Warehouse, served: pa.Table, group: AttributeGroup
+    warehouse: Warehouse, served: pa.Table, problem: ScoringProblem
 ) -> OutcomeReport | None:
     try:
-        return measure_outcomes(warehouse, served, key=group.attribute_key.name or "domain_userid")
+        return measure_outcomes(warehouse, served, problem)
     except DataError:
         return None
 
@@ -195,7 +203,7 @@ def _drift(
     rows = warehouse.query(f"SELECT * FROM ({about['sql']}) AS t")
     training = rows.to_pandas().assign(**{SCORE: model.predict(rows)})
     served = read_served_features(
-        folder, model.features, since=options.since, until=options.until
+        folder, model.features, options.problem, since=options.since, until=options.until
     ).to_pandas()
     for frame in (training, served):
         frame["anchor_ts"] = pd.to_datetime(frame["anchor_ts"], utc=True)

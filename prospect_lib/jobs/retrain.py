@@ -116,7 +116,7 @@ class Job:
                 served_anchors(
                     warehouse,
                     problem.folder(settings.home, "served"),
-                    problem.group,
+                    problem,
                     since=self.since,
                     until=self.until,
                 )

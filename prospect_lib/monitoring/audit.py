@@ -19,7 +19,6 @@ from snowplow_signals import AttributeGroup
 from snowplow_signals.models.model import Attribute
 
 from prospect_lib.aggregation.fold import group_hash
-from prospect_lib.attributes import prospect_group
 from prospect_lib.monitoring.causes import (
     CAUSES,
     DEFINITION,
@@ -33,6 +32,8 @@ from prospect_lib.monitoring.causes import (
     missing_event_types,
 )
 from prospect_lib.monitoring.recompute import Recomputation
+from prospect_lib.monitoring.served_scores import check_served
+from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
 from prospect_lib.warehouse import Warehouse
 
 EXIT_CLEAN, EXIT_ATTENTION, EXIT_WRONG = 0, 12, 13
@@ -50,8 +51,8 @@ class AuditReport:
         since, until: when the first and the last of them were served (UTC, without zone).
         attributes: per attribute: ``mismatches``, ``rate`` and a count per cause.
         causes: per cause: number of scores with at least one mismatch of it.
-        examples: a few mismatches per cause: ``cause``, ``domain_userid``, ``anchor_ts``,
-            ``attribute``, ``served``, ``recomputed``.
+        examples: a few mismatches per cause: ``cause``, the key, ``anchor_ts``, ``attribute``,
+            ``served``, ``recomputed``.
         findings: what is wrong, one sentence each.
         clock_error: how far the server's clock was ahead, if it was wrong.
         tolerated: share of scores that may have late events or values some seconds old.
@@ -89,7 +90,7 @@ class AuditReport:
 def audit(
     warehouse: Warehouse,
     served: pa.Table,
-    group: AttributeGroup = prospect_group,
+    problem: ScoringProblem | AttributeGroup = prospect_problem,
     *,
     published: AttributeGroup | None = None,
     known_since: datetime | None = None,
@@ -100,15 +101,18 @@ def audit(
     Args:
         warehouse: holds the events.
         served: as :func:`prospect_lib.monitoring.served_scores.read_served` returns it.
-        group: the attributes in ``served``.
+        problem: whose scores were served, or its attribute group.
         published: the group as Signals has it now; attributes that it defines differently
             are reported.
         known_since: when Signals began to count (aware): the publishing or backfill date.
         tolerated: share of scores that may have late events or values some seconds old.
     Raises:
         DefinitionError: an attribute cannot be compiled.
+        DataError: ``served`` are scores of another key.
         ServiceError: the warehouse refuses a statement.
     """
+    group = problem_of(problem).group
+    key = check_served(served, group)
     with Recomputation(warehouse, group, served) as recomputation:
         recomputation.compare()
         changed = changed_attributes(group, published) if published else []
@@ -120,13 +124,13 @@ def audit(
         clock_error = explain_clock(recomputation)
         recomputation.explain(UNEXPLAINED)
         mismatches = recomputation.frame(
-            "SELECT m.*, s.domain_userid, s.anchor_ts FROM mismatches AS m "
+            f'SELECT m.*, s."{key}", s.anchor_ts FROM mismatches AS m '
             "JOIN served AS s USING (served_row) ORDER BY served_row, attribute"
         )
     names = [attribute.name for attribute in group.attributes or []]
     scores = served.num_rows
     counts = mismatches.groupby("cause")["served_row"].nunique()
-    columns = ["cause", "domain_userid", "anchor_ts", "attribute", "served", "recomputed"]
+    columns = ["cause", key, "anchor_ts", "attribute", "served", "recomputed"]
     examples = mismatches.groupby("cause").head(_EXAMPLES_PER_CAUSE)[columns]
     window = pc.min_max(served["anchor_ts"]).as_py()
     return AuditReport(

@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from snowplow_signals import AttributeGroup
 
-from prospect_lib.attributes import prospect_group
 from prospect_lib.model.prospect_model import ProspectModel
-from prospect_lib.monitoring.served_scores import anchors_of
+from prospect_lib.monitoring.keyed_events import HAPPENED, KEY, keyed_events
+from prospect_lib.monitoring.served_scores import ROW, anchors_of, check_served
+from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
 from prospect_lib.sql.compiler import features_sql
 from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.warehouse import Warehouse
@@ -72,7 +73,7 @@ def measure_backfill(
     served: pa.Table,
     since: datetime,
     *,
-    group: AttributeGroup = prospect_group,
+    problem: ScoringProblem | AttributeGroup = prospect_problem,
     model: ProspectModel | None = None,
 ) -> BackfillReport:
     """Compare what was known of served visitors with what the warehouse knows.
@@ -81,28 +82,35 @@ def measure_backfill(
         warehouse: holds the events.
         served: as :func:`prospect_lib.monitoring.served_scores.read_served` returns it.
         since: when Signals began to count (aware): the publishing or backfill date.
-        group: the attributes in ``served``.
+        problem: whose scores were served, or its attribute group.
         model: scores the visitors again with their whole history.
+    Raises:
+        DataError: ``served`` are scores of another key.
     """
-    key = group.attribute_key.name or "domain_userid"
+    problem = problem_of(problem)
+    key, sql = check_served(served, problem.group), dialect_of(warehouse.dialect)
     anchors = write_temporary(warehouse, _ANCHORS_TABLE, anchors_of(served, key))
-    start = dialect_of(warehouse.dialect).literal(since)
     earlier = warehouse.query(
-        f"SELECT DISTINCT e.{key} AS visitor FROM {warehouse.events} AS e JOIN {anchors} AS a "
-        f"ON e.{key} = a.{key} WHERE CAST(e.derived_tstamp AS TIMESTAMP) < {start}"
+        f"SELECT DISTINCT e.{KEY} AS visitor FROM {keyed_events(warehouse, problem.group)} AS e "
+        f"JOIN {anchors} AS a ON e.{KEY} = a.{sql.identifier(key)} "
+        f"WHERE e.{HAPPENED} < {sql.literal(since)}"
     )["visitor"].cast(pa.string())
-    affected = served.filter(pc.is_in(served["domain_userid"], earlier))
+    affected = served.filter(pc.is_in(served[key], earlier))
     change, decisions = None, None
     if model is not None and affected.num_rows:
         anchors = write_temporary(warehouse, _ANCHORS_TABLE, anchors_of(affected, key))
-        sql = features_sql(
-            group, events=warehouse.events, anchors=anchors, dialect=warehouse.dialect
+        statement = features_sql(
+            problem.group,
+            events=warehouse.events,
+            anchors=anchors,
+            dialect=warehouse.dialect,
+            features=model.features,
         )
-        change, decisions = _change(warehouse.query(sql), affected, model)
+        change, decisions = _change(warehouse.query(statement), affected, model)
     drop_table(warehouse, _ANCHORS_TABLE)
     return BackfillReport(
         since=since,
-        visitors=len(pc.unique(served["domain_userid"])),
+        visitors=len(pc.unique(served[key])),
         with_history=len(earlier),
         scores=affected.num_rows,
         cold=int(pc.sum(affected["cold_start"]).as_py() or 0),
@@ -113,7 +121,7 @@ def measure_backfill(
 
 def _change(features: pa.Table, served: pa.Table, model: ProspectModel) -> tuple[float, int]:
     """Return the mean absolute change of the scores, and how many decisions change."""
-    new = model.predict(features.sort_by("served_row"))
+    new = model.predict(features.sort_by(ROW))
     served = served.sort_by("served_row")
     old = served["score"].to_numpy()
     never = 2.0  # no score reaches the threshold of a score that was served without one

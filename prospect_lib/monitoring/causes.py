@@ -13,16 +13,16 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from snowplow_signals import AttributeGroup, Event
+from snowplow_signals import AttributeGroup, AttributeKey, Event
 
 from prospect_lib.aggregation.fold import group_hash
+from prospect_lib.monitoring.keyed_events import ARRIVED, HAPPENED, KEY, keyed_events
 from prospect_lib.monitoring.recompute import (
     ANCHORS_TABLE,
     EVENTS_TABLE,
-    HAPPENED,
     Recomputation,
 )
-from prospect_lib.monitoring.served_scores import anchors_of
+from prospect_lib.monitoring.served_scores import ROW, SHIFT, anchors_of
 from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.warehouse.tables import create_temporary, write_temporary
 
@@ -46,6 +46,7 @@ CAUSES = {
 #: Causes that a correct system has in small numbers.
 EXPECTED_CAUSES = (LATE, FRESHNESS)
 
+_ROW_KEY = "audit_row_key"  # a served row's number as the identifier of its own events
 _MICROSECOND = timedelta(microseconds=1)
 _OLDEST, _NEWEST = timedelta(seconds=60), timedelta(seconds=2)  # further off: a wrong clock
 _MAX_CLOCK_ERROR = timedelta(hours=14)  # the largest difference of a time zone from UTC
@@ -71,27 +72,30 @@ def explain_definition(recomputation: Recomputation, changed: Sequence[str]) -> 
 def explain_late_events(recomputation: Recomputation) -> None:
     """Explain values that are right if events that arrived after the score are left out."""
     rows, key = recomputation.unexplained_rows(), recomputation.key
-    warehouse, arrived = recomputation.warehouse, "CAST(e.collector_tstamp AS TIMESTAMP)"
+    warehouse = recomputation.warehouse
     if rows.num_rows == 0:
         return
     anchors = write_temporary(warehouse, ANCHORS_TABLE, anchors_of(rows, key))
-    before = f"{recomputation.events_of_visitors(anchors)} AND {HAPPENED} <= a.anchor_ts"
-    late = warehouse.query(
-        f"SELECT DISTINCT a.served_row FROM {before} AND {arrived} > a.anchor_ts"
-    )
-    rows = rows.filter(pc.is_in(rows["served_row"], late["served_row"].cast(pa.int64())))
+    before = f"{recomputation.events_of_visitors(anchors)} AND e.{HAPPENED} <= a.anchor_ts"
+    late = warehouse.query(f"SELECT DISTINCT a.{ROW} FROM {before} AND e.{ARRIVED} > a.anchor_ts")
+    rows = rows.filter(pc.is_in(rows["served_row"], late[ROW].cast(pa.int64())))
     if rows.num_rows == 0:
         return
     write_temporary(warehouse, ANCHORS_TABLE, anchors_of(rows, key))
     events = create_temporary(  # each row has its own events: its number stands for the visitor
         warehouse,
         EVENTS_TABLE,
-        f"SELECT e.* REPLACE (CAST(a.served_row AS VARCHAR) AS {key}) FROM {before} "
-        f"AND {arrived} <= a.anchor_ts",
+        f"SELECT e.*, CAST(a.{ROW} AS VARCHAR) AS {_ROW_KEY} FROM {before} "
+        f"AND e.{ARRIVED} <= a.anchor_ts",
     )
-    column = rows.column_names.index("domain_userid")
-    rows = rows.set_column(column, "domain_userid", rows["served_row"].cast(pa.string()))
-    recomputation.recompute("from_arrived_events", anchors_of(rows, key), events)
+    by_row = {"attribute_key": AttributeKey(name=_ROW_KEY)}
+    rows = rows.append_column(_ROW_KEY, rows["served_row"].cast(pa.string()))
+    recomputation.recompute(
+        "from_arrived_events",
+        anchors_of(rows, _ROW_KEY),
+        events,
+        recomputation.group.model_copy(update=by_row),
+    )
     recomputation.explain_equal_values(LATE, "from_arrived_events")
 
 
@@ -101,7 +105,7 @@ def explain_freshness(recomputation: Recomputation) -> None:
     rows = recomputation.unexplained_rows()
     if rows.num_rows:
         recomputation.recompute("shifted", _anchors_at_events(recomputation, rows, _OLDEST))
-        _explain_shifted(recomputation, FRESHNESS, f"shift <= {_NEWEST // _MICROSECOND}")
+        _explain_shifted(recomputation, FRESHNESS, f"{SHIFT} <= {_NEWEST // _MICROSECOND}")
 
 
 def explain_history(recomputation: Recomputation, since: datetime) -> None:
@@ -113,7 +117,8 @@ def explain_history(recomputation: Recomputation, since: datetime) -> None:
     events = create_temporary(
         warehouse,
         EVENTS_TABLE,
-        f"SELECT * FROM {warehouse.events} WHERE CAST(derived_tstamp AS TIMESTAMP) >= {start}",
+        f"SELECT * FROM {keyed_events(warehouse, recomputation.group)} AS e "
+        f"WHERE e.{HAPPENED} >= {start}",
     )
     recomputation.recompute("without_history", anchors_of(rows, recomputation.key), events)
     recomputation.explain_equal_values(HISTORY, "without_history")
@@ -184,13 +189,13 @@ def _common_shift(recomputation: Recomputation, rows: pa.Table) -> tuple[timedel
     equal = recomputation.frame(recomputation.equal_rows("shifted"))
     if equal.empty:
         return timedelta(), 0.0
-    shifts = anchors.select(["served_row", "shift"]).to_pandas()
-    shifts = shifts.drop_duplicates().sort_values(["served_row", "shift"])
-    next_shift = shifts.groupby("served_row")["shift"].shift(-1)
+    shifts = anchors.select([ROW, SHIFT]).to_pandas()
+    shifts = shifts.drop_duplicates().sort_values([ROW, SHIFT])
+    next_shift = shifts.groupby(ROW)[SHIFT].shift(-1)
     last = _MAX_CLOCK_ERROR // _MICROSECOND
     ends = shifts.assign(end=next_shift.fillna(last).astype("int64"))
-    intervals = equal.merge(ends, on=["served_row", "shift"])
-    shift, count = _most_overlap(intervals["shift"].to_numpy(), intervals["end"].to_numpy())
+    intervals = equal.rename(columns={"served_row": ROW}).merge(ends, on=[ROW, SHIFT])
+    shift, count = _most_overlap(intervals[SHIFT].to_numpy(), intervals["end"].to_numpy())
     return shift * _MICROSECOND, count / rows.num_rows
 
 
@@ -198,18 +203,18 @@ def _anchors_at_events(recomputation: Recomputation, rows: pa.Table, within: tim
     """Return anchors at each event of a row's visitor up to ``within`` before and after the
     row, and one anchor before them all."""
     events = recomputation.event_times(rows, within)
-    events = events.rename(columns={recomputation.key: "domain_userid"})
-    first = rows.select(["served_row", "domain_userid", "anchor_ts"]).to_pandas()
+    first = rows.select(["served_row", recomputation.key, "anchor_ts"])
+    first = first.rename_columns([ROW, KEY, "anchor_ts"]).to_pandas()
     first["scored_at"] = first["anchor_ts"]
     first["anchor_ts"] -= within
     anchors = pd.concat([first, events])
     shift = (anchors["anchor_ts"] - anchors["scored_at"]) // _MICROSECOND
     return pa.table(
         {
-            recomputation.key: pa.array(anchors["domain_userid"], pa.string()),
+            recomputation.key: pa.array(anchors[KEY], pa.string()),
             "anchor_ts": pa.array(anchors["anchor_ts"].to_numpy("datetime64[us]")),
-            "served_row": pa.array(anchors["served_row"].to_numpy("int64")),
-            "shift": pa.array(shift.to_numpy("int64")),
+            ROW: pa.array(anchors[ROW].to_numpy("int64")),
+            SHIFT: pa.array(shift.to_numpy("int64")),
         }
     )
 

@@ -35,7 +35,7 @@ FALSE_ALARM = 0.01
 SCORE = "score"
 _QUANTILES = np.linspace(0.1, 0.9, 9)  # the edges between a number's ten bins
 _MIN_SHARE = 1e-4  # instead of an empty bin's 0, whose PSI is infinite
-_NOT_FEATURES = ("domain_userid", "anchor_ts", "label", "weight", "p_true", "day_of_week")
+_NOT_FEATURES = ("anchor_ts", "label", "weight", "p_true", "day_of_week")
 _CHUNK = 200  # random assignments held in memory at once
 
 
@@ -92,7 +92,7 @@ def measure_drift(
     ``day_of_week`` is left out: a single day has only one.
 
     Args:
-        training: ``domain_userid``, ``anchor_ts``, the features and optionally ``score``.
+        training: the key first, ``anchor_ts``, the features and optionally ``score``.
         served: the same columns.
         false_alarm: probability of an alarm in any feature though nothing has changed.
         seed: of the random assignments.
@@ -104,13 +104,15 @@ def measure_drift(
     >>> measure_drift(training, training.tail(90).assign(channel="email")).alarms
     ['channel']
     """
-    columns = [c for c in training.columns if c in served.columns and c not in _NOT_FEATURES]
-    if not columns or training.empty or served.empty:
+    key = str(training.columns[0])
+    unused = (key, *_NOT_FEATURES)
+    columns = [c for c in training.columns if c in served.columns and c not in unused]
+    if not columns or key not in served.columns or training.empty or served.empty:
         raise DataError(
             f"nothing to compare: {len(training)} rows of training, {len(served)} served, common "
             f"columns {columns}. Give both the model's features."
         )
-    trained, visitors = _visits(training, served), _factorized(served["domain_userid"])
+    trained, visitors = _visits(training, served, key), _factorized(served[key])
     comparisons = {c: _Comparison(training[c], served[c], trained, visitors) for c in columns}
     number = int(visitors.max()) + 1
     assignments = ceil(len(columns) / false_alarm) - 1
@@ -227,11 +229,11 @@ def _binned(
     return bins[0], bins[1], labels
 
 
-def _visits(training: pd.DataFrame, served: pd.DataFrame) -> Codes:
+def _visits(training: pd.DataFrame, served: pd.DataFrame, key: str) -> Codes:
     """Number the training rows by visitor and period, each period as long as the served one."""
     length = max(served["anchor_ts"].max() - served["anchor_ts"].min(), timedelta(days=1))
     period = (training["anchor_ts"] - training["anchor_ts"].min()) // length
-    return _factorized(training["domain_userid"].astype(str) + " " + period.astype(str))
+    return _factorized(training[key].astype(str) + " " + period.astype(str))
 
 
 def _factorized(names: "pd.Series[str]") -> Codes:

@@ -9,28 +9,30 @@ Example: ``measure_outcomes(warehouse, served).by("day")`` -> scores, goals, pre
 observed rate, ... per day
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-from snowplow_signals import AttributeGroup, Event
+import pyarrow.compute as pc
+from snowplow_signals import AttributeGroup
 from snowplow_signals.models.model import Attribute
 
-from prospect_lib.anchors import HOUR
-from prospect_lib.attributes import SUBMIT_FORM
 from prospect_lib.errors import DataError
 from prospect_lib.evaluation.metrics import Interval, visitor_draws
-from prospect_lib.monitoring.served_scores import anchors_of, read_served
+from prospect_lib.monitoring.keyed_events import HAPPENED, KEY, keyed_events
+from prospect_lib.monitoring.served_scores import ROW, anchors_of, check_served, read_served
+from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
 from prospect_lib.sql.conditions import event_condition
 from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.warehouse import Warehouse
+from prospect_lib.warehouse.clocks import end_of_data
 from prospect_lib.warehouse.tables import drop_table, write_temporary
 
-#: Attributes by which outcomes can be grouped, where they were served.
-SEGMENTS = ("latest_device_class", "first_mkt_medium_l30d", "first_refr_medium_l30d")
+_MOST_SEGMENTS, _MOST_VALUES = 4, 20  # attributes by which outcomes are grouped; values of each
+_OWN_COLUMNS = ("act", "day", "label", "score")  # of an outcome's rows
 _ANCHORS_TABLE = "outcome_anchors"
 
 
@@ -39,16 +41,19 @@ class OutcomeReport:
     """Served scores whose horizon has passed, and what followed.
 
     Attributes:
-        rows: one per score: ``domain_userid``, ``anchor_ts``, ``day``, ``score``, ``act``
-            (the decision was to act), ``label`` (a goal followed within the horizon), and
-            the segments.
+        rows: one per score: the key, ``anchor_ts``, ``day``, ``score``, ``act`` (the decision
+            was to act), ``label`` (a goal followed within the horizon), and the segments.
         censored: number of scores left out because their outcome is not known yet.
         horizon: how far ahead the scores look.
+        key: name of the attribute key.
+        segments: text attributes with a few values, by which outcomes can be grouped.
     """
 
     rows: pd.DataFrame
     censored: int
     horizon: timedelta
+    key: str
+    segments: tuple[str, ...] = ()
 
     def by(self, column: str) -> pd.DataFrame:
         """Return outcomes per day or segment.
@@ -77,7 +82,7 @@ class OutcomeReport:
         1 is as predicted; 0.5 is half of it.
         """
         predicted, observed = self.rows["score"].to_numpy(), self.rows["label"].to_numpy(float)
-        visitors = pa.chunked_array([pa.array(self.rows["domain_userid"], pa.string())])
+        visitors = pa.chunked_array([pa.array(self.rows[self.key], pa.string())])
         draws = [
             float(weights @ observed) / max(float(weights @ predicted), 1e-12)
             for weights in visitor_draws(visitors, resamples=resamples)
@@ -114,29 +119,28 @@ def calibration_verdict(calibration: Interval) -> str:
 def measure_outcomes(
     warehouse: Warehouse,
     served: pa.Table,
+    problem: ScoringProblem | AttributeGroup = prospect_problem,
     *,
-    goal: Sequence[Event] = (SUBMIT_FORM,),
-    horizon: timedelta = HOUR,
     until: datetime | None = None,
-    key: str = "domain_userid",
 ) -> OutcomeReport:
-    """Join served scores with what happened in (t, t + horizon].
+    """Join served scores with the goals in (t, t + horizon].
 
     Args:
         warehouse: holds the events.
         served: as :func:`prospect_lib.monitoring.served_scores.read_served` returns it.
-        goal: the events that count as the goal.
-        horizon: how far ahead the scores look.
-        until: when the events are complete (UTC, naive); by default the last event.
-        key: name of the column that identifies a visitor.
+        problem: its goal, the goal's criteria and the horizon decide; a bare group has the
+            default ones.
+        until: when the events are complete (naive means UTC); by default the end of the data.
     Raises:
-        DataError: no score is old enough for its outcome to be known.
+        DataError: no score is old enough for its outcome to be known, or ``served`` are scores
+            of another key.
     """
-    followed = _rows_followed_by(warehouse, served, goal, horizon, key)
-    end = until or _last_event(warehouse)
-    segments = [name for name in SEGMENTS if name in served.column_names]
-    columns = ["served_row", "domain_userid", "anchor_ts", "score", "act", *segments]
-    rows = served.select(columns).to_pandas()
+    problem = problem_of(problem)
+    key, horizon = check_served(served, problem.group), problem.horizon
+    end = _naive(until or end_of_data(warehouse))
+    followed = _rows_followed_by_goal(warehouse, served, problem)
+    segments = _segments(served, problem.group)
+    rows = served.select(["served_row", key, "anchor_ts", "score", "act", *segments]).to_pandas()
     rows["act"] = rows["act"].fillna(False).astype(bool)
     rows["label"] = rows["served_row"].isin(followed)
     rows["day"] = rows["anchor_ts"].dt.strftime("%Y-%m-%d")
@@ -146,26 +150,27 @@ def measure_outcomes(
             f"no outcome is known yet: the events end at {end:%Y-%m-%d %H:%M} UTC, less than "
             f"{horizon} after the first of the {len(rows)} scores. Try again later."
         )
-    return OutcomeReport(rows[known].reset_index(drop=True), int((~known).sum()), horizon)
+    rows, censored = rows[known].reset_index(drop=True), int((~known).sum())
+    return OutcomeReport(rows, censored, horizon, key, tuple(segments))
 
 
 def served_anchors(
     warehouse: Warehouse,
-    folder: Path,
-    group: AttributeGroup,
+    folder: Path | str,
+    problem: ScoringProblem | AttributeGroup = prospect_problem,
     *,
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> str:
     """Make the served moments with a known outcome a relation of labelled anchors.
 
-    ``extract(warehouse, group, served_anchors(warehouse, folder, group))`` then returns a
+    ``extract(warehouse, problem, served_anchors(warehouse, folder, problem))`` then returns a
     training set of exactly the moments that are scored.
 
     Args:
         warehouse: holds the events, and gets the relation as a temporary table.
         folder: of the log files, ``served`` in PROSPECT_HOME.
-        group: names the column that identifies a visitor.
+        problem: its key, goal and horizon decide; a bare group has the default ones.
         since: the first moment to include (aware).
         until: the first moment to leave out (aware).
     Returns:
@@ -173,36 +178,50 @@ def served_anchors(
     Raises:
         DataError: nothing was served, or no outcome is known yet.
     """
-    key = group.attribute_key.name or "domain_userid"
-    served = read_served(folder, group, since=since, until=until)
-    rows = measure_outcomes(warehouse, served, key=key).rows
-    rows = rows.drop_duplicates(["domain_userid", "anchor_ts"])
+    problem = problem_of(problem)
+    key = problem.key
+    served = read_served(folder, problem, since=since, until=until)
+    rows = measure_outcomes(warehouse, served, problem).rows.drop_duplicates([key, "anchor_ts"])
     anchors = {
-        key: pa.array(rows["domain_userid"], pa.string()),
+        key: pa.array(rows[key], pa.string()),
         "anchor_ts": pa.array(rows["anchor_ts"].to_numpy("datetime64[us]")),
         "label": pa.array(rows["label"].to_numpy(bool)),
     }
     return write_temporary(warehouse, "served_anchors", pa.table(anchors))
 
 
-def _rows_followed_by(
-    warehouse: Warehouse, served: pa.Table, goal: Sequence[Event], horizon: timedelta, key: str
+def _rows_followed_by_goal(
+    warehouse: Warehouse, served: pa.Table, problem: ScoringProblem
 ) -> "pd.Series[int]":
     """Return the ``served_row`` of the scores that a goal followed within the horizon."""
     sql = dialect_of(warehouse.dialect)
-    anchors = write_temporary(warehouse, _ANCHORS_TABLE, anchors_of(served, key))
-    counter = Attribute(name="goal", type="int64", events=list(goal), aggregation="counter")
+    anchors = write_temporary(warehouse, _ANCHORS_TABLE, anchors_of(served, problem.key))
+    goal = Attribute(
+        name="goal",
+        type="int64",
+        events=list(problem.goal),
+        aggregation="counter",
+        criteria=problem.anchors.goal_criteria,
+    )
     rows = warehouse.query(
-        f"SELECT DISTINCT a.served_row FROM (SELECT {key}, CAST(derived_tstamp AS TIMESTAMP) AS ts "
-        f"FROM {warehouse.events} WHERE {event_condition(counter, sql) or 'TRUE'}) AS g "
-        f"JOIN {anchors} AS a ON g.{key} = a.{key} AND g.ts > a.anchor_ts "
-        f"AND g.ts <= a.anchor_ts + {sql.interval(horizon)}"
+        f"SELECT DISTINCT a.{ROW} FROM (SELECT {KEY}, {HAPPENED} "
+        f"FROM {keyed_events(warehouse, problem.group)} AS e "
+        f"WHERE {event_condition(goal, sql) or 'TRUE'}) AS g "
+        f"JOIN {anchors} AS a ON g.{KEY} = a.{sql.identifier(problem.key)} "
+        f"AND g.{HAPPENED} > a.anchor_ts "
+        f"AND g.{HAPPENED} <= a.anchor_ts + {sql.interval(problem.horizon)}"
     )
     drop_table(warehouse, _ANCHORS_TABLE)
-    return rows["served_row"].to_pandas().astype("int64")
+    return rows[ROW].to_pandas().astype("int64")
 
 
-def _last_event(warehouse: Warehouse) -> datetime:
-    statement = f"SELECT MAX(CAST(derived_tstamp AS TIMESTAMP)) AS ts FROM {warehouse.events}"
-    last: datetime = warehouse.query(statement)["ts"][0].as_py()
-    return last
+def _segments(served: pa.Table, group: AttributeGroup) -> list[str]:
+    """Return the first text attributes that have a few values."""
+    texts = [str(a.name) for a in group.attributes or [] if a.type == "string"]
+    columns = [name for name in texts if name in served.column_names and name not in _OWN_COLUMNS]
+    few = (name for name in columns if 1 < len(pc.unique(served[name])) <= _MOST_VALUES)
+    return list(islice(few, _MOST_SEGMENTS))
+
+
+def _naive(time: datetime) -> datetime:
+    return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time

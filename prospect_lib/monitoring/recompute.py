@@ -15,7 +15,16 @@ import pyarrow as pa
 from snowplow_signals import AttributeGroup
 from snowplow_signals.models.model import Attribute
 
-from prospect_lib.monitoring.served_scores import anchors_of, is_number, recomputed_value
+from prospect_lib.aggregation.keys import key_name
+from prospect_lib.monitoring.keyed_events import HAPPENED, KEY, keyed_events
+from prospect_lib.monitoring.served_scores import (
+    ROW,
+    SHIFT,
+    anchors_of,
+    is_number,
+    recomputed_value,
+    served_column,
+)
 from prospect_lib.sql.compiler import attributes_sql
 from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.warehouse import Warehouse
@@ -44,7 +53,7 @@ class Recomputation:
     def __init__(self, warehouse: Warehouse, group: AttributeGroup, served: pa.Table) -> None:
         self.warehouse, self.group, self.served = warehouse, group, served
         self.attributes: Sequence[Attribute] = group.attributes or []
-        self.key = group.attribute_key.name or "domain_userid"
+        self.key = key_name(group)
         self._local = duckdb.connect()
         self._local.register("served", served)
 
@@ -75,20 +84,27 @@ class Recomputation:
             "CAST(NULL AS VARCHAR) AS cause "
             f"FROM served AS s JOIN recomputed AS r USING (served_row) WHERE {_differs(attribute)}"
             for attribute in self.attributes
-            for column in [_SQL.identifier(attribute.name)]
+            for column in [_SQL.identifier(served_column(attribute))]
         ]
         self._local.execute(f"CREATE TABLE mismatches AS {' UNION ALL '.join(differences)}")
 
-    def recompute(self, table: str, anchors: pa.Table, events: str | None = None) -> None:
+    def recompute(
+        self,
+        table: str,
+        anchors: pa.Table,
+        events: str | None = None,
+        group: AttributeGroup | None = None,
+    ) -> None:
         """Compute the attributes at anchors into a local table.
 
         Args:
-            table: its name; it has ``served_row``, ``shift`` and the attributes.
+            table: its name; it has ``served_row``, ``audit_shift`` and the attributes.
             anchors: as :func:`prospect_lib.monitoring.served_scores.anchors_of` returns them.
             events: another relation of events than the warehouse's.
+            group: the same attributes by another key.
         """
         sql = attributes_sql(
-            self.group,
+            group or self.group,
             events=events or self.warehouse.events,
             anchors=write_temporary(self.warehouse, ANCHORS_TABLE, anchors),
             dialect=self.warehouse.dialect,
@@ -96,13 +112,13 @@ class Recomputation:
         values = self.warehouse.query(sql)
         types = {field.name: field.type for field in values.schema}
         columns = ", ".join(
-            f"{recomputed_value(a, types[a.name])} AS {_SQL.identifier(a.name)}"
+            f"{recomputed_value(a, types[a.name])} AS {_SQL.identifier(served_column(a))}"
             for a in self.attributes
         )
         self._local.register("warehouse_values", values)
         self._local.execute(
-            f"CREATE OR REPLACE TABLE {table} AS SELECT CAST(served_row AS BIGINT) AS served_row, "
-            f'CAST("shift" AS BIGINT) AS shift, {columns} FROM warehouse_values'
+            f"CREATE OR REPLACE TABLE {table} AS SELECT CAST({ROW} AS BIGINT) AS served_row, "
+            f"CAST({SHIFT} AS BIGINT) AS {SHIFT}, {columns} FROM warehouse_values"
         )
         self._local.unregister("warehouse_values")
 
@@ -136,11 +152,11 @@ class Recomputation:
             )
 
     def equal_rows(self, table: str) -> str:
-        """Return the SELECT of the ``served_row`` and ``shift`` for which all values in a
+        """Return the SELECT of the ``served_row`` and ``audit_shift`` for which all values in a
         recomputed table are those that were served."""
         any_differs = " OR ".join(f"({_differs(attribute)})" for attribute in self.attributes)
         return (
-            f"SELECT served_row, r.shift FROM served AS s JOIN {table} AS r USING (served_row) "
+            f"SELECT served_row, r.{SHIFT} FROM served AS s JOIN {table} AS r USING (served_row) "
             f"WHERE NOT ({any_differs})"
         )
 
@@ -150,28 +166,25 @@ class Recomputation:
 
     def event_times(self, rows: pa.Table, within: timedelta) -> pd.DataFrame:
         """Return when the visitors of served rows had events, up to ``within`` before and
-        after each row: ``served_row``, the key, ``anchor_ts`` and the row's ``scored_at``."""
+        after each row: ``audit_row``, the identifier, ``anchor_ts`` and ``scored_at``."""
         anchors = write_temporary(self.warehouse, ANCHORS_TABLE, anchors_of(rows, self.key))
         length = dialect_of(self.warehouse.dialect).interval(within)
         return self.warehouse.query(
-            f"SELECT DISTINCT a.served_row, a.{self.key}, {HAPPENED} AS anchor_ts, "
+            f"SELECT DISTINCT a.{ROW}, e.{KEY}, e.{HAPPENED} AS anchor_ts, "
             f"a.anchor_ts AS scored_at FROM {self.events_of_visitors(anchors)} "
-            f"AND {HAPPENED} BETWEEN a.anchor_ts - {length} AND a.anchor_ts + {length}"
+            f"AND e.{HAPPENED} BETWEEN a.anchor_ts - {length} AND a.anchor_ts + {length}"
         ).to_pandas()
 
     def events_of_visitors(self, anchors: str) -> str:
         """Return the join of the events ``e`` with the anchors ``a`` of the same visitor."""
-        key = self.key
-        return f"{self.warehouse.events} AS e JOIN {anchors} AS a ON e.{key} = a.{key}"
-
-
-#: When an event happened, in :meth:`Recomputation.events_of_visitors`.
-HAPPENED = "CAST(e.derived_tstamp AS TIMESTAMP)"
+        key = dialect_of(self.warehouse.dialect).identifier(self.key)
+        events = keyed_events(self.warehouse, self.group)
+        return f"{events} AS e JOIN {anchors} AS a ON e.{KEY} = a.{key}"
 
 
 def _differs(attribute: Attribute) -> str:
     """Return the condition that a served value ``s`` differs from a recomputed one ``r``."""
-    column = _SQL.identifier(attribute.name)
+    column = _SQL.identifier(served_column(attribute))
     if not is_number(attribute):
         return f"s.{column} IS DISTINCT FROM r.{column}"
     tolerance = f"{_TOLERANCE} * GREATEST(1, ABS(s.{column}))"

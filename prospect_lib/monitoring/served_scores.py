@@ -4,7 +4,7 @@ Served and recomputed attributes are compared in one common form: numbers as flo
 sorted, everything else as text.
 
 Example: ``read_served(home / "served", group)`` -> an Arrow table with ``served_row``,
-``domain_userid``, ``anchor_ts`` and one column per attribute.
+the attribute key, ``anchor_ts`` and one column per attribute.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,15 @@ import pyarrow as pa
 from snowplow_signals import AttributeGroup
 from snowplow_signals.models.model import Attribute
 
+from prospect_lib.aggregation.keys import key_name
 from prospect_lib.errors import DataError
 from prospect_lib.features import Feature
+from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
 from prospect_lib.sql.dialects import DuckDB
 
-#: The keys of a logged score and their types; a key that is missing reads as null.
+#: The keys of a logged score without its identifier, and their types; a missing one reads as null.
 LOG_COLUMNS = {
-    "domain_userid": "VARCHAR",
+    "group": "VARCHAR",
     "scored_at": "TIMESTAMPTZ",
     "score": "DOUBLE",
     "model_version": "VARCHAR",
@@ -33,6 +35,11 @@ LOG_COLUMNS = {
     "signals": "JSON",
     "scoring_attributes": "JSON",
 }
+#: Columns of served rows; an attribute of the same name becomes ``signals.<name>``.
+_OWN_COLUMNS = ("served_row", "anchor_ts", "score", "model_version", "group_hash", "cold_start",
+                "stale", "threshold", "act", "not_served")  # fmt: skip
+#: Columns of the anchors of served rows, after the key and ``anchor_ts``.
+ROW, SHIFT = "audit_row", "audit_shift"
 _NUMERIC_AGGREGATIONS = (
     "counter", "sum", "mean", "approx_count_distinct", "time_since_last", "time_since_first",
 )  # fmt: skip
@@ -42,8 +49,8 @@ _SQL = DuckDB()
 
 
 def read_served(
-    folder: Path,
-    group: AttributeGroup,
+    folder: Path | str,
+    problem: ScoringProblem | AttributeGroup,
     *,
     since: datetime | None = None,
     until: datetime | None = None,
@@ -52,43 +59,46 @@ def read_served(
 
     Args:
         folder: of the log files, ``served`` in PROSPECT_HOME.
-        group: the attributes to read.
-        since: the first moment to include (aware).
-        until: the first moment to leave out (aware).
+        problem: whose scores to read, or its attribute group. Scores of another attribute key
+            or group in the same folder are left out.
+        since: the first moment to include (aware; naive means UTC).
+        until: the first moment to leave out (aware; naive means UTC).
     Returns:
-        ``served_row`` (0, 1, ...), ``domain_userid``, ``anchor_ts`` (UTC, without zone),
+        ``served_row`` (0, 1, ...), the attribute key, ``anchor_ts`` (UTC, without zone),
         ``score``, ``model_version``, ``group_hash``, ``cold_start``, ``stale``,
         ``threshold``, ``act``, ``not_served`` (names of attributes that were not served) and
         one column per attribute.
     Raises:
         DataError: there is no log, or nothing was served in the window.
+        DefinitionError: ``problem`` is neither a scoring problem nor a group.
     """
+    group = problem_of(problem).group
     attributes = group.attributes or []
     names = _SQL.literal([attribute.name for attribute in attributes])
-    table = _read_log(
+    key = _SQL.identifier(key_name(group))
+    return _read_log(
         folder,
+        group,
         [
-            "ROW_NUMBER() OVER (ORDER BY scored_at, domain_userid) - 1 AS served_row",
-            "domain_userid, scored_at AS anchor_ts, score, model_version, group_hash",
+            f"ROW_NUMBER() OVER (ORDER BY scored_at, {key}) - 1 AS served_row",
+            f"{key}, scored_at AS anchor_ts, score, model_version, group_hash",
             "COALESCE(cold_start, FALSE) AS cold_start, COALESCE(stale, FALSE) AS stale",
             "CAST(decision ->> '$.threshold' AS DOUBLE) AS threshold",
             "CAST(decision ->> '$.act' AS BOOLEAN) AS act",
             f"list_filter({names}, lambda n: NOT list_contains(json_keys(signals), n)) "
             "AS not_served",
-            *(f"{_served_value(a)} AS {_SQL.identifier(a.name)}" for a in attributes),
+            *(f"{_served_value(a)} AS {_SQL.identifier(served_column(a))}" for a in attributes),
         ],
         required="signals",
         since=since,
         until=until,
     )
-    if table.num_rows == 0:
-        raise DataError(f"no score in {folder} between {since} and {until}: widen the window.")
-    return table
 
 
 def read_served_features(
-    folder: Path,
+    folder: Path | str,
     features: Sequence[Feature],
+    problem: ScoringProblem | AttributeGroup = prospect_problem,
     *,
     since: datetime | None = None,
     until: datetime | None = None,
@@ -98,21 +108,46 @@ def read_served_features(
     Args:
         folder: of the log files, ``served`` in PROSPECT_HOME.
         features: the features to read, such as ``model.features``.
-        since: the first moment to include (aware).
-        until: the first moment to leave out (aware).
+        problem: whose scores to read, or its attribute group.
+        since: the first moment to include (aware; naive means UTC).
+        until: the first moment to leave out (aware; naive means UTC).
     Returns:
-        ``domain_userid``, ``anchor_ts`` (UTC, without zone), ``score`` and one column per
+        The attribute key, ``anchor_ts`` (UTC, without zone), ``score`` and one column per
         feature.
     Raises:
-        DataError: there is no log.
+        DataError: there is no log, or nothing was served in the window.
+        DefinitionError: ``problem`` is neither a scoring problem nor a group.
     """
+    group = problem_of(problem).group
     values = (
         f"CAST({_SQL.inside('scoring_attributes', [feature.name])} "
         f"AS {_FEATURE_TYPES[feature.kind]}) AS {_SQL.identifier(feature.name)}"
         for feature in features
     )
-    columns = ["domain_userid, scored_at AS anchor_ts, score", *values]
-    return _read_log(folder, columns, required="scoring_attributes", since=since, until=until)
+    score = ["score"] if all(feature.name != "score" for feature in features) else []
+    columns = [f"{_SQL.identifier(key_name(group))}, scored_at AS anchor_ts", *score, *values]
+    required = "scoring_attributes"
+    return _read_log(folder, group, columns, required=required, since=since, until=until)
+
+
+def check_served(served: object, group: AttributeGroup) -> str:
+    """Return the attribute key of served scores.
+
+    Raises:
+        DataError: they are no table of :func:`read_served`, or of another key.
+    """
+    if not isinstance(served, pa.Table):
+        raise DataError(
+            f"served is a {type(served).__name__}, expected the table of read_served(folder, "
+            "problem)."
+        )
+    key = key_name(group)
+    if key not in served.column_names:
+        raise DataError(
+            f"served has no column {key!r}, the key of attribute group {group.name!r}. Read it "
+            "with read_served(folder, problem) of the same scoring problem."
+        )
+    return key
 
 
 def anchors_of(
@@ -122,25 +157,25 @@ def anchors_of(
 
     Args:
         served: as :func:`read_served` returns it.
-        key: name of the column that identifies a visitor.
+        key: name of the column with the identifiers.
         shifts: rounded to microseconds.
     Returns:
-        The key, ``anchor_ts``, ``served_row`` and ``shift`` (microseconds).
+        The key, ``anchor_ts``, ``audit_row`` (the served row) and ``audit_shift`` (microseconds).
 
     >>> times = pa.array([datetime(2026, 1, 31)], pa.timestamp("us"))
     >>> served = pa.table({"domain_userid": ["u"], "anchor_ts": times, "served_row": [0]})
     >>> shifts = [timedelta(), timedelta(seconds=-1)]
-    >>> anchors_of(served, "domain_userid", shifts)["shift"].to_pylist()
+    >>> anchors_of(served, "domain_userid", shifts)["audit_shift"].to_pylist()
     [0, -1000000]
     """
     at = served["anchor_ts"].combine_chunks().cast(pa.int64()).to_numpy()
     parts = []
     for shift in (round(shift / _MICROSECOND) for shift in shifts):
         anchors = {
-            key: served["domain_userid"],
+            key: served[key],
             "anchor_ts": pa.array(at + shift).cast(pa.timestamp("us")),
-            "served_row": served["served_row"],
-            "shift": pa.array([shift] * served.num_rows, pa.int64()),
+            ROW: served["served_row"],
+            SHIFT: pa.array([shift] * served.num_rows, pa.int64()),
         }
         parts.append(pa.table(anchors))
     return pa.concat_tables(parts)
@@ -150,6 +185,12 @@ def is_number(attribute: Attribute) -> bool:
     """Return whether values of an attribute are compared as numbers."""
     numeric_type = str(attribute.type).startswith(("int", "float", "double"))
     return attribute.aggregation in _NUMERIC_AGGREGATIONS or numeric_type
+
+
+def served_column(attribute: Attribute) -> str:
+    """Return the column of served rows that has an attribute's values."""
+    name = str(attribute.name)
+    return f"signals.{name}" if name.lower() in _OWN_COLUMNS else name
 
 
 def recomputed_value(attribute: Attribute, kind: pa.DataType) -> str:
@@ -179,7 +220,8 @@ def _comparable(attribute: Attribute, value: str, *, is_list: bool) -> str:
 
 
 def _read_log(
-    folder: Path,
+    folder: Path | str,
+    group: AttributeGroup,
     columns: Sequence[str],
     *,
     required: str,
@@ -187,14 +229,24 @@ def _read_log(
     until: datetime | None,
 ) -> pa.Table:
     """Return columns of the logged scores that have a value of the ``required`` key."""
-    files = sorted(folder.glob("????-??-??.ndjson"))
+    for name, moment in (("since", since), ("until", until)):
+        if moment is not None and not isinstance(moment, datetime):
+            raise DataError(
+                f"{name}={moment!r} is a {type(moment).__name__}, expected a datetime such as "
+                "datetime(2026, 1, 31, tzinfo=UTC)."
+            )
+    key = key_name(group)
+    files = sorted(Path(folder).glob("????-??-??.ndjson"))
     if not files:
         raise DataError(
             f"no served scores in {folder}: serve some first (python -m prospect_lib serve), "
             "and do not turn the log off (Options(served_days=0))."
         )
-    types = ", ".join(f"{name}: {_SQL.text(kind)}" for name, kind in LOG_COLUMNS.items())
+    kinds = {key: "VARCHAR", **LOG_COLUMNS}
+    types = ", ".join(f"{_SQL.identifier(name)}: {_SQL.text(kind)}" for name, kind in kinds.items())
     conditions = [f"{required} IS NOT NULL", "scored_at IS NOT NULL"]
+    conditions += [f"{_SQL.identifier(key)} IS NOT NULL"]
+    conditions += [f'COALESCE("group", {_SQL.text(group.name)}) = {_SQL.text(group.name)}']
     conditions += [f"scored_at >= {_SQL.literal(since)}"] if since else []
     conditions += [f"scored_at < {_SQL.literal(until)}"] if until else []
     log = (
@@ -204,9 +256,14 @@ def _read_log(
     )
     sql = (
         f"SELECT {', '.join(columns)} FROM ({log}) AS log "
-        f"WHERE {' AND '.join(conditions)} ORDER BY scored_at, domain_userid"
+        f"WHERE {' AND '.join(conditions)} ORDER BY scored_at, {_SQL.identifier(key)}"
     )
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         table: pa.Table = connection.sql(sql).to_arrow_table()
+    if table.num_rows == 0:
+        window = f" between {since} and {until}: widen the window" if since or until else ""
+        raise DataError(
+            f"no score of attribute group {group.name!r} and key {key!r} in {folder}{window}."
+        )
     return table

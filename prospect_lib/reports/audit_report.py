@@ -12,8 +12,6 @@ from prospect_lib.monitoring.outcomes import OutcomeReport
 from prospect_lib.plots import monitoring as plots
 from prospect_lib.reports.pages import render
 
-_SEGMENT = "latest_device_class"
-
 
 def audit_html(
     report: AuditReport,
@@ -79,9 +77,7 @@ def _examples(report: AuditReport) -> dict[str, Any]:
 
 def _outcome_tables(outcomes: OutcomeReport) -> dict[str, list[list[str]]]:
     tables = {"day": _outcome_rows(outcomes.by("day"))}
-    if _SEGMENT in outcomes.rows:
-        tables["device"] = _outcome_rows(outcomes.by(_SEGMENT))
-    return tables
+    return tables | {name: _outcome_rows(outcomes.by(name)) for name in outcomes.segments}
 
 
 def _outcome_rows(table: pd.DataFrame) -> list[list[str]]:

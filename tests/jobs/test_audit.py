@@ -132,7 +132,7 @@ def test_a_backfill_report_measures_what_the_history_would_change(past, settings
 
 def test_training_on_served_moments_takes_exactly_those_moments(past, monkeypatch):
     world, past_settings = past
-    monkeypatch.setattr(retrain.DuckDBWarehouse, "over_home", lambda _home: world.warehouse())
+    monkeypatch.setattr(DuckDBWarehouse, "over_home", lambda _home: world.warehouse())
     rows = retrain.Job(backend="sandbox", served=True).training_set(past_settings)
     served = read_served(world.folder, prospect_group)
     served_moments, trained = (

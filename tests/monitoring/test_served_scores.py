@@ -69,14 +69,14 @@ def test_a_folder_without_a_log_is_one_message(folder: Path) -> None:
 def test_each_row_gets_an_anchor_per_shift(folder: Path) -> None:
     write(folder, [record("u", VALUES, AT, prospect_group)])
     served = read_served(folder, prospect_group)
-    anchors = anchors_of(served, "visitor", [timedelta(seconds=-0.3), timedelta(minutes=1)])
+    anchors = anchors_of(served, "domain_userid", [timedelta(seconds=-0.3), timedelta(minutes=1)])
     naive = AT.replace(tzinfo=None)
     assert anchors.to_pylist() == [
         {
-            "visitor": "u",
+            "domain_userid": "u",
             "anchor_ts": naive + timedelta(microseconds=shift),
-            "served_row": 0,
-            "shift": shift,
+            "audit_row": 0,
+            "audit_shift": shift,
         }
         for shift in (-300_000, 60_000_000)
     ]
