@@ -3,11 +3,11 @@
 The identifier may be an atomic column, or a field of an event or an entity.
 """
 
-from snowplow_signals import AttributeGroup, Event
-from snowplow_signals.models.model import Attribute
+from snowplow_signals import AttributeGroup
 
 from prospect_lib.aggregation.keys import key_property
-from prospect_lib.sql.conditions import matched_value
+from prospect_lib.sql.clocks import time_sql
+from prospect_lib.sql.conditions import property_sql
 from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.warehouse import Warehouse
 
@@ -15,24 +15,21 @@ from prospect_lib.warehouse import Warehouse
 KEY, HAPPENED, ARRIVED = "audit_key", "audit_ts", "audit_arrived"
 
 
-def keyed_events(warehouse: Warehouse, group: AttributeGroup) -> str:
-    """Return a SELECT in parentheses of all events, with :data:`KEY` and the two times.
+def keyed_events(warehouse: Warehouse, group: AttributeGroup, condition: str = "TRUE") -> str:
+    """Return a SELECT in parentheses of events, with :data:`KEY` and the two times.
 
     Without a column of the collector's time, events arrived when they happened.
+
+    Args:
+        warehouse: holds the events.
+        group: whose attribute key is the identifier.
+        condition: which events, in SQL over their own columns.
     """
     sql = dialect_of(warehouse.dialect)
-    value = Attribute(
-        name="key",
-        type="string",
-        events=[Event()],
-        aggregation="last",
-        property=key_property(group),
-    )
-    happened = f"CAST({sql.identifier('derived_tstamp')} AS {sql.timestamp_type})"
-    arrived = happened
-    if "collector_tstamp" in warehouse.columns():
-        arrived = f"CAST({sql.identifier('collector_tstamp')} AS {sql.timestamp_type})"
+    happened = time_sql("derived_tstamp", sql)
+    by_collector = "collector_tstamp" in warehouse.columns()
+    arrived = time_sql("collector_tstamp", sql) if by_collector else happened
     return (
-        f"(SELECT *, {matched_value(value, sql)} AS {KEY}, {happened} AS {HAPPENED}, "
-        f"{arrived} AS {ARRIVED} FROM {warehouse.events})"
+        f"(SELECT *, {property_sql(key_property(group), sql)} AS {KEY}, {happened} AS {HAPPENED}, "
+        f"{arrived} AS {ARRIVED} FROM {warehouse.events} WHERE {condition})"
     )

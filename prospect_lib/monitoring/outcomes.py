@@ -10,7 +10,7 @@ observed rate, ... per day
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
@@ -18,13 +18,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from snowplow_signals import AttributeGroup
-from snowplow_signals.models.model import Attribute
 
+from prospect_lib.anchors import Horizon
 from prospect_lib.errors import DataError
 from prospect_lib.evaluation.metrics import Interval, visitor_draws
 from prospect_lib.monitoring.keyed_events import HAPPENED, KEY, keyed_events
 from prospect_lib.monitoring.served_scores import ROW, anchors_of, check_served, read_served
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
+from prospect_lib.sql.clocks import wrong_clock_sql
 from prospect_lib.sql.conditions import event_condition
 from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.warehouse import Warehouse
@@ -47,13 +48,16 @@ class OutcomeReport:
         horizon: how far ahead the scores look.
         key: name of the attribute key.
         segments: text attributes with a few values, by which outcomes can be grouped.
+        after_goal: number of scores left out because the visitor had reached the goal before,
+            if such moments are no training rows (``until_goal``).
     """
 
     rows: pd.DataFrame
     censored: int
-    horizon: timedelta
+    horizon: Horizon
     key: str
     segments: tuple[str, ...] = ()
+    after_goal: int = 0
 
     def by(self, column: str) -> pd.DataFrame:
         """Return outcomes per day or segment.
@@ -94,9 +98,11 @@ class OutcomeReport:
         calibration, goals = self.calibration(), int(self.rows["label"].sum())
         acted = self.rows[self.rows["act"]]
         precision = f"{acted['label'].mean():.1%}" if len(acted) else "not known"
+        after_goal = f", {self.after_goal:,} after a goal" if self.after_goal else ""
         return (
-            f"{len(self.rows):,} scores with a known outcome ({self.censored:,} not yet), "
-            f"{goals:,} followed by the goal: {calibration:.2f} times as many as predicted.\n"
+            f"{len(self.rows):,} scores with a known outcome ({self.censored:,} not yet"
+            f"{after_goal}), {goals:,} followed by the goal: {calibration:.2f} times as many as "
+            "predicted.\n"
             f"Acted on {len(acted):,}; precision {precision}. {calibration_verdict(calibration)}"
         )
 
@@ -136,22 +142,32 @@ def measure_outcomes(
             of another key.
     """
     problem = problem_of(problem)
-    key, horizon = check_served(served, problem.group), problem.horizon
+    key = check_served(served, problem.group)
     end = _naive(until or end_of_data(warehouse))
-    followed = _rows_followed_by_goal(warehouse, served, problem)
     segments = _segments(served, problem.group)
     rows = served.select(["served_row", key, "anchor_ts", "score", "act", *segments]).to_pandas()
-    rows["act"] = rows["act"].fillna(False).astype(bool)
-    rows["label"] = rows["served_row"].isin(followed)
-    rows["day"] = rows["anchor_ts"].dt.strftime("%Y-%m-%d")
-    known = rows["anchor_ts"] + horizon <= end
-    if not known.any():
+    with _Goals(warehouse, served, problem) as goals:
+        rows["label"] = rows["served_row"].isin(goals.following())
+        known = goals.known_from(rows) <= end
+        after_goal = rows["served_row"].isin(goals.earlier())
+    if not (known & ~after_goal).any():
+        when = f"{problem.horizon} after it"
+        if isinstance(problem.horizon, str):
+            when = f"once its session has had no event for {problem.anchors.session_timeout}"
         raise DataError(
-            f"no outcome is known yet: the events end at {end:%Y-%m-%d %H:%M} UTC, less than "
-            f"{horizon} after the first of the {len(rows)} scores. Try again later."
+            f"no outcome is known yet: the events end at {end:%Y-%m-%d %H:%M} UTC, and the outcome "
+            f"of each of the {len(rows)} scores is known {when}. Try again later."
         )
-    rows, censored = rows[known].reset_index(drop=True), int((~known).sum())
-    return OutcomeReport(rows, censored, horizon, key, tuple(segments))
+    rows["act"] = rows["act"].fillna(False).astype(bool)
+    rows["day"] = rows["anchor_ts"].dt.strftime("%Y-%m-%d")
+    return OutcomeReport(
+        rows=rows[known & ~after_goal].reset_index(drop=True),
+        censored=int((~known & ~after_goal).sum()),
+        horizon=problem.horizon,
+        key=key,
+        segments=tuple(segments),
+        after_goal=int(after_goal.sum()),
+    )
 
 
 def served_anchors(
@@ -190,29 +206,65 @@ def served_anchors(
     return write_temporary(warehouse, "served_anchors", pa.table(anchors))
 
 
-def _rows_followed_by_goal(
-    warehouse: Warehouse, served: pa.Table, problem: ScoringProblem
-) -> "pd.Series[int]":
-    """Return the ``served_row`` of the scores that a goal followed within the horizon."""
-    sql = dialect_of(warehouse.dialect)
-    anchors = write_temporary(warehouse, _ANCHORS_TABLE, anchors_of(served, problem.key))
-    goal = Attribute(
-        name="goal",
-        type="int64",
-        events=list(problem.goal),
-        aggregation="counter",
-        criteria=problem.anchors.goal_criteria,
-    )
-    rows = warehouse.query(
-        f"SELECT DISTINCT a.{ROW} FROM (SELECT {KEY}, {HAPPENED} "
-        f"FROM {keyed_events(warehouse, problem.group)} AS e "
-        f"WHERE {event_condition(goal, sql) or 'TRUE'}) AS g "
-        f"JOIN {anchors} AS a ON g.{KEY} = a.{sql.identifier(problem.key)} "
-        f"AND g.{HAPPENED} > a.anchor_ts "
-        f"AND g.{HAPPENED} <= a.anchor_ts + {sql.interval(problem.horizon)}"
-    )
-    drop_table(warehouse, _ANCHORS_TABLE)
-    return rows[ROW].to_pandas().astype("int64")
+class _Goals:
+    """The goals of served visitors; leaving the context drops the table of served moments."""
+
+    def __init__(self, warehouse: Warehouse, served: pa.Table, problem: ScoringProblem) -> None:
+        self._warehouse, self._problem = warehouse, problem
+        self._sql = dialect_of(warehouse.dialect)
+        wrong_clock = wrong_clock_sql(
+            warehouse.columns(), warehouse.dialect, events=warehouse.events
+        )
+        self._right_clock = f"NOT COALESCE({wrong_clock}, FALSE)"
+        self._anchors = write_temporary(warehouse, _ANCHORS_TABLE, anchors_of(served, problem.key))
+
+    def __enter__(self) -> "_Goals":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        drop_table(self._warehouse, _ANCHORS_TABLE)
+
+    def following(self) -> "pd.Series[int]":
+        """Return the ``served_row`` of the scores that a goal followed within the horizon."""
+        horizon = self._problem.horizon
+        within = ""
+        if not isinstance(horizon, str):
+            within = f" AND g.{HAPPENED} <= a.anchor_ts + {self._sql.interval(horizon)}"
+        return self._rows(f"g.{HAPPENED} > a.anchor_ts{within}")
+
+    def earlier(self) -> "pd.Series[int]":
+        """Return the ``served_row`` of scores after a goal, where those are no training rows."""
+        if not self._problem.anchors.until_goal:
+            return pd.Series(dtype="int64")
+        return self._rows(f"g.{HAPPENED} <= a.anchor_ts")
+
+    def known_from(self, rows: pd.DataFrame) -> "pd.Series[pd.Timestamp]":
+        """Return from when the outcome of each score is known (UTC, without zone)."""
+        horizon, key = self._problem.horizon, self._problem.key
+        if not isinstance(horizon, str):
+            return rows["anchor_ts"] + horizon
+        last = self._warehouse.query(
+            f"SELECT g.{KEY}, MAX(g.{HAPPENED}) AS last_ts "
+            f"FROM {self._events(self._right_clock)} AS g "
+            f"WHERE g.{KEY} IN (SELECT {self._sql.identifier(key)} FROM {self._anchors}) GROUP BY 1"
+        ).to_pandas()
+        ends = rows[key].map(last.set_index(KEY)["last_ts"])
+        return (
+            ends.where(ends > rows["anchor_ts"], rows["anchor_ts"])
+            + self._problem.anchors.session_timeout
+        )
+
+    def _rows(self, condition: str) -> "pd.Series[int]":
+        goal = event_condition(self._problem.anchors.goal_attribute, self._sql) or "TRUE"
+        rows = self._warehouse.query(
+            f"SELECT DISTINCT a.{ROW} FROM {self._events(f'{goal} AND {self._right_clock}')} AS g "
+            f"JOIN {self._anchors} AS a ON g.{KEY} = a.{self._sql.identifier(self._problem.key)} "
+            f"AND {condition}"
+        )
+        return rows[ROW].to_pandas().astype("int64")
+
+    def _events(self, condition: str) -> str:
+        return keyed_events(self._warehouse, self._problem.group, condition)
 
 
 def _segments(served: pa.Table, group: AttributeGroup) -> list[str]:
