@@ -39,3 +39,13 @@ class ServiceError(ProspectError):
     """Signals, the sandbox, the warehouse or the tunnel failed or gave an invalid answer."""
 
     exit_code = 6
+
+
+def one_line(text: object, length: int = 200) -> str:
+    """Return a library's message, or a value, as one line of limited length.
+
+    >>> one_line("SQL compilation error:\\n  invalid identifier 'NOTHING'", 40)
+    'SQL compilation error: invalid identifi…'
+    """
+    line = " ".join(str(text).split())
+    return line if len(line) <= length else f"{line[: length - 1]}…"

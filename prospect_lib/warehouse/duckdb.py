@@ -13,8 +13,8 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from prospect_lib.errors import DataError, ServiceError
-from prospect_lib.sql.dialects import DuckDB
+from prospect_lib.errors import DataError, ServiceError, one_line
+from prospect_lib.warehouse.event_files import read_events
 from prospect_lib.warehouse.stored_events import history, live_events, refuse_old_format
 
 
@@ -45,10 +45,7 @@ class DuckDBWarehouse:
             DataError: there are no events.
             ServiceError: DuckDB refuses a SELECT.
         """
-        # by default DuckDB spills to the working folder
-        spill = Path(tempfile.gettempdir()) / f"prospect_lib-{uuid4().hex}"
-        connection = duckdb.connect(config={"temp_directory": str(spill)})
-        connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+        connection = _connect()
         warehouse = cls(connection)
         try:
             if stored is not None:
@@ -86,25 +83,21 @@ class DuckDBWarehouse:
             return cls.over(relation, files=files, stored=stored)
 
     @classmethod
-    def over_file(cls, path: Path) -> "DuckDBWarehouse":
-        """Return a warehouse over a Parquet or CSV file, with column names in either case.
+    def over_file(cls, path: Path | str) -> "DuckDBWarehouse":
+        """Return a warehouse over an export of the events table; its notes say what was left out.
 
+        Args:
+            path: a Parquet or CSV file, or a folder of such parts, with column names in either
+                case. What it may hold is in :mod:`prospect_lib.warehouse.event_files`.
         Raises:
-            DataError: there is no such file, it cannot be read, or it lacks columns.
+            DataError: there is no such file, it cannot be read, or it lacks events or columns.
         """
-        if not path.is_file():
-            raise DataError(f"{path}: there is no such file; give a Parquet or CSV of events.")
-        is_parquet = path.name.removesuffix(".gz").endswith(".parquet")
-        reader = "read_parquet" if is_parquet else "read_csv"
-        select = f"SELECT * FROM {reader}({DuckDB().files([path])})"
+        connection = _connect()
         try:
-            warehouse = cls.over("", files=select) if is_parquet else cls.over(select)
-        except (duckdb.Error, ServiceError) as error:
-            raise DataError(f"{path} cannot be read as atomic events: {error}") from error
-        if missing := {"derived_tstamp", "event_name"} - set(warehouse.columns()):
-            warehouse.close()
-            raise DataError(f"{path} lacks the columns {sorted(missing)} of atomic events.")
-        return warehouse
+            return cls(connection, notes=read_events(connection, Path(path)))
+        except BaseException:
+            connection.close()
+            raise
 
     def query(self, sql: str) -> pa.Table:
         """Run one statement; return its rows with lower-case column names.
@@ -116,7 +109,8 @@ class DuckDBWarehouse:
             relation = self.connection.sql(sql)
             table: pa.Table = pa.table({}) if relation is None else relation.to_arrow_table()
         except duckdb.Error as error:
-            raise ServiceError(f"DuckDB refused the statement: {error}") from error
+            reason = one_line(str(error).partition("\n")[0])
+            raise ServiceError(f"DuckDB refused the statement: {reason}") from error
         return table.rename_columns([name.lower() for name in table.column_names])
 
     def batches(self, sql: str) -> Iterator[pa.Table]:
@@ -142,3 +136,12 @@ class DuckDBWarehouse:
     def close(self) -> None:
         """Close the connection; memory and temporary files are freed."""
         self.connection.close()
+
+
+def _connect() -> "duckdb.DuckDBPyConnection":
+    """Open a database in memory whose session is in UTC."""
+    # by default DuckDB spills to the working folder
+    spill = Path(tempfile.gettempdir()) / f"prospect_lib-{uuid4().hex}"
+    connection = duckdb.connect(config={"temp_directory": str(spill)})
+    connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+    return connection

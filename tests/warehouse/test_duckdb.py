@@ -99,7 +99,8 @@ def test_an_empty_home_says_what_to_run(tmp_path: Path) -> None:
 
 
 def test_columns_that_attributes_need_and_events_lack_are_listed() -> None:
-    missing = missing_columns(prospect_group, ["app_id", "domain_sessionid", "page_url"])
+    has = ["event_name", "event_vendor", "event_version", "app_id", "domain_sessionid", "page_url"]
+    missing = missing_columns(prospect_group, has)
     assert missing["latest_device_class"] == ["contexts_nl_basjes_yauaa_context_1"]
     assert "num_pricing_views_l7d" not in missing and "first_mkt_medium_l30d" in missing
 
