@@ -23,6 +23,7 @@ from snowplow_signals import AttributeGroup, LinkAttributeKey
 from snowplow_signals.models.model import Attribute
 
 from prospect_lib.aggregation.criteria import matches
+from prospect_lib.aggregation.definitions import NUMERIC, WITHOUT_PROPERTY, check
 from prospect_lib.aggregation.keys import key_name, key_property
 from prospect_lib.aggregation.properties import (
     column_of,
@@ -32,11 +33,9 @@ from prospect_lib.aggregation.properties import (
     typed,
     whole,
 )
-from prospect_lib.errors import DataError, DefinitionError
+from prospect_lib.errors import DataError
 
 MAX_VALUES = 100  # of a unique_list or a category_count (Signals documentation)
-NUMERIC = {"sum", "min", "max", "mean"}
-WITHOUT_PROPERTY = {"counter", "time_since_last", "time_since_first"}
 SECONDS_IN = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 
 Occurrence = tuple[datetime, Any]  # an event's time, and the value of its property
@@ -144,29 +143,6 @@ def group_hash(group: AttributeGroup) -> str:
         content["key_property"] = key_property(group).model_dump(mode="json", exclude_none=True)
     content["key_ttl"] = str(_key_ttl(group))
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def check(attribute: Attribute) -> None:
-    """Refuse an incomplete definition.
-
-    Raises:
-        DefinitionError: the message names the attribute and what it needs.
-    """
-    needs_property = attribute.aggregation not in WITHOUT_PROPERTY
-    if needs_property and attribute.property is None:
-        raise DefinitionError(
-            f"attribute {attribute.name!r}: aggregation {attribute.aggregation!r} needs a property."
-        )
-    if attribute.aggregation.startswith("time_since") and attribute.time_unit is None:
-        raise DefinitionError(
-            f"attribute {attribute.name!r}: {attribute.aggregation} needs a time_unit "
-            "('s', 'min', 'h' or 'd')."
-        )
-    if any(event.event_specification_id for event in attribute.events):
-        raise DefinitionError(
-            f"attribute {attribute.name!r}: event_specification_id cannot be evaluated outside "
-            "Signals; give the event's vendor, name and version."
-        )
 
 
 def _event_value(attribute: Attribute, event: Mapping[str, Any]) -> Any:

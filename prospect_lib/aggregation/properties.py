@@ -21,6 +21,13 @@ TIME = (
     "(Z| UTC|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)?)?"
 )
 _TIME = re.compile(TIME)
+#: The times of the atomic events table
+#: (https://docs.snowplow.io/docs/fundamentals/canonical-event/).
+TIME_COLUMNS = frozenset(
+    f"{kind}_tstamp"
+    for kind in ("derived", "collector", "dvce_created", "dvce_sent", "true", "etl", "load",
+                 "refr_dvce")
+)  # fmt: skip
 
 
 def event_time(event: Mapping[str, Any]) -> datetime:
@@ -58,6 +65,11 @@ def _time_of(text: str) -> datetime | None:
         return moment.astimezone(UTC) if moment.tzinfo else moment
     except (ValueError, OverflowError):  # there is no such day, or it is after the year 9999
         return None
+
+
+def leaves(prop: Any) -> list[Any]:
+    """Return the properties that a property is calculated from; itself if it is not."""
+    return [getattr(leaf, "root", leaf) for leaf in getattr(prop, "properties", [prop])]
 
 
 def column_of(prop: Any) -> str:
@@ -138,7 +150,7 @@ _ARITHMETIC: dict[str, Callable[[list[float]], float]] = {
 
 
 def _calculated(prop: Any, event: Mapping[str, Any]) -> str | None:
-    texts = [property_text(getattr(leaf, "root", leaf), event) for leaf in prop.properties]
+    texts = [property_text(leaf, event) for leaf in leaves(prop)]
     present = [text for text in texts if text is not None]
     if prop.operation == "concat":
         return (prop.separator or "").join(present) if present else None

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from snowplow_signals import AttributeGroup
 from snowplow_signals.models.model import Attribute
 
-from prospect_lib.aggregation.fold import MAX_VALUES, SECONDS_IN, check
+from prospect_lib.aggregation.definitions import check_group
+from prospect_lib.aggregation.fold import MAX_VALUES, SECONDS_IN
 from prospect_lib.features import Feature, features_of
 from prospect_lib.sql.context import Context, lines
 from prospect_lib.sql.dialects import dialect_of
@@ -105,6 +106,7 @@ def attributes_sql(
         >>> print(sql.splitlines()[-1])
         ORDER BY a."DOMAIN_USERID", a."ANCHOR_TS"
     """
+    check_group(group)
     context = Context(group, dialect_of(dialect), events, anchors, include_anchor)
     compiler = Compiler.of(context, only_counted=set())
     return compiler.statement([(a.name, compiler.value(a)) for a in context.attributes])
@@ -131,8 +133,9 @@ def features_sql(
         >>> 'AS "day_of_week"' in sql
         True
     """
-    context = Context(group, dialect_of(dialect), events, anchors, include_anchor)
     features = features_of(group) if features is None else features
+    check_group(group, {f.attribute: f.name for f in features if f.rule == "any" and f.attribute})
+    context = Context(group, dialect_of(dialect), events, anchors, include_anchor)
     only_counted = {f.attribute for f in features if f.rule == "length" and f.attribute}
     compiler = Compiler.of(context, only_counted)
     return compiler.statement([(f.name, compiler.feature(f)) for f in features])
@@ -153,12 +156,9 @@ class Compiler:
 
         Args:
             only_counted: names of lists of which only the number of values is needed.
-        Raises:
-            DefinitionError: an attribute's definition is incomplete.
         """
         totals, windows, lists = [], [], []
         for attribute in context.attributes:
-            check(attribute)
             if _by_running_totals(context, attribute, only_counted):
                 totals.append(attribute)
             elif attribute.aggregation in LISTS | RANKINGS:

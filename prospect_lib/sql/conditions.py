@@ -11,8 +11,8 @@ from typing import Any
 from snowplow_signals import Event
 from snowplow_signals.models.model import Attribute
 
-from prospect_lib.aggregation.fold import NUMERIC, WITHOUT_PROPERTY
-from prospect_lib.aggregation.properties import column_of, path_of
+from prospect_lib.aggregation.definitions import NUMERIC, WITHOUT_PROPERTY
+from prospect_lib.aggregation.properties import column_of, leaves, path_of
 from prospect_lib.sql.dialects import Dialect
 
 
@@ -106,7 +106,7 @@ def property_sql(prop: Any, sql: Dialect, relation: str = "") -> str:
 
 
 def _calculated(prop: Any, sql: Dialect) -> str:
-    texts = [property_sql(getattr(leaf, "root", leaf), sql) for leaf in prop.properties]
+    texts = [property_sql(leaf, sql) for leaf in leaves(prop)]
     if prop.operation == "coalesce":
         return f"COALESCE({', '.join(texts)})" if len(texts) > 1 else texts[0]
     if prop.operation == "concat":

@@ -66,9 +66,13 @@ class Context:
         """Return how long before :attr:`anchor_time` a window of this length starts."""
         return length if self.include_anchor else length - MICROSECOND
 
-    def name(self, attribute: Attribute, suffix: str = "") -> str:
-        """Return the attribute's name, or one derived from it, quoted."""
-        return self.sql.identifier(f"{attribute.name} {suffix}".strip())
+    def name(self, attribute: Attribute, suffix: str = "value") -> str:
+        """Return a name derived from the attribute's, quoted.
+
+        It has a space, which is neither in the name of an attribute nor in one of a step or a
+        column of ours, so that none of them can collide.
+        """
+        return self.sql.identifier(f"{attribute.name} {suffix}")
 
     @cached_property
     def value_columns(self) -> dict[str, str]:

@@ -66,7 +66,7 @@ window_counts AS (
   SELECT
     a.visitor,
     a.ts,
-    NULLIF(CAST(now.x1_count - before_7d.x1_count AS BIGINT), 0) AS "A"
+    NULLIF(CAST(now.x1_count - before_7d.x1_count AS BIGINT), 0) AS "A VALUE"
   FROM (SELECT visitor, ts, ts - INTERVAL '604800000001 microseconds' AS start_7d FROM anchor_times) AS a
   ASOF JOIN (SELECT visitor, ts, x1_count FROM running_totals) AS now MATCH_CONDITION (a.ts >= now.ts) ON now.visitor = a.visitor
   ASOF JOIN (SELECT visitor, ts, x1_count FROM running_totals) AS before_7d MATCH_CONDITION (a.start_7d >= before_7d.ts) ON before_7d.visitor = a.visitor
@@ -74,7 +74,7 @@ window_counts AS (
 -- each anchor with its values
 SELECT
   a.*,
-  c."A" AS "A"
+  c."A VALUE" AS "A"
 FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a."DOMAIN_USERID"
 LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = a."ANCHOR_TS"

@@ -68,7 +68,7 @@ window_counts AS (
   SELECT
     a.visitor,
     a.ts,
-    NULLIF(CAST(now.x1_count - before_all.x1_count AS BIGINT), 0) AS "a"
+    NULLIF(CAST(now.x1_count - before_all.x1_count AS BIGINT), 0) AS "a value"
   FROM (SELECT visitor, ts, CAST('-infinity' AS TIMESTAMP) AS start_all FROM anchor_times) AS a
   ASOF LEFT JOIN (SELECT visitor, ts, x1_count FROM running_totals) AS now ON now.visitor = a.visitor AND a.ts >= now.ts
   ASOF LEFT JOIN (SELECT visitor, ts, x1_count FROM running_totals) AS before_all ON before_all.visitor = a.visitor AND a.start_all >= before_all.ts
@@ -76,7 +76,7 @@ window_counts AS (
 -- each anchor with its values
 SELECT
   a.*,
-  c."a" AS "a"
+  c."a value" AS "a"
 FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a."domain_userid"
 LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = a."anchor_ts"

@@ -73,7 +73,7 @@ window_values AS (
       visitor,
       ts,
       is_anchor,
-      CASE WHEN MAX(CASE WHEN x1_events > 0 THEN ts END) OVER (PARTITION BY visitor, "A LIFETIME" ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) >= ts - INTERVAL '3600 seconds' THEN CAST(NULLIF(SUM(x1_events) OVER (PARTITION BY visitor, "A LIFETIME" ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW), 0) AS BIGINT) END AS "A"
+      CASE WHEN MAX(CASE WHEN x1_events > 0 THEN ts END) OVER (PARTITION BY visitor, "A LIFETIME" ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) >= ts - INTERVAL '3600 seconds' THEN CAST(NULLIF(SUM(x1_events) OVER (PARTITION BY visitor, "A LIFETIME" ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW), 0) AS BIGINT) END AS "A VALUE"
     FROM lifetimes
   ) AS every_instant
   WHERE is_anchor = 1
@@ -81,7 +81,7 @@ window_values AS (
 -- each anchor with its values
 SELECT
   a.*,
-  w."A" AS "A"
+  w."A VALUE" AS "A"
 FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a."DOMAIN_USERID"
 LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = a."ANCHOR_TS"

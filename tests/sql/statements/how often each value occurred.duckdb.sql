@@ -80,8 +80,8 @@ timeline AS MATERIALIZED (
   FROM "a counted"
   WHERE is_anchor = 1 AND events > 0
 ),
-"a" AS (
-  SELECT visitor, ts, CAST(MAP(LIST(value ORDER BY place), LIST(events ORDER BY place)) AS JSON) AS "a"
+"a value" AS (
+  SELECT visitor, ts, CAST(MAP(LIST(value ORDER BY place), LIST(events ORDER BY place)) AS JSON) AS "a value"
   FROM "a ranked"
   WHERE place <= 100
   GROUP BY visitor, ts
@@ -89,10 +89,10 @@ timeline AS MATERIALIZED (
 -- each anchor with its values
 SELECT
   a.*,
-  "a values"."a" AS "a"
+  "a values"."a value" AS "a"
 FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a."domain_userid"
 LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = a."anchor_ts"
-LEFT JOIN "a" AS "a values"
+LEFT JOIN "a value" AS "a values"
   ON "a values".visitor = t.visitor AND "a values".ts = t.ts
 ORDER BY a."domain_userid", a."anchor_ts"

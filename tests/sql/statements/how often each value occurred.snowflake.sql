@@ -80,8 +80,8 @@ timeline AS (
   FROM "A COUNTED"
   WHERE is_anchor = 1 AND events > 0
 ),
-"A" AS (
-  SELECT visitor, ts, OBJECT_AGG(value, events) AS "A"
+"A VALUE" AS (
+  SELECT visitor, ts, OBJECT_AGG(value, events) AS "A VALUE"
   FROM "A RANKED"
   WHERE place <= 100
   GROUP BY visitor, ts
@@ -89,10 +89,10 @@ timeline AS (
 -- each anchor with its values
 SELECT
   a.*,
-  "A VALUES"."A" AS "A"
+  "A VALUES"."A VALUE" AS "A"
 FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a."DOMAIN_USERID"
 LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = a."ANCHOR_TS"
-LEFT JOIN "A" AS "A VALUES"
+LEFT JOIN "A VALUE" AS "A VALUES"
   ON "A VALUES".visitor = t.visitor AND "A VALUES".ts = t.ts
 ORDER BY a."DOMAIN_USERID", a."ANCHOR_TS"

@@ -65,8 +65,8 @@ matched AS MATERIALIZED (
   FROM "a numbered"
   GROUP BY visitor, value, run, lifetime
 ),
-"a" AS (
-  SELECT t.visitor, t.ts, LIST(r.value ORDER BY r.run)[-100:] AS "a"
+"a value" AS (
+  SELECT t.visitor, t.ts, LIST(r.value ORDER BY r.run)[-100:] AS "a value"
   FROM anchor_times AS t
   JOIN "a runs" AS r
     ON r.visitor = t.visitor
@@ -78,10 +78,10 @@ matched AS MATERIALIZED (
 -- each anchor with its values
 SELECT
   a.*,
-  "a values"."a" AS "a"
+  "a values"."a value" AS "a"
 FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a."domain_userid"
 LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = a."anchor_ts"
-LEFT JOIN "a" AS "a values"
+LEFT JOIN "a value" AS "a values"
   ON "a values".visitor = t.visitor AND "a values".ts = t.ts
 ORDER BY a."domain_userid", a."anchor_ts"

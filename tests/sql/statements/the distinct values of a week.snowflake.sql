@@ -65,8 +65,8 @@ matched AS (
   FROM "A NUMBERED"
   GROUP BY visitor, value, run, lifetime
 ),
-"A" AS (
-  SELECT t.visitor, t.ts, ARRAY_SLICE(ARRAY_AGG(r.value) WITHIN GROUP (ORDER BY r.run), GREATEST(CAST(ARRAY_SIZE(ARRAY_AGG(r.value) WITHIN GROUP (ORDER BY r.run)) AS BIGINT) - 100, 0), CAST(ARRAY_SIZE(ARRAY_AGG(r.value) WITHIN GROUP (ORDER BY r.run)) AS BIGINT)) AS "A"
+"A VALUE" AS (
+  SELECT t.visitor, t.ts, ARRAY_SLICE(ARRAY_AGG(r.value) WITHIN GROUP (ORDER BY r.run), GREATEST(CAST(ARRAY_SIZE(ARRAY_AGG(r.value) WITHIN GROUP (ORDER BY r.run)) AS BIGINT) - 100, 0), CAST(ARRAY_SIZE(ARRAY_AGG(r.value) WITHIN GROUP (ORDER BY r.run)) AS BIGINT)) AS "A VALUE"
   FROM anchor_times AS t
   JOIN "A RUNS" AS r
     ON r.visitor = t.visitor
@@ -78,10 +78,10 @@ matched AS (
 -- each anchor with its values
 SELECT
   a.*,
-  "A VALUES"."A" AS "A"
+  "A VALUES"."A VALUE" AS "A"
 FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a."DOMAIN_USERID"
 LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = a."ANCHOR_TS"
-LEFT JOIN "A" AS "A VALUES"
+LEFT JOIN "A VALUE" AS "A VALUES"
   ON "A VALUES".visitor = t.visitor AND "A VALUES".ts = t.ts
 ORDER BY a."DOMAIN_USERID", a."ANCHOR_TS"

@@ -1,0 +1,156 @@
+"""Refuse a definition that cannot be computed, before anything runs.
+
+Example: ``check_group(group)`` raises ``DefinitionError: attribute 'n': aggregation 'sum' needs a
+property.``
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from snowplow_signals import AttributeGroup
+from snowplow_signals.models.model import Attribute
+
+from prospect_lib.aggregation.keys import key_name
+from prospect_lib.aggregation.properties import TIME_COLUMNS, leaves, to_utc
+from prospect_lib.errors import DefinitionError
+from prospect_lib.features import features_of
+
+NUMERIC = {"sum", "min", "max", "mean"}
+WITHOUT_PROPERTY = {"counter", "time_since_last", "time_since_first"}
+#: Columns of training sets beside the key and the features.
+COLUMNS = ("anchor_ts", "label", "weight", "p_true")
+_FLOATS = {"double", "float"}
+_INTEGERS = {"int32", "int64"}
+_SCALARS = {"string", "bool", *_INTEGERS, *_FLOATS}
+_TYPES = {
+    **dict.fromkeys(["counter", "approx_count_distinct", *NUMERIC], _INTEGERS | _FLOATS),
+    **dict.fromkeys(["time_since_last", "time_since_first"], _FLOATS),
+    "unique_list": {f"{kind}_list" for kind in _SCALARS},
+    "category_count": {"dict"},
+}
+_RAW = {"contexts", "unstruct_event", "derived_contexts"}  # JSON of several events or entities
+
+
+def check_group(group: AttributeGroup, flags: Mapping[str, str] | None = None) -> None:
+    """Refuse a group of which an attribute cannot be computed, or whose names collide.
+
+    Names are compared without regard to case, as warehouses do. Those of a training set's other
+    columns (the key, ``anchor_ts``, ``label``, ``weight``, ``p_true``, ``day_of_week``) are taken.
+
+    Args:
+        group: the attributes.
+        flags: the counts that become flags: attribute -> name of the feature; by default those
+            that :func:`prospect_lib.features.features_of` takes.
+    Raises:
+        DefinitionError: the message names the attribute and the remedy.
+
+    Example:
+        >>> from prospect_lib.attributes import sample_group
+        >>> check_group(sample_group, {"num_page_views": "label"})
+        Traceback (most recent call last):
+        ...
+        prospect_lib.errors.DefinitionError: feature 'label' of group 'prospect_scoring_sample': a \
+training set has a column label of its own; rename the flag.
+    """
+    if not isinstance(group, AttributeGroup):
+        raise DefinitionError(
+            f"a {type(group).__name__} is no attribute group; expected one such as prospect_group."
+        )
+    if not group.attributes:
+        raise DefinitionError(f"group {group.name!r} has no attributes; expected at least one.")
+    for attribute in group.attributes:
+        check(attribute)
+    _check_names("attribute", group, [attribute.name for attribute in group.attributes])
+    _check_names("feature", group, [feature.name for feature in features_of(group, flags)])
+
+
+def _check_names(what: str, group: AttributeGroup, names: Iterable[str]) -> None:
+    taken = {name.casefold(): f"a training set has a column {name} of its own"
+             for name in (key_name(group), *COLUMNS)}  # fmt: skip
+    remedy = "rename the attribute" if what == "attribute" else "rename the flag or the attribute"
+    for name in names:
+        if reason := taken.get(name.casefold()):
+            raise DefinitionError(f"{what} {name!r} of group {group.name!r}: {reason}; {remedy}.")
+        taken[name.casefold()] = f"another {what} is called {name}, up to upper and lower case"
+
+
+def check(attribute: Attribute) -> None:
+    """Refuse the definition of an attribute that is incomplete, or that cannot be computed.
+
+    Raises:
+        DefinitionError: the message names the attribute and what it needs.
+    """
+    for problem in _problems(attribute):
+        raise DefinitionError(f"attribute {attribute.name!r}: {problem}.")
+
+
+def _problems(attribute: Attribute) -> Iterator[str]:
+    aggregation, kind = attribute.aggregation, attribute.type
+    has_property = aggregation not in WITHOUT_PROPERTY
+    if has_property and attribute.property is None:
+        yield f"aggregation {aggregation!r} needs a property"
+    if aggregation.startswith("time_since") and attribute.time_unit is None:
+        yield f"{aggregation} needs a time_unit ('s', 'min', 'h' or 'd')"
+    if any(event.event_specification_id for event in attribute.events):
+        yield (
+            "event_specification_id cannot be evaluated outside Signals; give the event's vendor, "
+            "name and version"
+        )
+    types = _TYPES.get(aggregation, _SCALARS)
+    if kind not in types:
+        yield f"{aggregation} gives no {kind!r}; choose {' or '.join(sorted(types))}"
+    if has_property:
+        yield from _problems_of_value(attribute.property)
+    if attribute.default_value is not None and not _fits(attribute.default_value, kind):
+        yield f"default_value={attribute.default_value!r} is no {kind}"
+    criteria = attribute.criteria
+    for criterion in [*(criteria.all or []), *(criteria.any or [])] if criteria else []:
+        yield from _problems_of_criterion(criterion)
+
+
+def _problems_of_value(prop: Any) -> Iterator[str]:
+    for leaf in leaves(prop):
+        if leaf.type != "atomic":
+            continue
+        if (leaf.name in TIME_COLUMNS) != bool(leaf.date_part):
+            parts = "a date_part such as 'hour_of_day'"
+            yield (
+                f"{leaf.name} is no time and has no date_part"
+                if leaf.date_part
+                else f"{leaf.name} is a time; give the property {parts}"
+            )
+        if leaf.name in _RAW:
+            yield f"{leaf.name} has no single value; use an EventProperty or an EntityProperty"
+
+
+def _problems_of_criterion(criterion: Any) -> Iterator[str]:
+    operator, value = criterion.operator, criterion.value
+    if operator in ("is null", "is not null"):
+        return
+    is_time = criterion.property.type == "atomic" and criterion.property.name in TIME_COLUMNS
+    is_time = is_time and not criterion.property.date_part
+    if not is_time:
+        yield from _problems_of_value(criterion.property)
+    if is_time and operator == "like":
+        yield f"{criterion.property.name} is a time; compare it with = != < <= > >= or in"
+    for item in value if isinstance(value, list) else [value]:
+        if item is None or (isinstance(item, list) and operator != "in"):
+            yield f"a criterion with {operator!r} needs a value"
+        if is_time and to_utc(item) is None:
+            yield f"a criterion compares a time with {item!r}; expected ISO 8601 text"
+        if isinstance(item, int | float) and not abs(item) < 1e99:
+            yield f"a criterion compares with {item!r}; expected a number below 1e99"
+
+
+def _fits(value: Any, kind: str) -> bool:
+    """Return whether a default value is of the attribute type."""
+    if kind.endswith("_list"):
+        kind = kind.removesuffix("_list")
+        return isinstance(value, list) and all(_fits(item, kind) for item in value)
+    if kind in _INTEGERS:
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+    if kind in _FLOATS:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and math.isfinite(value)
+    return isinstance(value, {"string": str, "bool": bool}.get(kind, ()))
