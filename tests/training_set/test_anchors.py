@@ -1,34 +1,55 @@
 """Which anchors there are, and their labels: the SQL of both warehouses against plain Python."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from math import floor
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from snowplow_signals import AtomicProperty, Criteria, Criterion, Event
+from snowplow_signals import (
+    AtomicProperty,
+    AttributeKey,
+    Criteria,
+    Criterion,
+    EntityProperty,
+    Event,
+    domain_sessionid,
+)
 
 from prospect_lib.anchors import SITE_ANCHORS, TUTORIAL_ANCHORS, Anchors
 from prospect_lib.attributes import PAGE_VIEW, SUBMIT_FORM
-from prospect_lib.errors import DataError
+from prospect_lib.errors import DataError, DefinitionError
 from tests.support import snow
-from tests.support.worlds import HOUR, START, event, events_table
+from tests.support.worlds import EXAMPLES, HOUR, START, event, events_table
 
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 PING = Event(name="page_ping")
+COLLECTOR = ("collector_tstamp",)
 
 
-def run(anchors: Anchors, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def table_of(events: list[dict[str, Any]]) -> pa.Table:
+    """The events, with collector times if they have them."""
+    table = events_table(events)
+    if not events or "collector_tstamp" not in events[0]:
+        return table
+    times = pa.array([e["collector_tstamp"].replace(tzinfo=None) for e in events])
+    return table.append_column("collector_tstamp", times.cast(pa.timestamp("us")))
+
+
+def run(anchors: Anchors, events: list[dict[str, Any]], **arguments: Any) -> list[dict[str, Any]]:
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
-    connection.register("arriving", events_table(events))
+    connection.register("arriving", table_of(events))
     connection.execute("CREATE TABLE events AS SELECT * FROM arriving")
-    rows: list[dict[str, Any]] = (
-        connection.sql(anchors.sql(events="events")).to_arrow_table().to_pylist()
-    )
+    sql = anchors.sql(events="events", **arguments)
+    rows: list[dict[str, Any]] = connection.sql(sql).to_arrow_table().to_pylist()
     connection.close()
     return rows
 
@@ -39,8 +60,16 @@ def snowflake() -> Iterator[Any]:
         yield connected
 
 
+NOBODY = ["", "00000000-0000-0000-0000-000000000000", None]
+#: How long after an event the collector received it; the last four are wrong clocks.
+DELAYS = [
+    timedelta(), timedelta(seconds=1), -MINUTE, -HOUR, 29 * DAY,
+    -HOUR - timedelta(microseconds=1), 31 * DAY, 7 * 365 * DAY, -5 * 365 * DAY,
+]  # fmt: skip
+
+
 @st.composite
-def visits(draw: st.DrawFn) -> list[dict[str, Any]]:
+def visits(draw: st.DrawFn, collector: bool = False) -> list[dict[str, Any]]:
     events = []
     steps = [
         timedelta(),
@@ -50,7 +79,7 @@ def visits(draw: st.DrawFn) -> list[dict[str, Any]]:
         HOUR,
         DAY,
     ]
-    for user in ("u1", "u2", "u3"):
+    for user in ("u1", "u2", "u3", draw(st.sampled_from(NOBODY))):
         at = START + draw(st.sampled_from([timedelta(), HOUR, 9 * DAY]))
         for _ in range(draw(st.integers(0, 8))):
             at += draw(st.sampled_from(steps))
@@ -59,12 +88,14 @@ def visits(draw: st.DrawFn) -> list[dict[str, Any]]:
                     ["page_view", "page_view", "page_ping", "submit_form", "link_click"]
                 )
             )
+            delay = draw(st.sampled_from([timedelta()] * 9 + DELAYS)) if collector else timedelta()
             events.append(
                 event(
-                    at, name, user,
-                    domain_sessionid=f"{user}-{at:%d%H}",
+                    at - delay, name, user,
+                    domain_sessionid=user and f"{user}-{at:%d%H}",
                     app_id=draw(st.sampled_from(["website", "docs"])),
                     page_url=draw(st.sampled_from(["https://x.io/demo", "https://x.io/"])),
+                    **({"collector_tstamp": at} if collector else {}),
                 )
             )  # fmt: skip
     return draw(st.permutations(events))
@@ -72,38 +103,55 @@ def visits(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 ANCHORS = st.builds(
     Anchors,
-    at=st.sampled_from([(PAGE_VIEW,), (PAGE_VIEW, PING), (PING,)]),
+    at=st.sampled_from([(PAGE_VIEW,), (PAGE_VIEW, PING), (PING,), Event()]),
     every=st.sampled_from([None, 30 * timedelta(seconds=1), 7 * MINUTE]),
     goal_criteria=st.sampled_from(
         [None, Criteria(all=[Criterion.like(AtomicProperty(name="page_url"), "%demo")])]
     ),
-    horizon=st.sampled_from([MINUTE, HOUR]),
+    horizon=st.sampled_from([MINUTE, HOUR, "session"]),
+    session_timeout=st.sampled_from([timedelta(minutes=30), 2 * DAY]),
     app_ids=st.sampled_from([(), ("website",)]),
-    first_seen=st.sampled_from([None, (2 * DAY, HOUR)]),
+    first_seen=st.sampled_from([None, None, (2 * DAY, HOUR)]),
     excluded=st.sampled_from([(), ("link_click",)]),
-    min_events=st.sampled_from([0, 2]),
+    min_events=st.sampled_from([0, 0, 2]),
     until_goal=st.booleans(),
+    per_session=st.sampled_from([None, None, 1, 2]),
     since=st.sampled_from([None, START + 2 * HOUR]),
     until=st.sampled_from([None, START + DAY]),
 )
+SAMPLED = st.builds(
+    lambda anchors, sampling: replace(anchors, **sampling),
+    ANCHORS,
+    st.sampled_from(
+        [{}, {"negatives": 0.5}, *({"negatives_per_positive": k} for k in (0.3, 1, 2.5, 5))]
+    ),
+)
+
+
+def key_of(chosen: Anchors) -> str:
+    return "domain_sessionid" if chosen.horizon == "session" else "domain_userid"
 
 
 def expected(chosen: Anchors, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The same in plain Python, visitor by visitor, each rule as it is documented."""
+    key = key_of(chosen)
     left = [
         e for e in events
         if e["event_name"] not in chosen.excluded
-        and (chosen.until is None or e["derived_tstamp"] < chosen.until)
+        and e[key] not in NOBODY
+        and -30 * DAY <= e["derived_tstamp"] - collected(e) <= HOUR
+        and (chosen.until is None or max(e["derived_tstamp"], collected(e)) < chosen.until)
     ]  # fmt: skip
-    end = max((e["derived_tstamp"] for e in left), default=START)
+    end = max((collected(e) for e in left), default=START)
     rows = []
-    for user in sorted({e["domain_userid"] for e in left}):
-        own = [e for e in left if e["domain_userid"] == user]
+    for user in sorted({e[key] for e in left}):
+        own = [e for e in left if e[key] == user]
         first = min((e["derived_tstamp"], e["app_id"]) for e in own)
         goals = [e["derived_tstamp"] for e in own if _is_goal(chosen, e)]
-        for at in sorted(_places(chosen, own)):
+        places = _places(chosen, own)
+        for at in sorted(places):
             refused = (
-                at > end - chosen.horizon
+                _is_censored(chosen, at, own, end)
                 or (chosen.app_ids and first[1] not in chosen.app_ids)
                 or (chosen.since is not None and at < chosen.since)
                 or (chosen.until_goal and any(goal <= at for goal in goals))
@@ -115,11 +163,22 @@ def expected(chosen: Anchors, events: list[dict[str, Any]]) -> list[dict[str, An
             ):
                 refused = True
             if not refused:
-                label = any(at < goal <= at + chosen.horizon for goal in goals)
-                rows.append(
-                    {"domain_userid": user, "anchor_ts": at.replace(tzinfo=None), "label": label}
-                )
-    return rows
+                horizon = 999 * DAY if isinstance(chosen.horizon, str) else chosen.horizon
+                label = any(at < goal <= at + horizon for goal in goals)
+                row = {key: user, "anchor_ts": at.replace(tzinfo=None), "label": label}
+                rows.append((row, min(places[at])))
+    return _sampled(chosen, rows)
+
+
+def _is_censored(chosen: Anchors, at: datetime, own: list[Any], end: datetime) -> bool:
+    if isinstance(chosen.horizon, str):
+        return bool(max(e["derived_tstamp"] for e in own) > end - chosen.session_timeout)
+    return at > end - chosen.horizon
+
+
+def collected(e: dict[str, Any]) -> datetime:
+    moment: datetime = e.get("collector_tstamp", e["derived_tstamp"])
+    return moment
 
 
 def _is_goal(chosen: Anchors, e: dict[str, Any]) -> bool:
@@ -127,40 +186,77 @@ def _is_goal(chosen: Anchors, e: dict[str, Any]) -> bool:
     return e["event_name"] == "submit_form" and meets_criteria
 
 
-def _places(chosen: Anchors, events: list[dict[str, Any]]) -> set[datetime]:
+def _places(chosen: Anchors, events: list[dict[str, Any]]) -> dict[datetime, set[str]]:
+    """The instants, with the sessions in which they are."""
     names = {pattern.name for pattern in chosen.at}
-    places = {e["derived_tstamp"] for e in events if e["event_name"] in names}
+    places: dict[datetime, set[str]] = {}
+    for e in events:
+        if e["event_name"] in names or None in names:
+            places.setdefault(e["derived_tstamp"], set()).add(e["domain_sessionid"])
     if chosen.every is not None:
         for session in {e["domain_sessionid"] for e in events}:
             times = [e["derived_tstamp"] for e in events if e["domain_sessionid"] == session]
             for at in times:
                 ticks = -((min(times) - at) // chosen.every)  # the next tick, or this one
-                places.add(min(times) + ticks * chosen.every)
+                places.setdefault(min(times) + ticks * chosen.every, set()).add(session)
     return places
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
-@given(anchors=ANCHORS, events=visits())
+def _sampled(chosen: Anchors, rows: list[tuple[dict[str, Any], str]]) -> list[dict[str, Any]]:
+    """The rows that sampling keeps, with their weight."""
+    key = key_of(chosen)
+
+    def digest(row: dict[str, Any]) -> str:
+        microseconds = (row["anchor_ts"] - datetime(1970, 1, 1)) // timedelta(microseconds=1)
+        return hashlib.md5(f"{row[key]} {microseconds} {chosen.seed}".encode()).hexdigest()
+
+    sessions: dict[Any, list[dict[str, Any]]] = {}
+    for row, session in rows:
+        sessions.setdefault((row[key], session), []).append(row)
+    left = []
+    for own in sessions.values():
+        left += sorted(own, key=lambda row: (digest(row), row["anchor_ts"]))[: chosen.per_session]
+    positives = [row for row in left if row["label"]]
+    negatives = sorted((row for row in left if not row["label"]), key=digest)
+    total = len(negatives)
+    if chosen.negatives_per_positive is not None:
+        ratio = Fraction(str(chosen.negatives_per_positive))
+        negatives = negatives[: floor(max(ratio * len(positives), 1))]
+        weight = total / max(len(negatives), 1)
+    else:
+        limit = f"{round(chosen.negatives * 16**8):08x}" if chosen.negatives < 1 else "g"
+        negatives = [row for row in negatives if digest(row)[16:24] < limit]
+        weight = 1 / chosen.negatives
+    samples = chosen.negatives < 1 or chosen.negatives_per_positive is not None
+    weighted = [(row, 1.0) for row in positives] + [(row, weight) for row in negatives]
+    weighted.sort(key=lambda pair: (pair[0][key], pair[0]["anchor_ts"]))
+    return [row | {"weight": w} if samples else row for row, w in weighted]
+
+
+@pytest.mark.parametrize("collector", [False, True])
+@settings(max_examples=EXAMPLES or 50, deadline=None, suppress_health_check=list(HealthCheck))
+@given(anchors=SAMPLED, data=st.data())
 def test_anchors_in_sql_are_those_in_plain_python(
-    anchors: Anchors, events: list[dict[str, Any]]
+    collector: bool, anchors: Anchors, data: st.DataObject
 ) -> None:
-    assert run(anchors, events) == expected(anchors, events)
+    events = data.draw(visits(collector))
+    columns = COLLECTOR if collector and events else ()
+    assert run(anchors, events, key=key_of(anchors), columns=columns) == expected(anchors, events)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    anchors=ANCHORS,
-    events=visits(),
-    cap=st.sampled_from([None, 1]),
-    share=st.sampled_from([1.0, 0.5]),
-)
+@given(anchors=SAMPLED, collector=st.booleans(), data=st.data())
 def test_snowflake_places_and_samples_the_same_anchors(
-    snowflake: Any, anchors: Anchors, events: list[dict[str, Any]], cap: int | None, share: float
+    snowflake: Any, anchors: Anchors, collector: bool, data: st.DataObject
 ) -> None:
-    anchors = replace(anchors, per_session=cap, negatives=share)
-    snow.load(snowflake, "EVENTS", events_table(events))
-    rows = snowflake.cursor().execute(anchors.sql(events="EVENTS", dialect="snowflake")).fetchall()
-    assert [tuple(row) for row in rows] == [tuple(row.values()) for row in run(anchors, events)]
+    events = data.draw(visits(collector))
+    snow.load(snowflake, "EVENTS", table_of(events))
+    how = {"key": key_of(anchors), "columns": COLLECTOR if collector and events else ()}
+    sql = anchors.sql(events="EVENTS", dialect="snowflake", **how)
+    rows = snowflake.cursor().execute(sql).fetchall()
+    assert [tuple(row) for row in rows] == [
+        tuple(row.values()) for row in run(anchors, events, **how)
+    ]
 
 
 def many() -> list[dict[str, Any]]:
