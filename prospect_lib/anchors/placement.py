@@ -265,8 +265,8 @@ class Anchors:
             events=events,
             session=sql.identifier(SESSION_ID) if by_session else "NULL",
             app=sql.identifier("app_id") if self.app_ids else "NULL",
-            is_anchor=_is_any(self.at, sql) if self.at else "FALSE",
-            is_goal=event_condition(self.goal_attribute, sql) or "TRUE",
+            is_anchor=_condition(self.at_attribute, sql) if self.at else "FALSE",
+            is_goal=_condition(self.goal_attribute, sql),
             used=" AND ".join(used),
             visitor_steps="".join(steps),
             places=self._places(sql),
@@ -294,7 +294,12 @@ class Anchors:
     @property
     def goal_attribute(self) -> Attribute:
         """An attribute that counts the events of the goal."""
-        return _counter(self.goal, self.goal_criteria)
+        return _counter("goal", self.goal, self.goal_criteria)
+
+    @property
+    def at_attribute(self) -> Attribute:
+        """An attribute that counts the events at which a visitor is scored."""
+        return _counter("at", self.at)
 
     @property
     def _negative_ratio(self) -> float:
@@ -304,6 +309,19 @@ class Anchors:
     def _samples(self) -> bool:
         """Whether negatives are sampled."""
         return self.negatives < 1 or self.negatives_per_positive is not None
+
+    def conditions_in_words(self) -> str:
+        """Return what an anchor must meet, as half a sentence for messages."""
+        events = " or ".join(event.name or event.vendor or "any event" for event in self.at)
+        places = [events] * bool(events) + [f"every {self.every}"] * bool(self.every)
+        after = "the end of its session" if self.horizon == SESSION else str(self.horizon)
+        narrowed = [
+            name
+            for name in ("app_ids", "first_seen", "excluded", "min_events", "until_goal")
+            if getattr(self, name)
+        ]
+        narrowing = f", and {', '.join(narrowed)} exclude visitors or events" * bool(narrowed)
+        return f"rows are at {' and '.join(places)}, if the events go on {after} longer{narrowing}"
 
     def _used(self, key: str, sql: Dialect, by_collector: bool) -> list[str]:
         """Conditions on the events that are used at all."""
@@ -438,11 +456,11 @@ def _group_with(key: str | Key | AttributeGroup) -> AttributeGroup:
     return AttributeGroup.model_construct(name="anchors", attribute_key=key)
 
 
-def _counter(events: Sequence[Event], criteria: Criteria | None = None) -> Attribute:
+def _counter(name: str, events: Sequence[Event], criteria: Criteria | None = None) -> Attribute:
     return Attribute(
-        name="goal", type="int64", events=list(events), aggregation="counter", criteria=criteria
+        name=name, type="int64", events=list(events), aggregation="counter", criteria=criteria
     )
 
 
-def _is_any(patterns: Sequence[Event], sql: Dialect) -> str:
-    return event_condition(_counter(patterns), sql) or "TRUE"
+def _condition(attribute: Attribute, sql: Dialect) -> str:
+    return event_condition(attribute, sql) or "TRUE"

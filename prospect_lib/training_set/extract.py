@@ -6,7 +6,7 @@ features at every page view.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,27 +20,39 @@ from pydantic import BaseModel
 from snowplow_signals import AttributeGroup
 
 from prospect_lib.aggregation.fold import group_hash
+from prospect_lib.aggregation.keys import NOBODY, key_property
 from prospect_lib.anchors import Anchors
 from prospect_lib.errors import DataError
 from prospect_lib.files import draft_of, write_whole
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
+from prospect_lib.sql.clocks import time_sql, wrong_clock_sql
 from prospect_lib.sql.compiler import features_sql
-from prospect_lib.sql.dialects import DuckDB
+from prospect_lib.sql.conditions import property_sql
+from prospect_lib.sql.dialects import DuckDB, dialect_of
+from prospect_lib.training_set.available import Available, refuse_missing_columns
+from prospect_lib.training_set.own_anchors import OwnAnchors
 from prospect_lib.training_set.partitions import ROWS_AT_ONCE, rows_in_parts
 from prospect_lib.warehouse import Warehouse
-from prospect_lib.warehouse.events import missing_columns
+from prospect_lib.warehouse.clocks import clock_errors, clock_note
 
 #: Each anchor with the simulator's true probability of a goal, from files with both.
 WITH_TRUTH = """
 SELECT r.*, t.p_true
 FROM training_rows AS r
 JOIN (
-  SELECT DISTINCT ON (domain_userid, anchor_ts) *
+  SELECT DISTINCT ON ({key}, anchor_ts) *
   FROM read_parquet({files})
-  ORDER BY domain_userid, anchor_ts, p_true
-) AS t ON t.domain_userid = r.domain_userid AND t.anchor_ts = CAST(r.anchor_ts AS TIMESTAMP)
-ORDER BY r.domain_userid, r.anchor_ts
+  ORDER BY {key}, anchor_ts, p_true
+) AS t ON t.{key} = r.{key} AND t.anchor_ts = CAST(r.anchor_ts AS TIMESTAMP)
+ORDER BY r.{key}, r.anchor_ts
 """
+#: How many events are somebody's and have a right clock, and from when to when they are.
+RANGE = """
+SELECT COUNT(*) AS n, MIN({ts}) AS first_ts, MAX({ts}) AS last_ts
+FROM {events}
+WHERE NOT COALESCE({wrong_clock}, FALSE) AND {key} NOT IN ({nobody})"""
+#: The metadata of a table's schema with the attributes that are left out, as JSON.
+METADATA_KEY = b"left_out"
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,8 @@ class TrainingSet:
         table: the key, ``anchor_ts`` (UTC), ``label`` (bool), ``weight`` and ``p_true`` where
             they exist, then one column per feature; sorted by key and ``anchor_ts``.
         manifest: group, anchors, number of rows and positives, first and last anchor, the SQL,
-            and hashes of group, SQL and rows.
+            and hashes of group, SQL and rows; ``left_out``, the attributes without features, with
+            the columns that the events lack; ``notes``, sentences about what was left out.
     """
 
     table: pa.Table
@@ -69,19 +82,22 @@ def extract(
 ) -> TrainingSet:
     """Return the training set of a group, for all visitors in the warehouse.
 
+    Attributes for which the events have no columns are left out; the manifest lists them.
+
     Args:
         warehouse: where the events are.
         problem: the scoring problem, or an attribute group, whose anchors are the page views.
         anchors: where rows are placed; by default the problem's. Or the name of your own
             relation in the warehouse, with the key column, ``anchor_ts`` (UTC), and ``label``
-            and ``weight`` if you have them.
+            and ``weight`` if you have them; other columns are ignored.
         include_anchor: whether events exactly at an anchor count, as they do when serving.
         truth: a folder with the simulator's true probabilities, which become ``p_true``.
         rows_at_once: on DuckDB, visitors are processed in parts of fewer anchors than this, so
             that memory stays flat; the rows do not depend on it.
 
     Raises:
-        DataError: events lack columns that attributes need, or no anchor is left.
+        DataError: the events lack columns of the key, the goal or the anchors, own anchors
+            cannot be read, or no row is left.
         ServiceError: the warehouse refuses the statement.
 
     Example: a visitor with a page view every hour; the horizon of the last one is not covered.
@@ -99,7 +115,9 @@ def extract(
     """
     extraction = _Extraction.of(warehouse, problem, anchors, include_anchor)
     table = pa.concat_tables(list(extraction.tables(rows_at_once)))
-    return TrainingSet(_with_truth(table, truth) if truth else table, extraction.manifest())
+    if truth:
+        table = _with_truth(table, truth, extraction.problem.key)
+    return TrainingSet(table, extraction.manifest())
 
 
 def extract_to(
@@ -149,7 +167,7 @@ def create_table(
     Returns:
         The statement that ran.
     Raises:
-        DataError: events lack columns that attributes need.
+        DataError: as in :func:`extract`.
         ServiceError: the warehouse refuses the statement.
     """
     extraction = _Extraction.of(warehouse, problem, anchors, include_anchor)
@@ -199,9 +217,11 @@ class _Extraction:
 
     warehouse: Warehouse
     problem: ScoringProblem
+    available: Available
     anchors: Anchors | str
     include_anchor: bool
     select_anchors: str
+    notes: Sequence[str]
     summary: RowSummary = field(default_factory=RowSummary)
 
     @classmethod
@@ -212,44 +232,95 @@ class _Extraction:
         anchors: Anchors | str | None,
         include_anchor: bool,
     ) -> "_Extraction":
+        if not hasattr(warehouse, "batches"):
+            raise DataError(
+                f"extract needs a warehouse, not a {type(warehouse).__name__}: give "
+                'open_warehouse(settings, "events.parquet").'
+            )
         problem = problem_of(what)
-        _check_columns(warehouse, problem.group)
         anchors = problem.anchors if anchors is None else anchors
+        columns = warehouse.columns()
         if isinstance(anchors, str):
-            select = f"SELECT * FROM {anchors}"
-        else:
+            own = OwnAnchors.of(warehouse, anchors, problem.group)
+            select, notes = own.select, list(own.notes)
+        elif isinstance(anchors, Anchors):
+            refuse_missing_columns(anchors, problem.group, columns)
             select = anchors.sql(
                 events=warehouse.events,
                 key=problem.group,
                 dialect=warehouse.dialect,
-                columns=warehouse.columns(),
+                columns=columns,
             )
-        return cls(warehouse, problem, anchors, include_anchor, select)
+            errors = clock_errors(warehouse)
+            notes = [clock_note(errors)] * bool(errors)
+        else:
+            raise DataError(
+                f"anchors of extract: a {type(anchors).__name__}, expected Anchors or the name of "
+                "a relation."
+            )
+        available = Available.of(problem, columns)
+        notes = [*warehouse.notes, *available.notes(), *notes]
+        return cls(warehouse, problem, available, anchors, include_anchor, select, notes)
 
     @property
     def sql(self) -> str:
         """The one statement that returns all rows."""
         return features_sql(
-            self.problem.group,
+            self.available.group,
             events=self.warehouse.events,
             anchors=f"(\n{self.select_anchors}\n)",
             dialect=self.warehouse.dialect,
             include_anchor=self.include_anchor,
-            features=self.problem.features,
+            features=self.available.features,
         )
 
     def tables(self, rows_at_once: int) -> Iterator[pa.Table]:
+        left_out = self.available.left_out
         for table in rows_in_parts(
-            self.warehouse, self.problem, self.select_anchors, self.include_anchor, rows_at_once
+            self.warehouse,
+            self.available.group,
+            self.available.features,
+            self.select_anchors,
+            self.include_anchor,
+            rows_at_once,
         ):
             self.summary.add(table)
-            yield table
+            metadata = {METADATA_KEY: json.dumps(left_out)} if left_out else None
+            yield table.replace_schema_metadata(metadata)
         if self.summary.rows == 0:
-            raise DataError(
-                f"no anchor is left ({self.anchors}): there is no anchor event whose horizon the "
-                "data covers, or the window and the population filters exclude all. Widen "
-                "--since .. --until, or check app ids."
+            raise DataError(self._why_no_rows())
+
+    def _why_no_rows(self) -> str:
+        """Return the sentence about an extraction without a row."""
+        anchors, warehouse = self.anchors, self.warehouse
+        if isinstance(anchors, str):
+            return f"no training row: the relation {anchors} has no row that can be used."
+        sql = dialect_of(warehouse.dialect)
+        select = RANGE.format(
+            ts=time_sql("derived_tstamp", sql),
+            events=warehouse.events,
+            wrong_clock=wrong_clock_sql(
+                warehouse.columns(), warehouse.dialect, events=warehouse.events
+            ),
+            key=property_sql(key_property(self.problem.group), sql),
+            nobody=", ".join(map(sql.text, NOBODY)),
+        )
+        events = warehouse.query(select).to_pylist()[0]
+        if not events["n"]:
+            return (
+                f"no training row: no event with a right clock has a {self.problem.key}. Check "
+                "the key, and the columns derived_tstamp and collector_tstamp."
             )
+        first, last = (f"{events[name]:%Y-%m-%d %H:%M}" for name in ("first_ts", "last_ts"))
+        since, until = (
+            f"{moment:%Y-%m-%d %H:%M}" if moment else default
+            for moment, default in ((anchors.since, first), (anchors.until, last))
+        )
+        return (
+            f"no training row between {since} and {until}: the events are from {first} to {last} "
+            f"(UTC), and {anchors.conditions_in_words()}. Widen --since .. --until, or change the "
+            "problem's anchors."
+        )
 
     def manifest(self) -> dict[str, Any]:
         """What is needed to build the same rows again, and to check that they are the same."""
@@ -258,12 +329,14 @@ class _Extraction:
             "problem": self.problem.name,
             "key": self.problem.key,
             "group": {"name": group.name, "version": group.version, "hash": group_hash(group)},
+            "left_out": dict(self.available.left_out),
             "anchors": anchors if isinstance(anchors, str) else _jsonable(asdict(anchors)),
             "include_anchor": self.include_anchor,
             "rows": self.summary.rows,
             "positives": self.summary.positives,
             "since": self.summary.first and self.summary.first.isoformat(),
             "until": self.summary.last and self.summary.last.isoformat(),
+            "notes": list(self.notes),
             "sql": sql,
             "sql_sha256": hashlib.sha256(sql.encode()).hexdigest(),
             "rows_sha256": self.summary.fingerprint(),
@@ -299,23 +372,19 @@ def _jsonable(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def _check_columns(warehouse: Warehouse, group: AttributeGroup) -> None:
-    if missing := missing_columns(group, warehouse.columns()):
-        needs = "; ".join(f"{name} needs {', '.join(cols)}" for name, cols in missing.items())
-        raise DataError(
-            f"the events lack columns: {needs}. Use a group without these attributes, or "
-            "events that have the columns."
-        )
+def _with_truth(table: pa.Table, folder: Path, key: str) -> pa.Table:
+    """Return the rows with the true probabilities; rows without one are left out.
 
-
-def _with_truth(table: pa.Table, folder: Path) -> pa.Table:
-    """Return the rows with the true probabilities; rows without one are left out."""
+    The simulator's files say them for some keys only; for another key there are none.
+    """
     files = sorted(folder.glob("*.parquet"))
-    if not files:
+    if not files or key not in pq.read_schema(files[0]).names:
         return table
+    sql = DuckDB()
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("training_rows", table)
-        joined = connection.sql(WITH_TRUTH.format(files=DuckDB().files(files))).to_arrow_table()
+        select = WITH_TRUTH.format(files=sql.files(files), key=sql.identifier(key))
+        joined = connection.sql(select).to_arrow_table()
     result: pa.Table = joined.cast(table.schema.append(pa.field("p_true", pa.float64())))
     return result

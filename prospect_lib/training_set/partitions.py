@@ -14,10 +14,12 @@ import pyarrow as pa
 from snowplow_signals import AttributeGroup
 from tqdm.auto import tqdm
 
+from prospect_lib.aggregation.keys import key_name, key_property
 from prospect_lib.features import Feature
-from prospect_lib.problem import ScoringProblem
 from prospect_lib.sql.compiler import features_sql
+from prospect_lib.sql.conditions import property_sql
 from prospect_lib.sql.dialects import DuckDB
+from prospect_lib.training_set.available import key_columns
 from prospect_lib.warehouse import DuckDBWarehouse, Warehouse
 from prospect_lib.warehouse.events import columns_of
 
@@ -29,7 +31,6 @@ SELECT
   {key} AS visitor,
   CAST((SUM(COUNT(*)) OVER (ORDER BY {key}) - 1) // {size} AS INTEGER) AS part
 FROM {anchors}
-WHERE {key} IS NOT NULL
 GROUP BY {key}
 """
 BOUNDS = """
@@ -41,7 +42,7 @@ EVENTS_OF_PARTS = """
 COPY (
   SELECT {columns}, p.part // {parts_per_file} AS file
   FROM {events} AS e
-  JOIN prospect_parts AS p ON p.visitor = e.{key}
+  JOIN prospect_parts AS p ON p.visitor = {event_key}
 ) TO {folder} (FORMAT parquet, PARTITION_BY (file))
 """
 MEMORY = """
@@ -61,7 +62,8 @@ Statement = Callable[[str, str], str]
 
 def rows_in_parts(
     warehouse: Warehouse,
-    problem: ScoringProblem,
+    group: AttributeGroup,
+    features: Sequence[Feature],
     anchors: str,
     include_anchor: bool,
     rows_at_once: int,
@@ -69,12 +71,12 @@ def rows_in_parts(
     """Yield the rows at the given anchors, in order, in tables of any length.
 
     Args:
-        anchors: a SELECT of the key column, ``anchor_ts`` and perhaps ``label`` and ``weight``.
+        anchors: a SELECT of the key column as text, ``anchor_ts`` and perhaps ``label`` and
+            ``weight``, without nobody's rows.
         include_anchor: whether events exactly at an anchor count.
         rows_at_once: on DuckDB, the number of anchors beyond which there is more than one
             statement.
     """
-    group, features = problem.group, problem.features
 
     def statement(events: str, anchors: str) -> str:
         return features_sql(
@@ -91,7 +93,7 @@ def rows_in_parts(
     else:
         tables = warehouse.batches(statement(warehouse.events, f"(\n{anchors}\n)"))
     for table in tables:
-        yield with_feature_types(table, problem.key, features)
+        yield with_feature_types(table, key_name(group), features)
 
 
 def _rows_on_duckdb(
@@ -101,7 +103,7 @@ def _rows_on_duckdb(
     rows_at_once: int,
     statement: Statement,
 ) -> Iterator[pa.Table]:
-    key = _SQL.identifier(group.attribute_key.name or "")
+    key, event_key = _SQL.identifier(key_name(group)), _event_key(group)
     with TemporaryDirectory() as name:
         folder = Path(name)
         file = folder / "anchors.parquet"  # rather than in memory
@@ -119,11 +121,11 @@ def _rows_on_duckdb(
             events_of = _events_of_parts(warehouse, group, len(parts), folder / "events")
             for part in tqdm(parts, "training set", unit="part"):
                 first, last = _SQL.literal(part["first"]), _SQL.literal(part["last"])
-                visitors = f"{key} BETWEEN {first} AND {last}"
+                between = f"BETWEEN {first} AND {last}"
                 yield warehouse.query(
                     statement(
-                        f"(SELECT * FROM {events_of(part['part'])} WHERE {visitors})",
-                        f"(SELECT * FROM {anchors} WHERE {visitors})",
+                        f"(SELECT * FROM {events_of(part['part'])} WHERE {event_key} {between})",
+                        f"(SELECT * FROM {anchors} WHERE {key} {between})",
                     )
                 )
         finally:
@@ -141,18 +143,18 @@ def _events_of_parts(
     """
     if parts <= _PARTS_PER_FILE:
         return lambda _: warehouse.events
-    key = group.attribute_key.name or ""
     needed = {"derived_tstamp", "event_name", "event_vendor", "event_version"}
-    needed = needed.union(*columns_of(group).values()) & set(warehouse.columns()) - {key}
+    needed = needed.union(key_columns(group), *columns_of(group).values())
+    needed &= set(warehouse.columns())
     with _limited_memory(warehouse):
         warehouse.run(f"SET partitioned_write_flush_threshold = {_FLUSH_ROWS}")
         try:
             warehouse.run(
                 EVENTS_OF_PARTS.format(
-                    columns=", ".join(f"e.{_SQL.identifier(c)}" for c in [key, *sorted(needed)]),
+                    columns=", ".join(f"e.{_SQL.identifier(column)}" for column in sorted(needed)),
                     parts_per_file=_PARTS_PER_FILE,
                     events=warehouse.events,
-                    key=_SQL.identifier(key),
+                    event_key=_event_key(group, "e"),
                     folder=_SQL.text(folder),
                 )
             )
@@ -166,6 +168,11 @@ def _events_of_parts(
         return f"read_parquet({_SQL.files(files)})" if files else warehouse.events
 
     return events_of
+
+
+def _event_key(group: AttributeGroup, relation: str = "") -> str:
+    """Return what identifies the visitor of an event, as SQL."""
+    return property_sql(key_property(group), _SQL, relation)
 
 
 @contextmanager

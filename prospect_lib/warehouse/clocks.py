@@ -24,16 +24,14 @@ def end_of_data(warehouse: Warehouse) -> datetime:
     return end.replace(tzinfo=UTC) if end.tzinfo is None else end.astimezone(UTC)
 
 
-def clock_errors(warehouse: Warehouse, where: str = "TRUE") -> int:
+def clock_errors(warehouse: Warehouse) -> int:
     """Return how many events have a wrong clock.
 
-    Args:
-        where: a condition on the events to count.
     Raises:
         ServiceError: the warehouse refuses the statement.
     """
     wrong = wrong_clock_sql(warehouse.columns(), warehouse.dialect, events=warehouse.events)
-    sql = f"SELECT COUNT(*) AS n FROM {warehouse.events} WHERE {wrong} AND {where}"
+    sql = f"SELECT COUNT(*) AS n FROM {warehouse.events} WHERE {wrong}"
     return int(warehouse.query(sql)["n"][0].as_py())
 
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from fractions import Fraction
 from math import floor
 from typing import Any
@@ -15,17 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from snowplow_signals import (
     AtomicProperty,
-    AttributeKey,
     Criteria,
     Criterion,
-    EntityProperty,
     Event,
-    domain_sessionid,
 )
 
 from prospect_lib.anchors import SITE_ANCHORS, TUTORIAL_ANCHORS, Anchors
 from prospect_lib.attributes import PAGE_VIEW, SUBMIT_FORM
-from prospect_lib.errors import DataError, DefinitionError
+from prospect_lib.errors import DataError
 from tests.support import snow
 from tests.support.worlds import EXAMPLES, HOUR, START, event, events_table
 
