@@ -15,6 +15,7 @@ _FACE = {
     "attributes": ["prospect_group", "prospect_service", "tutorial_group"],
     "problem": [
         "ScoringProblem",
+        "chosen_problem",
         "load_problem",
         "prospect_problem",
         "sample_problem",
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from prospect_lib.model import honest_split as honest_split
     from prospect_lib.model import random_split as random_split
     from prospect_lib.problem import ScoringProblem as ScoringProblem
+    from prospect_lib.problem import chosen_problem as chosen_problem
     from prospect_lib.problem import load_problem as load_problem
     from prospect_lib.problem import prospect_problem as prospect_problem
     from prospect_lib.problem import sample_problem as sample_problem

@@ -341,13 +341,27 @@ def _add_serve(serve: argparse.ArgumentParser) -> None:
         "repeated (default: this machine's pages only)",
     )
     serve.add_argument("--public", action="store_true", help="open a public address through ngrok")
+    serve.add_argument(
+        "--models",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of models, as of train --out (default: the problem's in PROSPECT_HOME)",
+    )
+    _add_problem(serve)
     serve.set_defaults(run=_serve)
 
 
 def _serve(settings: Settings, options: argparse.Namespace) -> None:
     from prospect_lib.jobs.serve import serve_scores
+    from prospect_lib.problem import prospect_problem
 
-    serve_scores(settings, origins=tuple(options.origin), public=options.public)
+    serve_scores(
+        settings,
+        _problem_in(options, settings) or prospect_problem,
+        models=options.models,
+        origins=tuple(options.origin),
+        public=options.public,
+    )
 
 
 def _add_audit(audit: argparse.ArgumentParser) -> None:
@@ -381,16 +395,32 @@ def _add_audit(audit: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="FOLDER",
-        help="folder of audit.html (default: audit in PROSPECT_HOME)",
+        help="folder of audit.html (default: the problem's audit in PROSPECT_HOME)",
     )
+    audit.add_argument(
+        "--data",
+        metavar="FILE",
+        help="Parquet or CSV file of events, instead of the warehouse in use",
+    )
+    audit.add_argument(
+        "--models",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of models (default: the problem's in PROSPECT_HOME)",
+    )
+    _add_problem(audit)
     audit.set_defaults(run=_audit)
 
 
 def _audit(settings: Settings, options: argparse.Namespace) -> int:
     from prospect_lib.jobs.audit import AuditOptions, run_audit
     from prospect_lib.jobs.retrain import parse_utc
+    from prospect_lib.problem import prospect_problem
 
     audit_options = AuditOptions(
+        problem=_problem_in(options, settings) or prospect_problem,
+        models=options.models,
+        data=options.data,
         since=parse_utc("--since", options.since),
         until=parse_utc("--until", options.until),
         tolerated=options.tolerated,
