@@ -78,7 +78,7 @@ def test_a_file_of_events_may_have_any_name(tmp_path: Path, name: str) -> None:
     ("name", "content", "message"),
     [
         ("gone.csv", None, "no such file"),
-        ("other.csv", b"a,b\n1,2\n", "lacks the columns"),
+        ("other.csv", b"a,b\n1,2\n", "lacks columns"),
         ("empty.csv", b"derived_tstamp,event_name\n", "no events"),
         ("torn.parquet", b"PAR1", "cannot be read"),
         ("binary.csv.gz", b"\x00\x01", "cannot be read"),

@@ -1,9 +1,11 @@
 """Exports of the events table: the same events in any format are the same table."""
 
+import gzip
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,14 +13,18 @@ from typing import Any
 import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from snowplow_signals import AtomicProperty, Attribute, EntityProperty, EventProperty
 
 from prospect_lib.aggregation import attribute_values
 from prospect_lib.attributes import PAGE_VIEW
+from prospect_lib.errors import DataError
 from prospect_lib.sql.compiler import attributes_sql
-from prospect_lib.warehouse import DuckDBWarehouse
+from prospect_lib.warehouse import DuckDBWarehouse, event_files
+from prospect_lib.warehouse.clocks import end_of_data
 from prospect_lib.warehouse.events import CANONICAL_COLUMNS
 from tests.support.worlds import DEVICE, ITEM, START, event, group_of
 
@@ -32,16 +38,18 @@ def opened(path: Path) -> Iterator[DuckDBWarehouse]:
         yield warehouse
 
 
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    with opened(path) as warehouse:
-        return warehouse.query("SELECT * FROM events ORDER BY derived_tstamp").to_pylist()
-
-
-def csv_of(folder: Path, *rows: str, header: str = HEADER, count: int = 40) -> Path:
-    """Write a CSV of these rows, and good ones before them, up to the count."""
-    good = [ROW.format(number) for number in range(count - len(rows))]
-    (folder / "events.csv").write_text("\n".join([header, *good, *rows]) + "\n")
+def csv_of(folder: Path, *rows: str, good: int = 40, header: str = HEADER) -> Path:
+    """Write a CSV of good rows, and these after them."""
+    texts = [header, *(ROW.format(number) for number in range(good)), *rows]
+    (folder / "events.csv").write_text("\n".join(texts) + "\n")
     return folder / "events.csv"
+
+
+def parquet_of(csv: Path) -> Path:
+    """Write the same cells, all text, as Parquet."""
+    path = csv.with_suffix(".parquet")
+    pd.read_csv(csv, dtype=str).to_parquet(path)
+    return path
 
 
 # --- the same events in any format -----------------------------------------------------------
@@ -185,7 +193,7 @@ WRITERS: list[Callable[[Path, list[dict[str, Any]]], Path]] = [
 ]  # fmt: skip
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(events=some_events())
 def test_the_same_events_in_any_format_are_the_same(events: list[dict[str, Any]]) -> None:
     """The same table, whatever the format, and the values that the definition gives."""
@@ -196,11 +204,8 @@ def test_the_same_events_in_any_format_are_the_same(events: list[dict[str, Any]]
         with TemporaryDirectory() as name, opened(writer(Path(name), events)) as warehouse:
             rows = warehouse.query("SELECT * FROM events ORDER BY event_id").to_pylist()
             for row in rows:
-                for nested in (ITEM, DEVICE):
-                    row[nested] = json.loads(row[nested] or "null")
-                    if row[nested] == {"price": None}:  # a struct has all its fields
-                        row[nested] = {"price": None}
-            tables.append([dict(sorted(row.items())) for row in rows])
+                row |= {name: json.loads(row[name] or "null") for name in (ITEM, DEVICE)}
+            tables.append(rows)
             warehouse.run(
                 "CREATE TABLE anchors AS SELECT '0012' AS domain_userid, "
                 f"TIMESTAMP '{at:%Y-%m-%d}' AS anchor_ts"
@@ -211,3 +216,234 @@ def test_the_same_events_in_any_format_are_the_same(events: list[dict[str, Any]]
     for writer, table in zip(WRITERS, tables, strict=True):
         assert table == tables[0], writer.__name__
     assert [row["mkt_campaign"] for row in tables[0]] == [e["mkt_campaign"] for e in events]
+
+
+# --- cells -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "utc"),
+    [
+        ("2026-01-05T01:30:00+02:00", datetime(2026, 1, 4, 23, 30)),
+        ("2026-01-05 01:30:00.5-05:30", datetime(2026, 1, 5, 7, 0, 0, 500_000)),
+        ("2026-01-05T01:30:00.123456Z", datetime(2026, 1, 5, 1, 30, 0, 123456)),
+        ("2026-01-05 01:30:00.123", datetime(2026, 1, 5, 1, 30, 0, 123000)),
+        ("2026-01-05 01:30:00.000 +0200", datetime(2026, 1, 4, 23, 30)),
+        ("2026-01-05 01:30:00.000 -0800", datetime(2026, 1, 5, 9, 30)),
+        ("2026-01-05T01:30:00", datetime(2026, 1, 5, 1, 30)),
+    ],
+)
+def test_times_as_text_are_utc(tmp_path: Path, text: str, utc: datetime) -> None:
+    csv = csv_of(tmp_path, f"e,page_view,{text},{text},u2,,", good=1)
+    for path in (csv, parquet_of(csv)):
+        with opened(path) as warehouse:
+            sql = "SELECT derived_tstamp, collector_tstamp FROM events WHERE domain_userid = 'u2'"
+            assert warehouse.query(sql).to_pylist() == [
+                {"derived_tstamp": utc, "collector_tstamp": utc}
+            ]
+
+
+def test_types_are_known_and_not_guessed(tmp_path: Path) -> None:
+    """An id of digits, a code with zeros and an own column are text; empty cells are null."""
+    header = f"{HEADER},user_id,network_userid,my_code,br_cookies,true_tstamp,domain_sessionidx"
+    row = '1,page_view,2026-01-05,2026-01-05,,0012,20.0,12345678901234567890,"",007,1,,3.0'
+    with opened(csv_of(tmp_path, row, good=0, header=header)) as warehouse:
+        [event] = warehouse.query("SELECT * FROM events").to_pylist()
+    assert event == {
+        "event_id": "1", "event_name": "page_view",
+        "derived_tstamp": datetime(2026, 1, 5), "collector_tstamp": datetime(2026, 1, 5),
+        "domain_userid": None, "mkt_campaign": "0012", "se_value": 20.0,
+        "user_id": "12345678901234567890", "network_userid": None, "my_code": "007",
+        "br_cookies": True, "true_tstamp": None, "domain_sessionidx": 3,
+    }  # fmt: skip
+
+
+def test_parquet_types_of_other_programs_become_those_of_the_events_table(tmp_path: Path) -> None:
+    """Decimals, whole ids as floats, text as bytes, maps, empty columns, times with a zone."""
+    at = pa.array([0], pa.timestamp("ms", "Europe/Berlin"))
+    table = pa.table(
+        {
+            "event_name": pa.array(["page_view"]).dictionary_encode(),
+            "derived_tstamp": at,
+            "load_tstamp": at.cast(pa.timestamp("ns", "UTC")),
+            "my_tstamp": at.cast(pa.timestamp("ns")),
+            "user_id": pa.array([12.0]),
+            "network_userid": pa.array([Decimal(10**20)], pa.decimal128(38, 0)),
+            "tr_total": pa.array([Decimal("20.00")], pa.decimal128(18, 2)),
+            "my_id": pa.array([Decimal(10**20)], pa.decimal128(38, 0)),
+            "page_title": pa.array(["ü".encode()]),
+            "true_tstamp": pa.nulls(1),
+            "contexts_com_acme_user_1": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int32())),
+            "my_list": pa.array([[1, 2]]),
+        }
+    )
+    pq.write_table(table, tmp_path / "events.parquet")
+    with opened(tmp_path / "events.parquet") as warehouse:
+        [event] = warehouse.query("SELECT * FROM events").to_pylist()
+    start = datetime(1970, 1, 1)
+    assert event == {
+        "event_name": "page_view", "derived_tstamp": start, "load_tstamp": start,
+        "my_tstamp": start, "user_id": "12", "network_userid": "1" + "0" * 20, "tr_total": 20.0,
+        "my_id": "1" + "0" * 20, "page_title": "ü", "true_tstamp": None,
+        "contexts_com_acme_user_1": '{"a":1}', "my_list": "[1,2]",
+    }  # fmt: skip
+
+
+def test_a_collector_time_that_is_never_set_is_no_column(tmp_path: Path) -> None:
+    csv = csv_of(tmp_path, "e1,page_view,2026-01-05 12:00:00,,u1,,", good=0)
+    with opened(csv) as warehouse:
+        assert "collector_tstamp" not in warehouse.columns()
+        assert end_of_data(warehouse) == datetime(2026, 1, 5, 12, tzinfo=UTC)
+
+
+# --- what is left out, and said ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("write", [lambda csv: csv, parquet_of], ids=["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("header", "rows", "events", "note"),
+    [
+        (HEADER, [], 40, None),
+        (HEADER, [ROW.format(3), ROW.format(3)], 40, "event_id counts once: 2."),
+        (HEADER, [ROW.format(3).replace("e3", "")] * 2, 42, None),
+        (
+            HEADER,
+            ["e,page_view,yesterday,2026-01-05,u1,,", "f,page_view,,2026-01-05,u1,,"],
+            40,
+            "Events left out, because their derived_tstamp is no time: 2 of 42 (first: row 41, "
+            "'yesterday').",
+        ),
+        (
+            HEADER,
+            ["e,page_view,2026-01-05,2026-01-05,u1,,abc"],
+            41,
+            "Cells of se_value that are no numbers and count as empty: 1 of 41 (first: row 41, "
+            "'abc').",
+        ),
+        (
+            HEADER.replace("se_value", DEVICE),
+            ["e,page_view,2026-01-05,2026-01-05,u1,,{broken"],
+            41,
+            f"Cells of {DEVICE} that are no JSON and count as empty: 1 of 41 (first: row 41, "
+            "'{broken').",
+        ),
+    ],
+)
+def test_what_is_left_out_is_said(
+    tmp_path: Path,
+    write: Callable[[Path], Path],
+    header: str,
+    rows: list[str],
+    events: int,
+    note: str | None,
+) -> None:
+    with opened(write(csv_of(tmp_path, *rows, header=header))) as warehouse:
+        assert warehouse.query("SELECT COUNT(*) AS n FROM events")["n"][0].as_py() == events
+        assert note in warehouse.notes[0] if note else warehouse.notes == ()
+        for column in warehouse.columns():  # every cell can be read
+            warehouse.query(f"SELECT {column} FROM events")
+
+
+@pytest.mark.parametrize("write", [lambda csv: csv, parquet_of], ids=["csv", "parquet"])
+def test_of_duplicates_the_one_collected_first_counts(
+    tmp_path: Path, write: Callable[[Path], Path]
+) -> None:
+    """Whatever the order in the file, and however many slices of ids are compared."""
+    twice = [f"e{n},later,2026-01-05 00:00:{n:02},2026-01-06,u1,," for n in range(40)]
+    twice.append("e7,first,2026-01-05 00:00:07,2026-01-04,u1,,")
+    path = write(csv_of(tmp_path, *twice))
+    for ids_at_once in (10, 1000):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(event_files, "IDS_AT_ONCE", ids_at_once)
+            with opened(path) as warehouse:
+                sql = "SELECT event_name, COUNT(*) AS n FROM events GROUP BY 1 ORDER BY 1"
+                counts = warehouse.query(sql).to_pylist()
+        assert counts == [{"event_name": "first", "n": 1}, {"event_name": "page_view", "n": 39}]
+
+
+def test_duplicates_in_different_parts_of_a_folder_count_once(tmp_path: Path) -> None:
+    for kind, write in (("csv", lambda csv: csv), ("parquet", parquet_of)):
+        folder = tmp_path / kind
+        for part in ("a", "b"):
+            (folder / part).mkdir(parents=True)
+            path = write(csv_of(folder / part, ROW.format(50 + (part == "b"))))
+            path.rename(folder / part / f"0.{kind}")
+            (folder / part / "events.csv").unlink(missing_ok=True)
+        (folder / "_SUCCESS").touch()
+        with opened(folder) as warehouse:
+            assert warehouse.query("SELECT event_id FROM events").num_rows == 42
+            assert "40" in warehouse.notes[0]
+
+
+# --- what cannot be used ----------------------------------------------------------------------
+
+GOOD = "\n".join([HEADER, *(ROW.format(number) for number in range(20))])
+LATIN = GOOD.replace("u1", "\u00fc", 1).encode("latin-1")
+FAR_LATIN = (GOOD + f"\n{ROW.format(30)}" * 500).encode() + b"\n\xfc" + ROW.format(31).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.csv", b"", "is empty"),
+        ("rows.csv", HEADER.encode(), "has no events"),
+        ("header.csv", ROW.format(1).encode(), "a CSV with a line of column names"),
+        ("column.csv", b"event_name,page_url\n", r"events\): derived_tstamp\. Export"),
+        ("same.csv", f"{HEADER},EVENT_ID\n".encode(), "columns event_id and EVENT_ID, which are"),
+        ("quote.csv", GOOD.replace("u1", '"u1', 1).encode(), "line .*unterminated quote"),
+        ("short.csv", f"{GOOD}\ne1,page_view".encode(), "line 22: Expected Number of Columns: 7"),
+        ("latin.csv", LATIN, "is not UTF-8 text; save it as UTF-8"),
+        ("far.csv", FAR_LATIN, "is not UTF-8 text; save it as UTF-8"),
+        ("utf16.csv", GOOD.encode("utf-16"), "not UTF-8"),
+        ("utf16le.csv", GOOD.encode("utf-16-le"), "neither Parquet nor UTF-8 text"),
+        ("torn.csv.gz", gzip.compress(GOOD.encode() * 9)[:200], "cannot be read"),
+        ("text.parquet", GOOD.encode(), "this is not a parquet file"),
+        ("torn.parquet", b"PAR1" + bytes(100), "cannot be read"),
+        (
+            "times.csv",
+            GOOD.replace("2026-01-05 00:00:0", "once ").encode(),
+            r"cells of derived_tstamp that are no times in ISO 8601: 10 of 20 \(first: row 1, "
+            r"'once 0'\). Correct the export\.",
+        ),
+        ("numbers.csv", GOOD.replace("1.5", "x").encode(), "20 of 20 .* or leave the column out"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_in_one_line(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message) as refused:
+        DuckDBWarehouse.over_file(path)
+    assert str(path) in str(refused.value)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 200 + len(str(path))
+
+
+def test_numbers_are_no_times(tmp_path: Path) -> None:
+    pd.DataFrame({"event_name": ["a"], "derived_tstamp": [1767571200]}).to_parquet(
+        tmp_path / "e.parquet"
+    )
+    with pytest.raises(DataError, match=r"derived_tstamp that are no times.*'1767571200'"):
+        DuckDBWarehouse.over_file(tmp_path / "e.parquet")
+
+
+def test_a_folder_without_parts_or_of_two_kinds_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="the folder has no file whose name ends with"):
+        DuckDBWarehouse.over_file(tmp_path)
+    parquet_of(csv_of(tmp_path))
+    with pytest.raises(DataError, match="give a folder of one kind"):
+        DuckDBWarehouse.over_file(tmp_path)
+
+
+def test_a_file_without_read_permission_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Simulated, because an administrator can read any file."""
+
+    def denied(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    path = csv_of(tmp_path)
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(DataError, match=r"events\.csv cannot be read: Permission denied\."):
+        DuckDBWarehouse.over_file(path)
