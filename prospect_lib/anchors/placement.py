@@ -320,7 +320,7 @@ class Anchors:
             for name in ("app_ids", "first_seen", "excluded", "min_events", "until_goal")
             if getattr(self, name)
         ]
-        narrowing = f", and {', '.join(narrowed)} exclude visitors or events" * bool(narrowed)
+        narrowing = f", narrowed by {', '.join(narrowed)}" * bool(narrowed)
         return f"rows are at {' and '.join(places)}, if the events go on {after} longer{narrowing}"
 
     def _used(self, key: str, sql: Dialect, by_collector: bool) -> list[str]:

@@ -85,7 +85,7 @@ def refuse_missing_columns(anchors: Anchors, group: AttributeGroup, columns: Seq
         missing["at"] = ["derived_tstamp"]
     if missing:
         needs = "; ".join(
-            f"{key_name(group) if name == 'key' else f'{name} of the anchors'} needs "
+            f"{f'the key {key_name(group)}' if name == 'key' else f'{name} of the anchors'} needs "
             f"{', '.join(names)}"
             for name, names in missing.items()
         )

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from math import floor
 from typing import Any
@@ -15,14 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from snowplow_signals import (
     AtomicProperty,
+    AttributeKey,
     Criteria,
     Criterion,
+    EntityProperty,
     Event,
+    domain_sessionid,
 )
 
 from prospect_lib.anchors import SITE_ANCHORS, TUTORIAL_ANCHORS, Anchors
 from prospect_lib.attributes import PAGE_VIEW, SUBMIT_FORM
-from prospect_lib.errors import DataError
+from prospect_lib.errors import DataError, DefinitionError
 from tests.support import snow
 from tests.support.worlds import EXAMPLES, HOUR, START, event, events_table
 
@@ -306,19 +309,124 @@ def test_ticks_need_an_event_since_the_tick_before() -> None:
     ("arguments", "message"),
     [
         ({"horizon": timedelta()}, "horizon=0:00:00.*longer than nothing"),
+        ({"horizon": "hour"}, "horizon='hour'.*or \"session\""),
+        ({"horizon": 3600}, "horizon=3600.*timedelta"),
         ({"every": timedelta()}, "every=0:00:00"),
+        ({"every": 10}, r"every=10.*timedelta\(minutes=10\)"),
         ({"at": ()}, r"at=\(\).*every="),
+        ({"at": "page_view"}, r"at='page_view'.*Event\(name"),
+        ({"at": [SUBMIT_FORM, "page_view"]}, "at='page_view'.*events"),
         ({"goal": ()}, "goal=.*at least one event"),
+        ({"goal": 3}, "goal=3.*a list of events"),
+        ({"goal_criteria": Criterion.eq(AtomicProperty(name="app_id"), "x")}, "has a Criterion"),
+        ({"app_ids": [1]}, "app_ids=1.*texts"),
         ({"min_events": -1}, "min_events=-1.*0 or more"),
+        ({"min_events": 1.5}, "min_events=1.5.*whole number"),
         ({"per_session": 0}, "per_session=0.*1 or more"),
+        ({"per_session": True}, "per_session=True.*whole number"),
         ({"negatives": 0}, "negatives=0.*more than 0"),
         ({"negatives": 1.5}, "negatives=1.5"),
+        ({"negatives": "0.1"}, "negatives='0.1'.*a number"),
+        ({"negatives_per_positive": 0}, "negatives_per_positive=0.*more than 0"),
+        ({"negatives_per_positive": float("nan")}, "negatives_per_positive=nan"),
+        ({"negatives": 0.1, "negatives_per_positive": 5}, "exclude each other"),
+        ({"first_seen": 30 * DAY}, "first_seen=30 days.*two timedeltas"),
+        ({"first_seen": (HOUR, DAY)}, "first_seen.*the longer first"),
+        ({"first_seen": (60, 30)}, "first_seen.*two timedeltas"),
+        ({"session_timeout": 1800}, "session_timeout=1800.*timedelta"),
+        ({"until_goal": "yes"}, "until_goal='yes'.*True or False"),
+        ({"seed": "1'"}, 'seed="1\'".*whole number'),
+        ({"since": "yesterday"}, "since='yesterday'.*2026-01-31"),
+        ({"until": 20260131}, "until=20260131.*2026-01-31"),
         ({"since": START + DAY, "until": START}, "window is empty"),
     ],
 )
-def test_arguments_without_meaning_are_refused(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(DataError, match=message):
+def test_arguments_without_meaning_are_refused_by_one_line(
+    arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DataError, match=message) as refused:
         Anchors(**arguments)
+    text = str(refused.value)
+    assert "\n" not in text and len(text) < 160 and " object at " not in text
+
+
+def test_one_event_or_text_stands_for_a_list_and_text_for_a_time() -> None:
+    single = Anchors(at=PAGE_VIEW, goal=SUBMIT_FORM, app_ids="website", since="2026-01-31")
+    several = Anchors([PAGE_VIEW], None, [SUBMIT_FORM], app_ids=["website"])
+    assert single == replace(several, since=datetime(2026, 1, 31))
+    assert Anchors(until="2026-01-31T06:00Z").until == datetime(2026, 1, 31, 6, tzinfo=UTC)
+
+
+# --- the rest of a session -----------------------------------------------------------------
+
+
+def test_the_rest_of_a_session_needs_sessions_as_the_key() -> None:
+    anchors = Anchors(horizon="session")
+    with pytest.raises(DefinitionError, match=r'horizon="session".*domain_userid.*hours=1'):
+        anchors.sql(events="events")
+    under_another_name = AttributeKey(
+        name="visit", owner="a@example.com", property=AtomicProperty(name="domain_sessionid")
+    )
+    for key in ("domain_sessionid", domain_sessionid, under_another_name):
+        assert "goal_follows" in anchors.sql(events="events", key=key)
+    assert anchors.label_delay == DAY and Anchors().label_delay == HOUR
+
+
+def test_a_session_that_may_still_go_on_has_no_rows() -> None:
+    """Sessions a to c end 31, 30 and 29 minutes before the end of the data, that of session d."""
+    events = [
+        event(START + (31 - n) * MINUTE + at, name, domain_sessionid=session)
+        for session, n in (("a", 31), ("b", 30), ("c", 29), ("d", 0))
+        for at, name in ((-MINUTE, "page_view"), (timedelta(), "submit_form"))
+    ]
+    rows = run(Anchors(horizon="session"), events, key="domain_sessionid")
+    assert [(r["domain_sessionid"], r["label"]) for r in rows] == [("a", True), ("b", True)]
+
+
+def test_without_a_positive_a_few_negatives_are_left_for_the_model_to_refuse() -> None:
+    events = [e for e in many() if e["event_name"] != "submit_form"]
+    rows = run(Anchors(negatives_per_positive=5), events)
+    assert [r["label"] for r in rows] == [False]
+    assert rows[0]["weight"] == 4000
+
+
+def test_negatives_per_positive_keeps_the_weight_of_all() -> None:
+    rows = run(Anchors(negatives_per_positive=2.5), many())
+    weights = [r["weight"] for r in rows if not r["label"]]
+    assert sum(r["label"] for r in rows) == 200 and len(weights) == 500
+    assert sum(weights) == pytest.approx(4000 - 200)
+
+
+# --- keys ------------------------------------------------------------------------------------
+
+BUYER = EntityProperty(
+    vendor="nl.basjes", name="yauaa_context", major_version=1, path="deviceClass"
+)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "app_id",
+        AttributeKey(name="app_id", owner="a@example.com", property=AtomicProperty(name="app_id")),
+        AttributeKey(name="buyer", owner="a@example.com", property=AtomicProperty(name="app_id")),
+        AttributeKey(name="buyer", owner="a@example.com", property=BUYER),
+    ],
+    ids=["column", "same name", "another name", "entity"],
+)
+def test_any_attribute_key_identifies_a_visitor(key: Any) -> None:
+    own = {"app_id": "b1", "contexts_nl_basjes_yauaa_context_1": [{"deviceClass": "b1"}]}
+    nobody = {"app_id": "", "contexts_nl_basjes_yauaa_context_1": []}
+    events = [
+        event(START, user="u1", **own),
+        event(START + MINUTE, "submit_form", user="u2", **own),
+        event(START + MINUTE, user="u1", **nobody),
+        event(START + DAY, user="u3", **own),
+    ]
+    name = key if isinstance(key, str) else key.name
+    assert run(Anchors(), events, key=key) == [
+        {name: "b1", "anchor_ts": START.replace(tzinfo=None), "label": True}
+    ]
 
 
 def test_the_predefined_anchors_compile() -> None:
