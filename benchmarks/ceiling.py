@@ -23,15 +23,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from prospect_lib.evaluation.evaluate import (
-    CEILING,
-    LOGISTIC,
-    MODEL,
-    PRIOR,
-    RULE,
-    Evaluation,
-    evaluate,
-)
+from prospect_lib.evaluation.baselines import CEILING, LOGISTIC, PRIOR, RULE
+from prospect_lib.evaluation.evaluate import MODEL, Evaluation, evaluate
 from prospect_lib.evaluation.metrics import Interval, gain_share, visitor_draws
 from prospect_lib.model.splits import Split, honest_split, visitor_fractions
 from prospect_lib.model.training import Recipe

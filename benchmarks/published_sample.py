@@ -32,7 +32,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
 from sklearn.model_selection import GroupKFold, train_test_split
 
-from prospect_lib.evaluation.evaluate import MODEL, PRIOR, evaluate
+from prospect_lib.evaluation.baselines import PRIOR
+from prospect_lib.evaluation.evaluate import MODEL, evaluate
 from prospect_lib.model.splits import Split, honest_split, random_split
 from prospect_lib.problem import sample_problem
 from prospect_lib.settings import Settings

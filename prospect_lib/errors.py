@@ -29,6 +29,12 @@ class DataError(ProspectError):
     exit_code = 4
 
 
+class TooFewError(DataError):
+    """There is too little to train or test a model on; the message says what would be enough."""
+
+    exit_code = 11  # of ``train``: nothing to promote
+
+
 class ModelError(ProspectError):
     """A model bundle is damaged, or does not fit the attributes given to it."""
 
@@ -49,3 +55,15 @@ def one_line(text: object, length: int = 200) -> str:
     """
     line = " ".join(str(text).split())
     return line if len(line) <= length else f"{line[: length - 1]}…"
+
+
+def wrong_type(what: str, value: object, expected: str) -> DataError:
+    """Return the error of an argument of another type, without a repr of its value.
+
+    Example:
+        >>> str(wrong_type("split", [1, 2], "a Split: honest_split(table)"))
+        'split is a list, expected a Split: honest_split(table).'
+    """
+    kind = type(value).__name__
+    article = "an" if kind[0].lower() in "aeiou" else "a"
+    return DataError(f"{what} is {article} {kind}, expected {expected}.")

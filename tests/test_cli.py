@@ -118,5 +118,5 @@ def test_training_on_one_class_is_refused(
     row = "u{},2026-01-0{} 10:00:00,page_view,com.snowplowanalytics.snowplow,1-0-0,w,/,s,,,,\n"
     path = tmp_path / "one.csv"
     path.write_text(header + "".join(row.format(i, 1 + i % 9) for i in range(40)))
-    assert cli.main(["train", "--data", str(path)]) == 4
-    assert "one class only" in capsys.readouterr().err
+    assert cli.main(["train", "--data", str(path)]) == 11
+    assert "0 of 19 visitors have a row that the goal follows" in capsys.readouterr().err

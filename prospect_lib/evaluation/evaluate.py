@@ -1,26 +1,21 @@
 """Evaluation of a model on later rows of visitors that it has not seen.
 
-The model is compared with the prior (the training rate for everyone), one rule (a curve
-over the visitor's pricing views), a logistic regression and, on simulated data, the true
-probability, which no model can beat.
-
 Example: ``evaluate(honest_split(table))`` returns a model and an :class:`Evaluation`, whose
 ``summary()`` is the text that the command line prints.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from sklearn.compose import ColumnTransformer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from prospect_lib.errors import DataError, wrong_type
+from prospect_lib.evaluation.baselines import CEILING, PRIOR, Baselines, fit_baselines
 from prospect_lib.evaluation.metrics import (
     TITLES,
     Interval,
@@ -29,21 +24,16 @@ from prospect_lib.evaluation.metrics import (
     score_rows,
     visitor_draws,
 )
-from prospect_lib.model.calibration import Calibration
-from prospect_lib.model.dataset import labels
-from prospect_lib.model.encoding import ABSENT, Encoder, Matrix
+from prospect_lib.model.dataset import MIN_TEST_VISITORS, MIN_VISITORS, refuse_too_few
 from prospect_lib.model.prospect_model import ProspectModel
-from prospect_lib.model.splits import Floats, Split, forward_splits, row_weights, visitors_of
+from prospect_lib.model.rows import labels, microseconds_of, row_weights, times_of, visitors_of
+from prospect_lib.model.splits import Split, forward_splits
+from prospect_lib.problem import problem_of, prospect_problem
 
 Texts = npt.NDArray[np.str_]
-TRUTH = "p_true"
-MODEL, PRIOR, RULE, LOGISTIC, CEILING = (
-    "model",
-    "prior",
-    "one rule",
-    "logistic regression",
-    "true probability",
-)
+MODEL = "model"
+#: Days in a row without a test row count as this many, because a row may have a wrong clock.
+LONGEST_GAP = 7
 _SUMMARY_METRICS = ("roc_auc", "pr_auc", "log_loss", "brier")
 
 
@@ -56,12 +46,14 @@ class Evaluation:
         metrics: by model name, then metric name.
         about: sizes and dates of the split, plain JSON values.
         visitor_days: the visitor and the UTC day of each test row, as one text.
+        notes: sentences about what the model and its baselines were made without.
     """
 
     rows: Mapping[str, ScoredRows]
     metrics: Mapping[str, Mapping[str, Interval]]
     about: Mapping[str, Any]
     visitor_days: Texts
+    notes: tuple[str, ...] = ()
 
     @property
     def days(self) -> float:
@@ -98,9 +90,11 @@ class Evaluation:
         for name, metrics in self.metrics.items():
             columns = (f"{metrics[key]!s:>22}" for key in _SUMMARY_METRICS)
             lines.append(f"{name:20}" + "".join(columns))
+        if a["rule"] is not None:
+            lines.append(f"The one rule is a curve over {a['rule']}.")
         if self.share_of_ceiling is not None:
             lines.append(f"Share of the achievable log-loss gain: {self.share_of_ceiling:.0%}.")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.notes])
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as plain JSON values, for the manifest."""
@@ -122,24 +116,46 @@ def evaluate(
     Args:
         split: the rows.
         resamples: number of draws behind each interval.
-        fit_options: for ``ProspectModel.fit``: group, features, recipe, seed and others.
+        fit_options: for ``ProspectModel.fit``: problem, features, recipe, seed and others.
     Returns:
         The model, with the figures in its manifest, and the evaluation.
+    Raises:
+        DataError: the split's gap is shorter than the problem's labels need.
+        TooFewError: there is too little to learn from, or to test on.
     """
+    _check_split(split)
+    refuse_too_few(split.train, row_weights(split.train), MIN_VISITORS, "training")
+    refuse_too_few(split.test, split.test_weight, MIN_TEST_VISITORS, "a test")
+    delay = _label_delay(fit_options)
+    if split.cut is not None and split.horizon < delay:
+        raise DataError(
+            f"the gap before the split's cut is {split.horizon}, but the problem's labels are "
+            f"known after {delay}: give honest_split horizon=problem.anchors.label_delay."
+        )
     model = ProspectModel.fit(split.train, **fit_options)
     evaluation = evaluate_model(model, split, resamples=resamples)
-    model.manifest["metrics"] = evaluation.to_json()
+    model.manifest |= {"metrics": evaluation.to_json(), "notes": list(evaluation.notes)}
     return model, evaluation
 
 
 def evaluate_model(model: ProspectModel, split: Split, *, resamples: int = 300) -> Evaluation:
-    """Evaluate a trained model and the baselines on a split's test rows."""
+    """Evaluate a trained model and the baselines on a split's test rows.
+
+    Raises:
+        TooFewError: too few visitors of either outcome are in the test rows.
+    """
+    if not isinstance(model, ProspectModel):
+        raise wrong_type("model", model, "a ProspectModel")
+    _check_split(split)
+    refuse_too_few(split.test, split.test_weight, MIN_TEST_VISITORS, "a test")
     label = labels(split.test)
-    scores = {MODEL: model.predict(split.test), **baselines(split, model.encoder)}
+    baselines = fit_baselines(split, model.encoder)
+    scores = {MODEL: model.predict(split.test), **baselines.scores}
     rows = {name: score_rows(label, score, split.test_weight) for name, score in scores.items()}
     draws = visitor_draws(visitors_of(split.test), resamples=resamples)
     metrics = {name: draws.intervals(scored) for name, scored in rows.items()}
-    return Evaluation(rows, metrics, _about(split), _visitor_days(split.test))
+    notes = (*model.manifest.get("notes", ()), *baselines.notes)
+    return Evaluation(rows, metrics, _about(split, baselines), _visitor_days(split.test), notes)
 
 
 def evaluate_forward(
@@ -155,61 +171,33 @@ def evaluate_forward(
 
     Example: ``[step.auc for step in evaluate_forward(table, splits=3)]``
     """
-    steps = forward_splits(table, splits=splits)
+    steps = forward_splits(table, splits=splits, horizon=_label_delay(fit_options))
     return [evaluate(step, resamples=resamples, **fit_options)[1] for step in steps]
 
 
-def baselines(split: Split, encoder: Encoder) -> dict[str, Floats]:
-    """Return the baselines' probabilities for the test rows, by name."""
-    label, weight = labels(split.train), row_weights(split.train)
-    scores = {PRIOR: np.full(split.test.num_rows, np.average(label, weights=weight))}
-    rule = next((name for name in encoder.names if "pricing" in name), None)
-    if rule is not None:
-        train, test = (_count(side, rule) for side in (split.train, split.test))
-        scores[RULE] = Calibration.fit("isotonic", train, label, weight).apply(test)
-    scores[LOGISTIC] = _logistic(split, encoder, label, weight)
-    if TRUTH in split.test.schema.names:
-        scores[CEILING] = split.test[TRUTH].to_numpy().astype(np.float64)
-    return scores
+def _check_split(split: object) -> None:
+    if not isinstance(split, Split):
+        raise wrong_type("split", split, "a Split, such as honest_split(table)")
 
 
-def _logistic(split: Split, encoder: Encoder, label: Floats, weight: Floats) -> Floats:
-    categories = [i for i, kind in enumerate(encoder.types) if kind == "c"]
-    numbers = [i for i, kind in enumerate(encoder.types) if kind == "q"]
-    columns = ColumnTransformer(
-        [
-            ("categories", OneHotEncoder(handle_unknown="ignore"), categories),
-            ("numbers", StandardScaler(), numbers),
-        ]
-    )
-    model = make_pipeline(columns, LogisticRegression(max_iter=1000))
-    train, test = (_dense(encoder.matrix(side), numbers) for side in (split.train, split.test))
-    model.fit(train, label, logisticregression__sample_weight=weight)
-    probability: Floats = model.predict_proba(test)[:, 1]
-    return probability
-
-
-def _dense(matrix: Matrix, numbers: Sequence[int]) -> Matrix:
-    """Replace missing numbers by 0 and numbers by their logarithm."""
-    filled = np.where(matrix == ABSENT, np.float32(0), matrix)
-    filled[:, numbers] = np.sign(filled[:, numbers]) * np.log1p(np.abs(filled[:, numbers]))
-    return filled
-
-
-def _count(table: pa.Table, name: str) -> Floats:
-    counts: Floats = pc.fill_null(table[name].cast(pa.float64()), 0.0).to_numpy()
-    return counts
+def _label_delay(fit_options: Mapping[str, Any]) -> timedelta:
+    return problem_of(fit_options.get("problem", prospect_problem)).anchors.label_delay
 
 
 def _visitor_days(table: pa.Table) -> Texts:
-    days = table["anchor_ts"].cast(pa.date32()).cast(pa.string())
+    days = times_of(table).cast(pa.date32()).cast(pa.string())
     names: Texts = pc.binary_join_element_wise(visitors_of(table), days, " ").to_numpy()
     return names
 
 
-def _about(split: Split) -> dict[str, Any]:
+def _days(table: pa.Table) -> float:
+    """Return the length of the rows' period in days, without what single rows would add."""
+    gaps = np.diff(np.sort(microseconds_of(table))) / 86_400_000_000
+    return max(float(np.minimum(gaps, LONGEST_GAP).sum()), 1.0)
+
+
+def _about(split: Split, baselines: Baselines) -> dict[str, Any]:
     sides = {"train": split.train, "test": split.test}
-    first, last = pc.min_max(split.test["anchor_ts"]).as_py().values()
     visitors = {f"{n}_visitors": len(pc.unique(visitors_of(t))) for n, t in sides.items()}
     return {
         "name": split.name,
@@ -217,7 +205,8 @@ def _about(split: Split) -> dict[str, Any]:
         "horizon_seconds": int(split.horizon.total_seconds()),
         **{f"{name}_rows": table.num_rows for name, table in sides.items()},
         **visitors,
-        "test_days": max((last - first).total_seconds() / 86400, 1.0),
+        "test_days": _days(split.test),
         "shared_visitors": split.shared_visitors(),
+        "rule": baselines.rule,
         "test_positive_rate": float(np.average(labels(split.test), weights=split.test_weight)),
     }

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from prospect_lib.errors import DataError
+from prospect_lib.errors import TooFewError
 from prospect_lib.model.calibration import row_loss
-from prospect_lib.model.splits import Floats
+from prospect_lib.model.rows import MORE_DATA, Floats
 
 Ints = npt.NDArray[np.int64]
 RESAMPLES = 300
@@ -57,7 +57,13 @@ class Interval:
 
     @classmethod
     def of(cls, value: float, draws: Any) -> "Interval":
-        """Build the interval that holds the middle 95% of the draws."""
+        """Build the interval that holds the middle 95% of the draws.
+
+        Raises:
+            TooFewError: there are no draws.
+        """
+        if not len(draws):
+            raise TooFewError(f"no draw of the test visitors has both outcomes. {MORE_DATA}")
         low, high = np.quantile(draws, [0.025, 0.975])
         return cls(float(value), float(low), float(high))
 
@@ -98,6 +104,10 @@ class ScoredRows:
         weight = (self.weight if weight is None else weight)[self._order]
         label = self.label[self._order]
         return np.cumsum(weight * label)[self._ends], np.cumsum(weight * (1 - label))[self._ends]
+
+    def roc_auc(self) -> float:
+        """Return the area under the ROC curve: 0.5 is no better than chance."""
+        return _roc_auc(*self.hits_and_misses())
 
     def metrics(self, weight: Floats | None = None) -> dict[str, float]:
         """Return all metrics by name, under these weights or the rows' own.
@@ -153,14 +163,14 @@ def score_rows(label: Floats, score: Floats, weight: Floats | None = None) -> Sc
         score: probability of a conversion, shape (rows,).
         weight: of each row, shape (rows,); by default ones.
     Raises:
-        DataError: the rows do not have both outcomes, so no metric is defined.
+        TooFewError: the rows do not have both outcomes, so no metric is defined.
     """
     weight = np.ones(len(label)) if weight is None else weight
     outcomes = np.unique(label[weight > 0])
     if len(outcomes) != 2:
-        raise DataError(
+        raise TooFewError(
             f"the {len(label)} test rows have {len(outcomes)} kinds of outcome, expected two. "
-            "Move the cut earlier or widen --since .. --until."
+            f"{MORE_DATA}"
         )
     return ScoredRows(label, np.asarray(score, dtype=np.float64), weight)
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from prospect_lib.errors import DataError
+from prospect_lib.errors import DataError, wrong_type
 from prospect_lib.evaluation.evaluate import MODEL, Evaluation
 from prospect_lib.evaluation.metrics import ScoredRows
-from prospect_lib.model.splits import Floats
+from prospect_lib.model.rows import Floats
 
 VALUE, COST = 20.0, 1.0
 
@@ -65,6 +65,8 @@ def choose_threshold(
 
     Example: ``choose_threshold(evaluation, capacity=5).per_day`` is at most 5.
     """
+    if not isinstance(evaluation, Evaluation):
+        raise wrong_type("evaluation", evaluation, "the Evaluation that evaluate() returns second")
     if capacity is not None and (value is not None or cost is not None):
         raise DataError("give either value and cost, or capacity, not both.")
     if capacity is not None:
@@ -121,5 +123,7 @@ def _visitor_days(evaluation: Evaluation, rows: ScoredRows) -> tuple[Floats, Flo
 
 def _refuse_unless_positive(**figures: float) -> None:
     for name, figure in figures.items():
+        if not isinstance(figure, int | float | np.number):
+            raise wrong_type(name, figure, "a number above 0")
         if not (np.isfinite(figure) and figure > 0):
-            raise DataError(f"{name}={figure!r}: expected a number above 0.")
+            raise DataError(f"{name}={figure}: expected a number above 0.")

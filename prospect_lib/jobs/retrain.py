@@ -24,15 +24,18 @@ import pyarrow as pa
 from snowplow_signals import AttributeGroup
 
 from prospect_lib.errors import DataError, ModelError, SettingsError
+from prospect_lib.evaluation.baselines import PRIOR
 from prospect_lib.evaluation.comparison import compare
-from prospect_lib.evaluation.evaluate import MODEL, PRIOR, Evaluation, evaluate
+from prospect_lib.evaluation.evaluate import MODEL, Evaluation, evaluate
 from prospect_lib.evaluation.metrics import Interval, visitor_draws
 from prospect_lib.evaluation.threshold import Threshold, choose_threshold
 from prospect_lib.files import write_whole
 from prospect_lib.model import store
+from prospect_lib.model.dataset import left_out_of
 from prospect_lib.model.prospect_model import ProspectModel
+from prospect_lib.model.rows import visitors_of
 from prospect_lib.model.search import search
-from prospect_lib.model.splits import Split, honest_split, visitors_of
+from prospect_lib.model.splits import Split, honest_split
 from prospect_lib.model.store import MANIFEST_FILE, bundle_path, promoted_version
 from prospect_lib.model.training import Recipe
 from prospect_lib.monitoring.outcomes import served_anchors
@@ -308,7 +311,15 @@ def train(
     recipe = (fit_options.pop("recipe", None) or Recipe(seed=seed)).for_problem(problem)
     if tries:
         features = fit_options.get("features") or problem.features
-        recipe, _ = search(split.train, features, recipe=recipe, tries=tries, seconds=seconds)
+        recipe, _ = search(
+            split.train,
+            features,
+            recipe=recipe,
+            tries=tries,
+            seconds=seconds,
+            horizon=split.horizon,
+            left_out=left_out_of(fit_options.get("about")),
+        )
     model, evaluation = evaluate(
         split, problem=problem, recipe=recipe, resamples=resamples, **fit_options
     )

@@ -16,7 +16,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from prospect_lib.errors import ModelError
-from prospect_lib.model.splits import Floats
+from prospect_lib.model.rows import Floats
 
 _TINY = 1e-7
 

@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from snowplow_signals import AttributeGroup
 
-from prospect_lib.errors import DataError, ServiceError
+from prospect_lib.errors import ServiceError
 from prospect_lib.model.calibration import Calibration
-from prospect_lib.model.dataset import labels, refuse_constant_features, summarize
+from prospect_lib.model.dataset import left_out_of, manifest_of, parquet_files, summarize
 from prospect_lib.model.encoding import Encoder
 from prospect_lib.model.prospect_model import ProspectModel
-from prospect_lib.model.splits import row_weights
+from prospect_lib.model.rows import labels, row_weights
 from prospect_lib.model.training import FALLBACK_ROUNDS, Recipe
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
 
@@ -44,18 +44,14 @@ def fit_on_cluster(
         DataError: the rows cannot train a model.
     """
     problem = problem_of(problem)
-    features = problem.features
     recipe = (recipe or Recipe(rounds=FALLBACK_ROUNDS)).for_problem(problem)
     rounds = recipe.rounds or FALLBACK_ROUNDS
-    summary = summarize(rows, features)
-    refuse_constant_features(summary)
-    encoder = Encoder.fit(summary.categories, features, recipe.never_lower or ())
+    summary = summarize(rows, problem.features, left_out_of(manifest_of(rows)))
+    encoder = Encoder.fit(summary.categories, summary.features, recipe.never_lower or ())
     with _client(address) as client, client.as_current():
         params = recipe.booster_params(encoder, summary.rows)
-        booster = _train(client, _files(rows), encoder, params, rounds)
-    return ProspectModel.assemble(
-        booster, encoder, Calibration(), features, problem, recipe, summary
-    )
+        booster = _train(client, parquet_files(rows), encoder, params, rounds)
+    return ProspectModel.assemble(booster, encoder, Calibration(), problem, recipe, summary)
 
 
 def _client(address: str) -> Any:
@@ -78,13 +74,6 @@ def _optional(name: str) -> Any:
         raise ServiceError(
             f"training on a cluster needs {name}: pip install dask distributed."
         ) from error
-
-
-def _files(rows: Path) -> list[str]:
-    files = list(ds.dataset(rows, format="parquet").files)
-    if not files:
-        raise DataError(f"{rows}: no Parquet files. Write the training set there first.")
-    return sorted(files)
 
 
 def _train(

@@ -1,26 +1,40 @@
 """A training set, wherever its rows are, and one pass over them before training."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from prospect_lib.errors import DataError
+from prospect_lib.errors import DataError, TooFewError, wrong_type
 from prospect_lib.features import Feature
-from prospect_lib.model.splits import Floats, visitors_of
+from prospect_lib.model.encoding import check_type
+from prospect_lib.model.rows import (
+    MORE_DATA,
+    Floats,
+    check_rows,
+    labels,
+    microseconds_of,
+    moment,
+    row_weights,
+    visitors_of,
+)
 
 #: A training set: a table, Parquet (a file or a folder), or a function that starts a new
 #: pass over its record batches (XGBoost needs several passes).
-Source: TypeAlias = pa.Table | Path | Callable[[], Iterable[pa.RecordBatch]]
+Source: TypeAlias = pa.Table | Path | str | Callable[[], Iterable[pa.RecordBatch]]
 
 BATCH_ROWS = 131_072
-_MIN_POSITIVES = 20
+#: Visitors of each class that training needs, and a test.
+MIN_VISITORS, MIN_TEST_VISITORS = 10, 5
+_MANIFEST = "manifest.json"  # of a folder that extract_to wrote
 
 
 @dataclass(frozen=True)
@@ -33,8 +47,11 @@ class DatasetSummary:
         visitors: number of distinct visitors.
         since: time of the first row, aware, UTC.
         until: time of the last row, aware, UTC.
+        early: the time that 2% of the rows are before: the first row may have a wrong clock.
+        later: the time that three quarters of the rows are before.
+        features: those that a model can learn from.
         categories: the values of each categorical feature, without null.
-        constant: the features with a single value.
+        notes: sentences about the features that are left out.
     """
 
     rows: int
@@ -42,113 +59,219 @@ class DatasetSummary:
     visitors: int
     since: datetime
     until: datetime
+    early: datetime
+    later: datetime
+    features: tuple[Feature, ...]
     categories: Mapping[str, frozenset[str]]
-    constant: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def batches(source: Source, size: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a source in order, at most ``size`` per batch.
 
     A function's record batches are passed on in the size that it gives them.
+
+    Raises:
+        DataError: it is no source, or a file cannot be read.
     """
     if isinstance(source, pa.Table):
         yield from source.to_batches(max_chunksize=size)
-    elif isinstance(source, Path):
-        yield from ds.dataset(source, format="parquet").to_batches(batch_size=size)
-    else:
+    elif isinstance(source, Path | str):
+        try:
+            yield from ds.dataset(parquet_files(source), format="parquet").to_batches(
+                batch_size=size
+            )
+        except (OSError, pa.ArrowInvalid) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"cannot read {source}: {reason}. Expected Parquet files.") from error
+    elif callable(source):
         yield from source()
+    else:
+        raise wrong_type(
+            "the training set",
+            source,
+            "an Arrow table such as extract(...).table, the path of Parquet files, or a function "
+            "that returns record batches",
+        )
 
 
-def summarize(source: Source, features: Sequence[Feature]) -> DatasetSummary:
-    """Summarize the rows in one pass, and refuse rows that cannot train a model.
+def parquet_files(path: Path | str) -> list[str]:
+    """Return a Parquet file, or those of a folder, in order.
 
     Raises:
-        DataError: no rows, a missing column, one class only, or too few positives.
+        DataError: there is none.
     """
-    counts = {"rows": 0, "positives": 0}
+    path = Path(path)
+    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    if not files or not files[0].is_file():
+        raise DataError(f"{path}: there is no Parquet file. Write the training set there first.")
+    return [str(file) for file in files]
+
+
+def manifest_of(source: Source) -> dict[str, Any] | None:
+    """Return the manifest that ``extract_to`` wrote into the same folder, ``None`` without one."""
+    if not isinstance(source, Path | str) or not (Path(source) / _MANIFEST).is_file():
+        return None
+    manifest: dict[str, Any] = json.loads((Path(source) / _MANIFEST).read_text(encoding="utf-8"))
+    return manifest
+
+
+def left_out_of(about: Mapping[str, Any] | None) -> Collection[str]:
+    """Return what a training set's manifest says the events have no columns for."""
+    left_out: Collection[str] = (about or {}).get("left_out", ())
+    return left_out
+
+
+def summarize(
+    source: Source, features: Sequence[Feature], left_out: Collection[str] = ()
+) -> DatasetSummary:
+    """Summarize the rows in one pass, and refuse rows that cannot train a model.
+
+    Args:
+        source: the rows.
+        features: those of the problem, each a column.
+        left_out: attributes or features for which the events have no columns.
+    Raises:
+        DataError: a column is missing or of another type.
+        TooFewError: there are no rows, too few visitors of a class, or no feature varies.
+    """
+    rows = positives = 0
     visitors: set[str] = set()
-    times: set[datetime] = set()
-    values: dict[str, set[Any]] = {feature.name: set() for feature in features}
+    by_class: dict[float, set[str]] = {0.0: set(), 1.0: set()}
+    times = TimeSample()
+    absent: list[Feature] | None = None
+    values: dict[str, set[Any]] = {}
     for batch in batches(source):
-        if batch.num_rows == 0:
-            continue
-        _require(batch, ["anchor_ts", "label", *values])
-        counts["rows"] += batch.num_rows
-        counts["positives"] += int(np.count_nonzero(labels(batch)))
-        visitors.update(pc.unique(visitors_of(batch)).to_pylist())
-        times.update(_extremes(batch.column("anchor_ts").cast(pa.timestamp("us", "UTC"))))
+        check_rows(batch)
+        if absent is None:
+            absent = [f for f in features if _is_left_out(f, left_out, batch.schema.names)]
+            features = [f for f in features if f not in absent]
+            values = {feature.name: set() for feature in features}
+        key, label = visitors_of(batch), labels(batch)
+        _require(batch, features)
+        counted = row_weights(batch) > 0
+        rows += batch.num_rows
+        positives += int(np.count_nonzero(label))
+        visitors.update(pc.unique(key).to_pylist())
+        for value, members in by_class.items():
+            if len(members) < MIN_VISITORS:
+                chosen = pa.array((label == value) & counted)
+                members.update(pc.unique(key.filter(chosen)).to_pylist())
+        times.add(microseconds_of(batch))
         for feature in features:
             values[feature.name].update(_values(batch.column(feature.name), feature.kind))
-    _check_classes(**counts)
+    if rows == 0:
+        raise TooFewError(f"the training set is empty, expected rows to train on. {MORE_DATA}")
+    counts = {value: len(members) for value, members in by_class.items()}
+    _refuse_too_few(counts, len(visitors), MIN_VISITORS, "training")
+    varying = tuple(feature for feature in features if len(values[feature.name]) > 1)
+    constant = [feature for feature in features if feature not in varying]
+    if not varying:
+        raise TooFewError(
+            f"every feature is the same in all {rows:,} rows ({_names(constant)}): nothing to "
+            f"learn from. {MORE_DATA}"
+        )
+    notes = (
+        ("Left out, because the events have no columns for them", absent or []),
+        (f"Left out, because they are the same in all {rows:,} training rows", constant),
+    )
     return DatasetSummary(
-        **counts,
-        visitors=len(visitors),
-        since=min(times),
-        until=max(times),
+        rows,
+        positives,
+        len(visitors),
+        since=moment(times.first),
+        until=moment(times.last),
+        early=moment(times.quantile(0.02)),
+        later=moment(times.quantile(0.75)),
+        features=varying,
         categories={
-            f.name: frozenset(values[f.name] - {None}) for f in features if f.kind == "category"
+            f.name: frozenset(values[f.name] - {None}) for f in varying if f.kind == "category"
         },
-        constant=tuple(name for name, distinct in values.items() if len(distinct) == 1),
+        notes=tuple(f"{reason}: {_names(those)}." for reason, those in notes if those),
     )
 
 
-def refuse_constant_features(summary: DatasetSummary) -> None:
-    """Raise DataError if a feature has a single value in all rows."""
-    if summary.constant:
-        raise DataError(
-            f"constant in all {summary.rows} rows: {', '.join(summary.constant)}. A model cannot "
-            "learn from them: widen --since .. --until, check that the events are tracked, "
-            "leave the features out, or accept them with allow_constant=True."
-        )
+def refuse_too_few(rows: pa.Table, weight: Floats, least: int, purpose: str) -> None:
+    """Refuse rows of too few visitors who reach the goal, or who do not.
 
-
-def labels(rows: pa.Table | pa.RecordBatch) -> Floats:
-    """Return the label column as 0.0 and 1.0, shape (rows,).
-
+    Args:
+        rows: a training set; rows of weight 0 do not count.
+        weight: of each row, shape (rows,).
+        least: number of visitors that each label needs.
+        purpose: what the rows are for, for the message.
     Raises:
-        DataError: it is not boolean, or has nulls (an outcome that is not known yet).
+        TooFewError: there are fewer.
     """
-    column = rows.column("label")
-    if not pa.types.is_boolean(column.type) or column.null_count:
-        raise DataError(
-            f"label is {column.type} with {column.null_count} nulls; expected bool without nulls. "
-            "Leave out anchors whose horizon is not fully observed."
-        )
-    numbers: Floats = column.cast(pa.uint8()).to_numpy().astype(np.float64)
-    return numbers
+    visitors, label = visitors_of(rows), labels(rows)
+    counts = {
+        value: len(pc.unique(visitors.filter(pa.array((label == value) & (weight > 0)))))
+        for value in (0.0, 1.0)
+    }
+    _refuse_too_few(counts, len(pc.unique(visitors)), least, purpose)
 
 
-def _require(batch: pa.RecordBatch, names: Sequence[str]) -> None:
-    missing = [name for name in names if name not in batch.schema.names]
-    if missing:
+def _refuse_too_few(counts: Mapping[float, int], visitors: int, least: int, purpose: str) -> None:
+    for label, follows, remedy in (
+        (1.0, "the goal follows", MORE_DATA),
+        (0.0, "no goal follows", "Check the goal and the horizon of the problem."),
+    ):
+        if counts[label] < least:
+            raise TooFewError(
+                f"too little for {purpose}: {counts[label]} of {visitors:,} visitors have a row "
+                f"that {follows}, at least {least} are needed. {remedy}"
+            )
+
+
+class TimeSample:
+    """Quantiles of times that arrive in arrays; of many times, every second one is dropped."""
+
+    def __init__(self, limit: int = 1 << 20) -> None:
+        self._limit = limit
+        self.first, self.last = np.iinfo(np.int64).max, np.iinfo(np.int64).min
+        self._kept: list[npt.NDArray[np.int64]] = []
+        self._seen, self._every = 0, 1
+
+    def add(self, times: npt.NDArray[np.int64]) -> None:
+        """Add the next times; their division into arrays does not matter."""
+        if not len(times):
+            return
+        self.first, self.last = min(self.first, times.min()), max(self.last, times.max())
+        self._kept.append(np.ascontiguousarray(times[-self._seen % self._every :: self._every]))
+        self._seen += len(times)
+        while sum(map(len, self._kept)) > self._limit:
+            self._kept = [np.concatenate(self._kept)[::2]]
+            self._every *= 2
+
+    def quantile(self, share: float) -> int:
+        """Return the time that this share of the times is before."""
+        return int(np.quantile(np.concatenate(self._kept), share, method="higher"))
+
+
+def _is_left_out(feature: Feature, left_out: Collection[str], columns: Sequence[str]) -> bool:
+    named = feature.name in left_out or feature.attribute in left_out
+    return named and feature.name not in columns
+
+
+def _names(features: Iterable[Feature]) -> str:
+    return ", ".join(feature.name for feature in features)
+
+
+def _require(batch: pa.RecordBatch, features: Sequence[Feature]) -> None:
+    if missing := [f.name for f in features if f.name not in batch.schema.names]:
         raise DataError(
             f"the training set lacks {', '.join(missing)}; it has "
-            f"{', '.join(batch.schema.names)}. Build it with training_set.features_sql."
+            f"{', '.join(batch.schema.names)}. Build it with extract for the same problem; if the "
+            "events have no columns for them, pass its manifest on: about=rows.manifest."
         )
-
-
-def _extremes(values: pa.Array) -> list[Any]:
-    ends = pc.min_max(values)
-    return [ends["min"].as_py(), ends["max"].as_py()]
+    for feature in features:
+        check_type(feature, batch.schema.field(feature.name).type)
 
 
 def _values(column: pa.Array, kind: str) -> list[Any]:
     """Return all values of a category; of other columns, enough to see whether they vary."""
     if kind == "category":
         return list(pc.unique(column).to_pylist())
-    return [*_extremes(column), *([None] if column.null_count else [])]
-
-
-def _check_classes(rows: int, positives: int) -> None:
-    if rows == 0:
-        raise DataError("the training set is empty. Widen --since .. --until, or check app ids.")
-    if positives in (0, rows):
-        raise DataError(
-            f"all {rows} rows have label {positives > 0}: one class only, nothing to learn. "
-            "Widen --since .. --until, or check the goal event and the horizon."
-        )
-    if min(positives, rows - positives) < _MIN_POSITIVES:
-        raise DataError(
-            f"only {positives} of {rows} rows are positive; at least {_MIN_POSITIVES} rows of "
-            "each class are needed. Widen --since .. --until, or lengthen the horizon."
-        )
+    if pa.types.is_floating(column.type):  # NaN is a missing number
+        column = pc.if_else(pc.is_nan(column), None, column)
+    ends = pc.min_max(column)
+    return [ends["min"].as_py(), ends["max"].as_py(), *([None] if column.null_count else [])]

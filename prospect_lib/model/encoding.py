@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 
 from prospect_lib.errors import DataError, ModelError
 from prospect_lib.features import Feature
+from prospect_lib.model.rows import check_rows, is_numeric
 
 Matrix = npt.NDArray[np.float32]
 
@@ -71,10 +72,10 @@ class Column:
         Raises:
             DataError: the column is of another type, or has an infinite number.
         """
-        _check_type(self, values.type)
+        check_type(self, values.type)
         if self.kind == "category" and not pa.types.is_null(values.type):
             values = pc.index_in(values.cast(pa.string()), pa.array(self.categories, pa.string()))
-        numbers = pc.fill_null(values.cast(pa.float64()), self.missing)
+        numbers = pc.fill_null(pc.cast(values, pa.float64(), safe=False), self.missing)
         codes: Matrix = numbers.to_numpy().astype(np.float32)
         codes[np.isnan(codes)] = self.missing
         if np.isinf(codes).any():
@@ -173,11 +174,12 @@ class Encoder:
         Raises:
             DataError: a column is missing, of another type, or has an infinite number.
         """
+        check_rows(table)
         missing = [name for name in self.names if name not in table.schema.names]
         if missing:
             raise DataError(
-                f"the training set lacks {', '.join(missing)}. "
-                "Build it with training_set.features_sql for the same attribute group."
+                f"the rows lack {', '.join(missing)}, which the model was trained on. Extract "
+                "them for the model's problem."
             )
         matrix = np.empty((table.num_rows, len(self.columns)), dtype=np.float32)
         for position, column in enumerate(self.columns):
@@ -196,11 +198,14 @@ class Encoder:
         return np.array([row], dtype=np.float32)
 
 
-def _check_type(column: Column, actual: pa.DataType) -> None:
+def check_type(column: Column | Feature, actual: pa.DataType) -> None:
+    """Refuse a column of another type than the feature's kind; a column of nulls fits all.
+
+    Raises:
+        DataError: the message names both.
+    """
     fits = {
-        "number": pa.types.is_integer(actual)
-        or pa.types.is_floating(actual)
-        or pa.types.is_decimal(actual),
+        "number": is_numeric(actual),
         "flag": pa.types.is_boolean(actual),
         "category": pa.types.is_string(actual)
         or pa.types.is_large_string(actual)
@@ -209,5 +214,5 @@ def _check_type(column: Column, actual: pa.DataType) -> None:
     if not (fits[column.kind] or pa.types.is_null(actual)):
         raise DataError(
             f"column {column.name} is {actual}, expected a {column.kind}. "
-            "Cast it in the query, or correct the feature's kind."
+            "Cast it first, or correct the type of the attribute."
         )

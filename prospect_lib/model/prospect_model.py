@@ -23,17 +23,12 @@ import pyarrow as pa
 import xgboost as xgb
 from snowplow_signals import AttributeGroup
 
-from prospect_lib.errors import ModelError
+from prospect_lib.errors import ModelError, TooFewError, wrong_type
 from prospect_lib.features import Feature, from_attributes
 from prospect_lib.model.calibration import Calibration, sigmoid
-from prospect_lib.model.dataset import (
-    DatasetSummary,
-    Source,
-    refuse_constant_features,
-    summarize,
-)
+from prospect_lib.model.dataset import DatasetSummary, Source, left_out_of, manifest_of, summarize
 from prospect_lib.model.encoding import Encoder, Matrix
-from prospect_lib.model.splits import Floats
+from prospect_lib.model.rows import Floats
 from prospect_lib.model.store import (
     FORMAT,
     canonical,
@@ -114,7 +109,6 @@ class ProspectModel:
         recipe: Recipe | None = None,
         seed: int = 0,
         calibrate: bool = True,
-        allow_constant: bool = False,
         cache: Path | None = None,
         about: Mapping[str, Any] | None = None,
     ) -> "ProspectModel":
@@ -123,35 +117,42 @@ class ProspectModel:
         Args:
             source: a training set: table, Parquet path, or a function that returns record
                 batches.
-            features: by default those of ``problem``.
+            features: by default those of ``problem``. Those that are the same in all rows, or
+                that ``about`` says the events have no columns for, are left out; the manifest's
+                ``notes`` name them.
             problem: the scoring problem, or an attribute group.
             recipe: the training parameters; by default ``Recipe(seed=seed)``.
             seed: of the rows and columns that each tree samples.
             calibrate: try calibration on visitors left out (tables only: a stream is large
                 enough for the booster's own probabilities).
-            allow_constant: accept features with a single value in all rows.
             cache: prefix of files for external memory, for data that exceeds memory.
-            about: the training set's own manifest, kept in the model's.
+            about: the training set's own manifest, kept in the model's; by default that of a
+                folder that ``extract_to`` wrote.
         Raises:
             DataError: the rows cannot train a model; the message tells what to change.
+            TooFewError: there is too little to learn from.
 
         Example: ``ProspectModel.fit(split.train, recipe=Recipe(rounds=100))``
         """
         problem = problem_of(problem)
-        features = tuple(features or problem.features)
+        if recipe is not None and not isinstance(recipe, Recipe):
+            raise wrong_type("recipe", recipe, "a Recipe, such as Recipe(rounds=100)")
         recipe = (recipe or Recipe(seed=seed)).for_problem(problem)
-        summary = summarize(source, features)
-        if not allow_constant:
-            refuse_constant_features(summary)
-        encoder = Encoder.fit(summary.categories, features, recipe.never_lower or ())
-        rounds = recipe.rounds or best_rounds(source, encoder, recipe, summary)
+        about = manifest_of(source) if about is None else dict(about)
+        summary = summarize(source, features or problem.features, left_out_of(about))
+        encoder = Encoder.fit(summary.categories, summary.features, recipe.never_lower or ())
+        horizon = problem.anchors.label_delay
+        rounds = recipe.rounds or best_rounds(source, encoder, recipe, summary, horizon)
         matrix = quantile_matrix(source, encoder, cache=cache)
         booster = train_booster(matrix, encoder, recipe, rounds)
-        calibration = Calibration()
+        calibration, notes = Calibration(), list(summary.notes)
         if calibrate and isinstance(source, pa.Table):
-            calibration = choose_calibration(source, encoder, recipe, rounds)
-        model = cls.assemble(booster, encoder, calibration, features, problem, recipe, summary)
-        model.manifest["training_set"] = None if about is None else dict(about)
+            try:
+                calibration = choose_calibration(source, encoder, recipe, rounds)
+            except TooFewError as error:
+                notes.append(f"Not calibrated, {error}")
+        model = cls.assemble(booster, encoder, calibration, problem, recipe, summary)
+        model.manifest |= {"training_set": about, "notes": notes}
         return model
 
     @classmethod
@@ -160,7 +161,6 @@ class ProspectModel:
         booster: xgb.Booster,
         encoder: Encoder,
         calibration: Calibration,
-        features: Sequence[Feature],
         problem: ScoringProblem,
         recipe: Recipe,
         summary: DatasetSummary,
@@ -180,15 +180,17 @@ class ProspectModel:
                 "visitors": summary.visitors,
                 "since": summary.since.isoformat(),
                 "until": summary.until.isoformat(),
+                "early": summary.early.isoformat(),
             },
             "recipe": {**recipe.to_json(), "rounds": booster.num_boosted_rounds()},
             "calibration": calibration.to_json(),
+            "notes": list(summary.notes),
             "training_set": None,
             "threshold": None,
             "metrics": {},
             "packages": package_versions(),
         }
-        return cls(booster, manifest, features)
+        return cls(booster, manifest, summary.features)
 
     @property
     def version(self) -> str:
@@ -233,6 +235,10 @@ class ProspectModel:
             DataError: an attribute is missing or of another type than in training.
             ModelError: the explanations do not add up to the score.
         """
+        if not isinstance(attributes, Mapping):
+            raise wrong_type("attributes", attributes, "a dict of values by attribute name")
+        if not isinstance(at, datetime):
+            raise wrong_type("at", at, "an aware datetime, such as datetime.now(UTC)")
         values = from_attributes(attributes, at, self.features)
         row = self.encoder.row(values)
         if not explain:
@@ -265,9 +271,12 @@ class ProspectModel:
             path: the bundle's folder.
             problem: the scoring problem, or an attribute group; by default the catalogue's.
         Raises:
+            DataError: ``path`` is no path.
             ModelError: a file is missing or damaged, or features, order, categories or the
                 group's definition differ; the message names the difference.
         """
+        if not isinstance(path, str | Path):
+            raise wrong_type("path", path, "the path of a model's folder")
         manifest, raw = read_bundle(Path(path))
         name = manifest["group"]["name"]
         problem = problem or _KNOWN_PROBLEMS.get(name)

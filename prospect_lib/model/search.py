@@ -6,8 +6,9 @@ are kept unless another one is better beyond noise.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,10 @@ from tqdm.auto import tqdm
 
 from prospect_lib.features import Feature
 from prospect_lib.model.calibration import row_loss
-from prospect_lib.model.dataset import labels, summarize
+from prospect_lib.model.dataset import summarize
 from prospect_lib.model.encoding import Encoder
-from prospect_lib.model.splits import row_weights, visitors_of
+from prospect_lib.model.rows import labels, row_weights, visitors_of
+from prospect_lib.model.splits import HORIZON
 from prospect_lib.model.training import Recipe, best_rounds, out_of_fold
 
 SPACE: Mapping[str, Sequence[float]] = {
@@ -41,6 +43,8 @@ def search(
     tries: int = 20,
     seconds: float = 120.0,
     progress: bool = True,
+    horizon: timedelta = HORIZON,
+    left_out: Collection[str] = (),
 ) -> tuple[Recipe, list[dict[str, Any]]]:
     """Return the best recipe, with its rounds, and the parameters and log loss of each try.
 
@@ -54,12 +58,16 @@ def search(
         tries: number of candidates.
         seconds: no candidate is started later than this.
         progress: show a progress bar.
+        horizon: how far a label looks ahead.
+        left_out: attributes or features for which the events have no columns.
+    Raises:
+        TooFewError: there is too little to learn from.
 
     Example: ``recipe, log = search(split.train, FEATURES, tries=5)``
     """
     start = recipe or Recipe()
-    summary = summarize(table, features)
-    encoder = Encoder.fit(summary.categories, features, start.never_lower or ())
+    summary = summarize(table, features, left_out)
+    encoder = Encoder.fit(summary.categories, summary.features, start.never_lower or ())
     _, visitor = np.unique(visitors_of(table).to_numpy(), return_inverse=True)
     label, weight = labels(table), row_weights(table)
     draws = ParameterSampler(dict(SPACE), tries - 1, random_state=start.seed) if tries > 1 else []
@@ -70,7 +78,7 @@ def search(
     for candidate in bar:
         if log and time.monotonic() > deadline:
             break
-        rounds = best_rounds(table, encoder, candidate, summary)
+        rounds = best_rounds(table, encoder, candidate, summary, horizon)
         raw = out_of_fold(table, encoder, candidate, rounds)
         loss = np.bincount(visitor, weight * row_loss(label, raw)).astype(np.float64)
         log.append({**candidate.params, "rounds": rounds, "log_loss": loss.sum() / weight.sum()})

@@ -22,55 +22,21 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prospect_lib.errors import DataError
+from prospect_lib.errors import TooFewError, wrong_type
+from prospect_lib.model.rows import (
+    MORE_DATA,
+    Floats,
+    Mask,
+    Rows,
+    check_rows,
+    microseconds_of,
+    moment,
+    row_weights,
+    visitors_of,
+)
 
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 HORIZON = timedelta(hours=1)
 HELD_OUT = 0.3
-#: Columns of a training set that are no key.
-NO_KEYS = ("anchor_ts", "label", "weight", "p_true")
-
-
-def key_of(rows: pa.Table | pa.RecordBatch) -> str:
-    """Return the name of a training set's key, which is its first column.
-
-    Raises:
-        DataError: the first column holds no identifiers.
-
-    Example: ``key_of(pa.table({"user_id": ["a"], "label": [True]}))`` returns ``"user_id"``.
-    """
-    names = rows.schema.names
-    if not names or names[0] in NO_KEYS or not _is_identifier(rows.schema.types[0]):
-        first = f"{names[0]} ({rows.schema.types[0]})" if names else "missing"
-        raise DataError(
-            f"the first column of the training set is {first}, expected the key: text that "
-            "identifies the visitor, such as domain_userid. Select the key first."
-        )
-    return str(names[0])
-
-
-def visitors_of(rows: pa.Table | pa.RecordBatch) -> Any:
-    """Return the key of each row as text, without nulls; integers become text.
-
-    Raises:
-        DataError: the first column holds no identifiers, or a null.
-    """
-    name = key_of(rows)
-    visitors = rows.column(0)
-    _refuse_nulls(name, visitors)
-    return visitors if pa.types.is_string(visitors.type) else visitors.cast(pa.string())
-
-
-def _is_identifier(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_string_view(kind)
-        or pa.types.is_integer(kind)
-    )
 
 
 def visitor_fractions(visitors: pa.ChunkedArray | pa.Array, salt: str = "held-out") -> Floats:
@@ -112,16 +78,16 @@ class TimeRule:
     held_out: float = HELD_OUT
     salt: str = "held-out"
 
-    def train_mask(self, rows: pa.Table | pa.RecordBatch) -> Mask:
+    def train_mask(self, rows: Rows) -> Mask:
         """Select rows whose label was known before ``cut``, of visitors not held out."""
         known = _before(rows, self.cut - self.horizon)
         return known & (self._fractions(rows) >= self.held_out)
 
-    def test_mask(self, rows: pa.Table | pa.RecordBatch) -> Mask:
+    def test_mask(self, rows: Rows) -> Mask:
         """Select rows from ``cut`` on, of visitors held out."""
         return ~_before(rows, self.cut) & (self._fractions(rows) < self.held_out)
 
-    def _fractions(self, rows: pa.Table | pa.RecordBatch) -> Floats:
+    def _fractions(self, rows: Rows) -> Floats:
         return visitor_fractions(visitors_of(rows), self.salt)
 
 
@@ -175,13 +141,17 @@ def honest_split(
         salt: another salt holds out other visitors.
         name: the name of the split.
     Raises:
-        DataError: the table is empty, or one side of the split would be.
+        TooFewError: the table is empty, or one side of the split would be.
 
     Example: ``honest_split(table, cut=datetime(2026, 3, 1, tzinfo=UTC)).shared_visitors()``
     returns 0.
     """
+    check_rows(table)
     if table.num_rows == 0:
-        raise DataError("the training set is empty. Widen --since .. --until, or check app ids.")
+        raise TooFewError(f"the training set is empty, expected rows to train on. {MORE_DATA}")
+    for name, time in (("cut", cut), ("until", until)):
+        if time is not None and not isinstance(time, datetime):
+            raise wrong_type(name, time, "a datetime in UTC")
     rule = TimeRule(cut or quantile_time(table, 0.75), horizon, held_out, salt)
     train = table.filter(rule.train_mask(table))
     visitors = visitors_of(table)
@@ -223,45 +193,12 @@ def forward_splits(table: pa.Table, *, splits: int = 4, **options: Any) -> Itera
 
 def quantile_time(table: pa.Table, share: float) -> datetime:
     """Return the time of a row before which this share of the rows lies, aware."""
-    instant = np.quantile(_microseconds(table["anchor_ts"]), share, method="higher")
-    time = pa.scalar(int(instant), pa.timestamp("us", "UTC")).as_py()
-    assert isinstance(time, datetime)
-    return time
+    return moment(np.quantile(microseconds_of(table), share, method="higher"))
 
 
-def row_weights(table: pa.Table | pa.RecordBatch) -> Floats:
-    """Return the ``weight`` column, or ones, shape (rows,).
-
-    Raises:
-        DataError: a weight is null, negative or not finite.
-    """
-    if "weight" not in table.schema.names:
-        return np.ones(table.num_rows)
-    weights: Floats = np.asarray(table.column("weight"), dtype=np.float64)
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise DataError("weight: expected numbers from 0 on, without nulls. Correct the column.")
-    return weights
-
-
-def _microseconds(times: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.int64]:
-    _refuse_nulls("anchor_ts", times)
-    values: npt.NDArray[np.int64] = (
-        times.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
-    )
-    return values
-
-
-def _refuse_nulls(name: str, values: pa.ChunkedArray | pa.Array) -> None:
-    if values.null_count:
-        raise DataError(
-            f"{name} is null in {values.null_count} rows; every row needs both a key and a time. "
-            "Leave them out in the query of the anchors."
-        )
-
-
-def _before(rows: pa.Table | pa.RecordBatch, time: datetime) -> Mask:
+def _before(rows: Rows, time: datetime) -> Mask:
     limit = pa.scalar(time, pa.timestamp("us", "UTC")).cast(pa.int64()).as_py()
-    mask: Mask = _microseconds(rows.column("anchor_ts")) < limit
+    mask: Mask = microseconds_of(rows) < limit
     return mask
 
 
@@ -273,7 +210,7 @@ def _is_in(values: pa.ChunkedArray, members: pa.ChunkedArray) -> Mask:
 def _refuse_empty_side(split: Split, table: pa.Table) -> None:
     for side, rows in (("training", split.train), ("test", split.test)):
         if rows.num_rows == 0:
-            raise DataError(
-                f"the {side} side is empty when {table.num_rows} rows are cut at {split.cut}. "
-                "Widen --since .. --until, or move the cut."
+            raise TooFewError(
+                f"the {side} side is empty when {table.num_rows:,} rows are cut at "
+                f"{split.cut:%Y-%m-%d %H:%M} with a gap of {split.horizon}. {MORE_DATA}"
             )

@@ -9,6 +9,7 @@ The same data, recipe and seed give the same bytes, whatever the number of threa
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,32 @@ import numpy as np
 import pyarrow as pa
 import xgboost as xgb
 
-from prospect_lib.errors import DataError
+from prospect_lib.errors import TooFewError
 from prospect_lib.model.calibration import Calibration, row_loss
-from prospect_lib.model.dataset import BATCH_ROWS, DatasetSummary, Source, batches, labels
+from prospect_lib.model.dataset import (
+    BATCH_ROWS,
+    MIN_TEST_VISITORS,
+    DatasetSummary,
+    Source,
+    batches,
+    refuse_too_few,
+)
 from prospect_lib.model.encoding import Encoder
-from prospect_lib.model.splits import (
-    HORIZON,
+from prospect_lib.model.rows import (
+    MORE_DATA,
     Floats,
     Mask,
+    key_of,
+    labels,
+    row_weights,
+    visitors_of,
+)
+from prospect_lib.model.splits import (
+    HORIZON,
     TimeRule,
     honest_split,
-    row_weights,
     visitor_folds,
     visitor_fractions,
-    visitors_of,
 )
 from prospect_lib.problem import ScoringProblem
 
@@ -38,6 +51,7 @@ RowFilter = Callable[[pa.RecordBatch], Mask]
 PAGE_ROWS = 8 * BATCH_ROWS
 ONE_THREAD_BELOW = 200_000
 MAX_ROUNDS, EARLY_STOPPING_ROUNDS, FALLBACK_ROUNDS = 1500, 60, 250
+MIN_STOPPING_ROWS = 5
 
 
 @dataclass(frozen=True)
@@ -157,15 +171,28 @@ def train_booster(
     return xgb.train(params, matrix, rounds)
 
 
-def best_rounds(source: Source, encoder: Encoder, recipe: Recipe, summary: DatasetSummary) -> int:
+def best_rounds(
+    source: Source,
+    encoder: Encoder,
+    recipe: Recipe,
+    summary: DatasetSummary,
+    horizon: timedelta = HORIZON,
+) -> int:
     """Choose the number of trees by early stopping on later rows of other visitors.
 
-    Those rows are from the last fifth of the period. If they have only one class, the number
-    is ``FALLBACK_ROUNDS``.
+    Those rows are among the last quarter. If too few of them, or of the earlier ones, have one of
+    the labels, the number is ``FALLBACK_ROUNDS``.
+
+    Args:
+        source: the rows.
+        encoder: the columns and their codes.
+        recipe: the parameters.
+        summary: of the rows.
+        horizon: how far a label looks ahead.
     """
-    cut = summary.since + 0.8 * (summary.until - summary.since)
-    train, later = _inner_split(source, encoder, TimeRule(cut, HORIZON, salt="early stopping"))
-    if train is None or later is None or not 0 < later.get_label().sum() < later.num_row():
+    rule = TimeRule(summary.later, horizon, salt="early stopping")
+    train, later = _inner_split(source, encoder, rule)
+    if train is None or later is None or min(_rarer(train), _rarer(later)) < MIN_STOPPING_ROWS:
         return FALLBACK_ROUNDS
     booster = xgb.train(
         recipe.booster_params(encoder, train.num_row()),
@@ -178,6 +205,12 @@ def best_rounds(source: Source, encoder: Encoder, recipe: Recipe, summary: Datas
     return int(booster.best_iteration) + 1
 
 
+def _rarer(matrix: xgb.DMatrix) -> float:
+    """Count the rows of the rarer label."""
+    positives = float(matrix.get_label().sum())
+    return min(positives, matrix.num_row() - positives)
+
+
 def _inner_split(
     source: Source, encoder: Encoder, rule: TimeRule
 ) -> tuple[xgb.DMatrix | None, xgb.DMatrix | None]:
@@ -188,7 +221,7 @@ def _inner_split(
             return train, quantile_matrix(split.test, encoder, ref=train)
         train = quantile_matrix(source, encoder, keep=rule.train_mask)
         return train, quantile_matrix(source, encoder, keep=rule.test_mask, ref=train)
-    except DataError:
+    except TooFewError:
         return None, None
 
 
@@ -203,13 +236,21 @@ def out_of_fold(
         recipe: the parameters.
         rounds: number of trees per booster.
         folds: number of boosters.
+    Raises:
+        TooFewError: a booster's rows would have one label only.
 
     Example: ``out_of_fold(table, encoder, Recipe(), 100).shape`` is ``(table.num_rows,)``.
     """
     fold = visitor_folds(visitors_of(table), folds)
+    label = labels(table)
     probability = np.empty(table.num_rows)
     for number in np.unique(fold):
         left_out = fold == number
+        if len(np.unique(label[~left_out])) < 2:
+            raise TooFewError(
+                f"without the visitors of fold {number + 1} of {folds}, all rows have the same "
+                f"label. {MORE_DATA}"
+            )
         booster = train_booster(
             quantile_matrix(table.filter(~left_out), encoder), encoder, recipe, rounds
         )
@@ -230,13 +271,18 @@ def choose_calibration(
         encoder: the columns and their codes.
         recipe: the parameters.
         rounds: number of trees per booster.
+    Raises:
+        TooFewError: too few visitors reach the goal, or do not, to fit a curve to half of them.
 
     Example: ``choose_calibration(table, encoder, Recipe(), 100).method``
     """
+    label, weight, visitors = labels(table), row_weights(table), visitors_of(table)
+    half = visitor_fractions(visitors, "calibration") < 0.5
+    for side in (half, ~half):
+        rows = table.select([key_of(table), "label"]).filter(side)
+        refuse_too_few(rows, weight[side], MIN_TEST_VISITORS, "a calibration on half the visitors")
     raw = out_of_fold(table, encoder, recipe, rounds)
-    label, weight = labels(table), row_weights(table)
-    half = visitor_fractions(visitors_of(table), "calibration") < 0.5
-    _, visitor = np.unique(visitors_of(table).to_numpy(), return_inverse=True)
+    _, visitor = np.unique(visitors.to_numpy(), return_inverse=True)
     best, best_gain = "identity", 0.0
     for method in ("sigmoid", "isotonic"):
         tuned = np.empty_like(raw)

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from prospect_lib.errors import DataError
-from prospect_lib.model.splits import Floats
+from prospect_lib.model.rows import Floats
 
 Codes = npt.NDArray[np.int64]  # a number per row: its visitor, or its bin
 

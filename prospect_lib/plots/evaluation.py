@@ -12,11 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from prospect_lib.evaluation.baselines import CEILING, LOGISTIC, PRIOR, RULE
 from prospect_lib.evaluation.comparison import CHALLENGER, CHAMPION, Comparison
-from prospect_lib.evaluation.evaluate import CEILING, LOGISTIC, MODEL, PRIOR, RULE, Evaluation
+from prospect_lib.evaluation.evaluate import MODEL, Evaluation
 from prospect_lib.evaluation.metrics import LOSSES, TITLES, Interval
 from prospect_lib.evaluation.threshold import Threshold, gains
-from prospect_lib.model.splits import Floats, Mask, Split
+from prospect_lib.model.rows import Floats, Mask, times_of
+from prospect_lib.model.splits import Split
 from prospect_lib.plots.style import (
     BLUE,
     GREEN,
@@ -317,5 +319,5 @@ def _draw_interval(axes: Any, row: int, interval: Interval, colour: str) -> None
 
 
 def _period(table: pa.Table) -> tuple[datetime, datetime]:
-    ends = pc.min_max(table["anchor_ts"]).as_py()
+    ends = pc.min_max(times_of(table)).as_py()
     return ends["min"], ends["max"]

@@ -15,7 +15,7 @@ import pyarrow as pa
 from prospect_lib.model.calibration import sigmoid
 from prospect_lib.model.encoding import ABSENT, Column
 from prospect_lib.model.prospect_model import OTHERS, ProspectModel, Score
-from prospect_lib.model.splits import Floats
+from prospect_lib.model.rows import Floats
 from prospect_lib.plots.style import BLUE, GREY, INK, ORANGE, RED, SKY, Picture, dates, picture
 
 _ROWS = 1500  # more dots than this cover each other

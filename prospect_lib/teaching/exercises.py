@@ -23,7 +23,8 @@ from snowplow_signals import Attribute, StreamAttributeGroup
 from prospect_lib.aggregation.fold import attribute_values
 from prospect_lib.anchors import Anchors
 from prospect_lib.attributes import SNOWPLOW, prospect_group
-from prospect_lib.evaluation.evaluate import MODEL, RULE, Evaluation
+from prospect_lib.evaluation.baselines import RULE
+from prospect_lib.evaluation.evaluate import MODEL, Evaluation
 from prospect_lib.evaluation.threshold import Threshold
 from prospect_lib.model.splits import Split
 from prospect_lib.server.app import create_app

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from prospect_lib.evaluation.evaluate import CEILING, LOGISTIC, MODEL, PRIOR, RULE, evaluate
+from prospect_lib.evaluation.baselines import CEILING, LOGISTIC, PRIOR, RULE
+from prospect_lib.evaluation.evaluate import MODEL, evaluate
 from prospect_lib.model.splits import honest_split, random_split
 from prospect_lib.model.training import Recipe
 from tests.support.synthetic import FAST, training_table

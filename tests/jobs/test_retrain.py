@@ -147,7 +147,7 @@ def test_a_visitor_that_the_champion_may_have_seen_before_the_window_is_not_new(
     """When the window moves on, the champion's oldest visitors are no longer in the table."""
     model = train(table, **QUICK).model
     older = ProspectModel(model.booster, model.manifest, model.features)
-    older.manifest["data"] = {**model.manifest["data"], "since": "2020-01-01T00:00:00+00:00"}
+    older.manifest["data"] = {**model.manifest["data"], "early": "2020-01-01T00:00:00+00:00"}
     everyone, held_out = compare(model, model, table).about, compare(older, model, table).about
     assert 0 < held_out["visitors"] < everyone["visitors"]
     left = unseen_rows([older, model], table, HORIZON).test["domain_userid"]

@@ -7,8 +7,8 @@ import pytest
 from prospect_lib.errors import DataError, ServiceError
 from prospect_lib.model.calibration import row_loss
 from prospect_lib.model.dask import fit_on_cluster
-from prospect_lib.model.dataset import labels
 from prospect_lib.model.prospect_model import ProspectModel
+from prospect_lib.model.rows import labels
 from prospect_lib.model.training import Recipe
 from tests.support.synthetic import training_table
 

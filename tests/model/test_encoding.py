@@ -96,7 +96,7 @@ def test_a_served_value_of_the_wrong_type_is_named(name, value):
 
 
 def test_a_missing_column_is_named():
-    with pytest.raises(DataError, match="lacks pricing, medium"):
+    with pytest.raises(DataError, match="rows lack pricing, medium"):
         COLUMNS.matrix(pa.table({"views": [1], "converted": [True]}))
 
 

@@ -9,15 +9,14 @@ import pyarrow.compute as pc
 import pytest
 
 from prospect_lib.errors import DataError
+from prospect_lib.model.rows import key_of, visitors_of
 from prospect_lib.model.splits import (
     TimeRule,
     forward_splits,
     honest_split,
-    key_of,
     random_split,
     visitor_folds,
     visitor_fractions,
-    visitors_of,
 )
 from tests.support.synthetic import START, training_table
 

@@ -1,7 +1,6 @@
 """Training on tables, Parquet files and streams."""
 
-from datetime import timedelta
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -9,10 +8,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from prospect_lib.errors import DataError
+from prospect_lib.errors import DataError, TooFewError
 from prospect_lib.features import FEATURES
-from prospect_lib.model.dataset import refuse_constant_features, summarize
+from prospect_lib.model.dataset import TimeSample, summarize
 from prospect_lib.model.encoding import Encoder
+from prospect_lib.model.rows import labels, row_weights, times_of
 from prospect_lib.model.training import (
     Recipe,
     best_rounds,
@@ -51,7 +51,8 @@ def test_a_summary_counts_rows_positives_visitors_and_categories(table):
     assert summary.positives == pc.sum(table["label"]).as_py()
     assert START <= summary.since < summary.until <= START + timedelta(days=40)
     assert summary.categories["first_mkt_medium_l30d"] == {"cpc", "email"}
-    assert summary.constant == ()
+    assert summary.features == FEATURES
+    assert summary.notes == ()
 
 
 def test_table_parquet_and_stream_give_the_same_bytes(table, encoder, tmp_path):
@@ -134,23 +135,59 @@ def test_calibration_is_chosen_only_where_it_helps(table, encoder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.slice(0, 0), "empty. Widen"),
-        (lambda t: t.filter(t["label"]), "label True: one class only"),
-        (lambda t: t.filter(pc.invert(t["label"])), "label False: one class only"),
+        (lambda t: t.slice(0, 0), "the training set is empty, .* Take a longer period"),
+        (lambda t: t.filter(t["label"]), "0 of .* visitors have a row that no goal .* Check the"),
+        (lambda t: t.filter(pc.invert(t["label"])), "0 of 600 visitors have a row that the goal"),
         (
             lambda t: pa.concat_tables(
                 [t.filter(pc.invert(t["label"])), t.filter(t["label"]).slice(0, 7)]
             ),
-            "only 7 of .* rows are positive; at least 20",
+            "of 600 visitors have a row that the goal follows, at least 10 are needed. Take a",
         ),
-        (lambda t: t.drop_columns(["num_apps_l7d"]), "lacks num_apps_l7d"),
-        (lambda t: replaced(t, "label", pa.nulls(t.num_rows, pa.bool_())), "label is bool with"),
-        (lambda t: replaced(t, "label", t["day_of_week"]), "label is int64"),
+        (lambda t: t.select(["domain_userid", "anchor_ts", "label"]), "the training set lacks"),
     ],
 )
-def test_rows_that_cannot_train_a_model_are_refused(table, change, message):
-    with pytest.raises(DataError, match=message):
+def test_rows_that_are_too_few_to_train_a_model_are_refused(table, change, message):
+    with pytest.raises(DataError, match=message) as refusal:
         summarize(change(table), FEATURES)
+    assert isinstance(refusal.value, TooFewError) == ("lacks" not in message)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop_columns(["num_apps_l7d"]), "lacks num_apps_l7d;.*about=rows.manifest"),
+        (lambda t: t.drop_columns(["label"]), "lacks label"),
+        (lambda t: t.drop_columns(["anchor_ts"]), "lacks anchor_ts"),
+        (lambda t: t.append_column("label", t["label"]), "several columns named label"),
+        (lambda t: replaced(t, "label", pa.nulls(t.num_rows, pa.bool_())), "label is null in 4800"),
+        (lambda t: replaced(t, "label", t["day_of_week"]), "label has the number .*, expected 1"),
+        (lambda t: replaced(t, "label", t["latest_app_id"]), "label is string, expected true"),
+        (lambda t: replaced(t, "anchor_ts", t["latest_app_id"]), "anchor_ts is string, expected"),
+        (lambda t: replaced(t, "num_apps_l7d", t["label"]), "num_apps_l7d is bool, expected a num"),
+        (lambda t: t.append_column("weight", t["label"]), "weight is bool, expected numbers"),
+        (lambda t: t.to_pylist(), "the training set is a list, expected an Arrow table"),
+        (lambda t: t.to_pandas(), "the training set is a DataFrame, expected an Arrow table"),
+        (lambda _: None, "the training set is a NoneType, expected an Arrow table"),
+        (lambda t: t.to_pylist, "the training set is a dict, expected an Arrow table"),
+        (lambda _: "nowhere.parquet", "nowhere.parquet: there is no Parquet file"),
+        (lambda _: __file__, "cannot read .*test_training.py: .*Expected Parquet files."),
+    ],
+)
+def test_rows_that_are_no_training_set_are_refused_in_one_line(table, change, message):
+    with pytest.raises(DataError, match=message) as refusal:
+        summarize(change(table), FEATURES)
+    assert "\n" not in str(refusal.value)
+
+
+def test_labels_weights_and_times_are_read_in_other_unambiguous_types(table):
+    number = table["label"].cast(pa.uint8()).cast(pa.int32())
+    other = replaced(table, "label", number.cast(pa.decimal128(12, 2)))
+    other = replaced(other, "anchor_ts", table["anchor_ts"].cast(pa.timestamp("ns")))
+    other = other.append_column("weight", number.cast(pa.decimal128(12, 0)))
+    np.testing.assert_array_equal(labels(other), labels(table))
+    np.testing.assert_array_equal(row_weights(other), labels(table))
+    assert times_of(other).equals(table["anchor_ts"])
 
 
 @pytest.mark.parametrize(
@@ -160,13 +197,52 @@ def test_rows_that_cannot_train_a_model_are_refused(table, change, message):
         ("latest_app_id", lambda n: pa.array(["website"] * n)),
         ("had_conversions_l7d", lambda n: pa.array([False] * n)),
         ("num_apps_l7d", lambda n: pa.nulls(n, pa.int64())),
+        ("num_apps_l30d", lambda n: pa.array([np.nan] * n)),
     ],
 )
-def test_a_constant_feature_is_named(table, name, values):
-    with pytest.raises(DataError, match=f"constant in all .*: {name}"):
-        refuse_constant_features(summarize(replaced(table, name, values(table.num_rows)), FEATURES))
+def test_a_feature_that_is_the_same_in_all_rows_is_left_out_with_a_sentence(table, name, values):
+    summary = summarize(replaced(table, name, values(table.num_rows)), FEATURES)
+    assert [f.name for f in FEATURES if f not in summary.features] == [name]
+    assert summary.notes == (
+        f"Left out, because they are the same in all 4,800 training rows: {name}.",
+    )
 
 
-def test_a_missing_file_is_not_an_empty_training_set():
-    with pytest.raises((DataError, FileNotFoundError)):
-        summarize(Path("nowhere.parquet"), FEATURES)
+@pytest.mark.parametrize("left_out", [["num_apps_l7d"], {"num_apps_l7d": ["app_id"]}])
+def test_features_without_columns_in_the_events_are_left_out_if_the_manifest_says_so(
+    table, left_out
+):
+    rows = table.drop_columns(["num_apps_l7d"])
+    summary = summarize(rows, FEATURES, left_out)
+    assert summary.notes == (
+        "Left out, because the events have no columns for them: num_apps_l7d.",
+    )
+    with pytest.raises(DataError, match="lacks num_apps_l30d"):
+        summarize(rows.drop_columns(["num_apps_l30d"]), FEATURES, left_out)
+
+
+def test_one_row_of_a_wrong_clock_does_not_move_the_early_stopping(table, encoder):
+    times = table["anchor_ts"].to_pylist()
+    times[100] = datetime(2019, 1, 19, tzinfo=UTC)
+    early = replaced(table, "anchor_ts", pa.array(times, pa.timestamp("us", "UTC")))
+    summaries = [summarize(rows, FEATURES) for rows in (table, early)]
+    assert abs(summaries[0].later - summaries[1].later) < timedelta(hours=1)
+    usual, rounds = (
+        best_rounds(rows, encoder, Recipe(FAST), summary)
+        for rows, summary in zip((table, early), summaries, strict=True)
+    )
+    assert rounds > 0.5 * usual > 10
+
+
+def test_quantiles_of_times_do_not_depend_on_the_batches_and_are_exact_below_the_limit():
+    times = np.random.default_rng(1).integers(0, 10**15, 40_000)
+    samples = []
+    for size, limit in ((40_000, 1 << 20), (700, 1 << 20), (40_000, 5_000), (700, 5_000)):
+        sample = TimeSample(limit)
+        for start in range(0, len(times), size):
+            sample.add(times[start : start + size])
+        samples.append(sample)
+    exact = np.quantile(times, 0.8, method="higher")
+    assert [sample.quantile(0.8) for sample in samples[:2]] == [exact, exact]
+    assert samples[2].quantile(0.8) == samples[3].quantile(0.8) == pytest.approx(exact, rel=0.02)
+    assert (samples[3].first, samples[3].last) == (times.min(), times.max())

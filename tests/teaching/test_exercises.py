@@ -16,7 +16,8 @@ from snowplow_signals import AtomicProperty, Attribute, Criteria, Criterion
 
 from prospect_lib.anchors import SITE_ANCHORS, Anchors
 from prospect_lib.attributes import MONTH, PAGE_PING, PAGE_VIEW, WEEK, prospect_group
-from prospect_lib.evaluation.evaluate import MODEL, RULE
+from prospect_lib.evaluation.baselines import RULE
+from prospect_lib.evaluation.evaluate import MODEL
 from prospect_lib.evaluation.threshold import Threshold
 from prospect_lib.sandbox.simulation import history
 from prospect_lib.settings import Settings
