@@ -31,7 +31,6 @@ from prospect_lib.evaluation.metrics import Interval, visitor_draws
 from prospect_lib.evaluation.threshold import Threshold, choose_threshold
 from prospect_lib.files import write_whole
 from prospect_lib.model import store
-from prospect_lib.model.dataset import left_out_of
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.rows import visitors_of
 from prospect_lib.model.search import search
@@ -318,7 +317,6 @@ def train(
             tries=tries,
             seconds=seconds,
             horizon=split.horizon,
-            left_out=left_out_of(fit_options.get("about")),
         )
     model, evaluation = evaluate(
         split, problem=problem, recipe=recipe, resamples=resamples, **fit_options

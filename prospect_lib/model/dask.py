@@ -17,7 +17,7 @@ from snowplow_signals import AttributeGroup
 
 from prospect_lib.errors import ServiceError
 from prospect_lib.model.calibration import Calibration
-from prospect_lib.model.dataset import left_out_of, manifest_of, parquet_files, summarize
+from prospect_lib.model.dataset import parquet_files, summarize
 from prospect_lib.model.encoding import Encoder
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.rows import labels, row_weights
@@ -46,7 +46,7 @@ def fit_on_cluster(
     problem = problem_of(problem)
     recipe = (recipe or Recipe(rounds=FALLBACK_ROUNDS)).for_problem(problem)
     rounds = recipe.rounds or FALLBACK_ROUNDS
-    summary = summarize(rows, problem.features, left_out_of(manifest_of(rows)))
+    summary = summarize(rows, problem.features)
     encoder = Encoder.fit(summary.categories, summary.features, recipe.never_lower or ())
     with _client(address) as client, client.as_current():
         params = recipe.booster_params(encoder, summary.rows)

@@ -1,7 +1,7 @@
 """A training set, wherever its rows are, and one pass over them before training."""
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -34,7 +34,8 @@ Source: TypeAlias = pa.Table | Path | str | Callable[[], Iterable[pa.RecordBatch
 BATCH_ROWS = 131_072
 #: Visitors of each class that training needs, and a test.
 MIN_VISITORS, MIN_TEST_VISITORS = 10, 5
-_MANIFEST = "manifest.json"  # of a folder that extract_to wrote
+#: Metadata of a training set's schema: the attributes without columns in the events, as JSON.
+LEFT_OUT = b"left_out"
 
 
 @dataclass(frozen=True)
@@ -108,29 +109,12 @@ def parquet_files(path: Path | str) -> list[str]:
     return [str(file) for file in files]
 
 
-def manifest_of(source: Source) -> dict[str, Any] | None:
-    """Return the manifest that ``extract_to`` wrote into the same folder, ``None`` without one."""
-    if not isinstance(source, Path | str) or not (Path(source) / _MANIFEST).is_file():
-        return None
-    manifest: dict[str, Any] = json.loads((Path(source) / _MANIFEST).read_text(encoding="utf-8"))
-    return manifest
-
-
-def left_out_of(about: Mapping[str, Any] | None) -> Collection[str]:
-    """Return what a training set's manifest says the events have no columns for."""
-    left_out: Collection[str] = (about or {}).get("left_out", ())
-    return left_out
-
-
-def summarize(
-    source: Source, features: Sequence[Feature], left_out: Collection[str] = ()
-) -> DatasetSummary:
+def summarize(source: Source, features: Sequence[Feature]) -> DatasetSummary:
     """Summarize the rows in one pass, and refuse rows that cannot train a model.
 
     Args:
-        source: the rows.
-        features: those of the problem, each a column.
-        left_out: attributes or features for which the events have no columns.
+        source: the rows; the metadata of their schema may say what extraction left out.
+        features: those of the problem.
     Raises:
         DataError: a column is missing or of another type.
         TooFewError: there are no rows, too few visitors of a class, or no feature varies.
@@ -144,7 +128,8 @@ def summarize(
     for batch in batches(source):
         check_rows(batch)
         if absent is None:
-            absent = [f for f in features if _is_left_out(f, left_out, batch.schema.names)]
+            left_out = json.loads((batch.schema.metadata or {}).get(LEFT_OUT, b"{}"))
+            absent = [f for f in features if f.attribute in left_out]
             features = [f for f in features if f not in absent]
             values = {feature.name: set() for feature in features}
         key, label = visitors_of(batch), labels(batch)
@@ -172,8 +157,8 @@ def summarize(
             f"learn from. {MORE_DATA}"
         )
     notes = (
-        ("Left out, because the events have no columns for them", absent or []),
-        (f"Left out, because they are the same in all {rows:,} training rows", constant),
+        ("Trained without features whose columns the events lack", absent or []),
+        (f"Trained without features that are the same in all {rows:,} rows", constant),
     )
     return DatasetSummary(
         rows,
@@ -247,11 +232,6 @@ class TimeSample:
         return int(np.quantile(np.concatenate(self._kept), share, method="higher"))
 
 
-def _is_left_out(feature: Feature, left_out: Collection[str], columns: Sequence[str]) -> bool:
-    named = feature.name in left_out or feature.attribute in left_out
-    return named and feature.name not in columns
-
-
 def _names(features: Iterable[Feature]) -> str:
     return ", ".join(feature.name for feature in features)
 
@@ -260,8 +240,8 @@ def _require(batch: pa.RecordBatch, features: Sequence[Feature]) -> None:
     if missing := [f.name for f in features if f.name not in batch.schema.names]:
         raise DataError(
             f"the training set lacks {', '.join(missing)}; it has "
-            f"{', '.join(batch.schema.names)}. Build it with extract for the same problem; if the "
-            "events have no columns for them, pass its manifest on: about=rows.manifest."
+            f"{', '.join(batch.schema.names)}. Build it with extract for the same problem, or "
+            "train on features= that it has."
         )
     for feature in features:
         check_type(feature, batch.schema.field(feature.name).type)

@@ -26,7 +26,7 @@ from snowplow_signals import AttributeGroup
 from prospect_lib.errors import ModelError, TooFewError, wrong_type
 from prospect_lib.features import Feature, from_attributes
 from prospect_lib.model.calibration import Calibration, sigmoid
-from prospect_lib.model.dataset import DatasetSummary, Source, left_out_of, manifest_of, summarize
+from prospect_lib.model.dataset import DatasetSummary, Source, summarize
 from prospect_lib.model.encoding import Encoder, Matrix
 from prospect_lib.model.rows import Floats
 from prospect_lib.model.store import (
@@ -117,17 +117,15 @@ class ProspectModel:
         Args:
             source: a training set: table, Parquet path, or a function that returns record
                 batches.
-            features: by default those of ``problem``. Those that are the same in all rows, or
-                that ``about`` says the events have no columns for, are left out; the manifest's
-                ``notes`` name them.
+            features: by default those of ``problem``. Those that are the same in all rows, and
+                those that extraction left out, are left out; ``notes`` in the manifest name them.
             problem: the scoring problem, or an attribute group.
             recipe: the training parameters; by default ``Recipe(seed=seed)``.
             seed: of the rows and columns that each tree samples.
             calibrate: try calibration on visitors left out (tables only: a stream is large
                 enough for the booster's own probabilities).
             cache: prefix of files for external memory, for data that exceeds memory.
-            about: the training set's own manifest, kept in the model's; by default that of a
-                folder that ``extract_to`` wrote.
+            about: the training set's own manifest, kept in the model's.
         Raises:
             DataError: the rows cannot train a model; the message tells what to change.
             TooFewError: there is too little to learn from.
@@ -138,8 +136,7 @@ class ProspectModel:
         if recipe is not None and not isinstance(recipe, Recipe):
             raise wrong_type("recipe", recipe, "a Recipe, such as Recipe(rounds=100)")
         recipe = (recipe or Recipe(seed=seed)).for_problem(problem)
-        about = manifest_of(source) if about is None else dict(about)
-        summary = summarize(source, features or problem.features, left_out_of(about))
+        summary = summarize(source, features or problem.features)
         encoder = Encoder.fit(summary.categories, summary.features, recipe.never_lower or ())
         horizon = problem.anchors.label_delay
         rounds = recipe.rounds or best_rounds(source, encoder, recipe, summary, horizon)
@@ -152,7 +149,7 @@ class ProspectModel:
             except TooFewError as error:
                 notes.append(f"Not calibrated, {error}")
         model = cls.assemble(booster, encoder, calibration, problem, recipe, summary)
-        model.manifest |= {"training_set": about, "notes": notes}
+        model.manifest |= {"training_set": about and dict(about), "notes": notes}
         return model
 
     @classmethod

@@ -6,7 +6,7 @@ are kept unless another one is better beyond noise.
 """
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -44,7 +44,6 @@ def search(
     seconds: float = 120.0,
     progress: bool = True,
     horizon: timedelta = HORIZON,
-    left_out: Collection[str] = (),
 ) -> tuple[Recipe, list[dict[str, Any]]]:
     """Return the best recipe, with its rounds, and the parameters and log loss of each try.
 
@@ -59,14 +58,13 @@ def search(
         seconds: no candidate is started later than this.
         progress: show a progress bar.
         horizon: how far a label looks ahead.
-        left_out: attributes or features for which the events have no columns.
     Raises:
         TooFewError: there is too little to learn from.
 
     Example: ``recipe, log = search(split.train, FEATURES, tries=5)``
     """
     start = recipe or Recipe()
-    summary = summarize(table, features, left_out)
+    summary = summarize(table, features)
     encoder = Encoder.fit(summary.categories, summary.features, start.never_lower or ())
     _, visitor = np.unique(visitors_of(table).to_numpy(), return_inverse=True)
     label, weight = labels(table), row_weights(table)

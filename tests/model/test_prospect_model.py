@@ -248,7 +248,7 @@ def test_a_model_without_a_constant_feature_is_saved_loaded_and_scores(table, tm
     ProspectModel.fit(flat, recipe=RECIPE, calibrate=False).save(tmp_path)
     model = ProspectModel.load(tmp_path)
     assert [f.name for f in FEATURES if f not in model.features] == ["day_of_week"]
-    assert "same in all 4,800 training rows: day_of_week." in model.manifest["notes"][0]
+    assert "same in all 4,800 rows: day_of_week." in model.manifest["notes"][0]
     assert model.score(ACTIVE, AT).score == model.predict(row_of(ACTIVE))[0]
 
 

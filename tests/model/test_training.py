@@ -156,7 +156,7 @@ def test_rows_that_are_too_few_to_train_a_model_are_refused(table, change, messa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.drop_columns(["num_apps_l7d"]), "lacks num_apps_l7d;.*about=rows.manifest"),
+        (lambda t: t.drop_columns(["num_apps_l7d"]), "lacks num_apps_l7d;.*Build it with extract"),
         (lambda t: t.drop_columns(["label"]), "lacks label"),
         (lambda t: t.drop_columns(["anchor_ts"]), "lacks anchor_ts"),
         (lambda t: t.append_column("label", t["label"]), "several columns named label"),
@@ -204,21 +204,22 @@ def test_a_feature_that_is_the_same_in_all_rows_is_left_out_with_a_sentence(tabl
     summary = summarize(replaced(table, name, values(table.num_rows)), FEATURES)
     assert [f.name for f in FEATURES if f not in summary.features] == [name]
     assert summary.notes == (
-        f"Left out, because they are the same in all 4,800 training rows: {name}.",
+        f"Trained without features that are the same in all 4,800 rows: {name}.",
     )
 
 
-@pytest.mark.parametrize("left_out", [["num_apps_l7d"], {"num_apps_l7d": ["app_id"]}])
-def test_features_without_columns_in_the_events_are_left_out_if_the_manifest_says_so(
-    table, left_out
-):
-    rows = table.drop_columns(["num_apps_l7d"])
-    summary = summarize(rows, FEATURES, left_out)
+@pytest.mark.parametrize("is_file", [False, True])
+def test_features_that_extraction_left_out_are_not_required(table, tmp_path, is_file):
+    metadata = {"left_out": '{"num_apps_l7d": ["app_id"]}'}
+    rows = table.drop_columns(["num_apps_l7d"]).replace_schema_metadata(metadata)
+    pq.write_table(rows, tmp_path / "part.parquet")
+    summary = summarize(tmp_path if is_file else rows, FEATURES)
+    assert [f.name for f in FEATURES if f not in summary.features] == ["num_apps_l7d"]
     assert summary.notes == (
-        "Left out, because the events have no columns for them: num_apps_l7d.",
+        "Trained without features whose columns the events lack: num_apps_l7d.",
     )
     with pytest.raises(DataError, match="lacks num_apps_l30d"):
-        summarize(rows.drop_columns(["num_apps_l30d"]), FEATURES, left_out)
+        summarize(rows.drop_columns(["num_apps_l30d"]), FEATURES)
 
 
 def test_one_row_of_a_wrong_clock_does_not_move_the_early_stopping(table, encoder):
