@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prospect_lib.errors import SettingsError
-from prospect_lib.settings import SECRETS, Settings
+from prospect_lib.settings import SECRET_NAMES, Settings
 
 if TYPE_CHECKING:  # its packages may be missing until `prepare` has run
     from prospect_lib.server.app import Server
@@ -125,7 +125,7 @@ def refused_secrets() -> list[str]:
     from google.colab import userdata  # exists only inside Colab
 
     lines: list[str] = []
-    for name in SECRETS:
+    for name in SECRET_NAMES:
         try:
             userdata.get(name)
         except Exception as error:  # noqa: BLE001 - Colab's errors are plain Exceptions

@@ -1,8 +1,9 @@
 """Secrets, paths and ports, and the backends that follow from them.
 
 A setting is read from Colab's secrets panel, then from the environment, then from ``.env``
-in the working folder; the first value wins. The names are those of Snowplow's tutorial. The
-embedded defaults (the local sandbox and DuckDB) need none of them.
+in the working folder; the first value wins. The names are those of Snowplow's tutorial; those
+of Snowplow's documentation (``SIGNALS_API_URL``) are read as well. The embedded defaults (the
+local sandbox and DuckDB) need none of them.
 
 Example: ``Settings.load().describe()`` ->
 ``"Signals: local sandbox (none of SP_SANDBOX_URL, SP_API_URL is set) ..."``
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from prospect_lib.errors import SettingsError
+from prospect_lib.secret_values import refusal
 
 SignalsBackend = Literal["signals", "signals-sandbox", "local"]
 SecretSource = Callable[[str], str | None]
@@ -30,21 +32,44 @@ SECRETS = {
     "SP_ORG_ID": "the UUID in the Snowplow Console's address",
     "SP_SANDBOX_URL": "the 'Profiles API URL' of a Signals sandbox",
     "SP_SANDBOX_TOKEN": "the token of the same Signals sandbox",
+    "SP_OWNER": "the e-mail address that Signals records as the owner of what you publish",
     "SF_ACNT": "Snowflake > Account details > Account identifier",
     "SF_USR": "your Snowflake user name",
-    "SF_PWD": "your Snowflake password",
+    "SF_PRIVATE_KEY": "the text of the key file of key-pair authentication",
+    "SF_PRIVATE_KEY_PATH": "the key file of key-pair authentication",
+    "SF_PRIVATE_KEY_PWD": "the passphrase of that key, if it has one",
     "SF_TOKEN": "Snowflake > Settings > Authentication > Programmatic access tokens",
-    "SF_PRIVATE_KEY_PATH": "the PKCS#8 key file of key-pair authentication",
-    "SF_PRIVATE_KEY_PWD": "the pass phrase of that key file, if it has one",
-    "SF_WH": "a Snowflake warehouse you may use",
+    "SF_PWD": "your Snowflake password",
+    "SF_PASSCODE": "the code that your authenticator app shows",
+    "SF_AUTHENTICATOR": "another way to sign in: externalbrowser for SSO, oauth with SF_TOKEN",
+    "SF_WH": "a Snowflake warehouse that your role may use",
     "SF_ROLE": "a Snowflake role, if your default role is not enough",
+    "SF_DB": "the database, if ATOMIC_TABLE does not name it",
+    "SF_SCHEMA": "the schema, if ATOMIC_TABLE does not name it",
+    "SF_SCRATCH": "a schema for working tables, such as my_db.scratch",
     "ATOMIC_TABLE": "the events table, such as snowplow_db.atomic.events",
     "NGROK_TOKEN": "https://dashboard.ngrok.com/get-started/your-authtoken",
 }
+#: Snowplow's own names of settings, read where ours is not set.
+SNOWPLOW_NAMES = {
+    "SP_API_URL": "SIGNALS_API_URL",
+    "SP_API_KEY": "SIGNALS_API_KEY",
+    "SP_API_KEY_ID": "SIGNALS_API_KEY_ID",
+    "SP_ORG_ID": "SIGNALS_ORG_ID",
+}
+#: Every name that is read.
+SECRET_NAMES = (*SECRETS, *SNOWPLOW_NAMES.values())
 SIGNALS_KEYS = ("SP_API_URL", "SP_API_KEY", "SP_API_KEY_ID", "SP_ORG_ID")
 SANDBOX_KEYS = ("SP_SANDBOX_URL", "SP_SANDBOX_TOKEN")
 SNOWFLAKE_KEYS = ("SF_ACNT", "SF_USR", "SF_WH", "ATOMIC_TABLE")
-SNOWFLAKE_SIGN_IN = ("SF_PRIVATE_KEY_PATH", "SF_TOKEN", "SF_PWD")
+#: One of these is enough.
+SNOWFLAKE_SIGN_IN = (
+    "SF_PRIVATE_KEY",
+    "SF_PRIVATE_KEY_PATH",
+    "SF_TOKEN",
+    "SF_PWD",
+    "SF_AUTHENTICATOR",
+)
 
 SANDBOX_PORT = 9090
 PREDICT_PORT = 9091
@@ -61,6 +86,7 @@ class Settings:
         problem: where the scoring problem is (``PROSPECT_PROBLEM``), as for ``load_problem``;
             empty for the demo website's.
         values: the secrets that are set, by name; never printed.
+        read_as: the names under which secrets were read, where they are Snowplow's own.
     """
 
     home: Path
@@ -68,6 +94,7 @@ class Settings:
     predict_port: int = PREDICT_PORT
     problem: str = ""
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
+    read_as: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, dotenv: Path | str = ".env") -> "Settings":
@@ -81,13 +108,14 @@ class Settings:
             os.environ.get,
             _read_dotenv(Path(dotenv)).get,
         ]
-        secrets = {name: _first(name, sources) for name in SECRETS}
+        values, read_as = _read_secrets(sources)
         return cls(
             home=Path(_first("PROSPECT_HOME", sources) or "~/.prospect").expanduser(),
             sandbox_port=_port("PROSPECT_PORT", sources, SANDBOX_PORT),
             predict_port=_port("PREDICT_PORT", sources, PREDICT_PORT),
             problem=_first("PROSPECT_PROBLEM", sources) or "",
-            values={name: value for name, value in secrets.items() if value},
+            values=values,
+            read_as=read_as,
         )
 
     @property
@@ -136,7 +164,7 @@ class Settings:
         """Return the value of one secret.
 
         Raises:
-            SettingsError: it is not set; the message says where to find it.
+            SettingsError: it is not set, or its value cannot be right; as ``secrets``.
         """
         return self.secrets(name)[0]
 
@@ -144,25 +172,58 @@ class Settings:
         """Return the values of several secrets.
 
         Raises:
-            SettingsError: some are not set; the message names them all and where to find each.
+            SettingsError: some are not set, or a value cannot be right; the message names the
+                settings, what was expected and where to find it, and never a value.
         """
         missing = [name for name in names if name not in self.values]
         if missing:
-            places = "; ".join(f"{name}: {SECRETS[name]}" for name in missing)
+            places = "; ".join(f"{_also(name)}: {SECRETS[name]}" for name in missing)
             raise SettingsError(
                 f"not set: {', '.join(missing)}. Set each in Colab's secrets panel, in the "
                 f"environment, or as NAME=value in a file .env. Where to find it: {places}."
             )
+        for name in names:
+            if sentence := self.refusal(name):
+                raise SettingsError(sentence)
         return tuple(self.values[name] for name in names)
+
+    def name_of(self, name: str) -> str:
+        """Return the name under which a secret was read: ours, or Snowplow's own."""
+        return self.read_as.get(name, name)
+
+    def refusal(self, name: str) -> str:
+        """Return one sentence if the value of a secret cannot be right, else an empty text."""
+        if name not in self.values:
+            return ""
+        return refusal(name, self.values[name], self.name_of(name), SECRETS[name])
 
     def _any(self, names: tuple[str, ...]) -> bool:
         return any(name in self.values for name in names)
 
     def _reason(self, names: tuple[str, ...]) -> str:
-        present = [name for name in names if name in self.values]
+        present = [self.name_of(name) for name in names if name in self.values]
         if present:
             return f"{', '.join(present)} set"
         return f"none of {', '.join(names)} is set"
+
+
+def _also(name: str) -> str:
+    return f"{name} (or {SNOWPLOW_NAMES[name]})" if name in SNOWPLOW_NAMES else name
+
+
+def _read_secrets(sources: list[SecretSource]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the secrets that are set, and the names under which Snowplow's own were read."""
+    values, read_as = {}, {}
+    for name in SECRETS:
+        alias = SNOWPLOW_NAMES.get(name)
+        for source in sources:
+            if value := _first(name, [source]):
+                values[name] = value
+                break
+            if alias and (value := _first(alias, [source])):
+                values[name], read_as[name] = value, alias
+                break
+    return values, read_as
 
 
 def _first(name: str, sources: list[SecretSource]) -> str | None:

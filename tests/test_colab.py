@@ -14,7 +14,7 @@ from prospect_lib.errors import SettingsError
 from prospect_lib.sandbox.home import token
 from prospect_lib.server.announcement import announced
 from prospect_lib.server.app import Server, create_app
-from prospect_lib.settings import SECRETS, Settings
+from prospect_lib.settings import SECRET_NAMES, Settings
 from tests.support import fake_colab
 
 Printed = pytest.CaptureFixture[str]
@@ -105,7 +105,7 @@ def test_a_second_run_installs_nothing(machine: Machine, capsys: Printed) -> Non
 def test_the_snowflake_connector_is_installed_if_its_secrets_are_set(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in SECRETS:
+    for name in SECRET_NAMES:
         monkeypatch.delenv(name, raising=False)
     assert "snowflake-connector-python" not in colab.prepare(pip=machine.pip)
     monkeypatch.setenv("SF_USR", "me")

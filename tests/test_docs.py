@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from prospect_lib.problem import load_problem
-from prospect_lib.settings import SECRETS
+from prospect_lib.settings import SECRET_NAMES
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -27,8 +27,8 @@ NUMBER = re.compile(r"(?<![\w.])(\d[\d,]*(?:\.\d+)?)(%| M\b)?")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_and_secrets_of_a_page_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    for name in re.findall(r"`((?:SP|SF|NGROK)_\w+|ATOMIC_TABLE)`", text):
-        assert name in SECRETS
+    for name in re.findall(r"`((?:SP|SF|SIGNALS|NGROK)_\w+|ATOMIC_TABLE)`", text):
+        assert name in SECRET_NAMES
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         assert link.startswith("http") or (page.parent / link).exists(), link
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from prospect_lib import cli, colab, doctor
-from prospect_lib.settings import SECRETS, Settings
+from prospect_lib.settings import SECRET_NAMES, SECRETS, Settings
 from tests.support.fake_colab import enter
 
 COLAB_VERSIONS = Path(__file__).parent / "colab" / "versions.txt"
@@ -140,7 +140,7 @@ def test_only_hosts_that_a_secret_requires_are_reached() -> None:
 def test_the_command_prints_the_checks_and_exits_with_2_if_one_fails(
     home_settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in SECRETS:
+    for name in SECRET_NAMES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PROSPECT_HOME", str(home_settings.home))
     monkeypatch.setenv("PROSPECT_PORT", str(home_settings.sandbox_port))

@@ -8,12 +8,12 @@ from types import ModuleType
 import pytest
 
 from prospect_lib.errors import SettingsError
-from prospect_lib.settings import SECRETS, Settings
+from prospect_lib.settings import SECRET_NAMES, Settings
 
 
 @pytest.fixture(autouse=True)
 def _no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*SECRETS, "PROSPECT_HOME", "PROSPECT_PORT", "PREDICT_PORT"):
+    for name in (*SECRET_NAMES, "PROSPECT_HOME", "PROSPECT_PORT", "PREDICT_PORT"):
         monkeypatch.delenv(name, raising=False)
 
 

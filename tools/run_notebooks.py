@@ -23,7 +23,7 @@ import nbformat
 from prospect_lib import sandbox
 from prospect_lib.errors import ProspectError, SettingsError
 from prospect_lib.files import write_whole
-from prospect_lib.settings import PREDICT_PORT, SANDBOX_PORT, SECRETS, Settings
+from prospect_lib.settings import PREDICT_PORT, SANDBOX_PORT, SECRET_NAMES, Settings
 
 REPRODUCIBLE = "nbval-check-output"  # tag of cells whose output does not depend on the day
 TIMEOUT = 600  # seconds per cell
@@ -162,7 +162,7 @@ def _kinds(cell: Any) -> list[str]:
 
 
 def _without_secrets() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in SECRETS}
+    return {name: value for name, value in os.environ.items() if name not in SECRET_NAMES}
 
 
 def _free_port() -> int:

@@ -13,6 +13,11 @@ from tqdm.auto import tqdm
 
 from prospect_lib.errors import ServiceError
 from prospect_lib.settings import SNOWFLAKE_KEYS, Settings
+from prospect_lib.warehouse.snowflake_sign_in import (
+    atomic_table,
+    connector_arguments,
+    open_connection,
+)
 
 Result = TypeVar("Result")
 ATTEMPTS = 3
@@ -42,31 +47,16 @@ class SnowflakeWarehouse:
 
     @classmethod
     def connect(cls, settings: Settings) -> "SnowflakeWarehouse":
-        """Sign in with a key pair, a programmatic access token or a password.
+        """Sign in as the secrets say, see ``snowflake_sign_in``.
 
         Raises:
-            SettingsError: a secret is missing; the message names it and where to get it.
+            SettingsError: a secret is missing or cannot be right; the message names it.
             ServiceError: Snowflake refused the sign-in; the message contains no secret.
         """
-        account, user, warehouse, table = settings.secrets(*SNOWFLAKE_KEYS)
-        secrets = _sign_in(settings)
-        import snowflake.connector  # half a second, only for those who use Snowflake
-
-        def open_connection() -> Any:
-            try:
-                return snowflake.connector.connect(
-                    account=account,
-                    user=user,
-                    warehouse=warehouse,
-                    session_parameters={"QUERY_TAG": "prospect_lib", "TIMEZONE": "UTC"},
-                    **secrets,
-                )
-            except snowflake.connector.errors.Error as error:
-                raise ServiceError(
-                    f"Snowflake refused {user!r} at {account!r}: {error.msg}"
-                ) from None
-
-        return cls(open_connection, table)
+        settings.secrets(*SNOWFLAKE_KEYS)  # all that are missing in one message
+        arguments = connector_arguments(settings)
+        table = ".".join(atomic_table(settings))
+        return cls(lambda: open_connection(arguments), table)
 
     def query(self, sql: str) -> pa.Table:
         """Run one statement; return its rows with lower-case column names.
@@ -136,16 +126,3 @@ class SnowflakeWarehouse:
 
     def _dropped(self, error: Any) -> bool:
         return error.errno in _DROPPED or bool(self.connection.is_closed())
-
-
-def _sign_in(settings: Settings) -> dict[str, str]:
-    """A key pair before a token before a password: Snowflake retires password-only sign-in."""
-    values = settings.values
-    role = {"role": values["SF_ROLE"]} if "SF_ROLE" in values else {}
-    if "SF_PRIVATE_KEY_PATH" in values:
-        phrase = values.get("SF_PRIVATE_KEY_PWD")
-        key = {"private_key_file": values["SF_PRIVATE_KEY_PATH"], **role}
-        return {**key, "private_key_file_pwd": phrase} if phrase else key
-    if "SF_TOKEN" in values:
-        return {"authenticator": "PROGRAMMATIC_ACCESS_TOKEN", "token": values["SF_TOKEN"], **role}
-    return {"password": settings.secret("SF_PWD"), **role}

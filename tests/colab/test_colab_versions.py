@@ -9,7 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from prospect_lib import sandbox
-from prospect_lib.settings import SECRETS, Settings
+from prospect_lib.settings import SECRET_NAMES, Settings
 from tests.colab.run import HERE, ROOT, colab_kernel
 from tools.run_notebooks import different, executed
 
@@ -32,7 +32,9 @@ def test_the_environment_has_colabs_versions() -> None:
 
 def test_a_live_score_on_colabs_versions(home_settings: Settings) -> None:
     """History, training set, model, server and score, as ``make once`` computes them."""
-    environment = {name: value for name, value in os.environ.items() if name not in SECRETS} | {
+    environment = {
+        name: value for name, value in os.environ.items() if name not in SECRET_NAMES
+    } | {
         "PROSPECT_HOME": str(home_settings.home),
         "PROSPECT_PORT": str(home_settings.sandbox_port),
         "PREDICT_PORT": str(home_settings.predict_port),
