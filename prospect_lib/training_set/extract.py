@@ -312,12 +312,11 @@ class _Extraction:
                 "the key, and the columns derived_tstamp and collector_tstamp."
             )
         first, last = (f"{events[name]:%Y-%m-%d %H:%M}" for name in ("first_ts", "last_ts"))
-        since, until = (
-            f"{moment:%Y-%m-%d %H:%M}" if moment else default
-            for moment, default in ((anchors.since, first), (anchors.until, last))
-        )
+        since, until = (f"{m:%Y-%m-%d %H:%M}" if m else "" for m in (anchors.since, anchors.until))
+        window = f" between {since} and {until}" if since and until else ""
+        window = window or f" from {since} on" * bool(since) + f" before {until}" * bool(until)
         return (
-            f"no training row between {since} and {until}: the events are from {first} to {last} "
+            f"no training row{window}: the events are from {first} to {last} "
             f"(UTC), and {anchors.conditions_in_words()}. Widen --since .. --until, or change the "
             "problem's anchors."
         )

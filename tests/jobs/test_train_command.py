@@ -113,7 +113,7 @@ def test_a_process_ends_with_the_exit_code(at_home: Path, tmp_path: Path) -> Non
     [
         (["--since", "yesterday"], 2, "--since 'yesterday': expected a date"),
         (["--since", "2026-02-01", "--until", "2026-01-01"], 4, "the window is empty"),
-        (["--since", "2031-01-01"], 4, "no training row between 2031-01-01"),
+        (["--since", "2031-01-01"], 4, "no training row from 2031-01-01"),
         (["--since", "2026-02-28T12:00"], 11, "Take a longer period of events (--since"),
         (["--data", "events.csv", "--backend", "sandbox"], 2, "exclude each other"),
         (["--backend", "snowflake"], 2, "not set: SF_ACNT"),

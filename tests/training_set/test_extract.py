@@ -3,17 +3,20 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from snowplow_signals import AtomicProperty, AttributeKey, EntityProperty, domain_sessionid
 
 from prospect_lib.anchors import SITE_ANCHORS, Anchors
 from prospect_lib.attributes import prospect_group, sample_group
-from prospect_lib.errors import DataError, ServiceError
+from prospect_lib.errors import DataError, DefinitionError, ServiceError
 from prospect_lib.features import FEATURES
 from prospect_lib.sandbox.simulation import history
 from prospect_lib.settings import Settings
@@ -59,6 +62,29 @@ def test_events_are_written_to_files_if_there_are_very_many_parts(
     monkeypatch.setattr(partitions, "_PARTS_PER_FILE", 4)
     assert extract(local, rows_at_once=97).manifest == extract(local).manifest
     assert local.query("SHOW TABLES")["name"].to_pylist() == ["events"], "nothing is left"
+
+
+DEVICE_CLASS = EntityProperty(
+    vendor="nl.basjes", name="yauaa_context", major_version=1, path="deviceClass"
+)
+KEYS = [
+    domain_sessionid,
+    AttributeKey(name="device", owner="a@example.com", property=DEVICE_CLASS),
+    AttributeKey(name="page", owner="a@example.com", property=AtomicProperty(name="page_url")),
+]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
+def test_any_key_can_be_processed_in_parts(
+    local: DuckDBWarehouse, home: Path, monkeypatch: pytest.MonkeyPatch, key: AttributeKey
+) -> None:
+    group = sample_group.model_copy(update={"attribute_key": key})
+    whole = extract(local, group, truth=home / "truth")
+    assert whole.table.column_names[0] == key.name and whole.table.num_rows > 300
+    assert "p_true" not in whole.table.column_names, "the simulator's are of visitors"
+    assert extract(local, group, rows_at_once=97).manifest == whole.manifest
+    monkeypatch.setattr(partitions, "_PARTS_PER_FILE", 2)
+    assert extract(local, group, rows_at_once=97).manifest == whole.manifest
 
 
 def test_visitors_without_any_event_are_rows_however_many_parts_there_are(
@@ -172,8 +198,39 @@ def test_create_table_keeps_the_rows_in_the_warehouse(local: DuckDBWarehouse) ->
 def test_an_extraction_without_anchors_is_refused_with_its_arguments(
     local: DuckDBWarehouse,
 ) -> None:
-    with pytest.raises(DataError, match=r"no training row between.*min_events"):
+    with pytest.raises(DataError, match=r"no training row: .*min_events"):
         extract(local, anchors=Anchors(min_events=99999))
+
+
+def test_a_window_without_events_is_refused_by_one_line(local: DuckDBWarehouse) -> None:
+    with pytest.raises(DataError) as refused:
+        extract(local, anchors=replace(SITE_ANCHORS, until="2020-01-01"))
+    text = str(refused.value)
+    assert "no training row before 2020-01-01 00:00: the events are from 2025-11-" in text
+    assert "\n" not in text and "(" not in text.replace("(UTC)", "") and len(text) < 330
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("events.parquet",), "needs a warehouse, not a str: give open_warehouse"),
+        ((None,), "needs a warehouse, not a NoneType"),
+    ],
+)
+def test_other_types_than_a_warehouse_are_refused_by_one_line(
+    arguments: tuple[Any, ...], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        extract(*arguments)
+
+
+def test_other_types_than_a_problem_or_anchors_are_refused_by_one_line(
+    local: DuckDBWarehouse,
+) -> None:
+    with pytest.raises(DefinitionError, match="a str is no scoring problem"):
+        extract(local, "prospect")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="a timedelta, expected Anchors or the name of a relation"):
+        extract(local, sample_group, timedelta(hours=1))  # type: ignore[arg-type]
 
 
 # --- Snowflake, over HTTP ---------------------------------------------------------------------
@@ -234,6 +291,23 @@ def test_a_statement_that_snowflake_refuses_is_an_error_without_secrets(
 
 def test_a_result_without_rows_has_its_columns(snowflake: SnowflakeWarehouse) -> None:
     assert snowflake.query("SELECT 1 AS one WHERE FALSE") == pa.table({"one": pa.nulls(0)})
+
+
+def test_own_anchors_in_snowflake_may_have_texts(snowflake: SnowflakeWarehouse) -> None:
+    snowflake.run(
+        "CREATE TABLE DB.PUBLIC.OWN AS SELECT DOMAIN_USERID, 'yes' AS LABEL, "
+        "'2026-01-01T00:00:00+02:00' AS ANCHOR_TS, 1 AS OTHER FROM DB.PUBLIC.EVENTS "
+        "UNION SELECT '', 'no', '2026-01-01', 1"
+    )
+    rows = extract(snowflake, sample_group, "DB.PUBLIC.OWN")
+    assert rows.table.num_rows == 12 and rows.manifest["positives"] == 12
+    assert set(rows.table["anchor_ts"].to_pylist()) == {datetime(2025, 12, 31, 22, tzinfo=UTC)}
+    assert rows.manifest["notes"] == [
+        "1 of 13 rows of DB.PUBLIC.OWN have no domain_userid; they are left out."
+    ]
+    snowflake.run("UPDATE DB.PUBLIC.OWN SET LABEL = '?'")
+    with pytest.raises(DataError, match=r"label of the anchors DB\.PUBLIC\.OWN is '\?'"):
+        extract(snowflake, sample_group, "DB.PUBLIC.OWN")
 
 
 def test_attributes_whose_columns_snowflake_lacks_are_left_out(
