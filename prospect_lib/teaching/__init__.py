@@ -4,7 +4,7 @@ Example::
 
     ensure_prerequisites(settings)
     visitor = followed_visitor(warehouse)
-    events = visitor_events(warehouse, visitor.domain_userid)
+    events = visitor_events(warehouse, visitor.identifier)
 """
 
 from prospect_lib.teaching import exercises

@@ -15,13 +15,14 @@ from typing import Any
 from snowplow_signals import AttributeGroup
 
 from prospect_lib.aggregation.fold import attribute_values, group_hash
-from prospect_lib.attributes import prospect_group
+from prospect_lib.aggregation.keys import identifier, key_property
 from prospect_lib.model.prospect_model import ProspectModel
+from prospect_lib.problem import ScoringProblem, prospect_problem
 from prospect_lib.server.attribute_cache import AttributeCache
 from prospect_lib.server.predictor import Loaded, Predictor
 from prospect_lib.server.served_log import ServedLog
+from prospect_lib.sql.conditions import property_sql
 from prospect_lib.sql.dialects import dialect_of
-from prospect_lib.training_set import SITE_ANCHORS
 from prospect_lib.warehouse import Warehouse
 
 AtomicEvent = dict[str, Any]
@@ -31,8 +32,8 @@ class PastAttributes:
     """A source of attributes as they were at the moment ``at``, which the caller sets.
 
     Args:
-        group: the attributes to compute.
-        events: of all visitors, with ``domain_userid``.
+        group: the attributes to compute; its key says whose an event is.
+        events: of all visitors.
     """
 
     def __init__(self, group: AttributeGroup, events: list[AtomicEvent]) -> None:
@@ -40,11 +41,12 @@ class PastAttributes:
         self._events: dict[str, list[AtomicEvent]] = {}
         self.at = datetime.max.replace(tzinfo=UTC)
         for event in events:
-            self._events.setdefault(event["domain_userid"], []).append(event)
+            if (visitor := identifier(group, event)) is not None:
+                self._events.setdefault(visitor, []).append(event)
 
-    def read(self, identifier: str) -> dict[str, Any]:
+    def read(self, visitor: str) -> dict[str, Any]:
         """Return the attributes of one visitor at ``at``."""
-        return attribute_values(self._group, self._events.get(identifier, []), self.at)
+        return attribute_values(self._group, self._events.get(visitor, []), self.at)
 
 
 def replay(
@@ -53,7 +55,7 @@ def replay(
     folder: Path,
     since: datetime,
     *,
-    group: AttributeGroup = prospect_group,
+    problem: ScoringProblem = prospect_problem,
     received: Callable[[AtomicEvent], bool] = lambda _event: True,
 ) -> int:
     """Write the log of the scores that the website would have requested since a moment.
@@ -63,7 +65,7 @@ def replay(
         model: computes the scores.
         folder: of the log files, as ``served`` in PROSPECT_HOME.
         since: the first moment to score (aware).
-        group: the attributes to serve.
+        problem: the attributes to serve, and the moments at which the website asks.
         received: whether Signals received an event; the place to plant a fault.
     Returns:
         The number of scores written.
@@ -73,25 +75,30 @@ def replay(
         lost = lambda event: event["event_name"] != "page_ping"
         replay(warehouse, model, folder, since, received=lost)
     """
-    start = dialect_of(warehouse.dialect).literal(since)
-    placed = SITE_ANCHORS.sql(
-        events=warehouse.events, dialect=warehouse.dialect, columns=warehouse.columns()
+    group, key, sql = problem.group, problem.key, dialect_of(warehouse.dialect)
+    placed = problem.anchors.sql(
+        events=warehouse.events,
+        key=group.attribute_key,
+        dialect=warehouse.dialect,
+        columns=warehouse.columns(),
     )
-    recent = f"FROM ({placed}) AS a WHERE anchor_ts >= {start}"
+    recent = f"FROM ({placed}) AS a WHERE anchor_ts >= {sql.literal(since)}"
     anchors = warehouse.query(f"SELECT * {recent}").to_pylist()
+    visitors = f"SELECT {sql.identifier(key)} {recent}"
     events = warehouse.query(
-        f"SELECT * FROM {warehouse.events} WHERE domain_userid IN (SELECT domain_userid {recent})"
+        f"SELECT * FROM {warehouse.events} "
+        f"WHERE {property_sql(key_property(group), sql)} IN ({visitors})"
     ).to_pylist()
     source = PastAttributes(group, [event for event in events if received(event)])
     scorer = Loaded.of(model)
     attributes = AttributeCache(source, fresh_seconds=0, stale_seconds=0)
-    predictor = Predictor(lambda: scorer, attributes, explain=False)
+    predictor = Predictor(lambda: scorer, attributes, key=key, explain=False)
     log = ServedLog(folder, keep_days=3650)
     digest = group_hash(group)
     for anchor in anchors:
         source.at = anchor["anchor_ts"].replace(tzinfo=UTC)
-        answer = predictor.predict(anchor["domain_userid"], source.at).model_dump_json().encode()
-        keys = {"domain_userid": anchor["domain_userid"], "group_hash": digest}
+        answer = predictor.predict(anchor[key], source.at).model_dump_json().encode()
+        keys = {key: anchor[key], "group": group.name, "group_hash": digest}
         log.append(json.dumps(keys)[:-1].encode() + b"," + answer[1:], source.at)
     log.close()
     return len(anchors)

@@ -14,11 +14,13 @@ from uuid import uuid4
 
 import requests
 
-from prospect_lib.anchors import SITE_ANCHORS
+from prospect_lib.aggregation.keys import key_property
 from prospect_lib.errors import DataError, ServiceError
 from prospect_lib.plots.style import BLUE, Picture, picture
+from prospect_lib.problem import ScoringProblem, prospect_problem
 from prospect_lib.sandbox.simulation import traffic
 from prospect_lib.settings import Settings
+from prospect_lib.sql.conditions import property_sql
 from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.warehouse import Warehouse
 
@@ -27,37 +29,46 @@ from prospect_lib.warehouse import Warehouse
 class FollowedVisitor:
     """The visitor of the notebooks, and the moment ``at`` (aware, UTC) of the score."""
 
-    domain_userid: str
+    identifier: str
     at: datetime
 
 
-def followed_visitor(warehouse: Warehouse) -> FollowedVisitor:
+def followed_visitor(
+    warehouse: Warehouse, problem: ScoringProblem = prospect_problem
+) -> FollowedVisitor:
     """Return the returning visitor with the most anchors; the same for the same events.
 
     Raises:
         DataError: no visitor came back after half a day to six days and submitted a form.
     """
-    sql = SITE_ANCHORS.sql(
-        events=warehouse.events, dialect=warehouse.dialect, columns=warehouse.columns()
+    key = problem.key
+    sql = problem.anchors.sql(
+        events=warehouse.events,
+        key=problem.group.attribute_key,
+        dialect=warehouse.dialect,
+        columns=warehouse.columns(),
     )
     anchors = warehouse.query(sql).to_pandas()
-    pause = anchors.groupby("domain_userid")["anchor_ts"].diff()
+    pause = anchors.groupby(key)["anchor_ts"].diff()
     returning = anchors[anchors["label"] & pause.between("12h", "6d")]
     if returning.empty:
         raise DataError(
-            f"{warehouse.events}: no visitor came back and submitted a form. Take a longer "
+            f"{warehouse.events}: no visitor came back and reached the goal. Take a longer "
             "history, or choose a visitor of your own."
         )
-    visitor = returning["domain_userid"].value_counts(sort=False).idxmax()
-    at = returning.loc[returning["domain_userid"] == visitor, "anchor_ts"].iloc[-1]
+    visitor = returning[key].value_counts(sort=False).idxmax()
+    at = returning.loc[returning[key] == visitor, "anchor_ts"].iloc[-1]
     return FollowedVisitor(str(visitor), at.to_pydatetime().replace(tzinfo=UTC))
 
 
-def visitor_events(warehouse: Warehouse, domain_userid: str) -> list[dict[str, Any]]:
+def visitor_events(
+    warehouse: Warehouse, identifier: str, problem: ScoringProblem = prospect_problem
+) -> list[dict[str, Any]]:
     """Return all events of one visitor, earliest first, with aware times."""
-    visitor = dialect_of(warehouse.dialect).text(domain_userid)
+    sql = dialect_of(warehouse.dialect)
+    key = property_sql(key_property(problem.group), sql)
     events = warehouse.query(
-        f"SELECT * FROM {warehouse.events} WHERE domain_userid = {visitor} "
+        f"SELECT * FROM {warehouse.events} WHERE {key} = {sql.text(identifier)} "
         "ORDER BY derived_tstamp, event_name"
     ).to_pylist()
     return [e | {"derived_tstamp": e["derived_tstamp"].replace(tzinfo=UTC)} for e in events]

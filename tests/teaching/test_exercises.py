@@ -186,7 +186,7 @@ def test_a_longer_horizon_for_the_label(
 
 def test_a_column_of_the_learners_attribute(warehouse: DuckDBWarehouse, capsys: Printed) -> None:
     visitor = followed_visitor(warehouse)
-    events = visitor_events(warehouse, visitor.domain_userid)
+    events = visitor_events(warehouse, visitor.identifier)
     views = counter(criteria=None)
     group = prospect_group.model_copy(update={"attributes": [views]})
     right = extract(warehouse, group, SITE_ANCHORS)

@@ -32,7 +32,7 @@ def test_a_replayed_log_is_like_the_servers_and_passes_the_audit(
     days = sorted((tmp_path / "served").iterdir())
     lines = [json.loads(line) for day in days for line in day.read_text().splitlines()]
     assert len(lines) == count > 20
-    keys = {"domain_userid", "group_hash", *PredictResponse.model_fields}
+    keys = {"domain_userid", "group", "group_hash", *PredictResponse.model_fields}
     assert all(
         line.keys() == keys and line["scored_at"] >= since.isoformat()[:19] for line in lines
     )

@@ -25,10 +25,10 @@ def test_the_followed_visitor_came_back_and_submitted_a_form(home_settings: Sett
     try:
         visitor = followed_visitor(warehouse)
         assert followed_visitor(warehouse) == visitor
-        events = visitor_events(warehouse, visitor.domain_userid)
+        events = visitor_events(warehouse, visitor.identifier)
     finally:
         warehouse.close()
-    assert {event["domain_userid"] for event in events} == {visitor.domain_userid}
+    assert {event["domain_userid"] for event in events} == {visitor.identifier}
     times = [event["derived_tstamp"] for event in events]
     assert times == sorted(times) and times[0] < visitor.at - timedelta(hours=12)
     horizon = visitor.at + timedelta(hours=1)

@@ -78,8 +78,17 @@ def propensity_step(
     return page("/shop"), towards, False
 
 
-def history(step: Next, visitors: int, seed: int = 0) -> list[dict[str, Any]]:
-    """Return events of visitors over 40 days, as rows of the atomic events table."""
+def history(
+    step: Next, visitors: int, seed: int = 0, wrong_clock: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """Return events of visitors over 40 days, as rows of the atomic events table.
+
+    Args:
+        step: what a visitor does next.
+        visitors: how many there are.
+        seed: of all random choices.
+        wrong_clock: the ids of events with a wrong clock; by default they are some visitors'.
+    """
     rng = np.random.default_rng(seed)
     rows: list[dict[str, Any]] = []
     for number in range(visitors):
@@ -98,7 +107,7 @@ def history(step: Next, visitors: int, seed: int = 0) -> list[dict[str, Any]]:
                 if done:
                     towards = 0
     rows.sort(key=lambda row: (row["derived_tstamp"], row["event_id"]))
-    return [*rows, *_oddities(rows)]
+    return [*rows, *_oddities(rows, wrong_clock or {})]
 
 
 def write_shop(folder: Path) -> Path:
@@ -124,7 +133,9 @@ def write_b2b(folder: Path) -> Path:
 
 def write_propensity(folder: Path) -> Path:
     """Write a Parquet file as DuckDB does, with the events' data as structs."""
-    frame = pd.DataFrame(_with_json(history(propensity_step, 900, seed=2)))
+    alone = {"domain_sessionid": "a1ae1f0e-5b1f-4a0e-9a55-7d5f3f6f9d10"}  # counts have no window
+    rows = history(propensity_step, 900, seed=2, wrong_clock=alone)
+    frame = pd.DataFrame(_with_json(rows))
     for column in ("collector_tstamp", "derived_tstamp"):
         frame[column] = pd.to_datetime(frame[column], utc=True).dt.tz_localize(None)
     nested = next(name for name in frame.columns if name.startswith("unstruct_event_"))
@@ -157,12 +168,12 @@ def _row(action: Action, at: datetime, event_id: str, ids: Mapping[str, Any]) ->
     return row
 
 
-def _oddities(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _oddities(rows: list[dict[str, Any]], wrong_clock: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Duplicates, events of nobody, and two events whose device has a wrong clock."""
     nobody = {"domain_userid": None, "user_id": "", "network_userid": NIL, "domain_sessionid": NIL}
     wrong = [
-        rows[10] | {"derived_tstamp": END.replace(year=2031), "event_id": "late"},
-        rows[20] | {"derived_tstamp": END.replace(year=2019), "event_id": "early"},
+        rows[10] | {"derived_tstamp": END.replace(year=2031), "event_id": "late"} | wrong_clock,
+        rows[20] | {"derived_tstamp": END.replace(year=2019), "event_id": "early"} | wrong_clock,
     ]
     unknown = [row | nobody | {"event_id": f"n{i}"} for i, row in enumerate(rows[::50])]
     return [*rows[::40], *unknown, *wrong]

@@ -50,10 +50,10 @@ group = StreamAttributeGroup(
         count("num_cart_removals", "remove_from_cart"),
         count("num_checkout_steps", "checkout_step"),
         Attribute(
-            name="seconds_since_last_event",
+            name="seconds_since_first_event",
             type="double",
             events=[],
-            aggregation="time_since_last",
+            aggregation="time_since_first",
             time_unit="s",
         ),
     ],
