@@ -9,7 +9,8 @@ import json
 import os
 import sqlite3
 import threading
-from collections import deque
+from bisect import bisect_right
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -19,6 +20,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from snowplow_signals import AtomicProperty
+
+from prospect_lib.aggregation.keys import NOBODY
+from prospect_lib.aggregation.properties import column_of, path_of, property_text
 from prospect_lib.errors import DataError, ServiceError
 from prospect_lib.sandbox.home import not_writable
 from prospect_lib.warehouse.events import NESTED
@@ -32,6 +37,7 @@ from prospect_lib.warehouse.stored_events import (
 )
 
 Row = dict[str, Any]
+DOMAIN_USERID = AtomicProperty(name="domain_userid")
 CACHED = 500  # visitors whose events are kept in memory
 SEARCHED = 100_000  # `latest` looks through so many events
 ROWS_PER_INSERT = 200  # a row has four parameters; old versions of SQLite take 999
@@ -73,7 +79,9 @@ class EventStore:
         self.path = home / EVENTS_FILE
         self._connection = _open(home, self.path)
         self._reader, self._reading = read_only(self.path), threading.RLock()
-        self._cache: dict[str, tuple[int, list[Row]]] = {}  # last number and events of a visitor
+        # by key and identifier: the last number, and the events
+        self._cache: dict[tuple[str, str], tuple[int, list[Row]]] = {}
+        self._indexes: dict[str, _Index] = {}
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="event-writer")
         self._waiting: deque[_Request] = deque()
 
@@ -110,32 +118,57 @@ class EventStore:
         if not request.stored:
             raise _not_written(self.path, request.error) from request.error
 
-    def of_visitor(self, domain_userid: str) -> list[Row]:
+    def of_visitor(self, identifier: str, key: Any = DOMAIN_USERID) -> list[Row]:
         """Return the events of one visitor, in order of arrival; do not change the list.
 
         Events of active visitors are cached. Only later ones are read from the file.
+
+        Args:
+            key: the property of an event that is the identifier. The first call with another
+                one than ``domain_userid`` reads that property of all events.
         """
-        sql = (
-            "SELECT number, row FROM events WHERE domain_userid = ? AND number > ? ORDER BY number"
-        )
         with self._reading:
-            number, rows = self._cache.pop(domain_userid, (0, []))
-            if later := self._read(sql, domain_userid, number):
+            cached = (place_of(key), identifier)
+            number, rows = self._cache.pop(cached, (0, []))
+            if later := self._later(identifier, key, number):
                 number, rows = later[-1][0], [*rows, *(json.loads(row) for _, row in later)]
-            self._cache[domain_userid] = number, rows
+            self._cache[cached] = number, rows
             if len(self._cache) > CACHED:
                 del self._cache[next(iter(self._cache))]
         return rows
 
-    def visitors(self, since: datetime, until: datetime) -> dict[str, int]:
+    def visitors(
+        self, since: datetime, until: datetime, key: Any = DOMAIN_USERID
+    ) -> dict[str, int]:
         """Return how many events each visitor had between two moments (aware, inclusive)."""
-        rows = self._read(
-            "SELECT domain_userid, COUNT(*) FROM events WHERE derived_tstamp BETWEEN ? AND ? "
-            "AND domain_userid IS NOT NULL GROUP BY domain_userid",
+        column = column_of(key)
+        values = self._read(
+            "SELECT json_extract(row, ?) FROM events WHERE derived_tstamp BETWEEN ? AND ?",
+            _json_path(column),
             stamp(since),
             stamp(until),
         )
-        return dict(rows)
+        identifiers = Counter(property_text(key, {column: value}) for (value,) in values)
+        return {name: count for name, count in identifiers.items() if name and name not in NOBODY}
+
+    def _later(self, identifier: str, key: Any, number: int) -> list[tuple[int, str]]:
+        """Return number and JSON of a visitor's events after one number."""
+        if place_of(key) == "domain_userid":
+            return self._read(
+                "SELECT number, row FROM events WHERE domain_userid = ? AND number > ? "
+                "ORDER BY number",
+                identifier,
+                number,
+            )
+        index = self._indexes.setdefault(place_of(key), _Index(key))
+        index.extend(self._read(index.sql, index.path, index.last))
+        if not (numbers := index.after(identifier, number)):
+            return []
+        return self._read(
+            "SELECT number, row FROM events WHERE number IN (SELECT value FROM json_each(?)) "
+            "ORDER BY number",
+            json.dumps(numbers),
+        )
 
     def latest(self, limit: int, keep: Callable[[Row], bool] | None = None) -> list[Row]:
         """Return up to ``limit`` events, newest first.
@@ -198,6 +231,7 @@ class EventStore:
                 connection.execute(f"DELETE FROM {table}")
         with self._reading:
             self._cache.clear()  # numbers start from 1 again
+            self._indexes.clear()
 
     def _read(self, sql: str, *parameters: Any) -> list[Any]:
         try:
@@ -214,6 +248,30 @@ class EventStore:
                     yield json.loads(text)
         except sqlite3.Error as error:
             raise _not_read(self.path, error) from error
+
+
+class _Index:
+    """The numbers of the events of each identifier, in memory, for a key without a column.
+
+    The identifiers are those of the fold: SQL would convert numbers to text by other rules.
+    """
+
+    sql = "SELECT number, json_extract(row, ?) FROM events WHERE number > ? ORDER BY number"
+
+    def __init__(self, key: Any) -> None:
+        self._key, self._column = key, column_of(key)
+        self._numbers: dict[str | None, list[int]] = defaultdict(list)
+        self.path, self.last = _json_path(self._column), 0
+
+    def extend(self, values: list[tuple[int, Any]]) -> None:
+        """Add the number and the column of later events."""
+        for self.last, value in values:
+            self._numbers[property_text(self._key, {self._column: value})].append(self.last)
+
+    def after(self, identifier: str, number: int) -> list[int]:
+        """Return the numbers of an identifier's events after one number."""
+        numbers = self._numbers.get(identifier, [])
+        return numbers[bisect_right(numbers, number) :]
 
 
 class _Request:
@@ -289,6 +347,15 @@ def _not_written(path: Path, error: Exception | None) -> ServiceError:
 
 def _not_read(path: Path, error: sqlite3.Error) -> ServiceError:
     return ServiceError(f"{path} cannot be read ({error}). Try again.")
+
+
+def place_of(key: Any) -> str:
+    """Return where events have an identifier, as text: the column, and the path in it."""
+    return " ".join([column_of(key), *([] if key.type == "atomic" else map(str, path_of(key)))])
+
+
+def _json_path(column: str) -> str:
+    return f'$."{column}"'
 
 
 def _json(value: Any) -> str:

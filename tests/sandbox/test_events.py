@@ -15,11 +15,22 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import duckdb
 import pytest
 import requests
+from snowplow_signals import (
+    AtomicProperty,
+    AttributeKey,
+    EntityProperty,
+    StreamAttributeGroup,
+    domain_userid,
+    network_userid,
+    user_id,
+)
 from snowplow_signals.api_client import SignalsAPIError
 
 from prospect_lib import cli, sandbox
+from prospect_lib.aggregation.keys import NOBODY, identifier
 from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import DataError, ServiceError, SettingsError
 from prospect_lib.sandbox import events
@@ -147,6 +158,77 @@ def test_attributes_follow_the_events_of_a_visitor(store: EventStore, tmp_path: 
         store.add([event("u1"), event("u2")])
         values = attributes.values(prospect_group, "u1", AT, AT)
         assert values["num_page_views_l7d"] == views
+
+
+CUSTOMER = EntityProperty(vendor="com.acme", name="customer", major_version=1, path="id")
+
+
+@pytest.mark.parametrize(
+    ("key", "field"),
+    [
+        (AtomicProperty(name="user_id"), "uid"),
+        (AtomicProperty(name="network_userid"), "nuid"),
+        (AtomicProperty(name="domain_sessionid"), "sid"),
+        (CUSTOMER, "customer"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_events_are_found_by_any_key(store: EventStore, key: Any, field: str) -> None:
+    def about(identifier: Any) -> Row:
+        row = event(f"u{identifier}", **({} if field == "customer" else {field: identifier}))
+        if field == "customer":
+            row["contexts_com_acme_customer_1"] = [{"id": identifier}]
+        return row
+
+    first, other, later = about("ada@example.com"), about('O\'Hara "x"'), about("ada@example.com")
+    store.add([first, other, event("without")])
+    assert store.of_visitor("ada@example.com", key) == [first]
+    store.add([later])
+    assert store.of_visitor("ada@example.com", key) == [first, later]
+    assert store.of_visitor('O\'Hara "x"', key) == [other]
+    assert store.of_visitor("unknown", key) == store.of_visitor("ada@example.com") == []
+    counts = {"ada@example.com": 2, 'O\'Hara "x"': 1}
+    assert store.visitors(AT - timedelta(hours=1), AT, key) == counts
+    store.reset()
+    store.add([row := about("ada@example.com")])
+    assert store.of_visitor("ada@example.com", key) == [row]
+
+
+def test_an_identifier_that_is_a_number_is_found_as_the_fold_writes_it(store: EventStore) -> None:
+    row = event() | {"contexts_com_acme_customer_1": [{"id": 20.0}]}
+    store.add([row])
+    assert identifier(by_customer(), row) == "20"
+    assert store.of_visitor("20", CUSTOMER) == [row]
+
+
+def by_customer() -> StreamAttributeGroup:
+    key = AttributeKey(name="customer_id", property=CUSTOMER)
+    return prospect_group.model_copy(update={"attribute_key": key})
+
+
+def test_history_is_found_by_any_key_and_nobody_has_none(store: EventStore, tmp_path: Path) -> None:
+    (tmp_path / "history").mkdir()
+    columns = "domain_userid, user_id, contexts_com_acme_customer_1, derived_tstamp, event_name"
+    common = "TIMESTAMP '2026-01-05 09:00:00', 'page_view'"
+    duckdb.sql(
+        "SELECT * FROM (VALUES "
+        f"""('u1', 'ada', '[{{"id": "c1"}}]', {common}), ('', NULL, NULL, {common})"""
+        f") AS t({columns})"
+    ).write_parquet(str(tmp_path / "history" / "part.parquet"))
+    attributes = OnlineAttributes(tmp_path, store)
+    store.add([event(uid="ada"), event("")])
+
+    def count(key: AttributeKey, identifier: str) -> int:
+        group = prospect_group.model_copy(update={"attribute_key": key})
+        return len(attributes.events(group, identifier))
+
+    assert count(user_id, "ada") == 2
+    assert count(by_customer().attribute_key, "c1") == 1
+    assert count(domain_userid, "u1") == 2
+    assert count(network_userid, "ada") == 0, "the history has no such column"
+    for nobody in NOBODY:
+        assert count(domain_userid, nobody) == 0
+    assert attributes.busiest(prospect_group, AT, timedelta(hours=2)) == ["u1"]
 
 
 def test_the_cache_of_visitors_follows_writes_and_resets(
@@ -362,11 +444,11 @@ def test_a_lookup_that_fails_stores_nothing_of_its_batch(
     looked_up: list[str] = []
     real = OnlineAttributes.events
 
-    def fails_at_the_second(self: OnlineAttributes, visitor: str) -> list[Row]:
+    def fails_at_the_second(self: OnlineAttributes, group: Any, visitor: str) -> list[Row]:
         looked_up.append(visitor)
         if len(looked_up) == 2:
             raise ServiceError("the disk cannot be read")
-        return real(self, visitor)
+        return real(self, group, visitor)
 
     with closing(parts.events):
         with monkeypatch.context() as patch:

@@ -36,7 +36,8 @@ TEXTS = {
     "duid": "domain_userid", "sid": "domain_sessionid", "page": "page_title", "url": "page_url",
     "refr": "page_referrer", "se_ca": "se_category", "se_ac": "se_action", "se_la": "se_label",
     "se_pr": "se_property", "cd": "br_colordepth",
-    "tnuid": "network_userid", "lang": "br_lang", "tz": "os_timezone", "cs": "doc_charset",
+    "nuid": "network_userid", "tnuid": "network_userid", "lang": "br_lang", "tz": "os_timezone",
+    "cs": "doc_charset",
 }  # fmt: skip
 NUMBERS = {
     "vid": "domain_sessionidx", "pp_mix": "pp_xoffset_min", "pp_max": "pp_xoffset_max",
@@ -63,7 +64,7 @@ def enrich(
         payload: the tracker's fields; every value is text.
         at: when the collector received it (aware).
         user_agent: of the request; a field ``ua`` takes precedence.
-        network_userid: id in the collector's cookie; a field ``tnuid`` takes precedence.
+        network_userid: id in the collector's cookie; fields ``tnuid``, ``nuid`` take precedence.
 
     Returns:
         Values by column; columns without a value are left out.

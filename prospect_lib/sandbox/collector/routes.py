@@ -102,7 +102,7 @@ def _receive(payloads: list[Any], network_userid: str | None) -> None:
         except BadPayloadError as error:
             rejected.append((str(error), excerpt(payload)))
     sandbox = current()
-    with sandbox.rules.watching({row["domain_userid"] for row in rows if "domain_userid" in row}):
+    with sandbox.rules.watching(rows):
         sandbox.events.add(rows, rejected, now)
     sandbox.board.add_events(rows, now)
 

@@ -10,9 +10,13 @@ import duckdb
 from snowplow_signals import AttributeGroup
 
 from prospect_lib.aggregation.fold import attribute_values
-from prospect_lib.aggregation.properties import event_time
-from prospect_lib.sandbox.events import EventStore, Row
+from prospect_lib.aggregation.keys import NOBODY, key_property
+from prospect_lib.aggregation.properties import column_of, event_time
+from prospect_lib.sandbox.events import EventStore, Row, place_of
+from prospect_lib.sql.conditions import property_sql
+from prospect_lib.sql.dialects import DuckDB
 
+_SQL = DuckDB()
 CACHED_HISTORIES = 2000  # visitors whose history is kept in memory
 
 
@@ -21,53 +25,72 @@ class OnlineAttributes:
 
     def __init__(self, home: Path, events: EventStore) -> None:
         self._folder, self._events = home / "history", events
-        self._cache: OrderedDict[str, list[Row]] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, str], list[Row]] = OrderedDict()
+        self._columns: set[str] = set()
         self._cached_files: tuple[tuple[str, int], ...] = ()
         self._lock = threading.Lock()
         self._connection = duckdb.connect(config={"threads": 1})
 
     def values(
-        self, group: AttributeGroup, visitor: str, at: datetime, since: datetime
+        self, group: AttributeGroup, identifier: str, at: datetime, since: datetime
     ) -> dict[str, Any]:
         """Return the group's attributes of one visitor, from events since ``since`` (aware)."""
-        events = [event for event in self.events(visitor) if event_time(event) >= since]
-        return attribute_values(group, events, at)
+        events = self.events(group, identifier)
+        return attribute_values(group, [e for e in events if event_time(e) >= since], at)
 
-    def events(self, visitor: str) -> list[Row]:
-        """Return all events of one visitor, history and live."""
+    def events(self, group: AttributeGroup, identifier: str) -> list[Row]:
+        """Return all events of one visitor, history and live; nobody has none.
+
+        Args:
+            group: whose attribute key the identifier is.
+        """
+        if identifier in NOBODY:
+            return []
+        key = key_property(group)
         with self._lock:
-            history = self._history(visitor)
-        return [*history, *self._events.of_visitor(visitor)]
+            history = self._history(key, identifier)
+        return [*history, *self._events.of_visitor(identifier, key)]
 
-    def busiest(self, at: datetime, window: timedelta, count: int = 10) -> list[str]:
+    def busiest(
+        self, group: AttributeGroup, at: datetime, window: timedelta, count: int = 10
+    ) -> list[str]:
         """Return the visitors with most events in the ``window`` before ``at`` (aware)."""
-        visitors = Counter(self._events.visitors(at - window, at))
+        key = key_property(group)
+        visitors = Counter(self._events.visitors(at - window, at, key))
         with self._lock:
-            if files := self._files():
+            if files := self._files_with(key):
+                identifier = property_sql(key, _SQL)
                 cursor = self._connection.execute(
-                    "SELECT domain_userid, COUNT(*) FROM read_parquet(?, union_by_name = true) "
-                    "WHERE domain_userid IS NOT NULL AND derived_tstamp BETWEEN ? AND ? GROUP BY 1",
-                    [files, _naive(at - window), _naive(at)],
+                    f"SELECT {identifier}, COUNT(*) FROM read_parquet(?, union_by_name = true) "
+                    f"WHERE {identifier} NOT IN (?, ?) AND derived_tstamp BETWEEN ? AND ? "
+                    "GROUP BY 1",
+                    [files, *NOBODY, _naive(at - window), _naive(at)],
                 )
                 visitors.update(dict(cursor.fetchall()))
         return sorted(visitors, key=lambda visitor: (-visitors[visitor], visitor))[:count]
 
-    def _history(self, visitor: str) -> list[Row]:
-        files = self._files()
-        if visitor not in self._cache and files:
+    def _history(self, key: Any, identifier: str) -> list[Row]:
+        files, cached = self._files_with(key), (place_of(key), identifier)
+        if cached not in self._cache and files:
             cursor = self._connection.execute(
-                "SELECT * FROM read_parquet(?, union_by_name = true) WHERE domain_userid = ?",
-                [files, visitor],
+                "SELECT * FROM read_parquet(?, union_by_name = true) "
+                f"WHERE {property_sql(key, _SQL)} = ?",
+                [files, identifier],
             )
             names = [column[0] for column in cursor.description or []]
-            self._cache[visitor] = [
+            self._cache[cached] = [
                 dict(zip(names, values, strict=True)) for values in cursor.fetchall()
             ]
             if len(self._cache) > CACHED_HISTORIES:
                 self._cache.popitem(last=False)
-        if visitor in self._cache:
-            self._cache.move_to_end(visitor)
-        return self._cache.get(visitor, [])
+        if cached in self._cache:
+            self._cache.move_to_end(cached)
+        return self._cache.get(cached, [])
+
+    def _files_with(self, key: Any) -> list[str]:
+        """Return the files of history; none if they lack the column of an attribute key."""
+        files = self._files()
+        return files if column_of(key) in self._columns else []
 
     def _files(self) -> list[str]:
         """Return the Parquet files of history; the cache is emptied if they have changed."""
@@ -76,7 +99,16 @@ class OnlineAttributes:
         if files != self._cached_files:
             self._cached_files = files
             self._cache.clear()
+            self._columns = self._columns_of([name for name, _ in files])
         return [name for name, _ in files]
+
+    def _columns_of(self, files: list[str]) -> set[str]:
+        if not files:
+            return set()
+        cursor = self._connection.execute(
+            "SELECT * FROM read_parquet(?, union_by_name = true) LIMIT 0", [files]
+        )
+        return {str(column[0]) for column in cursor.description or []}
 
 
 def span(group: dict[str, Any], now: datetime) -> tuple[datetime, datetime]:

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from snowplow_signals import AttributeGroup, AttributeKey
+
 from prospect_lib.errors import ServiceError, SettingsError
 from prospect_lib.files import write_whole
 
@@ -98,6 +100,21 @@ class Registry:
                 f"{self._path} cannot be written ({error.strerror}): is the disk full? Send again."
             ) from error
         self._objects = everything
+
+
+def group_of(stored: Stored, registry: Registry) -> AttributeGroup:
+    """Return a stored group as the SDK's object, with its attribute key as it is published."""
+    return with_key(AttributeGroup.model_validate(stored), registry)
+
+
+def with_key(group: AttributeGroup, registry: Registry) -> AttributeGroup:
+    """Return a group that only names its attribute key with the published key of that name."""
+    key = group.attribute_key
+    names_only = getattr(key, "property", None) is None and not key.__dict__.get("key")
+    published = registry.get("attribute_keys", str(key.name)) if names_only else None
+    if published is None:
+        return group
+    return group.model_copy(update={"attribute_key": AttributeKey.model_validate(published)})
 
 
 def _key(kind: str, stored: Stored) -> str:

@@ -15,7 +15,13 @@ from prospect_lib.errors import DefinitionError
 from prospect_lib.sandbox.answers import Refusal, json_object, parsed, refused
 from prospect_lib.sandbox.credentials import authorised
 from prospect_lib.sandbox.signals_api.online_attributes import span
-from prospect_lib.sandbox.signals_api.registry import OBJECT_KINDS, InUseError, Stored
+from prospect_lib.sandbox.signals_api.registry import (
+    OBJECT_KINDS,
+    InUseError,
+    Stored,
+    group_of,
+    with_key,
+)
 from prospect_lib.sandbox.state import current
 
 api = Blueprint("signals_api", __name__)
@@ -163,11 +169,16 @@ def online_attributes() -> Response:
     if len(identifiers) > MAX_IDENTIFIERS or not all(isinstance(i, str) for i in identifiers):
         raise Refusal(422, [{"loc": ["attribute_keys", key], "msg": "at most 100 texts"}])
     requested = _of_service(body) if "service" in body else _of_attributes(body)
+    groups = [(stored, group_of(stored, current().registry), names) for stored, names in requested]
+    if other := [group.name for _, group, _ in groups if group.attribute_key.name != key]:
+        msg = f"{', '.join(other)}: the attributes are by another key than this one"
+        raise Refusal(422, [{"loc": ["attribute_keys", key], "msg": msg}])
     columns: dict[str, list[Any]] = {key: identifiers}
     now = datetime.now(UTC)
     for identifier in identifiers:
-        for group, names in requested:
-            values = _values(group, identifier, now)
+        for stored, group, names in groups:
+            since, until = span(stored, now)
+            values = current().attributes.values(group, identifier, until, since)
             for name in names:
                 columns.setdefault(name, []).append(values[name])
     return jsonify(columns)
@@ -204,25 +215,19 @@ def _names(group: Stored) -> list[str]:
     return [attribute["name"] for attribute in group.get("attributes") or []]
 
 
-def _values(stored: Stored, identifier: str, at: datetime) -> dict[str, Any]:
-    group = AttributeGroup.model_validate(stored)
-    since, until = span(stored, at)
-    return current().attributes.values(group, identifier, until, since)
-
-
 @api.post("/testing/attribute_groups/")
 def test() -> Response:
     """Return values of a group, published or not, for some visitors over the latest window."""
     test_request = parsed(TestAttributeGroupRequest, json_object())
-    group = parsed(AttributeGroup, json_object()["attribute_group"])
+    group = with_key(parsed(AttributeGroup, json_object()["attribute_group"]), current().registry)
     now, window = datetime.now(UTC), _window(test_request)
     app_ids = {app_id.root for app_id in test_request.app_ids or []}
     identifiers = [identifier.root for identifier in test_request.attribute_key_ids or []]
     attributes, rows = current().attributes, []
-    for identifier in identifiers or attributes.busiest(now, window):
+    for identifier in identifiers or attributes.busiest(group, now, window):
         events = [
             event
-            for event in attributes.events(identifier)
+            for event in attributes.events(group, identifier)
             if now - window <= event_time(event) <= now
             and (not app_ids or event.get("app_id") in app_ids)
         ]

@@ -8,6 +8,7 @@ rule that held before does not fire.
 import json
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,15 +18,16 @@ from snowplow_signals import AttributeGroup, RuleIntervention
 from snowplow_signals.models import InterventionInstance
 
 from prospect_lib.aggregation.criteria import COMPARISONS, like
-from prospect_lib.aggregation.fold import attribute_values
-from prospect_lib.aggregation.properties import event_time
+from prospect_lib.aggregation.keys import identifier
 from prospect_lib.errors import DefinitionError
+from prospect_lib.sandbox.events import Row
 from prospect_lib.sandbox.signals_api.online_attributes import OnlineAttributes, span
-from prospect_lib.sandbox.signals_api.registry import Registry, Stored
+from prospect_lib.sandbox.signals_api.registry import Registry, Stored, group_of
 from prospect_lib.sandbox.signals_api.subscribers import Subscribers
 
 _log = logging.getLogger(__name__)
 Values = Mapping[str, Any]
+Groups = dict[str, tuple[Stored, AttributeGroup]]
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     **COMPARISONS,
     "not like": lambda a, b: not like(str(b), str(a)),
@@ -45,21 +47,33 @@ class Rules:
         self._registry, self._attributes, self._subscribers = registry, attributes, subscribers
 
     @contextmanager
-    def watching(self, visitors: Iterable[str]) -> Iterator[None]:
-        """Push the interventions whose conditions become true in the block, for some visitors."""
+    def watching(self, rows: Iterable[Row]) -> Iterator[None]:
+        """Push the interventions whose conditions become true in the block, which stores events.
+
+        Args:
+            rows: the events, each of which may be about one visitor per attribute key.
+        """
         stored = [
             rule for rule in self._registry.every("interventions") if rule.get("is_published")
         ]
         rules = [RuleIntervention.model_validate(rule) for rule in stored]
-        before = {visitor: self._values(rules, visitor) for visitor in visitors if rules}
+        groups = self._groups(rules)
+        by_key: dict[str, Groups] = defaultdict(dict)
+        for full_name, (known, group) in groups.items():
+            by_key[str(group.attribute_key.name)][full_name] = known, group
+        before = {
+            (key, visitor): self._values(by_key[key], visitor)
+            for key, visitor in _visitors(by_key, rows)
+        }
         yield
-        for visitor, old in before.items():
-            new = self._values(rules, visitor)
+        for (key, visitor), old in before.items():
+            new = self._values(by_key[key], visitor)
             for rule in rules:
-                if holds(rule.criteria, new, old) and not holds(rule.criteria, old, old):
-                    self._push(rule, visitor, new)
+                keyed = _tested(rule) <= by_key[key].keys()
+                if keyed and holds(rule.criteria, new, old) and not holds(rule.criteria, old, old):
+                    self._push(rule, f"{key}={visitor}", new)
 
-    def _push(self, rule: RuleIntervention, visitor: str, values: Values) -> None:
+    def _push(self, rule: RuleIntervention, target: str, values: Values) -> None:
         payload = {link.name: link.version for link in rule.payload_attribute_groups or []}
         attributes = {}
         for qualified_name, value in values.items():
@@ -71,26 +85,25 @@ class Rules:
             name=rule.name, version=rule.version or 1, attributes=attributes
         )
         text = message.model_dump_json(exclude_none=True)
-        self._subscribers.post(f"domain_userid={visitor}", text)
+        self._subscribers.post(target, text)
 
-    def _values(self, rules: list[RuleIntervention], visitor: str) -> dict[str, Any]:
-        """Return the values of the groups that rules test or carry, by ``group_v1:attribute``."""
+    def _values(self, groups: Groups, visitor: str) -> dict[str, Any]:
+        """Return the values of groups that have one attribute key, by ``group_v1:attribute``."""
         result: dict[str, Any] = {}
-        events, now = self._attributes.events(visitor), datetime.now(UTC)
-        for full_name, stored in self._groups(rules).items():
+        now = datetime.now(UTC)
+        for full_name, (stored, group) in groups.items():
             since, until = span(stored, now)
-            group = AttributeGroup.model_validate(stored)
-            counted = [event for event in events if event_time(event) >= since]
             try:
-                values = attribute_values(group, counted, until)
+                values = self._attributes.values(group, visitor, until, since)
             except DefinitionError as error:  # the events must be stored all the same
                 _log.warning("rules on %s cannot be evaluated: %s", full_name, error)
                 continue
             result |= {f"{full_name}:{name}": value for name, value in values.items()}
         return result
 
-    def _groups(self, rules: list[RuleIntervention]) -> dict[str, Stored]:
-        names = {name.partition(":")[0] for rule in rules for name in names_in(rule.criteria)}
+    def _groups(self, rules: list[RuleIntervention]) -> Groups:
+        """Return the groups that rules test or carry, by ``group_v1``."""
+        names = {name for rule in rules for name in _tested(rule)}
         carried = [link for rule in rules for link in rule.payload_attribute_groups or []]
         names |= {f"{link.name}_v{link.version}" for link in carried}
         groups = {}
@@ -99,8 +112,24 @@ class Rules:
             versioned = (name, int(version)) if version.isdecimal() else (full_name, None)
             stored = self._registry.get("attribute_groups", *versioned)
             if stored is not None:
-                groups[full_name] = stored
+                groups[full_name] = stored, group_of(stored, self._registry)
         return groups
+
+
+def _tested(rule: RuleIntervention) -> set[str]:
+    """Return the groups in a rule's criteria, as ``group_v1``."""
+    return {name.partition(":")[0] for name in names_in(rule.criteria)}
+
+
+def _visitors(by_key: Mapping[str, Groups], rows: Iterable[Row]) -> set[tuple[str, str]]:
+    """Return whom events are about: attribute keys and identifiers."""
+    one_of_key = {key: next(iter(groups.values()))[1] for key, groups in by_key.items()}
+    return {
+        (key, visitor)
+        for row in rows
+        for key, group in one_of_key.items()
+        if (visitor := identifier(group, row)) is not None
+    }
 
 
 def names_in(criteria: Any) -> set[str]:

@@ -185,12 +185,15 @@ def live(
             send(settings.sandbox_url, [happening_now(payload)], user_agent=agent)
             sent += 1
             if payload["e"] != "pp":
-                scores.submit(payload["duid"])
+                scores.submit(payload)
     except KeyboardInterrupt:
         return sent
     finally:
         scores.close()
     return sent
+
+
+_FIELDS = {"domain_userid": "duid", "domain_sessionid": "sid", "user_id": "uid"}
 
 
 class ScoreRequests:
@@ -205,12 +208,16 @@ class ScoreRequests:
         self._session = requests.Session()
         self._session.trust_env = False
 
-    def submit(self, visitor: str) -> None:
-        """Request the score of a visitor; dropped while ``WAITING`` others wait, or if it fails."""
+    def submit(self, payload: Payload) -> None:
+        """Request the score of an event's visitor, if the server is about such visitors.
+
+        The request is dropped while ``WAITING`` others wait, or if it fails.
+        """
         announcement = announced(self._home)
         self._pending = {request for request in self._pending if not request.done()}
-        if announcement.predict_url and len(self._pending) < WAITING:
-            self._pending.add(self._pool.submit(self._request, visitor, announcement))
+        field = _FIELDS.get(announcement.predict_key, "")
+        if announcement.predict_url and field in payload and len(self._pending) < WAITING:
+            self._pending.add(self._pool.submit(self._request, payload[field], announcement))
 
     def close(self) -> None:
         """Give the requests that wait ``CLOSING_SECONDS`` seconds, and drop the rest."""
@@ -223,7 +230,7 @@ class ScoreRequests:
         with contextlib.suppress(requests.RequestException):
             self._session.post(
                 f"{announcement.predict_url}/predict",
-                json={"domain_userid": visitor},
+                json={announcement.predict_key: visitor},
                 headers={"Authorization": f"Bearer {token}"} if token else {},
                 timeout=5,
             )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from prospect_lib.aggregation.keys import NOBODY
 from prospect_lib.aggregation.properties import to_utc
 from prospect_lib.sandbox.events import Row
 from prospect_lib.sandbox.website.disguise import Disguise, disguised, plain_path
@@ -34,6 +35,8 @@ ACTIONS = {
     "link_click": "follows a link",
     "application_error": "meets an error",
 }
+#: Attribute keys by which an event or a score finds its visitor, the most stable one first.
+KEYS = ("domain_userid", "user_id", "network_userid", "domain_sessionid")
 MARKS = {"page_view": "view", "page_ping": "ping", "submit_form": "goal"}
 
 
@@ -82,6 +85,7 @@ class Board:
             self._feed: deque[dict[str, Any]] = deque(maxlen=MAX_FEED)
             self._converted: deque[dict[str, Any]] = deque(maxlen=MAX_CONVERSIONS)
             self._ids: OrderedDict[str, None] = OrderedDict()
+            self._same: OrderedDict[tuple[str, str], str] = OrderedDict()  # key, id -> visitor
             self._minute: deque[datetime] = deque(maxlen=10_000)
             self._threshold: float | None = None
             self._number = self._conversions = 0
@@ -97,8 +101,13 @@ class Board:
                 self._ids.popitem(last=False)
 
     def add_score(self, record: Mapping[str, Any], at: datetime) -> None:
-        """Show a served score, given ``at`` (aware); ignore a record without visitor or score."""
-        identifier, score = record.get("domain_userid"), record.get("score")
+        """Show a served score, given ``at`` (aware); ignore a record without visitor or score.
+
+        Args:
+            record: as the log of served scores has it.
+        """
+        key = str(record.get("key", KEYS[0]))
+        identifier, score = record.get(key), record.get("score")
         if not isinstance(score, int | float) or isinstance(score, bool) or not 0 <= score <= 1:
             return
         if not isinstance(identifier, str):
@@ -107,7 +116,7 @@ class Board:
         decision = decision if isinstance(decision, dict) else {}
         threshold = decision.get("threshold")
         with self._lock:
-            visitor = self._visitor(identifier, at)
+            visitor = self._visitor(self._same.get((key, identifier), identifier), at)
             visitor.scores.append((at, float(score)))
             visitor.act = decision.get("act") is True
             if isinstance(threshold, float) and 0 <= threshold <= 1:
@@ -151,11 +160,15 @@ class Board:
         return visitor
 
     def _add_event(self, row: Row, at: datetime) -> None:
-        name, identifier = str(row["event_name"]), row.get("domain_userid")
+        name = str(row["event_name"])
         self._minute.append(at)
-        if not identifier or name == "web_vitals":
+        names = [(key, str(row[key])) for key in KEYS if row.get(key) not in (None, *NOBODY)]
+        if not names or name == "web_vitals":
             return
-        visitor = self._visitor(str(identifier), at)
+        visitor = self._visitor(names[0][1], at)
+        self._same |= dict.fromkeys(names, names[0][1])
+        while len(self._same) > MAX_IDS:
+            self._same.popitem(last=False)
         visitor.last, visitor.count = max(visitor.last, at), visitor.count + 1
         visitor.page = plain_path(row.get("page_urlpath")) or visitor.page
         visitor.events.append(_mark(name))

@@ -52,7 +52,8 @@ def scores() -> Response:
 def restored_board(events: EventStore, home: Path) -> Board:
     """Return a board that shows the latest events and scores of an earlier process."""
     board, now = Board(), datetime.now(UTC)
-    records = _served(home / "served" / f"{now.date()}.ndjson")
+    logs = sorted(home.glob(f"served*/{now.date()}.ndjson"))  # a folder per scoring problem
+    records = [record for log in logs for record in _served(log)]
     board.restore(reversed(events.latest(RESTORED)), records, now)
     return board
 

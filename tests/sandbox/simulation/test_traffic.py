@@ -177,10 +177,10 @@ def test_scores_are_requested_as_pages_do(home_settings: Settings) -> None:
     home_settings.home.mkdir()
     scores = ScoreRequests(home_settings)
     with Server(app, port=0) as server:
-        scores.submit("nobody asks while no server is announced")
+        scores.submit({"duid": "nobody asks while no server is announced"})
         announce(home_settings.home, server.url, "secret")
-        scores.submit("v1")
+        scores.submit({"duid": "v1"})
         announce(home_settings.home, server.url)
-        scores.submit("v2")
+        scores.submit({"duid": "v2"})
         scores.close()
     assert asked == [("Bearer secret", {"domain_userid": "v1"}), ("", {"domain_userid": "v2"})]

@@ -37,7 +37,8 @@ SECOND = timedelta(seconds=1)
 def row(visitor: str | None = "u1", name: str = "page_view", path: str = "/pricing") -> Any:
     return {
         "event_id": str(uuid4()), "event_name": name, "domain_userid": visitor,
-        "page_urlpath": path, "page_title": "Orders of Ada", "user_id": "ada@example.com",
+        "page_urlpath": path, "page_title": "Orders of Ada",
+        "user_id": visitor and "ada@example.com",
     }  # fmt: skip
 
 
@@ -92,6 +93,19 @@ def test_measurements_and_events_without_a_visitor_are_not_shown() -> None:
     live_board = Board()
     live_board.add_events([row(None), row(name="web_vitals")], NOW)
     assert live_board.state(NOW)["visitors"] == live_board.state(NOW)["feed"] == []
+
+
+def test_a_score_by_another_key_is_shown_at_the_visitor_of_the_events() -> None:
+    live_board = Board()
+    live_board.add_events([row("u1") | {"domain_sessionid": "s1"}, row("u2")], NOW)
+    live_board.add_score({"key": "domain_sessionid", "domain_sessionid": "s1", "score": 0.5}, NOW)
+    live_board.add_score({"key": "customer", "customer": "c-1", "score": 0.25}, NOW)
+    names = {visitor["name"]: visitor["scores"] for visitor in live_board.state(NOW)["visitors"]}
+    at = NOW.timestamp()
+    assert names[disguised("u1").name] == [[at, 0.5]]
+    assert names[disguised("c-1").name] == [[at, 0.25]], "no event has told more about it"
+    live_board.add_events([row(None) | {"user_id": "eve"}], NOW)
+    assert live_board.state(NOW)["here"] == 4, "a visitor without domain_userid has a card too"
 
 
 def test_memory_is_bounded() -> None:

@@ -103,6 +103,7 @@ def test_config_follows_the_file(client: FlaskClient, tmp_path: Path) -> None:
     assert answer.get_json() == {
         "predict_url": "http://127.0.0.1:9091",
         "predict_token": "t",
+        "predict_key": "domain_userid",
         "problem": None,
     }
     assert answer.headers["Cache-Control"] == "no-store"

@@ -18,7 +18,8 @@ const TEXTS = {
  * The promise settles when the stream is open, or cannot be opened now.
  */
 export function subscribe(visitor, session) {
-  const address = `/api/v1/interventions?domain_userid=${encodeURIComponent(visitor)}`;
+  const keys = new URLSearchParams({ domain_userid: visitor, domain_sessionid: session() });
+  const address = `/api/v1/interventions?${keys}`;
   if (location.pathname === DONE) localStorage.setItem(SEEN, session());
   show(session());
   let stream = null;

@@ -188,12 +188,13 @@ const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds 
 /** Ask the site where predictions come from, and start; try again later if there is no server. */
 async function connect() {
   try {
-    const { predict_url: url, predict_token: token, problem } = await (await fetch("/config.json")).json();
+    const config = await (await fetch("/config.json")).json();
+    const { predict_url: url, predict_token: token, predict_key: key, problem } = config;
     if (!url) return later(`${problem ?? "No prediction server has been started yet."} ${HOW_TO_START}`);
     await loadScript(`${url}/prospect.js`);
     // so that the first score counts this page, and an invitation finds a listener
     await Promise.race([Promise.all([confirmed, listening]), pause(PATIENCE)]);
-    window.prospect.start({ url, token, every: EVERY, on: MOMENTS, tracker, onScore, onError });
+    window.prospect.start({ url, token, key, every: EVERY, on: MOMENTS, tracker, onScore, onError });
     scoreNow.disabled = false;
   } catch {
     later(`The prediction server is not running. ${HOW_TO_START}`);
