@@ -166,9 +166,10 @@ def open_site(settings: Settings, server: "Server") -> str:
     from prospect_lib.server.announcement import announce
     from prospect_lib.server.tunnel import open_tunnel
 
+    key = server.app.extensions.get("prospect_key", "domain_userid")
     if inside():
         tunnel = open_tunnel(server, settings)
-        announce(settings.home, tunnel.url, tunnel.token)
+        announce(settings.home, tunnel.url, tunnel.token, key)
     else:
-        announce(settings.home, server.url)
+        announce(settings.home, server.url, predict_key=key)
     return address(settings.sandbox_port)

@@ -48,7 +48,7 @@ def serve_scores(
     with ExitStack() as stack:
         server = stack.enter_context(Server(app, port=settings.predict_port))
         if settings.signals_backend == "local":
-            announce(settings.home, server.url)
+            announce(settings.home, server.url, predict_key=problem.key)
             stack.callback(announce, settings.home, None)
         if public:
             print(stack.enter_context(open_tunnel(server, settings)), end="\n\n")

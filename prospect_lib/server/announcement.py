@@ -5,12 +5,13 @@ starts later is used without a restart of the sandbox.
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from prospect_lib.files import write_whole
 
 SITE_FILE = "site.json"
+_NAMES = ("predict_url", "predict_token", "predict_key")
 
 
 @dataclass(frozen=True)
@@ -21,14 +22,21 @@ class Announcement:
         predict_url: address of the prediction server; ``None`` if there is none.
         predict_token: bearer token that the server requires; ``None`` if it requires none.
         problem: one sentence that says why there is no address; ``None`` if the file is sound.
+        predict_key: the attribute key in its requests.
     """
 
     predict_url: str | None = None
     predict_token: str | None = field(default=None, repr=False)
     problem: str | None = None
+    predict_key: str = "domain_userid"
 
 
-def announce(home: Path, predict_url: str | None, predict_token: str | None = None) -> None:
+def announce(
+    home: Path,
+    predict_url: str | None,
+    predict_token: str | None = None,
+    predict_key: str = "domain_userid",
+) -> None:
     """Write the address of the prediction server; ``None`` when the server stops.
 
     Only the owner may read the file, because it holds the token.
@@ -36,7 +44,7 @@ def announce(home: Path, predict_url: str | None, predict_token: str | None = No
     Raises:
         OSError: the folder cannot be written.
     """
-    content = {"predict_url": predict_url, "predict_token": predict_token}
+    content = asdict(Announcement(predict_url, predict_token, predict_key=predict_key))
     write_whole(home / SITE_FILE, json.dumps(content), mode=0o600)
 
 
@@ -44,7 +52,8 @@ def announced(home: Path) -> Announcement:
     """Return what was announced last; a missing or damaged file is reported as a problem."""
     try:
         content = json.loads((home / SITE_FILE).read_text(encoding="utf-8"))
-        return Announcement(content.get("predict_url"), content.get("predict_token"))
+        known = {name: value for name, value in content.items() if name in _NAMES}
+        return Announcement(**known)
     except FileNotFoundError:
         return Announcement(problem="No prediction server has been started yet.")
     except (OSError, ValueError, AttributeError):

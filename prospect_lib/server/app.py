@@ -33,6 +33,7 @@ from prospect_lib.server.predictor import Loaded, Predictor, Readiness, Scorer, 
 from prospect_lib.server.runner import Server
 from prospect_lib.server.schemas import (
     MAX_BODY,
+    RECORDED,
     PredictResponse,
     openapi,
     parse_request,
@@ -154,7 +155,8 @@ def _add_predict(
     problem: ScoringProblem,
 ) -> None:
     model, digest = request_model(problem.key), group_hash(problem.group)
-    head = f'"group":"{problem.group.name}","group_hash":"{digest}",'.encode()
+    values = (problem.key, problem.group.name, digest)
+    head = json.dumps(dict(zip(RECORDED, values, strict=True)))
 
     @app.post("/predict")
     def predict() -> Response:
@@ -165,8 +167,8 @@ def _add_predict(
         guard.admit_visitor(visitor)
         g.answer = answer = predictor.predict(visitor, clock())
         body = answer.model_dump_json().encode()
-        about = json.dumps({problem.key: visitor}).encode()[:-1]
-        record = b"%s,%s%s" % (about, head, body[1:])
+        about = json.dumps({problem.key: visitor})
+        record = b"%s,%s,%s" % (about[:-1].encode(), head[1:-1].encode(), body[1:])
         monitor.count_score(answer)
         for follow in followers:
             follow(visitor, answer, record)

@@ -3,6 +3,9 @@
    prospect.start({
      url: "https://…",           // the prediction server
      token: "…",                 // from the tunnel's snippet; not needed on the same machine
+     key: "domain_userid",       // the server's attribute key
+     id() {},                    // returns the identifier, or a promise of it, or none if nobody is known
+                                 // yet; needed for other keys than domain_userid, domain_sessionid, user_id
      every: 10,                  // seconds between scores
      on: ["interval", "page_view"], // when to request; any other entry is a DOM event, e.g. "submit"
      after: 500,                 // ms between an event and the request, so that the score includes it
@@ -13,12 +16,19 @@
    prospect.score();             // request now; a promise of the answer, or of null after an error
    prospect.stop();
 
-   It requests nothing while the tab is hidden, and less and less often while there are errors. */
+   It requests nothing while the tab is hidden or nobody is known, and less and less often while
+   there are errors. */
 (() => {
   "use strict";
   const SLOWEST = 300; // seconds between attempts after many errors
   const TIMEOUT = 10_000; // ms
-  const DEFAULTS = { token: null, every: 10, on: ["interval", "page_view"], after: 500, tracker: null };
+  const DEFAULTS = { token: null, key: "domain_userid", every: 10, on: ["interval", "page_view"], after: 500, tracker: null };
+  const NIL = "00000000-0000-0000-0000-000000000000";
+  const OF_TRACKER = {
+    domain_userid: (tracker) => tracker.getDomainUserId(),
+    domain_sessionid: (tracker) => tracker.getDomainUserInfo()[6],
+    user_id: (tracker) => tracker.getUserId(),
+  };
   let options = null;
   let stopListening = new AbortController();
   let timer = 0;
@@ -26,15 +36,20 @@
   let notBefore = 0; // ms; from the header Retry-After
   let due = false; // a request was due while the tab was hidden
   let pending = null; // the promise of the request that is under way
+  let told = false; // that nobody is known yet
 
   /* The visitor's id: from a tracker object, or from the tracker of a namespace (or the first one). */
-  function visitorId(tracker) {
-    if (typeof tracker?.getDomainUserId === "function") return Promise.resolve(tracker.getDomainUserId());
+  async function visitorId({ id, key, tracker }) {
+    return id ? id() : OF_TRACKER[key](await trackerOf(tracker));
+  }
+
+  function trackerOf(tracker) {
+    if (typeof tracker?.getDomainUserId === "function") return tracker;
     return new Promise((resolve, reject) => {
       if (typeof window.snowplow !== "function") return reject(new Error("no Snowplow tracker on this page"));
       window.snowplow(function () {
         const instance = tracker ? this[tracker] : Object.values(this).find((t) => t?.getDomainUserId);
-        if (instance) resolve(instance.getDomainUserId());
+        if (instance) resolve(instance);
         else reject(new Error(`no Snowplow tracker ${tracker ?? ""} on this page`));
       });
       setTimeout(() => reject(new Error("the Snowplow tracker has not loaded")), TIMEOUT);
@@ -47,15 +62,16 @@
     return Object.assign(new Error(detail), { status: answer.status, wait });
   }
 
-  async function request({ url, token, tracker }) {
-    const id = await visitorId(tracker);
-    if (!id) throw new Error("the tracker has no visitor id (is it anonymous?)");
+  async function request(started) {
+    const { url, token, key } = started;
+    const id = await visitorId(started);
+    if (id === undefined || id === null || id === "" || id === NIL) return nobody(key);
     const headers = { "Content-Type": "application/json", "ngrok-skip-browser-warning": "1" };
     if (token) headers.Authorization = `Bearer ${token}`;
     const answer = await fetch(`${url.replace(/\/$/, "")}/predict`, {
       method: "POST",
       headers,
-      body: JSON.stringify({ domain_userid: id }),
+      body: JSON.stringify({ [key]: `${id}` }),
       credentials: "omit",
       signal: AbortSignal.timeout(TIMEOUT),
     });
@@ -63,6 +79,14 @@
     const response = await answer.json();
     console.log("Prediction: ", id, " - ", response.score, " - ", response);
     return response;
+  }
+
+  /* No visitor to score, as before the login: not an error, the next page view or interval asks again. */
+  function nobody(key) {
+    const why = key === "user_id" ? "nobody is signed in" : "is tracking anonymous, or consent open?";
+    if (!told) console.log(`prospect.js: no ${key} yet (${why}); requests follow when there is one`);
+    told = true;
+    return null;
   }
 
   /* One request at a time: calls made meanwhile share its answer. */
@@ -85,7 +109,7 @@
     notBefore = Date.now() + (error?.wait ?? 0) * 1000;
     schedule();
     if (error) started.onError?.(error);
-    else started.onScore?.(response);
+    else if (response) started.onScore?.(response);
     return response;
   }
 
@@ -126,6 +150,9 @@
 
   function start(settings) {
     if (!settings?.url) throw new Error("prospect.start needs { url: <address of the prediction server> }");
+    const { key } = { ...DEFAULTS, ...settings };
+    if (!settings.id && !OF_TRACKER[key])
+      throw new Error(`prospect.start needs { id: () => <the visitor's ${key}> }: the tracker does not know it`);
     stop();
     options = { ...DEFAULTS, ...settings };
     listen();
@@ -140,7 +167,7 @@
     options = null;
     pending = null;
     failures = notBefore = 0;
-    due = false;
+    due = told = false;
   }
 
   window.prospect = { start, stop, score };

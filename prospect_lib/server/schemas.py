@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from prospect_lib.aggregation.keys import NOBODY
+from prospect_lib.errors import DefinitionError
 from prospect_lib.version import __version__
 
 MAX_BODY = 4096  # bytes
@@ -18,6 +19,8 @@ MAX_IDENTIFIER = 256  # characters
 #: An identifier that no visitor has; readiness is tested with it.
 UNKNOWN_VISITOR = NOBODY[-1]
 _NO_CONTROL_CHARACTERS = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+#: What a record of the log has besides the identifier and the answer.
+RECORDED = ("key", "group", "group_hash")
 _EXAMPLES = {
     "domain_userid": (
         "the id that the Snowplow tracker gave the visitor",
@@ -42,10 +45,17 @@ def request_model(key: str) -> type[_Request]:
 
     Args:
         key: the name of the attribute key, such as ``domain_userid``.
+    Raises:
+        DefinitionError: the log of served scores needs this name for something else.
 
     >>> list(request_model("user_id").model_json_schema()["properties"])
     ['user_id']
     """
+    if key in (*PredictResponse.model_fields, *RECORDED):
+        raise DefinitionError(
+            f"the attribute key is named {key!r}, as a part of served scores is. Name it "
+            f"otherwise: AttributeKey(name='{key}_id', property=...)."
+        )
     description, example = _EXAMPLES.get(key, (f"the {key} in the events", "a-17"))
     field = Field(
         alias=key,

@@ -1,8 +1,9 @@
 """The log of served scores: attributes, answer, time and model version of each score.
 
 One newline-delimited JSON file per UTC day, ``served/2026-11-23.ndjson``. A record has the
-keys of the answer and ``domain_userid``. It contains visitors' data: only the owner may read
-the files, they are deleted after some days, and the log can be turned off.
+identifier under the name of the attribute key, and the keys of the answer. It contains
+visitors' data: only the owner may read the files, they are deleted after some days, and the
+log can be turned off.
 
 Records are written together, at most ``RECORDS_EVERY`` seconds after they were served, so that
 a slow disk delays no answer. They are on disk when the server has stopped and when Python has

@@ -43,6 +43,7 @@ class Tunnel:
         guard: Guard = app.extensions["prospect_guard"]
         self.url, self.token = url.rstrip("/"), guard.issue_token()
         self._guard, self._config, self._open = guard, config, True
+        self._key: str = app.extensions["prospect_key"]
         atexit.register(self.close)
         end_with_signals()
 
@@ -52,7 +53,7 @@ class Tunnel:
         agent = self._config is None or process.is_process_running(self._config.ngrok_path)
         return self._open and agent
 
-    def snippet(self, tracker: str = "sp", every: int = 10) -> str:
+    def snippet(self, tracker: str = "sp", every: int = 10, identifier: str | None = None) -> str:
         """Return JavaScript for a page's console, a tag manager, or the site itself.
 
         The page's origin has to be among ``Options.origins``.
@@ -60,12 +61,23 @@ class Tunnel:
         Args:
             tracker: namespace of the page's Snowplow tracker.
             every: seconds between scores.
+            identifier: JavaScript of the visitor's identifier, if the tracker does not know it.
         """
-        return console(self.url, token=self.token, tracker=tracker, every=every)
+        return console(
+            self.url,
+            token=self.token,
+            tracker=tracker,
+            every=every,
+            key=self._key,
+            identifier=identifier,
+        )
 
-    def bookmarklet(self, tracker: str = "sp", every: int = 10) -> str:
+    def bookmarklet(
+        self, tracker: str = "sp", every: int = 10, identifier: str | None = None
+    ) -> str:
         """Return the snippet as the address of a bookmark, for websites of others."""
-        return bookmarklet(self.url, token=self.token, tracker=tracker, every=every)
+        options = {"tracker": tracker, "every": every, "identifier": identifier}
+        return bookmarklet(self.url, token=self.token, key=self._key, **options)
 
     def close(self) -> None:
         """Close the tunnel and revoke its token; does nothing if it is closed."""

@@ -218,7 +218,8 @@ def test_every_score_is_logged_for_audit(tmp_path: Path):
     for close in app.extensions["prospect_closers"]:
         close()
     (line,) = (tmp_path / "served" / "2026-11-23.ndjson").read_text().splitlines()
-    about = {"domain_userid": VISITOR, "group": prospect_group.name}
+    about = {"domain_userid": VISITOR, "key": "domain_userid"}
+    about["group"] = prospect_group.name
     about["group_hash"] = group_hash(prospect_group)
     assert json.loads(line) == {**about, **answer}
 

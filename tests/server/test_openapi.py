@@ -5,7 +5,9 @@ import schemathesis
 from hypothesis import given
 from hypothesis import strategies as st
 from schemathesis import GenerationMode, checks
+from snowplow_signals import user_id
 
+from prospect_lib.attributes import prospect_group
 from prospect_lib.server.app import Options, create_app
 from tests.support.fuzzing import drawing
 from tests.support.serving import DOWN, MemoryAttributes, Rule
@@ -26,7 +28,9 @@ def operations(app):
     return [operation.ok() for operation in schema.get_all_operations()]
 
 
+BY_USER = prospect_group.model_copy(update={"attribute_key": user_id})
 UP = operations(create_app(Rule(), MemoryAttributes(), options=UNLIMITED))
+UP_BY_USER = operations(create_app(Rule(), MemoryAttributes(), options=UNLIMITED, problem=BY_USER))
 WHILE_DOWN = operations(create_app(Rule(), MemoryAttributes(error=DOWN), options=UNLIMITED))
 
 
@@ -34,7 +38,7 @@ WHILE_DOWN = operations(create_app(Rule(), MemoryAttributes(error=DOWN), options
 @FUZZ
 @given(st.data())
 def test_answers_are_as_documented(mode, data):
-    operation = data.draw(st.sampled_from(UP))
+    operation = data.draw(st.sampled_from([*UP, *UP_BY_USER]))
     case = data.draw(operation.as_strategy(generation_mode=mode))
     case.call_and_validate(checks=CHECKS)
 
@@ -45,6 +49,14 @@ def test_answers_are_as_documented_while_signals_is_down(data):
     case = data.draw(data.draw(st.sampled_from(WHILE_DOWN)).as_strategy())
     response = case.call_and_validate(checks=CHECKS[1:])
     assert response.status_code < 500 or response.status_code == 503
+
+
+def test_the_document_has_the_attribute_key_of_the_server():
+    for app_operations, key in ((UP, "domain_userid"), (UP_BY_USER, "user_id")):
+        (predict,) = [one for one in app_operations if one.path == "/predict"]
+        schema = predict.schema.raw_schema["components"]["schemas"]["PredictRequest"]
+        assert list(schema["properties"]) == schema["required"] == [key]
+        assert schema["properties"][key]["examples"] and schema["properties"][key]["description"]
 
 
 def test_every_operation_is_in_the_document():

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page
+from snowplow_signals import AttributeKey, domain_sessionid, user_id
 
+from prospect_lib.attributes import prospect_group
 from prospect_lib.server import Options, Server, create_app, snippet
 from prospect_lib.server.tunnel import open_tunnel
 from prospect_lib.settings import Settings
 from tests.support.fake_ngrok import write_agent
-from tests.support.serving import DOWN, VISITOR, MemoryAttributes, Rule
+from tests.support.serving import COLD, DOWN, VISITOR, MemoryAttributes, Rule
+from tests.support.waiting import wait_for
 
 SCRIPT = Path(__file__).parents[2] / "prospect_lib" / "server" / "prospect.js"
 
@@ -58,7 +61,11 @@ class World:
         self.page.evaluate(
             """(options) => {
                 window.scores = []; window.errors = [];
-                const tracker = { getDomainUserId: () => options.visitor };
+                const tracker = {
+                  getDomainUserId: () => options.visitor,
+                  getDomainUserInfo: () => ["0", options.visitor, 1, 1, 1, 1, "session-1"],
+                  getUserId: () => window.user,
+                };
                 window.prospect.start({ tracker, ...options,
                   onScore: (response) => scores.push(response),
                   onError: (error) => errors.push({ status: error.status, text: error.message }),
@@ -189,7 +196,6 @@ def test_the_visitor_is_found_through_the_global_function(world, namespace):
         ("", "sp", "no Snowplow tracker on this page"),
         ("window.snowplow = (f) => f.call({})", "sp", "no Snowplow tracker sp on this page"),
         ("window.snowplow = (f) => f.call({})", None, "no Snowplow tracker"),
-        ("window.snowplow = (f) => f.call({sp: {getDomainUserId() {}}})", "sp", "no visitor id"),
     ],
 )
 def test_a_page_without_visitor_is_an_error_with_a_reason(world, setup, tracker, reason):
@@ -198,6 +204,79 @@ def test_a_page_without_visitor_is_an_error_with_a_reason(world, setup, tracker,
     world.let_pass(0.1)
     world.wait(1, "errors")
     assert reason in world.page.evaluate("errors[0].text")
+
+
+@pytest.mark.parametrize("nobody", ["", None, "00000000-0000-0000-0000-000000000000"])
+def test_while_nobody_is_known_nothing_is_requested_and_one_line_says_why(world, nobody):
+    world.start(on=["interval"], every=10, visitor=nobody)
+    world.let_pass(60)
+    assert (world.count(), world.count("errors"), world.attributes.calls) == (0, 0, 0)
+    (line,) = world.console
+    assert "no domain_userid yet (is tracking anonymous" in line
+    assert world.page.evaluate("prospect.score()") is None
+
+
+@dataclass
+class Keyed:
+    """Attributes by another key, and whom they were read for."""
+
+    key: str
+    read_for: list[str] = field(default_factory=list)
+
+    def read(self, identifier: str) -> dict[str, object]:
+        self.read_for.append(identifier)
+        return {self.key: identifier, **COLD}
+
+
+@contextmanager
+def keyed(world: World, key: AttributeKey) -> Iterator[Keyed]:
+    """Let the page request scores from a server whose visitors have another key."""
+    group = prospect_group.model_copy(update={"attribute_key": key})
+    attributes = Keyed(str(key.name))
+    options = Options(origins=(world.page.evaluate("location.origin"),))
+    app = create_app(Rule(), attributes, options=options, problem=group)
+    with Server(app, port=0) as server:
+        world.server = server
+        yield attributes
+
+
+def test_a_user_is_scored_from_the_login_on(world):
+    with keyed(world, user_id) as attributes:
+        world.start(on=["interval"], every=10, key="user_id")
+        world.let_pass(30)
+        assert (world.count("errors"), attributes.read_for) == (0, [])
+        assert ["nobody is signed in" in line for line in world.console] == [True]
+        world.page.evaluate("window.user = 'grace@shop.example'")
+        world.let_pass(10)
+        world.wait(1)
+        assert attributes.read_for == ["grace@shop.example"]
+
+
+def test_a_session_is_scored_by_its_id_in_the_trackers_cookie(world):
+    with keyed(world, domain_sessionid) as attributes:
+        world.start(on=["interval"], key="domain_sessionid")
+        world.wait(1)
+    assert attributes.read_for == ["session-1"]
+
+
+@pytest.mark.parametrize("code", ["17", "Promise.resolve('17')", "undefined"])
+def test_the_page_names_the_identifier_of_another_key(world, code):
+    with keyed(world, AttributeKey(name="customer_id")) as attributes:
+        add_tracker(world.page)
+        text = snippet.console(world.server.url, key="customer_id", identifier=code)
+        world.page.evaluate(f"() => {{ {text} }}")
+        world.page.wait_for_function("window.prospect")
+        world.let_pass(1)
+        if code == "undefined":
+            assert "no customer_id yet" in world.console[-1]
+        else:
+            wait_for(lambda: attributes.read_for == ["17"])
+
+
+def test_a_key_that_the_tracker_does_not_know_needs_an_identifier(world):
+    started = "(async () => prospect.start({ url: '/', key: 'network_userid' }))()"
+    assert "needs { id: () => <the visitor's network_userid> }" in refusal(world.page, started)
+    assert "write here where the page has its" in snippet.console("/", key="network_userid")
 
 
 def test_a_hidden_tab_requests_nothing_until_it_is_shown(world):

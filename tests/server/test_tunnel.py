@@ -111,6 +111,7 @@ def test_a_printed_tunnel_shows_its_address_and_the_snippet(server, settings, ag
         options = re.search(r"prospect\.start\((.*)\); \}", tunnel.snippet("sp2", every=5))
         assert json.loads(options[1]) == {
             "url": tunnel.url, "token": tunnel.token, "tracker": "sp2", "every": 5,
+            "key": "domain_userid",
         }  # fmt: skip
         assert tunnel.bookmarklet().startswith("javascript:")
         assert "\n" not in tunnel.bookmarklet()
