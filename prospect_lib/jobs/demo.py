@@ -215,7 +215,7 @@ def on_file(
     job = Job(problem, file=data)
     if data == SAMPLE:
         warehouse = DuckDBWarehouse.over_file(sample_events(settings.home))
-        say(describe_events(warehouse))
+        say(describe_events(warehouse, prospect_problem))
         warehouse.close()
     rows = job.training_set(settings)
     say(f"Training set: {rows.manifest['rows']:,} rows, {rows.manifest['positives']:,} positive.")

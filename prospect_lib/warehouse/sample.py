@@ -8,10 +8,11 @@ import hashlib
 from pathlib import Path
 
 import requests
+from snowplow_signals import AttributeGroup
 
-from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import DataError, ServiceError
 from prospect_lib.files import write_whole
+from prospect_lib.problem import ScoringProblem, problem_of
 from prospect_lib.warehouse import Warehouse
 from prospect_lib.warehouse.events import missing_columns
 
@@ -54,15 +55,16 @@ def _download() -> bytes:
     return response.content
 
 
-def describe_events(warehouse: Warehouse) -> str:
-    """Return which events there are, and which columns of the catalogue's attributes they lack."""
-    missing = missing_columns(prospect_group, warehouse.columns())
+def describe_events(warehouse: Warehouse, problem: ScoringProblem | AttributeGroup) -> str:
+    """Return which events there are, and which columns of a problem they lack."""
+    group = problem_of(problem).group
+    missing = missing_columns(group, warehouse.columns())
     columns = sorted({column for names in missing.values() for column in names})
     events = warehouse.query(
         f"SELECT event_name, COUNT(*) AS n FROM {warehouse.events} GROUP BY ALL ORDER BY n DESC"
     ).to_pylist()
     kinds = ", ".join(f"{row['event_name']} ({row['n']:,})" for row in events)
     return (
-        f"Events: {kinds}; no others. Columns that the catalogue needs and the events lack: "
+        f"Events: {kinds}; no others. Columns that {group.name} needs and the events lack: "
         f"{', '.join(columns) or 'none'} (for {', '.join(missing) or 'nothing'})."
     )

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from tqdm.auto import tqdm
 
-from prospect_lib.errors import ServiceError
+from prospect_lib.errors import ServiceError, one_line
 from prospect_lib.settings import SNOWFLAKE_KEYS, Settings
 from prospect_lib.warehouse.snowflake_sign_in import (
     atomic_table,
@@ -106,10 +106,11 @@ class SnowflakeWarehouse:
         with tqdm(total=total, unit="rows", desc="from Snowflake", leave=False) as bar:
             for batch in cursor.fetch_arrow_batches():
                 empty = False
-                yield batch.rename_columns(names)
+                yield _in_microseconds(batch.rename_columns(names))
                 bar.update(batch.num_rows)
         if empty:
-            yield pa.table({name: pa.nulls(0) for name in names})
+            table = cursor.fetch_arrow_all(force_return_table=True)
+            yield _in_microseconds(table.rename_columns(names))
 
     def _with_retry(self, action: Callable[[], Result]) -> Result:
         import snowflake.connector
@@ -119,10 +120,27 @@ class SnowflakeWarehouse:
                 return action()
             except snowflake.connector.errors.Error as error:
                 if not attempts_left or not self._dropped(error):
-                    raise ServiceError(f"Snowflake refused the statement: {error.msg}") from error
+                    raise ServiceError(
+                        f"Snowflake refused the statement: {one_line(error.msg)}"
+                    ) from error
                 _log.warning("the connection to Snowflake was dropped (%s): retry", error.errno)
                 self.connection = self._open()
         raise AssertionError("unreachable")
 
     def _dropped(self, error: Any) -> bool:
         return error.errno in _DROPPED or bool(self.connection.is_closed())
+
+
+def _in_microseconds(batch: pa.Table) -> pa.Table:
+    """Return the rows with times in microseconds; each batch arrives with a precision of its own.
+
+    The connector uses nanoseconds unless a batch has a time that they cannot express, such as
+    one of the year 9999.
+    """
+    fields = [
+        field.with_type(pa.timestamp("us", field.type.tz))
+        if pa.types.is_timestamp(field.type)
+        else field
+        for field in batch.schema
+    ]
+    return batch.cast(pa.schema(fields), safe=False)

@@ -290,7 +290,8 @@ def test_a_statement_that_snowflake_refuses_is_an_error_without_secrets(
 
 
 def test_a_result_without_rows_has_its_columns(snowflake: SnowflakeWarehouse) -> None:
-    assert snowflake.query("SELECT 1 AS one WHERE FALSE") == pa.table({"one": pa.nulls(0)})
+    table = snowflake.query("SELECT 1 AS one WHERE FALSE")
+    assert table.num_rows == 0 and pa.types.is_integer(table.schema.field("one").type)
 
 
 def test_own_anchors_in_snowflake_may_have_texts(snowflake: SnowflakeWarehouse) -> None:

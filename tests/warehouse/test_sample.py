@@ -37,7 +37,7 @@ def test_counts_of_the_sample_are_those_of_an_independent_count(sample: Path) ->
 
 def test_the_description_names_events_and_missing_columns(sample: Path) -> None:
     warehouse = DuckDBWarehouse.over_file(sample)
-    description = describe_events(warehouse)
+    description = describe_events(warehouse, prospect_group)
     left_out = extract(warehouse, prospect_group).manifest["left_out"]
     assert left_out["latest_device_class"] == ["contexts_nl_basjes_yauaa_context_1"]
     assert extract(warehouse, sample_group).manifest["rows"] > 4000

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -57,6 +59,49 @@ def test_snowflake_equals_fold_on_random_worlds(connection: Any, world: Any) -> 
         for (name, value), computed in zip(expected.items(), values, strict=True):
             COMPARED["Snowflake"] += 1
             assert comparable(computed) == value, (name, user, at, sql)
+
+
+class Batches:
+    """A connection, and its cursor, whose result arrives in these batches."""
+
+    def __init__(self, *batches: pa.Table) -> None:
+        self.batches = batches
+        self.description = [SimpleNamespace(name=name.upper()) for name in batches[0].column_names]
+        self.rowcount = sum(batch.num_rows for batch in batches)
+
+    def cursor(self) -> "Batches":
+        return self
+
+    def execute(self, _: str) -> "Batches":
+        return self
+
+    def fetch_arrow_batches(self) -> Iterator[pa.Table]:
+        return (batch for batch in self.batches if batch.num_rows)
+
+    def fetch_arrow_all(self, *, force_return_table: bool) -> pa.Table:
+        assert force_return_table
+        return self.batches[0]
+
+
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_batches_of_different_precision_are_read(zone: str | None) -> None:
+    """Nanoseconds, then microseconds because of the year 9999, then an empty batch."""
+    last = datetime(9999, 12, 31, 23, 59, 59, 123456, tzinfo=UTC if zone else None)
+    first = datetime(2026, 1, 5, 12, tzinfo=UTC if zone else None)
+    batches = [
+        pa.table({"ts": pa.array(values, pa.timestamp(unit, zone))})
+        for unit, values in (("ns", [first]), ("us", [last, None]), ("ns", []))
+    ]
+    warehouse = SnowflakeWarehouse(lambda: Batches(*batches), "EVENTS")
+    assert warehouse.query("SELECT ts FROM t")["ts"].to_pylist() == [first, last, None]
+    schemas = {batch.schema for batch in warehouse.batches("SELECT ts FROM t")}
+    assert schemas == {pa.schema({"ts": pa.timestamp("us", zone)})}
+
+
+def test_a_result_without_rows_has_types() -> None:
+    empty = pa.table({"TS": pa.array([], pa.timestamp("ns")), "N": pa.array([], pa.int8())})
+    result = SnowflakeWarehouse(lambda: Batches(empty), "EVENTS").query("SELECT ts, n FROM t")
+    assert result.schema == pa.schema({"ts": pa.timestamp("us"), "n": pa.int8()})
 
 
 def test_a_missing_secret_is_named_and_no_other_is_shown(tmp_path: Path) -> None:
