@@ -12,7 +12,14 @@ from typing import Any
 from snowplow_signals import Event
 from snowplow_signals.models.model import Attribute
 
-from prospect_lib.aggregation.properties import property_text, to_number, to_text
+from prospect_lib.aggregation.properties import (
+    is_present,
+    is_time,
+    property_text,
+    to_number,
+    to_text,
+    to_utc,
+)
 
 
 def matches(attribute: Attribute, event: Mapping[str, Any]) -> bool:
@@ -41,7 +48,7 @@ COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
     "<=": operator.le,
     ">=": operator.ge,
-    "like": lambda a, b: like(str(b), str(a)),
+    "like": lambda a, b: like(b, a),
 }
 
 
@@ -49,8 +56,7 @@ def meets(criterion: Any, event: Mapping[str, Any]) -> bool:
     """Return whether the event meets one criterion; a comparison with null is false, as in SQL."""
     comparison, value = criterion.operator, criterion.value
     if comparison in ("is null", "is not null"):
-        is_null = property_text(criterion.property, event) is None
-        return is_null is (comparison == "is null")
+        return is_present(criterion.property, event) is (comparison == "is not null")
     if comparison == "in":
         options = value if isinstance(value, list) else [value]
         return any(_compare("=", criterion.property, event, option) for option in options)
@@ -58,12 +64,20 @@ def meets(criterion: Any, event: Mapping[str, Any]) -> bool:
 
 
 def _compare(comparison: str, prop: Any, event: Mapping[str, Any], expected: Any) -> bool:
-    text = property_text(prop, event)
-    as_number = isinstance(expected, int | float) and not isinstance(expected, bool)
-    value: Any = to_number(text) if as_number and comparison != "like" else text
-    if value is None:
-        return False
-    return bool(COMPARISONS[comparison](value, expected if as_number else to_text(expected)))
+    """A time is compared with a time, a number with a number, and anything else as text."""
+    value: Any
+    if is_time(prop):
+        value, expected = to_utc(event.get(prop.name)), to_utc(expected)
+    elif compares_as_number(expected) and comparison != "like":
+        value, expected = to_number(property_text(prop, event)), float(expected)
+    else:
+        value, expected = property_text(prop, event), to_text(expected)
+    return value is not None and bool(COMPARISONS[comparison](value, expected))
+
+
+def compares_as_number(value: Any) -> bool:
+    """Return whether the value of a criterion is a number, not a boolean."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def like(pattern: str, text: str) -> bool:

@@ -1,7 +1,7 @@
 """Refuse a definition that cannot be computed, before anything runs.
 
-Example: ``check_group(group)`` raises ``DefinitionError: attribute 'n': aggregation 'sum' needs a
-property.``
+Example: ``check_definitions(group)`` raises ``DefinitionError: attribute 'n': aggregation 'sum'
+needs a property.``
 """
 
 import math
@@ -12,13 +12,13 @@ from snowplow_signals import AttributeGroup
 from snowplow_signals.models.model import Attribute
 
 from prospect_lib.aggregation.keys import key_name
-from prospect_lib.aggregation.properties import TIME_COLUMNS, leaves, to_utc
+from prospect_lib.aggregation.properties import TIME_COLUMNS, is_time, leaves, to_utc
 from prospect_lib.errors import DefinitionError
 from prospect_lib.features import features_of
 
 NUMERIC = {"sum", "min", "max", "mean"}
 WITHOUT_PROPERTY = {"counter", "time_since_last", "time_since_first"}
-#: Columns of training sets beside the key and the features.
+#: The columns that training sets have in addition to the key and the features.
 COLUMNS = ("anchor_ts", "label", "weight", "p_true")
 _FLOATS = {"double", "float"}
 _INTEGERS = {"int32", "int64"}
@@ -32,7 +32,7 @@ _TYPES = {
 _RAW = {"contexts", "unstruct_event", "derived_contexts"}  # JSON of several events or entities
 
 
-def check_group(group: AttributeGroup, flags: Mapping[str, str] | None = None) -> None:
+def check_definitions(group: AttributeGroup, flags: Mapping[str, str] | None = None) -> None:
     """Refuse a group of which an attribute cannot be computed, or whose names collide.
 
     Names are compared without regard to case, as warehouses do. Those of a training set's other
@@ -47,7 +47,7 @@ def check_group(group: AttributeGroup, flags: Mapping[str, str] | None = None) -
 
     Example:
         >>> from prospect_lib.attributes import sample_group
-        >>> check_group(sample_group, {"num_page_views": "label"})
+        >>> check_definitions(sample_group, {"num_page_views": "label"})
         Traceback (most recent call last):
         ...
         prospect_lib.errors.DefinitionError: feature 'label' of group 'prospect_scoring_sample': a \
@@ -128,16 +128,15 @@ def _problems_of_criterion(criterion: Any) -> Iterator[str]:
     operator, value = criterion.operator, criterion.value
     if operator in ("is null", "is not null"):
         return
-    is_time = criterion.property.type == "atomic" and criterion.property.name in TIME_COLUMNS
-    is_time = is_time and not criterion.property.date_part
-    if not is_time:
+    compares_times = is_time(criterion.property)
+    if not compares_times:
         yield from _problems_of_value(criterion.property)
-    if is_time and operator == "like":
+    if compares_times and operator == "like":
         yield f"{criterion.property.name} is a time; compare it with = != < <= > >= or in"
     for item in value if isinstance(value, list) else [value]:
         if item is None or (isinstance(item, list) and operator != "in"):
             yield f"a criterion with {operator!r} needs a value"
-        if is_time and to_utc(item) is None:
+        if compares_times and to_utc(item) is None:
             yield f"a criterion compares a time with {item!r}; expected ISO 8601 text"
         if isinstance(item, int | float) and not abs(item) < 1e99:
             yield f"a criterion compares with {item!r}; expected a number below 1e99"

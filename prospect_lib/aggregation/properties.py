@@ -1,17 +1,29 @@
 """Read one event: its time, and its properties as text, numbers and typed values.
 
 An event is a mapping with the column names of Snowplow's atomic events table; properties are the
-SDK's objects. The SQL of :mod:`prospect_lib.sql.conditions` mirrors these functions.
+SDK's objects. The SQL of :mod:`prospect_lib.sql.conditions` mirrors these functions. Their rules:
+
+* A number has one text, however it is written: 20, 20.0 and 2e1 are ``20``; 9.50 is ``9.5``. JSON
+  text such as ``"20.0"`` stays as it is.
+* Text is a number if it matches :data:`NUMBER`: no spaces, thousands separators, infinities.
+* ``true`` and ``false`` are booleans, in either case; objects and arrays have no value.
+* Integers are exact within 64 bits; others have none. Fractions are rounded, halves up.
+* A time is in UTC; text is a time if it matches :data:`TIME`.
 
 Example: ``property_text(AtomicProperty(name="app_id"), event)`` -> ``"website"``.
 """
 
 import json
 import math
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import reduce
 from typing import Any
+
+import pandas as pd
 
 from prospect_lib.errors import DataError
 
@@ -20,7 +32,11 @@ TIME = (
     "[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}([T ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]+)?"
     "(Z| UTC|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)?)?"
 )
-_TIME = re.compile(TIME)
+#: The text of a number, for fold and SQL; numbers from 1e99 on are none, so that sums are finite.
+NUMBER = "[+-]?([0-9]{1,99}([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]{1,2})?"
+#: The text of an integer that is read exactly, if it fits into 64 bits.
+INTEGER = "[+-]?[0-9]{1,19}"
+_TIME, _NUMBER, _INTEGER = re.compile(TIME), re.compile(NUMBER), re.compile(INTEGER)
 #: The times of the atomic events table
 #: (https://docs.snowplow.io/docs/fundamentals/canonical-event/).
 TIME_COLUMNS = frozenset(
@@ -28,6 +44,18 @@ TIME_COLUMNS = frozenset(
     for kind in ("derived", "collector", "dvce_created", "dvce_sent", "true", "etl", "load",
                  "refr_dvce")
 )  # fmt: skip
+
+#: Those that are numbers: their text is a number's, whatever the column's type in a table.
+NUMBER_COLUMNS = frozenset(
+    [
+        *("geo_latitude", "geo_longitude", "txn_id", "domain_sessionidx", "se_value"),
+        *("page_urlport", "refr_urlport", "tr_total", "tr_tax", "tr_shipping"),
+        *("tr_total_base", "tr_tax_base", "tr_shipping_base", "ti_price", "ti_price_base"),
+        *("ti_quantity", "pp_xoffset_min", "pp_xoffset_max", "pp_yoffset_min", "pp_yoffset_max"),
+        *("br_viewwidth", "br_viewheight", "dvce_screenwidth", "dvce_screenheight"),
+        *("doc_width", "doc_height"),
+    ]
+)
 
 
 def event_time(event: Mapping[str, Any]) -> datetime:
@@ -72,6 +100,11 @@ def leaves(prop: Any) -> list[Any]:
     return [getattr(leaf, "root", leaf) for leaf in getattr(prop, "properties", [prop])]
 
 
+def is_time(prop: Any) -> bool:
+    """Return whether a property is a time of the atomic events table, not a part of one."""
+    return prop.type == "atomic" and prop.name in TIME_COLUMNS and not prop.date_part
+
+
 def column_of(prop: Any) -> str:
     """Return the column of the atomic events table that holds a property, as loaders name it.
 
@@ -107,18 +140,55 @@ def path_of(prop: Any) -> list[str | int]:
 
 
 def property_text(prop: Any, event: Mapping[str, Any]) -> str | None:
-    """Return a property of an event as text; ``None`` if the event has none."""
+    """Return a property of an event as text; ``None`` if the event has none.
+
+    Raises:
+        DataError: a nested column is no JSON.
+    """
     if prop.type == "calculated":
         return _calculated(prop, event)
-    value = event.get(column_of(prop))
-    if prop.type != "atomic":
-        value = _inside(value, path_of(prop))
-    return _date_part(prop.date_part, value) if prop.date_part else to_text(value)
+    column = column_of(prop)
+    if prop.type == "atomic":
+        text = to_text(event.get(column)) if not prop.date_part else None
+        if column in NUMBER_COLUMNS:
+            text = to_text(to_number(text))
+        return _date_part(prop.date_part, event.get(column)) if prop.date_part else text
+    for path in paths_of(prop):
+        text = to_text(_inside(event, column, path))
+        if text is not None:
+            return _date_part(prop.date_part, text) if prop.date_part else text
+    return None
 
 
-def _inside(value: Any, path: Sequence[str | int]) -> Any:
+def is_present(prop: Any, event: Mapping[str, Any]) -> bool:
+    """Return whether an event has a property; an object or an array is one as well."""
+    if prop.type == "calculated" or prop.date_part:
+        return property_text(prop, event) is not None
+    column = column_of(prop)
+    if prop.type == "atomic":
+        return not _is_null(event.get(column))
+    return any(not _is_null(_inside(event, column, path)) for path in paths_of(prop))
+
+
+def paths_of(prop: Any) -> list[list[str | int]]:
+    """Return where a nested property may be: its path, then with names as other loaders write them.
+
+    Snowflake's loader keeps the names of fields; those of lakes and Databricks write snake_case.
+    """
+    path = path_of(prop)
+    snake = [snake_case(step) if isinstance(step, str) else step for step in path]
+    return [path] if snake == path else [path, snake]
+
+
+def _inside(event: Mapping[str, Any], column: str, path: Sequence[str | int]) -> Any:
+    value: Any = event.get(column)
     if isinstance(value, str):
-        value = json.loads(value)
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise DataError(
+                f"event {event.get('event_id')!r}: {column} is {value[:40]!r}, expected JSON."
+            ) from None
     for step in path:
         try:
             value = value[step]
@@ -141,11 +211,12 @@ def _date_part(part: str, value: Any) -> str | None:
     }[part]
 
 
+# from left to right, as SQL does: sum() of newer Pythons is more exact
 _ARITHMETIC: dict[str, Callable[[list[float]], float]] = {
-    "sum": lambda numbers: sum(numbers),
-    "product": lambda numbers: math.prod(numbers),
-    "min": lambda numbers: min(numbers),
-    "max": lambda numbers: max(numbers),
+    "sum": lambda numbers: reduce(operator.add, numbers),
+    "product": lambda numbers: reduce(operator.mul, numbers),
+    "min": min,
+    "max": max,
 }
 
 
@@ -159,42 +230,76 @@ def _calculated(prop: Any, event: Mapping[str, Any]) -> str | None:
     numbers = [number for text in texts if (number := to_number(text)) is not None]
     if len(numbers) < len(texts):
         return None
-    return to_text(_ARITHMETIC[prop.operation](numbers))
+    result = _ARITHMETIC[prop.operation](numbers)
+    return to_text(result) if abs(result) < 1e99 else None
+
+
+def _is_null(value: Any) -> bool:
+    """Return whether a value is ``None``, NaN, pandas' NaT or NA."""
+    if value is None or isinstance(value, float):
+        return value is None or math.isnan(value)
+    return value is pd.NaT or value is pd.NA
 
 
 def to_text(value: Any) -> str | None:
-    """Return a scalar as SQL and JSON write it; objects and arrays as compact JSON."""
+    """Return a value as text; ``None`` for null, objects and arrays.
+
+    >>> [to_text(value) for value in (20, 20.0, 9.5, True, "20.0", float("nan"), {"a": 1})]
+    ['20', '20', '9.5', 'true', '20.0', None, None]
+    """
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    if isinstance(value, bool | dict | list):
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    return str(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int) and -(2**63) <= value < 2**64:
+        return str(value)
+    if isinstance(value, int | float | Decimal):
+        if value != value:
+            return None
+        if isinstance(value, Decimal) and value == value.to_integral_value():
+            return to_text(int(value))
+        return _float_text(value)
+    if isinstance(value, Mapping | list | tuple) or _is_null(value):
+        return None
+    return to_text(value.tolist()) if hasattr(value, "tolist") else str(value)  # of numpy
+
+
+def _float_text(value: Any) -> str:
+    try:
+        number = float(value) + 0.0  # -0.0 becomes 0.0
+    except OverflowError:
+        number = math.copysign(math.inf, value)
+    return float.__repr__(number).removesuffix(".0")
 
 
 def to_number(text: str | None) -> float | None:
-    """Return text as a number; ``None`` if it is not a finite number."""
-    try:
-        number = float(text) if text is not None else math.nan
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+    """Return text as a number; ``None`` if it is none.
+
+    >>> [to_number(text) for text in ("20", "-1.5e3", "5.", " 5", "1_000", "inf", "")]
+    [20.0, -1500.0, 5.0, None, None, None, None]
+    """
+    return float(text) if text is not None and _NUMBER.fullmatch(text) else None
 
 
 def typed(kind: str, text: str | None) -> Any:
     """Return text as the attribute type ``kind``; of ``string_list`` as its element."""
     kind = kind.removesuffix("_list")
-    if text is None or kind in ("string", "dict"):
+    if text is None or kind == "string":
         return text
     if kind == "bool":
         return {"true": True, "false": False}.get(text.lower())
-    if kind not in ("int32", "int64", "double", "float"):
-        return text
+    if not kind.startswith("int"):
+        return to_number(text)
+    if _INTEGER.fullmatch(text):
+        return _in_64_bits(int(text))
     number = to_number(text)
-    return whole(number) if kind.startswith("int") and number is not None else number
+    return None if number is None else whole(number)
 
 
-def whole(number: float) -> int:
-    """Return the nearest integer, halves rounded up, as the SQL's ``FLOOR(x + 0.5)`` does."""
-    return math.floor(number + 0.5)
+def whole(number: float) -> int | None:
+    """Return the nearest integer, halves rounded up; ``None`` if it needs more than 64 bits."""
+    return _in_64_bits(math.floor(number + 0.5))
+
+
+def _in_64_bits(number: int) -> int | None:
+    return number if -(2**63) <= number < 2**63 else None

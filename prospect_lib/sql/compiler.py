@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from snowplow_signals import AttributeGroup
 from snowplow_signals.models.model import Attribute
 
-from prospect_lib.aggregation.definitions import check_group
+from prospect_lib.aggregation.definitions import check_definitions
 from prospect_lib.aggregation.fold import MAX_VALUES, SECONDS_IN
 from prospect_lib.features import Feature, features_of
 from prospect_lib.sql.context import Context, lines
@@ -106,7 +106,7 @@ def attributes_sql(
         >>> print(sql.splitlines()[-1])
         ORDER BY a."DOMAIN_USERID", a."ANCHOR_TS"
     """
-    check_group(group)
+    check_definitions(group)
     context = Context(group, dialect_of(dialect), events, anchors, include_anchor)
     compiler = Compiler.of(context, only_counted=set())
     return compiler.statement([(a.name, compiler.value(a)) for a in context.attributes])
@@ -134,7 +134,9 @@ def features_sql(
         True
     """
     features = features_of(group) if features is None else features
-    check_group(group, {f.attribute: f.name for f in features if f.rule == "any" and f.attribute})
+    check_definitions(
+        group, {f.attribute: f.name for f in features if f.rule == "any" and f.attribute}
+    )
     context = Context(group, dialect_of(dialect), events, anchors, include_anchor)
     only_counted = {f.attribute for f in features if f.rule == "length" and f.attribute}
     compiler = Compiler.of(context, only_counted)

@@ -11,8 +11,18 @@ from typing import Any
 from snowplow_signals import Event
 from snowplow_signals.models.model import Attribute
 
+from prospect_lib.aggregation.criteria import compares_as_number
 from prospect_lib.aggregation.definitions import NUMERIC, WITHOUT_PROPERTY
-from prospect_lib.aggregation.properties import column_of, leaves, path_of
+from prospect_lib.aggregation.properties import (
+    INTEGER,
+    NUMBER_COLUMNS,
+    column_of,
+    is_time,
+    leaves,
+    paths_of,
+    to_text,
+    to_utc,
+)
 from prospect_lib.sql.dialects import Dialect
 
 
@@ -52,40 +62,42 @@ def _selects(pattern: Event, sql: Dialect) -> str:
 
 def _criterion_condition(criterion: Any, sql: Dialect) -> str:
     """Return the condition of one criterion; a comparison with NULL is not true."""
-    operator, value = criterion.operator, criterion.value
-    text = property_sql(criterion.property, sql)
+    operator, value, prop = criterion.operator, criterion.value, criterion.property
     if operator in ("is null", "is not null"):
-        return f"{text} {operator.upper()}"
+        return f"{_as_stored(prop, sql)} {operator.upper()}"
     if operator == "in":
         options = value if isinstance(value, list) else [value]
-        return f"({' OR '.join(_compare('=', text, option, sql) for option in options)})"
-    return _compare(operator, text, value, sql)
+        return f"({' OR '.join(_compare('=', prop, o, sql) for o in options) or 'FALSE'})"
+    return _compare(operator, prop, value, sql)
 
 
-def _compare(operator: str, text: str, value: Any, sql: Dialect) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool) and operator != "like":
-        return f"{sql.number(text)} {operator} {sql.literal(float(value))}"
-    value = str(value).lower() if isinstance(value, bool) else value
-    return f"{text} {operator.upper()} {sql.text(value)}"
+def _compare(operator: str, prop: Any, value: Any, sql: Dialect) -> str:
+    if is_time(prop):
+        return f"{sql.utc(sql.identifier(prop.name))} {operator} {sql.literal(to_utc(value))}"
+    if compares_as_number(value) and operator != "like":
+        return f"{_number(prop, sql)} {operator} {sql.double(float(value))}"
+    return f"{property_sql(prop, sql)} {operator.upper()} {sql.text(to_text(value))}"
 
 
 def _value(attribute: Attribute, sql: Dialect) -> str:
-    text = property_sql(attribute.property, sql)
     if attribute.aggregation in NUMERIC:
-        return sql.number(text)
+        return _number(attribute.property, sql)
     if attribute.aggregation in ("category_count", "approx_count_distinct"):
-        return text
-    return _typed(attribute.type, text, sql)
+        return property_sql(attribute.property, sql)
+    return _typed(attribute.type.removesuffix("_list"), attribute.property, sql)
 
 
-def _typed(kind: str, text: str, sql: Dialect) -> str:
-    """Return text as the attribute type ``kind``; of ``string_list`` as its element."""
-    kind = kind.removesuffix("_list")
+def _typed(kind: str, prop: Any, sql: Dialect) -> str:
+    """Return a property of the event as the attribute type ``kind``; NULL if it is none."""
+    if kind == "string":
+        return property_sql(prop, sql)
+    if kind in ("double", "float"):
+        return _number(prop, sql)
+    text = _as_stored(prop, sql)
     if kind == "bool":
         return f"CASE LOWER({text}) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END"
-    if kind in ("int32", "int64"):
-        return sql.whole(sql.number(text))
-    return sql.number(text) if kind in ("double", "float") else text
+    exact = f"WHEN {sql.matches(text, INTEGER)} THEN TRY_CAST({text} AS BIGINT)"
+    return f"CASE {exact} ELSE {sql.whole(sql.number(text))} END"
 
 
 def property_sql(prop: Any, sql: Dialect, relation: str = "") -> str:
@@ -97,23 +109,47 @@ def property_sql(prop: Any, sql: Dialect, relation: str = "") -> str:
     if prop.type == "calculated":
         return _calculated(prop, sql)
     column = f"{relation}." * bool(relation) + sql.identifier(column_of(prop))
+    if prop.type != "atomic":
+        text = _first([sql.inside(column, path) for path in paths_of(prop)])
+        return sql.date_part(prop.date_part, sql.timestamp(text)) if prop.date_part else text
+    if prop.date_part:
+        return sql.date_part(prop.date_part, sql.utc(column))
+    text = f"CAST({column} AS VARCHAR)"
+    return sql.number_text(sql.number(text)) if prop.name in NUMBER_COLUMNS else text
+
+
+def _number(prop: Any, sql: Dialect) -> str:
+    """Return a property of the event as a number; NULL if it is none."""
+    return sql.number(_as_stored(prop, sql))
+
+
+def _as_stored(prop: Any, sql: Dialect) -> str:
+    """Return a property as text: numbers as they are spelled, objects and arrays as JSON.
+
+    It is NULL exactly if the event does not have the property.
+    """
+    if prop.type == "calculated" or prop.date_part:
+        return property_sql(prop, sql)
+    column = sql.identifier(column_of(prop))
     if prop.type == "atomic":
-        if prop.date_part:
-            return sql.date_part(prop.date_part, sql.utc(column))
         return f"CAST({column} AS VARCHAR)"
-    text = sql.inside(column, path_of(prop))
-    return sql.date_part(prop.date_part, sql.timestamp(text)) if prop.date_part else text
+    return _first([sql.raw(column, path) for path in paths_of(prop)])
+
+
+def _first(texts: list[str]) -> str:
+    return f"COALESCE({', '.join(texts)})" if len(texts) > 1 else texts[0]
 
 
 def _calculated(prop: Any, sql: Dialect) -> str:
     texts = [property_sql(leaf, sql) for leaf in leaves(prop)]
     if prop.operation == "coalesce":
-        return f"COALESCE({', '.join(texts)})" if len(texts) > 1 else texts[0]
+        return _first(texts)
     if prop.operation == "concat":
         return sql.concat(texts, prop.separator or "")
-    numbers = [sql.number(text) for text in texts]
+    numbers = [_number(leaf, sql) for leaf in leaves(prop)]
     if prop.operation in ("sum", "product"):
-        return sql.number_text(f"({(' + ' if prop.operation == 'sum' else ' * ').join(numbers)})")
+        result = f"({(' + ' if prop.operation == 'sum' else ' * ').join(numbers)})"
+        return f"CASE WHEN ABS({result}) < 1e99 THEN {sql.number_text(result)} END"
     # GREATEST and LEAST ignore NULL in some warehouses; here one NULL makes the result NULL
     known = " AND ".join(f"{number} IS NOT NULL" for number in numbers)
     function = "GREATEST" if prop.operation == "max" else "LEAST"

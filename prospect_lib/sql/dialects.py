@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
 
-from prospect_lib.aggregation.properties import TIME
+from prospect_lib.aggregation.properties import NUMBER, TIME
 from prospect_lib.errors import DefinitionError
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -79,22 +79,29 @@ class Dialect(ABC):
 
     @abstractmethod
     def inside(self, column: str, path: Sequence[str | int]) -> str:
-        """Return the text at ``path`` in a nested column; NULL if there is none."""
+        """Return the text of the scalar at ``path`` in a nested column; NULL if there is none."""
+
+    @abstractmethod
+    def raw(self, column: str, path: Sequence[str | int]) -> str:
+        """Return the text of whatever is at ``path`` in a nested column, objects included."""
+
+    def double(self, value: float) -> str:
+        """Return a floating-point number; without an exponent long ones would be decimals."""
+        text = repr(value)
+        return text if "e" in text or len(text) < 16 else f"{text}e0"
 
     def number(self, text: str) -> str:
-        """Return text as a floating-point number; NULL if it is not a finite number."""
-        return f"TRY_CAST({text} AS DOUBLE)"
+        """Return text as a floating-point number; NULL if it is none."""
+        return f"CASE WHEN {self.matches(text, NUMBER)} THEN TRY_CAST({text} AS DOUBLE) END"
 
     def whole(self, number: str) -> str:
-        """Return the nearest integer; halves are rounded up."""
-        return f"CAST(FLOOR({number} + 0.5) AS BIGINT)"
+        """Return the nearest integer, halves rounded up; NULL if it needs more than 64 bits."""
+        rounded = f"CAST(FLOOR({number} + 0.5) AS BIGINT)"
+        return f"CASE WHEN ABS({number}) < 9223372036854775808 THEN {rounded} END"
 
     def number_text(self, number: str) -> str:
-        """Return a number as text; whole numbers have no decimal point."""
-        return (
-            f"CASE WHEN {number} = FLOOR({number}) AND ABS({number}) < 1e15 "
-            f"THEN CAST(CAST({number} AS BIGINT) AS VARCHAR) ELSE CAST({number} AS VARCHAR) END"
-        )
+        """Return a number as text; whole numbers have no decimal point, and zero has no sign."""
+        return f"REGEXP_REPLACE(CAST({number} + 0.0 AS VARCHAR), '[.]0$', '')"
 
     def concat(self, texts: Sequence[str], separator: str) -> str:
         """Return the texts that are not NULL, joined; NULL if all are NULL."""
@@ -234,12 +241,26 @@ class DuckDB(Dialect):
         return f"[{', '.join(items)}]"
 
     def inside(self, column: str, path: Sequence[str | int]) -> str:
-        steps = (f"[{step}]" if isinstance(step, int) else f'."{step}"' for step in path)
-        return f"(CAST({column} AS JSON) ->> {self.text('$' + ''.join(steps))})"
+        """The type is looked up only where the text could be a number, an object or an array."""
+        text, kind = (
+            self.raw(column, path),
+            f"JSON_TYPE(CAST({column} AS JSON), {self._path(path)})",
+        )
+        return (
+            f"CASE WHEN CONTAINS('-0123456789[{{', LEFT({text}, 1)) "
+            f"AND {kind} IN ('DOUBLE', 'OBJECT', 'ARRAY') "
+            f"THEN {self.number_text(f'TRY_CAST({text} AS DOUBLE)')} ELSE {text} END"
+        )
 
-    def number(self, text: str) -> str:
-        number = super().number(text)
-        return f"CASE WHEN ISFINITE({number}) THEN {number} END"
+    def raw(self, column: str, path: Sequence[str | int]) -> str:
+        return f"(CAST({column} AS JSON) ->> {self._path(path)})"
+
+    def _path(self, path: Sequence[str | int]) -> str:
+        steps = (f"[{step}]" if isinstance(step, int) else f'."{step}"' for step in path)
+        return self.text("$" + "".join(steps))
+
+    def whole(self, number: str) -> str:
+        return f"TRY_CAST(FLOOR({number} + 0.5) AS BIGINT)"
 
     def utc(self, column: str) -> str:
         """DuckDB evaluates TYPEOF before it reads a row, and drops the branches not taken."""
@@ -329,6 +350,16 @@ class Snowflake(Dialect):
         return f"ARRAY_CONSTRUCT({', '.join(items)})"
 
     def inside(self, column: str, path: Sequence[str | int]) -> str:
+        value, text = self._at(column, path), self.raw(column, path)
+        return (
+            f"CASE WHEN TYPEOF({value}) IN ('DOUBLE', 'DECIMAL', 'OBJECT', 'ARRAY') "
+            f"THEN {self.number_text(f'TRY_CAST({text} AS DOUBLE)')} ELSE {text} END"
+        )
+
+    def raw(self, column: str, path: Sequence[str | int]) -> str:
+        return f"{self._at(column, path)}::VARCHAR"
+
+    def _at(self, column: str, path: Sequence[str | int]) -> str:
         steps, separator = "", ":"  # only the first name follows a colon
         for step in path:
             if isinstance(step, int):
@@ -336,7 +367,7 @@ class Snowflake(Dialect):
             else:
                 steps += separator + super().identifier(step)
                 separator = "."
-        return f"{column}{steps}::VARCHAR"
+        return f"{column}{steps}"
 
     def utc(self, column: str) -> str:
         """The session's zone matters neither to a time without zone nor to one with an offset."""

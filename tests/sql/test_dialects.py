@@ -32,7 +32,7 @@ def test_each_warehouse_has_its_names_backslashes_and_arrays() -> None:
 
 def test_a_path_into_a_nested_column() -> None:
     path = [0, "a.b", 1, "it's"]
-    assert dialect_of("snowflake").inside('"C"', path) == '"C"[0]:"a.b"[1]."it\'s"::VARCHAR'
+    assert dialect_of("snowflake").raw('"C"', path) == '"C"[0]:"a.b"[1]."it\'s"::VARCHAR'
     sql = dialect_of("duckdb").inside("c", path)
     rows = duckdb.sql(f"""SELECT {sql} FROM (SELECT '[{{"a.b": [0, {{"it''s": 7}}]}}]' AS c)""")
     assert rows.fetchall() == [("7",)]

@@ -6,7 +6,7 @@ import duckdb
 import pytest
 from snowplow_signals import AtomicProperty, Attribute
 
-from prospect_lib.aggregation.definitions import check_group
+from prospect_lib.aggregation.definitions import check_definitions
 from prospect_lib.errors import DefinitionError
 from prospect_lib.sql.compiler import attributes_sql, features_sql
 from tests.support import snow
@@ -95,7 +95,7 @@ def test_names_that_collide_are_refused_before_anything_runs(
     names: list[str], flags: dict[str, str], message: str
 ) -> None:
     with pytest.raises(DefinitionError, match=message) as refused:
-        check_group(named(names), flags)
+        check_definitions(named(names), flags)
     assert "\n" not in str(refused.value)
     if not flags:
         with pytest.raises(DefinitionError, match=message):

@@ -1,8 +1,8 @@
 """Snowflake without an account: the real connector on fakesnow, and what fakesnow lacks.
 
 fakesnow 0.12.1 translates neither ``ASOF JOIN … MATCH_CONDITION``, nor ``ARRAY_SLICE`` of an
-array, nor ``TO_TIMESTAMP_TZ`` and its kin, nor ``SYSTEM$TYPEOF``. They are rewritten here as DuckDB
-spells them, before fakesnow translates the rest.
+array, nor ``TO_TIMESTAMP_TZ`` and its kin, nor ``SYSTEM$TYPEOF`` and ``TYPEOF``. They are rewritten
+here as DuckDB spells them, before fakesnow translates the rest.
 """
 
 import sys
@@ -51,6 +51,8 @@ _TYPES = {"TIMESTAMP": "TIMESTAMP_NTZ(9)[SB8]", "TIMESTAMP WITH TIME ZONE": "TIM
 
 
 def _type(node: exp.Expr) -> exp.Expr:
+    if isinstance(node, exp.Typeof):  # of a VARIANT
+        return exp.Anonymous(this="JSON_TYPE", expressions=[node.this])
     if not isinstance(node, exp.Anonymous) or node.name.upper() != "SYSTEM$TYPEOF":
         return node
     kind = exp.Anonymous(this="TYPEOF", expressions=node.expressions)

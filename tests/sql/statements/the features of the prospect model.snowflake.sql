@@ -27,7 +27,7 @@ matched AS (
     -- latest_app_id, num_apps_l7d, num_apps_l30d
     CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN CAST("APP_ID" AS VARCHAR) END AS x1,
     -- latest_device_class
-    CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN "CONTEXTS_NL_BASJES_YAUAA_CONTEXT_1"[0]:"deviceClass"::VARCHAR END AS x2,
+    CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN COALESCE(CASE WHEN TYPEOF("CONTEXTS_NL_BASJES_YAUAA_CONTEXT_1"[0]:"deviceClass") IN ('DOUBLE', 'DECIMAL', 'OBJECT', 'ARRAY') THEN REGEXP_REPLACE(CAST(TRY_CAST("CONTEXTS_NL_BASJES_YAUAA_CONTEXT_1"[0]:"deviceClass"::VARCHAR AS DOUBLE) + 0.0 AS VARCHAR), '[.]0$', '') ELSE "CONTEXTS_NL_BASJES_YAUAA_CONTEXT_1"[0]:"deviceClass"::VARCHAR END, CASE WHEN TYPEOF("CONTEXTS_NL_BASJES_YAUAA_CONTEXT_1"[0]:"device_class") IN ('DOUBLE', 'DECIMAL', 'OBJECT', 'ARRAY') THEN REGEXP_REPLACE(CAST(TRY_CAST("CONTEXTS_NL_BASJES_YAUAA_CONTEXT_1"[0]:"device_class"::VARCHAR AS DOUBLE) + 0.0 AS VARCHAR), '[.]0$', '') ELSE "CONTEXTS_NL_BASJES_YAUAA_CONTEXT_1"[0]:"device_class"::VARCHAR END) END AS x2,
     -- num_sessions_l7d, num_sessions_l30d
     CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN CAST("DOMAIN_SESSIONID" AS VARCHAR) END AS x3,
     -- num_page_views_l7d, num_page_views_l30d

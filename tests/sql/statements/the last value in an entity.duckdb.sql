@@ -25,7 +25,7 @@ matched AS MATERIALIZED (
     v.visitor,
     CASE TYPEOF(e."derived_tstamp") WHEN 'TIMESTAMP' THEN CAST(e."derived_tstamp" AS TIMESTAMP) WHEN 'TIMESTAMP WITH TIME ZONE' THEN CAST(e."derived_tstamp" AS TIMESTAMPTZ) AT TIME ZONE 'UTC' ELSE CASE WHEN REGEXP_MATCHES(CAST(e."derived_tstamp" AS VARCHAR), '[0-9]:[0-9]{2}.*(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$') THEN CAST(CAST(e."derived_tstamp" AS VARCHAR) AS TIMESTAMPTZ) AT TIME ZONE 'UTC' ELSE CAST(CAST(e."derived_tstamp" AS VARCHAR) AS TIMESTAMP) END END AS ts,
     -- a
-    CASE WHEN "event_name" = 'page_view' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN (CAST("contexts_nl_basjes_yauaa_context_1" AS JSON) ->> '$[0]."class"') END AS x1
+    CASE WHEN "event_name" = 'page_view' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN CASE WHEN CONTAINS('-0123456789[{', LEFT((CAST("contexts_nl_basjes_yauaa_context_1" AS JSON) ->> '$[0]."class"'), 1)) AND JSON_TYPE(CAST("contexts_nl_basjes_yauaa_context_1" AS JSON), '$[0]."class"') IN ('DOUBLE', 'OBJECT', 'ARRAY') THEN REGEXP_REPLACE(CAST(TRY_CAST((CAST("contexts_nl_basjes_yauaa_context_1" AS JSON) ->> '$[0]."class"') AS DOUBLE) + 0.0 AS VARCHAR), '[.]0$', '') ELSE (CAST("contexts_nl_basjes_yauaa_context_1" AS JSON) ->> '$[0]."class"') END END AS x1
   FROM events AS e
   JOIN visitors AS v ON v.visitor_key = CAST(e."domain_userid" AS VARCHAR)
 ),
