@@ -432,8 +432,9 @@ def _audit(settings: Settings, options: argparse.Namespace) -> int:
 
 def _add_doctor(doctor: argparse.ArgumentParser) -> None:
     doctor.description = (
-        "Check Python, packages, disk, ports, secrets and network, and say how to correct each "
-        "problem. Exit code 0: ready, perhaps with warnings; 2: not ready."
+        "Check Python, packages, disk, ports, secrets, network and accounts (sign in, grants, the "
+        "events table), and say how to correct each problem. Exit code 0: ready, perhaps with "
+        "warnings; 2: not ready."
     )
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
     doctor.set_defaults(run=_doctor)

@@ -1,4 +1,4 @@
-"""Check whether this machine is ready: one line per check, and what to do if it fails.
+"""Check whether this machine and the accounts are ready: one line per check, and what to do.
 
 Example: ``python -m prospect_lib doctor`` -> ``ok       Python         3.11.7``; the exit code
 is 0 if no check failed, and 2 otherwise. Warnings do not count as failures.
@@ -14,15 +14,27 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from prospect_lib import colab
-from prospect_lib.errors import ProspectError
-from prospect_lib.settings import SANDBOX_KEYS, SECRETS, SIGNALS_KEYS, SNOWFLAKE_KEYS, Settings
+from prospect_lib.errors import ProspectError, ServiceError
+from prospect_lib.secret_values import snowflake_account
+from prospect_lib.settings import (
+    SANDBOX_KEYS,
+    SECRETS,
+    SIGNALS_KEYS,
+    SNOWFLAKE_KEYS,
+    SNOWFLAKE_SIGN_IN,
+    Settings,
+)
+
+if TYPE_CHECKING:  # its packages may be missing
+    from prospect_lib.warehouse import Warehouse
 
 State = Literal["ok", "warning", "failure"]
 Reach = Callable[[str, int], None]
+OpenSnowflake = Callable[[Settings], "Warehouse"]
 
 OLDEST_PYTHON = (3, 11)
 #: The oldest tested version, where it is not the pinned one: Colab's (tests/colab/versions.txt).
@@ -35,8 +47,10 @@ OLDEST = {
     "matplotlib": "3.10.0",
 }
 #: Not checked with the others: one of the first two is enough, and the rest is optional.
-LEFT_OUT = ("xgboost", "xgboost-cpu", "jupyter", "gunicorn")
+OTHER_PACKAGES = ("xgboost", "xgboost-cpu", "jupyter", "gunicorn")
 ENOUGH_GB, TOO_LITTLE_GB = 2.0, 0.5  # of free disk; the demo's history and models take 0.1 GB
+SIGNALS_SECONDS, SNOWFLAKE_SECONDS = 10.0, 90.0  # for all that is asked of each
+STATEMENT_SECONDS = 30  # after which Snowflake ends a statement of these checks
 NGROK_HOST, CONSOLE_HOST = "connect.ngrok-agent.com", "console.snowplowanalytics.com"
 
 
@@ -61,13 +75,24 @@ class Check:
         return f"{line}\n{'':8} -> {self.do}" if self.do else line
 
 
-def examine(settings: Settings, *, reach: Reach | None = None) -> list[Check]:
+def examine(
+    settings: Settings,
+    *,
+    reach: Reach | None = None,
+    open_snowflake: OpenSnowflake | None = None,
+) -> list[Check]:
     """Run every check, in the order in which a user would correct the problems.
+
+    Accounts are used only if their secrets are complete and their hosts are reachable.
 
     Args:
         reach: opens a connection to (host, port) or raises ``OSError``; called only for the
             hosts that the secrets require.
+        open_snowflake: signs in to Snowflake; by default as the secrets say.
     """
+    backends = [*secrets(settings), *network(settings, reach or _connect)]
+    if not any(check.state == "failure" and check.name != "ngrok" for check in backends):
+        backends += accounts(settings, open_snowflake or _open_snowflake)
     return [
         python(sys.version_info[:3]),
         *packages(),
@@ -77,8 +102,7 @@ def examine(settings: Settings, *, reach: Reach | None = None) -> list[Check]:
         port("predict port", settings.predict_port, "PREDICT_PORT", "model"),
         *programs(),
         scoring_problem(settings),
-        *secrets(settings),
-        *network(settings, reach or _connect),
+        *backends,
     ]
 
 
@@ -119,7 +143,9 @@ def python(version: tuple[int, ...]) -> Check:
 def tested() -> dict[str, tuple[str, str]]:
     """Return the oldest and the newest tested version of each required package, by name."""
     pins = colab.pinned()
-    return {name: (OLDEST.get(name, pins[name]), pins[name]) for name in pins.keys() - {*LEFT_OUT}}
+    return {
+        name: (OLDEST.get(name, pins[name]), pins[name]) for name in pins.keys() - {*OTHER_PACKAGES}
+    }
 
 
 def packages(version_of: Callable[[str], str | None] | None = None) -> Iterator[Check]:
@@ -229,12 +255,18 @@ def programs(find: Callable[[str], str | None] = shutil.which) -> Iterator[Check
 
 
 def secrets(settings: Settings) -> Iterator[Check]:
-    """Check each backend's secrets: those that are missing, and those that Colab withholds."""
+    """Check each backend's secrets: missing ones, wrong ones, and those that Colab withholds."""
     signals, warehouse = settings.describe().splitlines()
     required = {"signals": SIGNALS_KEYS, "signals-sandbox": SANDBOX_KEYS, "local": ()}
     yield _backend("Signals", signals, settings, required[settings.signals_backend])
     snowflake = SNOWFLAKE_KEYS if settings.warehouse_backend == "snowflake" else ()
     yield _backend("Warehouse", warehouse, settings, snowflake)
+    if snowflake and not any(name in settings.values for name in SNOWFLAKE_SIGN_IN):
+        do = f"Set one of {', '.join(SNOWFLAKE_SIGN_IN)}."
+        yield Check("Warehouse", "failure", "no way to sign in to Snowflake is set", do)
+    for name in settings.values:
+        if sentence := settings.refusal(name):
+            yield Check("secret", "failure", sentence, f"Correct {settings.name_of(name)}.")
     for line in colab.refused_secrets():
         problem, _, do = line.partition(": ")
         yield Check("Colab", "warning", problem, do[0].upper() + do[1:])
@@ -244,7 +276,7 @@ def secrets(settings: Settings) -> Iterator[Check]:
 
 def _backend(name: str, described: str, settings: Settings, keys: tuple[str, ...]) -> Check:
     missing = [key for key in keys if key not in settings.values]
-    backend = described.partition(": ")[2].partition(" (")[0]
+    backend = described.partition(": ")[2].removesuffix(".")
     if not missing:
         return Check(name, "ok", backend)
     do = "Set " + "; ".join(f"{key} ({SECRETS[key]})" for key in missing) + "."
@@ -254,31 +286,155 @@ def _backend(name: str, described: str, settings: Settings, keys: tuple[str, ...
 def network(settings: Settings, reach: Reach) -> Iterator[Check]:
     """Check that each host that the secrets require is reachable; none without secrets."""
     for host, number, source in _hosts(settings):
+        # what stands in SF_ACNT may be another secret; an address is one or is refused
+        label = "the host of SF_ACNT" if source == "SF_ACNT" else host
+        name = "ngrok" if host == NGROK_HOST else "network"
         try:
             reach(host, number)
-            yield Check("network", "ok", f"{host} is reachable")
+            yield Check(name, "ok", f"{label} is reachable")
         except OSError as error:
-            do = f"Open {host}:{number} in the firewall, or correct {source}."
-            yield Check("network", "failure", f"{host}: {type(error).__name__}", do)
+            do = f"Open {label}, port {number}, in the firewall, or correct {source}."
+            yield Check(name, "failure", f"{label}: {type(error).__name__}", do)
 
 
 def _hosts(settings: Settings) -> Iterator[tuple[str, int, str]]:
     values = settings.values
     for name in ("SP_API_URL", "SP_SANDBOX_URL"):
-        if name in values:
+        if name in values and not settings.refusal(name):
             address = urlsplit(values[name])
             default = 80 if address.scheme == "http" else 443
-            yield address.hostname or values[name], address.port or default, name
+            yield address.hostname or "", address.port or default, settings.name_of(name)
     if settings.signals_backend == "signals":
         yield CONSOLE_HOST, 443, "the proxy"
-    if "SF_ACNT" in values:
-        yield f"{values['SF_ACNT']}.snowflakecomputing.com".lower(), 443, "SF_ACNT"
+    if account := snowflake_account(values.get("SF_ACNT", "")):
+        yield f"{account}.snowflakecomputing.com", 443, "SF_ACNT"
     if "NGROK_TOKEN" in values:
         yield NGROK_HOST, 443, "the proxy"
 
 
 def _connect(host: str, number: int) -> None:
     socket.create_connection((host, number), timeout=3).close()
+
+
+def accounts(settings: Settings, open_snowflake: OpenSnowflake) -> Iterator[Check]:
+    """Use the accounts that the secrets select, each within a time limit; none without secrets."""
+    if settings.signals_backend != "local":
+        yield signals_account(settings)
+    if settings.warehouse_backend == "snowflake":
+        yield from snowflake_checks(settings, open_snowflake)
+
+
+def signals_account(settings: Settings) -> Check:
+    """Check that Signals gives a token, answers, and has the problem's service."""
+    try:
+        from prospect_lib import signals  # needs the packages checked above
+        from prospect_lib.problem import chosen_problem
+
+        reader = signals.reader(settings, chosen_problem(settings), timeout=SIGNALS_SECONDS)
+        try:
+            attributes = reader.read("doctor")
+        finally:
+            reader.close()
+    except ImportError as error:
+        return Check("Signals", "failure", f"not checked: {error}", "Install the packages first.")
+    except ProspectError as error:
+        observed, _, do = str(error).partition(". ")
+        if observed.startswith(("Signals answered 404", "Signals answered 422")):
+            published = "reachable, but it has not the service of this problem"
+            return Check("Signals", "warning", published, "python -m prospect_lib publish")
+        return Check("Signals", "failure", observed, do)
+    return Check("Signals", "ok", f"answers with {len(attributes) - 1} attributes of a visitor")
+
+
+def snowflake_checks(settings: Settings, open_snowflake: OpenSnowflake) -> list[Check]:
+    """Sign in to Snowflake; check role, warehouse, grants, and the events table's first and last.
+
+    Reads the schema, one row, and the least and largest ``collector_tstamp``, which Snowflake
+    knows without a scan.
+    """
+    try:
+        from prospect_lib.signals import Calls  # needs the packages checked above
+
+        calls = Calls(1, "Snowflake")
+        return calls.run(lambda: list(_snowflake(settings, open_snowflake)), SNOWFLAKE_SECONDS)
+    except ImportError as error:
+        do = "Install the packages first."
+        return [Check("Snowflake", "failure", f"not checked: {error}", do)]
+    except TimeoutError:
+        late = f"no answer within {SNOWFLAKE_SECONDS:g} s"
+        do = "Check the network, or whether the warehouse is suspended or busy."
+        return [Check("Snowflake", "failure", late, do)]
+    except ProspectError as error:
+        observed, _, do = " ".join(str(error).split()).partition(". ")
+        return [Check("Snowflake", "failure", observed, do)]
+
+
+def _snowflake(settings: Settings, open_snowflake: OpenSnowflake) -> Iterator[Check]:
+    warehouse = open_snowflake(settings)
+    try:
+        role = warehouse.query("SELECT CURRENT_ROLE() AS role")["role"][0].as_py()
+        yield Check("Snowflake", "ok", f"signed in with the role {role}")
+        missing = list(_missing_grants(warehouse, settings))
+        for what, grant in missing:
+            do = f"GRANT {grant} TO ROLE {role};"
+            yield Check("grant", "failure", f"the role may not {what}", do)
+        if not missing:
+            yield _events(warehouse)
+    finally:
+        warehouse.close()
+
+
+def _missing_grants(warehouse: "Warehouse", settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield what the role may not do, and the grant for it, from the outside to the inside."""
+    from prospect_lib.warehouse.snowflake_sign_in import atomic_table
+
+    (session,) = warehouse.query("SELECT CURRENT_WAREHOUSE() AS warehouse").to_pylist()
+    if session["warehouse"] is None:
+        yield "use the warehouse of SF_WH", "USAGE ON WAREHOUSE <your SF_WH>"
+    database, schema, _ = atomic_table(settings)
+    schema, table = f"{database}.{schema}", warehouse.events
+    for what, grant, statement in (
+        (
+            "use the database",
+            f"USAGE ON DATABASE {database}",
+            f"SHOW TERSE SCHEMAS IN DATABASE {database}",
+        ),
+        ("use the schema", f"USAGE ON SCHEMA {schema}", f"SHOW TERSE TABLES IN SCHEMA {schema}"),
+        ("read the table", f"SELECT ON TABLE {table}", f"SELECT * FROM {table} LIMIT 0"),
+    ):
+        try:
+            warehouse.run(statement)
+        except ServiceError:
+            yield f"{what}, or there is none", grant
+
+
+def _events(warehouse: "Warehouse") -> Check:
+    table = warehouse.events
+    if "collector_tstamp" not in warehouse.columns():
+        do = "Correct ATOMIC_TABLE: it names the table of Snowplow's atomic events."
+        return Check("events", "failure", f"{table} has no column collector_tstamp", do)
+    # a row needs a running warehouse; the bounds alone do not
+    if not warehouse.query(f"SELECT collector_tstamp FROM {table} LIMIT 1").num_rows:
+        return Check("events", "warning", f"{table} is empty", "Wait for the first events.")
+    (bounds,) = warehouse.query(
+        f"SELECT MIN(collector_tstamp) AS first, MAX(collector_tstamp) AS last FROM {table}"
+    ).to_pylist()
+    days = " to ".join(f"{bounds[name]:%Y-%m-%d %H:%M}" for name in ("first", "last"))
+    return Check("events", "ok", f"{table} is readable: {days} UTC")
+
+
+def _open_snowflake(settings: Settings) -> "Warehouse":
+    from prospect_lib.warehouse.snowflake import SnowflakeWarehouse
+    from prospect_lib.warehouse.snowflake_sign_in import (
+        atomic_table,
+        connector_arguments,
+        open_connection,
+    )
+
+    arguments = connector_arguments(settings)
+    arguments["session_parameters"]["STATEMENT_TIMEOUT_IN_SECONDS"] = STATEMENT_SECONDS
+    table = ".".join(atomic_table(settings))
+    return SnowflakeWarehouse(lambda: open_connection(arguments), table)
 
 
 def _nearest_existing(folder: Path) -> Path:

@@ -3,15 +3,22 @@
 import json
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+import snowflake.connector
 
-from prospect_lib import cli, colab, doctor
+from prospect_lib import cli, colab, doctor, signals
+from prospect_lib.errors import ServiceError
 from prospect_lib.settings import SECRET_NAMES, SECRETS, Settings
+from tests.support import snow
 from tests.support.fake_colab import enter
+from tests.support.fake_signals import TOKEN, FakeSignals
 
 COLAB_VERSIONS = Path(__file__).parent / "colab" / "versions.txt"
 
@@ -113,10 +120,14 @@ def test_missing_programs_are_warnings() -> None:
 
 def test_an_incomplete_set_of_secrets_names_the_missing_ones_and_where_to_find_them() -> None:
     settings = Settings(Path(), values={"SF_ACNT": "hush", "SP_API_KEY": "hush"})
-    signals, warehouse, _ = doctor.secrets(settings)
-    assert signals.state == warehouse.state == "failure"
-    assert "SP_ORG_ID" in signals.do and SECRETS["SF_WH"] in warehouse.do
-    assert "SP_API_KEY," not in signals.observed and "hush" not in f"{signals}{warehouse}"
+    signals_keys, warehouse, way, _ = doctor.secrets(settings)
+    assert signals_keys.state == warehouse.state == way.state == "failure"
+    assert "SP_ORG_ID" in signals_keys.do and SECRETS["SF_WH"] in warehouse.do
+    assert "hush" not in f"{signals_keys}{warehouse}{way}"
+    assert signals_keys.observed == (
+        "Snowplow Signals (SP_API_KEY set), but not set: SP_API_URL, SP_API_KEY_ID, SP_ORG_ID"
+    )
+    assert "no way to sign in" in way.observed and "SF_PRIVATE_KEY, SF_PRIVATE_KEY_PATH" in way.do
 
 
 def test_only_hosts_that_a_secret_requires_are_reached() -> None:
@@ -134,7 +145,9 @@ def test_only_hosts_that_a_secret_requires_are_reached() -> None:
         "ab-c.snowflakecomputing.com:443", "connect.ngrok-agent.com:443",
     ]  # fmt: skip
     assert [c.state for c in checks] == ["ok", "ok", "failure", "ok"]
+    assert checks[2].observed == "the host of SF_ACNT: ConnectionRefusedError"
     assert "SF_ACNT" in checks[2].do and "hush" not in str(checks)
+    assert "ab-c" not in str(checks), "a password may stand there by mistake"
 
 
 def test_the_command_prints_the_checks_and_exits_with_2_if_one_fails(
@@ -156,3 +169,212 @@ def test_a_secret_that_colab_withholds_is_a_warning(monkeypatch: pytest.MonkeyPa
     enter(monkeypatch, withheld={"SF_PWD"})
     (check,) = (c for c in doctor.secrets(Settings(Path())) if c.name == "Colab")
     assert check.state == "warning" and "SF_PWD" in check.observed and "Switch it on" in check.do
+
+
+def test_the_reason_for_a_backend_is_shown_in_full() -> None:
+    for values in ({}, {"SP_SANDBOX_URL": "https://x.example", "SP_SANDBOX_TOKEN": "hush"}):
+        settings = Settings(Path(), values=values)
+        described = settings.describe().splitlines()
+        checks = list(doctor.secrets(settings))
+        assert [f"{c.name}: {c.observed}." for c in checks[:2]] == described
+        assert [c.state for c in checks[:2]] == ["ok", "ok"]
+
+
+def test_a_wrong_value_of_any_secret_is_a_failure_without_the_value() -> None:
+    values = {"SIGNALS": "https://hush hush", "SP_SANDBOX_TOKEN": "t", "SF_PASSCODE": "hush-hush"}
+    values["SP_API_URL"] = values.pop("SIGNALS")
+    settings = Settings(Path(), values=values, read_as={"SP_API_URL": "SIGNALS_API_URL"})
+    wrong = [check for check in doctor.secrets(settings) if check.name == "secret"]
+    assert [check.do for check in wrong] == ["Correct SF_PASSCODE.", "Correct SIGNALS_API_URL."]
+    assert wrong[1].observed.startswith("SIGNALS_API_URL: expected an address")
+    assert "hush" not in str(wrong) + str(list(doctor.network(settings, lambda *_: None)))
+
+
+# --- accounts -----------------------------------------------------------------------------------
+
+ACCOUNT = {
+    "SF_ACNT": "myorg-account9",
+    "SF_USR": "analyst",
+    "SF_WH": "wh",
+    "SF_PWD": "hush-hush",
+    "ATOMIC_TABLE": "DB.PUBLIC.EVENTS",
+}
+BOUNDS = {"first": datetime(2026, 1, 1), "last": datetime(2026, 2, 3, 4, 5)}
+
+
+class Snowflake:
+    """A warehouse with one table, which refuses statements that contain some text."""
+
+    dialect, events, notes = "snowflake", "DB.PUBLIC.EVENTS", ()
+
+    def __init__(self, refused: tuple[str, ...] = (), warehouse: str | None = "WH", rows: int = 1):
+        self.refused, self.warehouse, self.rows = refused, warehouse, rows
+        self.statements: list[str] = []
+        self.closed = False
+
+    def run(self, sql: str) -> None:
+        self.statements.append(sql)
+        if any(text in sql for text in self.refused):
+            raise ServiceError("Snowflake refused the statement: 002003\nnot authorized. hush-hush")
+
+    def query(self, sql: str) -> pa.Table:
+        self.run(sql)
+        answers = {"ROLE": {"role": "ANALYST"}, "WAREHOUSE": {"warehouse": self.warehouse}}
+        answers |= {"LIMIT 1": {"collector_tstamp": BOUNDS["first"]}, "MIN(": BOUNDS}
+        answer = next(row for text, row in answers.items() if text in sql)
+        return pa.Table.from_pylist([answer] * (self.rows if "LIMIT" in sql else 1))
+
+    def columns(self) -> list[str]:
+        return ["event_id", "collector_tstamp"]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def snowflake_lines(snowflake_account: Snowflake) -> list[str]:
+    settings = Settings(Path(), values=ACCOUNT)
+    checks = doctor.snowflake_checks(settings, lambda _: snowflake_account)
+    assert snowflake_account.closed
+    return [f"{c.state} {c.name}: {c.observed} -> {c.do}" for c in checks]
+
+
+def test_a_usable_snowflake_tells_role_table_and_its_first_and_last_event() -> None:
+    account = Snowflake()
+    assert snowflake_lines(account) == [
+        "ok Snowflake: signed in with the role ANALYST -> ",
+        "ok events: DB.PUBLIC.EVENTS is readable: 2026-01-01 00:00 to 2026-02-03 04:05 UTC -> ",
+    ]
+    assert not any("COUNT" in sql for sql in account.statements)
+    assert snowflake_lines(Snowflake(rows=0))[1].startswith(
+        "warning events: DB.PUBLIC.EVENTS is em"
+    )
+
+
+@pytest.mark.parametrize(
+    ("account", "grants"),
+    [
+        (Snowflake(warehouse=None), ["USAGE ON WAREHOUSE <your SF_WH>"]),
+        (Snowflake(("LIMIT 0",)), ["SELECT ON TABLE DB.PUBLIC.EVENTS"]),
+        (
+            Snowflake(("TABLES IN SCHEMA", "LIMIT 0")),
+            ["USAGE ON SCHEMA DB.PUBLIC", "SELECT ON TABLE DB.PUBLIC.EVENTS"],
+        ),
+        (
+            Snowflake(("SHOW", "LIMIT 0"), warehouse=None),
+            [
+                "USAGE ON WAREHOUSE <your SF_WH>", "USAGE ON DATABASE DB",
+                "USAGE ON SCHEMA DB.PUBLIC", "SELECT ON TABLE DB.PUBLIC.EVENTS",
+            ],
+        ),
+    ],
+    ids=["warehouse", "table", "schema", "all"],
+)  # fmt: skip
+def test_each_missing_grant_is_one_line_with_the_statement_that_gives_it(
+    account: Snowflake, grants: list[str]
+) -> None:
+    lines = snowflake_lines(account)
+    assert lines[0].startswith("ok Snowflake") and len(lines) == 1 + len(grants)
+    for line, grant in zip(lines[1:], grants, strict=True):
+        assert line.startswith("failure grant: the role may not ")
+        assert line.endswith(f"-> GRANT {grant} TO ROLE ANALYST;")
+    assert not any("MIN(" in sql for sql in account.statements)
+
+
+def test_a_warehouse_that_cannot_run_is_one_failure() -> None:
+    (line,) = snowflake_lines(Snowflake(("LIMIT 1",)))
+    assert line.startswith("failure Snowflake: Snowflake refused the statement: 002003 not author")
+
+
+def test_a_snowflake_that_does_not_answer_is_left_after_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "SNOWFLAKE_SECONDS", 0.05)
+    ended = threading.Event()
+    (check,) = doctor.snowflake_checks(Settings(Path(), values=ACCOUNT), lambda _: ended.wait(60))
+    ended.set()
+    assert check.state == "failure" and check.observed == "no answer within 0.05 s" and check.do
+
+
+def test_a_refused_sign_in_is_one_line_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(**arguments: object) -> None:
+        raise snowflake.connector.errors.DatabaseError(msg=f"{arguments}", errno=390100)
+
+    monkeypatch.setattr(snowflake.connector, "connect", connect)
+    checks = doctor.snowflake_checks(Settings(Path(), values=ACCOUNT), doctor._open_snowflake)
+    assert [(c.state, c.observed, c.do) for c in checks] == [
+        (
+            "failure",
+            "Snowflake did not sign you in",
+            "The user or the secret is wrong. Correct SF_USR, and SF_PWD or SF_TOKEN.",
+        )
+    ]
+
+
+def test_through_the_connector_the_statements_run_and_are_limited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with snow.server():
+        opened = doctor._open_snowflake(Settings(Path(), values=ACCOUNT))
+        snow.load_into_server("EVENTS", pa.table({"collector_tstamp": list(BOUNDS.values())}))
+        checks = doctor.snowflake_checks(Settings(Path(), values=ACCOUNT), lambda _: opened)
+    assert [(c.state, c.name) for c in checks] == [("ok", "Snowflake"), ("ok", "events")]
+    sessions: list[dict[str, object]] = []
+    monkeypatch.setattr(
+        snowflake.connector, "connect", lambda **a: sessions.append(a["session_parameters"])
+    )
+    doctor._open_snowflake(Settings(Path(), values=ACCOUNT))
+    assert sessions[0]["STATEMENT_TIMEOUT_IN_SECONDS"] == doctor.STATEMENT_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("mode", "state", "observed", "do"),
+    [
+        ("ok", "ok", "answers with 1 attributes", ""),
+        ("404", "warning", "has not the service", "python -m prospect_lib publish"),
+        ("401", "failure", "Signals answered 401", "It refuses the token"),
+        ("503", "failure", "Signals answered 503", "Try again"),
+        ("drop", "failure", "Signals cannot be reached", "Check that its address is right"),
+    ],
+)
+def test_signals_is_asked_for_attributes(mode: str, state: str, observed: str, do: str) -> None:
+    with FakeSignals({"num_page_views_l7d": None}) as fake:
+        fake.mode = mode
+        values = {"SP_SANDBOX_URL": fake.url, "SP_SANDBOX_TOKEN": TOKEN}
+        check = doctor.signals_account(Settings(Path(), values=values))
+    assert check.state == state and observed in check.observed and do in check.do
+    assert TOKEN not in str(check)
+
+
+def test_a_refused_api_key_of_signals_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise ServiceError("Snowplow's console answered 401 to the API key. Check SP_API_KEY.")
+
+    monkeypatch.setattr(signals, "console_token", refuse)
+    keys = {"SP_API_KEY": "hush", "SP_API_KEY_ID": "hush", "SP_ORG_ID": "hush"}
+    values = {"SP_API_URL": "https://x.example", **keys}
+    check = doctor.signals_account(Settings(Path(), values=values))
+    assert (check.state, check.do) == ("failure", "Check SP_API_KEY.")
+
+
+def test_accounts_are_used_only_if_the_secrets_are_complete_and_the_hosts_reachable(
+    home_settings: Settings,
+) -> None:
+    used: list[Snowflake] = []
+
+    def open_snowflake(_: Settings) -> Snowflake:
+        used.append(Snowflake())
+        return used[-1]
+
+    def refuse(*_: object) -> None:
+        raise OSError
+
+    def accept(host: str, port: int) -> None:
+        assert (host, port) == ("myorg-account9.snowflakecomputing.com", 443)
+
+    complete = replace(home_settings, values=ACCOUNT)
+    missing = replace(home_settings, values={**ACCOUNT, "SF_PASSCODE": "hush"})
+    for settings, reach in ((complete, refuse), (missing, accept)):
+        doctor.examine(settings, reach=reach, open_snowflake=open_snowflake)
+    assert used == []
+    checks = doctor.examine(complete, reach=accept, open_snowflake=open_snowflake)
+    assert len(used) == 1 and checks[-1].name == "events" and checks[-1].state == "ok"

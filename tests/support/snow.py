@@ -1,8 +1,8 @@
 """Snowflake without an account: the real connector on fakesnow, and what fakesnow lacks.
 
 fakesnow 0.12.1 translates neither ``ASOF JOIN … MATCH_CONDITION``, nor ``ARRAY_SLICE`` of an
-array, nor ``TO_TIMESTAMP_TZ`` and its kin, nor ``SYSTEM$TYPEOF`` and ``TYPEOF``. They are rewritten
-here as DuckDB spells them, before fakesnow translates the rest.
+array, nor ``TO_TIMESTAMP_TZ`` and its kin, ``SYSTEM$TYPEOF``, ``TYPEOF`` and ``CURRENT_WAREHOUSE``.
+They are rewritten here as DuckDB spells them, before fakesnow translates the rest.
 """
 
 import sys
@@ -62,8 +62,12 @@ def _type(node: exp.Expr) -> exp.Expr:
     return case.else_(kind.copy())
 
 
+def _warehouse(node: exp.Expr) -> exp.Expr:
+    return exp.Literal.string("WH") if isinstance(node, exp.CurrentWarehouse) else node
+
+
 def _transform(cursor: Any, expression: exp.Expr, params: Any) -> exp.Expr:
-    for rewrite in (_asof, _slice, _timestamp, _type):
+    for rewrite in (_asof, _slice, _timestamp, _type, _warehouse):
         expression = expression.transform(rewrite)
     return _translate(cursor, expression, params)
 
