@@ -9,14 +9,15 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
-import pyarrow as pa
 from snowplow_signals import AttributeGroup
 
 from prospect_lib import signals
-from prospect_lib.errors import DataError, ModelError
+from prospect_lib.errors import DataError, ProspectError, ServiceError
 from prospect_lib.files import write_whole
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.store import promoted_path
@@ -34,9 +35,12 @@ from prospect_lib.monitoring.served_scores import read_served, read_served_featu
 from prospect_lib.problem import ScoringProblem, prospect_problem
 from prospect_lib.reports.audit_report import audit_html
 from prospect_lib.settings import Settings
+from prospect_lib.training_set.partitions import with_feature_types
 from prospect_lib.warehouse import Warehouse, open_warehouse
 
 AUDIT_PAGE = "audit.html"
+_LATE_ROWS = 0.05  # share of training rows that events may add or change that arrived later
+_Report = TypeVar("_Report")
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ class AuditResult:
         drift: served visitors against those trained on; needs a promoted model.
         backfill: what Signals could not know; needs the date since when it counts.
         page: path of the page.
+        notes: what was left out of the events and of the reports, one sentence each.
     """
 
     audit: AuditReport
@@ -82,6 +87,7 @@ class AuditResult:
     drift: DriftReport | None
     backfill: BackfillReport | None
     page: Path
+    notes: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -104,6 +110,7 @@ class AuditResult:
             *self.audit.findings,
             *(report.summary() for report in reports if report is not None),
             *(self.drift.advice() if self.drift else []),
+            *self.notes,
             f"See {self.page}",
             json.dumps(facts),
         ]
@@ -121,6 +128,10 @@ def run_audit(
     Raises:
         DataError: nothing was served in the window, or there are no events.
     """
+    if not isinstance(options, AuditOptions):
+        raise DataError(
+            f"options of run_audit is a {type(options).__name__}, expected AuditOptions."
+        )
     problem, group = options.problem, options.problem.group
     folder = problem.folder(settings.home, "served")
     served = read_served(folder, problem, since=options.since, until=options.until)
@@ -129,13 +140,14 @@ def run_audit(
     if known_since and known_since.tzinfo is None:
         known_since = known_since.replace(tzinfo=UTC)
     models = options.models or problem.folder(settings.home, "models")
-    model, backfill = _promoted_model(models, problem), None
+    notes = list[str]()
+    model, backfill = _promoted_model(models, problem, notes), None
     warehouse = open_warehouse(settings, options.data)
     try:
         report = audit(
             warehouse,
             served,
-            group,
+            problem,
             published=published,
             known_since=known_since,
             tolerated=options.tolerated,
@@ -146,10 +158,15 @@ def run_audit(
             )
         result = AuditResult(
             audit=report,
-            outcomes=_outcomes(warehouse, served, problem),
-            drift=_drift(warehouse, folder, options, model) if model else None,
+            outcomes=_or_note(
+                "Outcomes", notes, lambda: measure_outcomes(warehouse, served, problem)
+            ),
+            drift=_or_note("Drift", notes, partial(_drift, warehouse, folder, options, model))
+            if model
+            else None,
             backfill=backfill,
             page=(options.out or problem.folder(settings.home, "audit")) / AUDIT_PAGE,
+            notes=(*warehouse.notes, *notes),
         )
     finally:
         warehouse.close()
@@ -174,38 +191,66 @@ def _published(settings: Settings, group: AttributeGroup) -> AttributeGroup | No
     return group.model_copy(update=update)
 
 
-def _promoted_model(models: Path, problem: ScoringProblem) -> ProspectModel | None:
+def _promoted_model(
+    models: Path, problem: ScoringProblem, notes: list[str]
+) -> ProspectModel | None:
     try:
         return ProspectModel.load(promoted_path(models), problem=problem)
-    except (OSError, ModelError):
+    except (OSError, ProspectError) as error:
+        notes.append(str(error))
         return None
 
 
-def _outcomes(
-    warehouse: Warehouse, served: pa.Table, problem: ScoringProblem
-) -> OutcomeReport | None:
+def _or_note(what: str, notes: list[str], report: Callable[[], _Report]) -> _Report | None:
+    """Return a report, or note why it cannot be made."""
     try:
-        return measure_outcomes(warehouse, served, problem)
-    except DataError:
+        return report()
+    except DataError as error:
+        notes.append(f"{what}: {error}")
         return None
 
 
 def _drift(
     warehouse: Warehouse, folder: Path, options: AuditOptions, model: ProspectModel
-) -> DriftReport | None:
+) -> DriftReport:
     """Compare served features with the rows that the model was trained on.
 
     The training rows are selected again by the SQL in the model's manifest.
+
+    Raises:
+        DataError: they cannot be selected, or are others, because the model was trained on
+            other events; or there is nothing to compare.
     """
-    about = model.manifest["training_set"]
-    if about is None:
-        return None
-    rows = warehouse.query(f"SELECT * FROM ({about['sql']}) AS t")
-    training = rows.to_pandas().assign(**{SCORE: model.predict(rows)})
+    training = _training_rows(warehouse, model, options)
     served = read_served_features(
         folder, model.features, options.problem, since=options.since, until=options.until
     ).to_pandas()
-    for frame in (training, served):
-        frame["anchor_ts"] = pd.to_datetime(frame["anchor_ts"], utc=True)
-    until = pd.Timestamp(about["until"]).tz_convert("UTC")
-    return measure_drift(training[training["anchor_ts"] <= until], served)
+    served["anchor_ts"] = pd.to_datetime(served["anchor_ts"], utc=True)
+    return measure_drift(training, served)
+
+
+def _training_rows(
+    warehouse: Warehouse, model: ProspectModel, options: AuditOptions
+) -> pd.DataFrame:
+    about = model.manifest["training_set"]
+    if about is None:
+        raise DataError(f"model {model.version} does not tell which rows it was trained on.")
+    reason = (
+        f"model {model.version} was trained on other events than these. Give the file that it "
+        "was trained on: --data FILE, or AuditOptions(data=...)."
+    )
+    try:
+        rows = warehouse.query(f"SELECT * FROM ({about['sql']}) AS t")
+    except ServiceError:  # a relation or a column of the training's events is not here
+        raise DataError(reason) from None
+    rows = with_feature_types(rows, options.problem.key, model.features)
+    training = rows.to_pandas()
+    training["anchor_ts"] = pd.to_datetime(training["anchor_ts"], utc=True)
+    since, until = (pd.Timestamp(about[name]).tz_convert("UTC") for name in ("since", "until"))
+    if SCORE not in training:
+        training[SCORE] = model.predict(rows)
+    training = training[training["anchor_ts"] <= until]
+    is_same = abs(len(training) - about["rows"]) <= _LATE_ROWS * about["rows"]
+    if not is_same or training["anchor_ts"].min() != since:
+        raise DataError(reason)
+    return training

@@ -34,6 +34,7 @@ from prospect_lib.monitoring.causes import (
 from prospect_lib.monitoring.recompute import Recomputation
 from prospect_lib.monitoring.served_scores import check_served
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
+from prospect_lib.training_set.available import Available
 from prospect_lib.warehouse import Warehouse
 
 EXIT_CLEAN, EXIT_ATTENTION, EXIT_WRONG = 0, 12, 13
@@ -111,12 +112,13 @@ def audit(
         DataError: ``served`` are scores of another key.
         ServiceError: the warehouse refuses a statement.
     """
-    group = problem_of(problem).group
-    key = check_served(served, group)
-    with Recomputation(warehouse, group, served) as recomputation:
+    problem = problem_of(problem)
+    group, key = problem.group, check_served(served, problem.group)
+    available = Available.of(problem, warehouse.columns())
+    with Recomputation(warehouse, available.group, served) as recomputation:
         recomputation.compare()
         changed = changed_attributes(group, published) if published else []
-        explain_definition(recomputation, changed)
+        explain_definition(recomputation, group, changed)
         explain_late_events(recomputation)
         explain_freshness(recomputation)
         if known_since is not None:
@@ -127,7 +129,7 @@ def audit(
             f'SELECT m.*, s."{key}", s.anchor_ts FROM mismatches AS m '
             "JOIN served AS s USING (served_row) ORDER BY served_row, attribute"
         )
-    names = [attribute.name for attribute in group.attributes or []]
+    names = [attribute.name for attribute in available.group.attributes or []]
     scores = served.num_rows
     counts = mismatches.groupby("cause")["served_row"].nunique()
     columns = ["cause", key, "anchor_ts", "attribute", "served", "recomputed"]
@@ -141,7 +143,7 @@ def audit(
         attributes=_by_attribute(mismatches, names, scores),
         causes={cause: int(counts.get(cause, 0)) for cause in CAUSES},
         examples=examples.sort_values("cause", ignore_index=True),
-        findings=_findings(group, mismatches, changed, clock_error),
+        findings=(*_findings(group, mismatches, changed, clock_error), *available.notes()),
         clock_error=clock_error,
         tolerated=tolerated,
     )

@@ -20,6 +20,8 @@ from prospect_lib.monitoring.served_scores import ROW, anchors_of, check_served
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
 from prospect_lib.sql.compiler import features_sql
 from prospect_lib.sql.dialects import dialect_of
+from prospect_lib.training_set.available import Available
+from prospect_lib.training_set.partitions import with_feature_types
 from prospect_lib.warehouse import Warehouse
 from prospect_lib.warehouse.tables import drop_table, write_temporary
 
@@ -100,13 +102,15 @@ def measure_backfill(
     if model is not None and affected.num_rows:
         anchors = write_temporary(warehouse, _ANCHORS_TABLE, anchors_of(affected, key))
         statement = features_sql(
-            problem.group,
+            Available.of(problem, warehouse.columns()).group,
             events=warehouse.events,
             anchors=anchors,
             dialect=warehouse.dialect,
             features=model.features,
         )
-        change, decisions = _change(warehouse.query(statement), affected, model)
+        features = warehouse.query(statement).sort_by(ROW)
+        features = with_feature_types(features, key, model.features)
+        change, decisions = _change(features, affected, model)
     drop_table(warehouse, _ANCHORS_TABLE)
     return BackfillReport(
         since=since,
@@ -120,8 +124,11 @@ def measure_backfill(
 
 
 def _change(features: pa.Table, served: pa.Table, model: ProspectModel) -> tuple[float, int]:
-    """Return the mean absolute change of the scores, and how many decisions change."""
-    new = model.predict(features.sort_by(ROW))
+    """Return the mean absolute change of the scores, and how many decisions change.
+
+    The features are in the order of the served rows.
+    """
+    new = model.predict(features)
     served = served.sort_by("served_row")
     old = served["score"].to_numpy()
     never = 2.0  # no score reaches the threshold of a score that was served without one

@@ -53,14 +53,17 @@ _MAX_CLOCK_ERROR = timedelta(hours=14)  # the largest difference of a time zone 
 _CLOCK_SAMPLE, _CLOCK_MIN_ROWS, _CLOCK_MIN_SHARE = 400, 5, 0.5
 
 
-def explain_definition(recomputation: Recomputation, changed: Sequence[str]) -> None:
+def explain_definition(
+    recomputation: Recomputation, group: AttributeGroup, changed: Sequence[str]
+) -> None:
     """Explain mismatches of changed attributes, and of scores served under another group.
 
     Args:
+        group: all attributes, as they are defined now.
         changed: names of the attributes whose published definition is different.
     """
     sql = dialect_of("duckdb")
-    served_hash = sql.text(group_hash(recomputation.group))
+    served_hash = sql.text(group_hash(group))
     recomputation.explain_served(DEFINITION, f"group_hash <> {served_hash}")
     for attribute in recomputation.attributes:
         name = sql.text(attribute.name)

@@ -9,7 +9,7 @@ Example: ``measure_outcomes(warehouse, served).by("day")`` -> scores, goals, pre
 observed rate, ... per day
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from snowplow_signals import AttributeGroup
+from snowplow_signals import AttributeGroup, Event
 
 from prospect_lib.anchors import Horizon
 from prospect_lib.errors import DataError
@@ -28,6 +28,7 @@ from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
 from prospect_lib.sql.clocks import wrong_clock_sql
 from prospect_lib.sql.conditions import event_condition
 from prospect_lib.sql.dialects import dialect_of
+from prospect_lib.training_set.available import refuse_missing_columns
 from prospect_lib.warehouse import Warehouse
 from prospect_lib.warehouse.clocks import end_of_data
 from prospect_lib.warehouse.tables import drop_table, write_temporary
@@ -143,6 +144,9 @@ def measure_outcomes(
     """
     problem = problem_of(problem)
     key = check_served(served, problem.group)
+    refuse_missing_columns(
+        replace(problem.anchors, at=[Event()]), problem.group, warehouse.columns()
+    )
     end = _naive(until or end_of_data(warehouse))
     segments = _segments(served, problem.group)
     rows = served.select(["served_row", key, "anchor_ts", "score", "act", *segments]).to_pandas()

@@ -110,9 +110,9 @@ class Recomputation:
             dialect=self.warehouse.dialect,
         )
         values = self.warehouse.query(sql)
-        types = {field.name: field.type for field in values.schema}
+        types = {field.name.lower(): field.type for field in values.schema}
         columns = ", ".join(
-            f"{recomputed_value(a, types[a.name])} AS {_SQL.identifier(served_column(a))}"
+            f"{recomputed_value(a, types[a.name.lower()])} AS {_SQL.identifier(served_column(a))}"
             for a in self.attributes
         )
         self._local.register("warehouse_values", values)

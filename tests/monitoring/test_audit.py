@@ -182,7 +182,7 @@ def test_two_faults_at_once_are_both_named(tmp_path: Path):
 def test_every_aggregation_is_compared_whatever_its_form(tmp_path: Path):
     """Lists in any order, counts as objects, floats, flags, ages read a moment later."""
     kinds = {
-        "unique_list": "string_list", "category_count": "string", "mean": "double",
+        "unique_list": "string_list", "category_count": "dict", "mean": "double",
         "last": "string", "approx_count_distinct": "int64", "time_since_last": "double",
     }  # fmt: skip
     from snowplow_signals import AtomicProperty
@@ -235,8 +235,8 @@ def test_an_audit_inside_snowflake(tmp_path: Path):
     settings = Settings(tmp_path, values={**secrets, "ATOMIC_TABLE": "DB.PUBLIC.EVENTS"})
     with server():
         warehouse = SnowflakeWarehouse.connect(settings)
-        warehouse.run("CREATE DATABASE DB")
-        warehouse.run("CREATE SCHEMA DB.PUBLIC")
+        warehouse.run("CREATE DATABASE IF NOT EXISTS DB")
+        warehouse.run("CREATE SCHEMA IF NOT EXISTS DB.PUBLIC")
         warehouse.run(
             "CREATE TABLE DB.PUBLIC.EVENTS (domain_userid VARCHAR, derived_tstamp TIMESTAMP_NTZ, "
             "collector_tstamp TIMESTAMP_NTZ, event_name VARCHAR, event_vendor VARCHAR, "
