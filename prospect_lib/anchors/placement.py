@@ -86,15 +86,18 @@ ANCHORS_STATEMENT = """\
 WITH
 -- the events that are used at all
 used_events AS (
-  SELECT
-    {key} AS visitor,
-    {ts} AS ts,
-    {collected} AS collected,
-    {session} AS session,
-    {app} AS app,
-    CASE WHEN {is_anchor} THEN 1 ELSE 0 END AS is_anchor,
-    CASE WHEN {is_goal} THEN 1 ELSE 0 END AS is_goal
-  FROM {events}
+  SELECT *
+  FROM (
+    SELECT
+      {key} AS visitor,
+      {ts} AS ts,
+      {collected} AS collected,
+      {session} AS session,
+      {app} AS app,
+      CASE WHEN {is_anchor} THEN 1 ELSE 0 END AS is_anchor,
+      CASE WHEN {is_goal} THEN 1 ELSE 0 END AS is_goal
+    FROM {events}{included}
+  ) AS read_events
   WHERE {used}
 ),
 data_end AS (
@@ -244,13 +247,10 @@ class Anchors:
                 "group with this attribute key, or a horizon such as timedelta(hours=1)."
             )
         by_collector = "collector_tstamp" in columns
-        data_end = data_end_sql(
-            columns, dialect, events="used_events", collector="collected", derived="ts"
-        )
-        used = [
-            f"NOT COALESCE({wrong_clock_sql(columns, dialect, events=events)}, FALSE)",
-            *self._used(property_sql(prop, sql), sql, by_collector),
-        ]
+        ts, names = time_sql("derived_tstamp", sql), {"collector": "collected", "derived": "ts"}
+        times = f"(SELECT {ts} AS ts FROM {events}) AS times"
+        wrong_clock = wrong_clock_sql(columns, dialect, events=times, **names)
+        data_end = data_end_sql(columns, dialect, events="used_events", **names)
         by_session = self.every is not None or self.per_session is not None
         rows = "".join(f"\n  {condition}" for condition in self._sampled())
         steps = [VISITOR_STARTS] * self._needs_visitor_starts
@@ -259,7 +259,7 @@ class Anchors:
         return ANCHORS_STATEMENT.format(
             key=property_sql(prop, sql),
             key_name=sql.identifier(name),
-            ts=time_sql("derived_tstamp", sql),
+            ts=ts,
             collected=time_sql("collector_tstamp", sql) if by_collector else "NULL",
             data_end=indent(data_end, "  "),
             events=events,
@@ -267,7 +267,8 @@ class Anchors:
             app=sql.identifier("app_id") if self.app_ids else "NULL",
             is_anchor=_condition(self.at_attribute, sql) if self.at else "FALSE",
             is_goal=_condition(self.goal_attribute, sql),
-            used=" AND ".join(used),
+            included=self._included(sql),
+            used="\n  AND ".join(self._used(wrong_clock, by_collector, sql)),
             visitor_steps="".join(steps),
             places=self._places(sql),
             goal_follows=self._goal_follows(sql),
@@ -323,18 +324,21 @@ class Anchors:
         narrowing = f", narrowed by {', '.join(narrowed)}" * bool(narrowed)
         return f"rows are at {' and '.join(places)}, if the events go on {after} longer{narrowing}"
 
-    def _used(self, key: str, sql: Dialect, by_collector: bool) -> list[str]:
+    def _included(self, sql: Dialect) -> str:
+        if not self.excluded:
+            return ""
+        names = ", ".join(sql.text(name) for name in self.excluded)
+        return f"\n    WHERE {sql.identifier('event_name')} NOT IN ({names})"
+
+    def _used(self, wrong_clock: str, by_collector: bool, sql: Dialect) -> list[str]:
         """Conditions on the events that are used at all."""
-        conditions = [f"{key} NOT IN ({', '.join(sql.text(nobody) for nobody in NOBODY)})"]
-        if self.excluded:
-            names = ", ".join(sql.text(name) for name in self.excluded)
-            conditions.append(f"{sql.identifier('event_name')} NOT IN ({names})")
+        nobody = ", ".join(sql.text(identifier) for identifier in NOBODY)
+        conditions = [f"visitor NOT IN ({nobody})", f"NOT COALESCE({wrong_clock}, FALSE)"]
         if self.until is not None:
             until = sql.literal(self.until)
-            conditions.append(f"{time_sql('derived_tstamp', sql)} < {until}")
+            conditions.append(f"ts < {until}")
             if by_collector:
-                collected = time_sql("collector_tstamp", sql)
-                conditions.append(f"COALESCE({collected} < {until}, TRUE)")
+                conditions.append(f"COALESCE(collected < {until}, TRUE)")
         return conditions
 
     def _places(self, sql: Dialect) -> str:

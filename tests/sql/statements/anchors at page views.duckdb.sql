@@ -1,16 +1,20 @@
 WITH
 -- the events that are used at all
 used_events AS (
-  SELECT
-    CAST("domain_userid" AS VARCHAR) AS visitor,
-    CASE TYPEOF("derived_tstamp") WHEN 'TIMESTAMP' THEN CAST("derived_tstamp" AS TIMESTAMP) WHEN 'TIMESTAMP WITH TIME ZONE' THEN CAST("derived_tstamp" AS TIMESTAMPTZ) AT TIME ZONE 'UTC' ELSE CASE WHEN REGEXP_MATCHES(CAST("derived_tstamp" AS VARCHAR), '[0-9]:[0-9]{2}.*(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$') THEN CAST(CAST("derived_tstamp" AS VARCHAR) AS TIMESTAMPTZ) AT TIME ZONE 'UTC' ELSE CAST(CAST("derived_tstamp" AS VARCHAR) AS TIMESTAMP) END END AS ts,
-    CASE TYPEOF("collector_tstamp") WHEN 'TIMESTAMP' THEN CAST("collector_tstamp" AS TIMESTAMP) WHEN 'TIMESTAMP WITH TIME ZONE' THEN CAST("collector_tstamp" AS TIMESTAMPTZ) AT TIME ZONE 'UTC' ELSE CASE WHEN REGEXP_MATCHES(CAST("collector_tstamp" AS VARCHAR), '[0-9]:[0-9]{2}.*(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$') THEN CAST(CAST("collector_tstamp" AS VARCHAR) AS TIMESTAMPTZ) AT TIME ZONE 'UTC' ELSE CAST(CAST("collector_tstamp" AS VARCHAR) AS TIMESTAMP) END END AS collected,
-    NULL AS session,
-    NULL AS app,
-    CASE WHEN "event_name" = 'page_view' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN 1 ELSE 0 END AS is_anchor,
-    CASE WHEN "event_name" = 'submit_form' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN 1 ELSE 0 END AS is_goal
-  FROM events
-  WHERE NOT COALESCE((CASE TYPEOF("derived_tstamp") WHEN 'TIMESTAMP' THEN CAST("derived_tstamp" AS TIMESTAMP) WHEN 'TIMESTAMP WITH TIME ZONE' THEN CAST("derived_tstamp" AS TIMESTAMPTZ) AT TIME ZONE 'UTC' ELSE CASE WHEN REGEXP_MATCHES(CAST("derived_tstamp" AS VARCHAR), '[0-9]:[0-9]{2}.*(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$') THEN CAST(CAST("derived_tstamp" AS VARCHAR) AS TIMESTAMPTZ) AT TIME ZONE 'UTC' ELSE CAST(CAST("derived_tstamp" AS VARCHAR) AS TIMESTAMP) END END > CASE TYPEOF("collector_tstamp") WHEN 'TIMESTAMP' THEN CAST("collector_tstamp" AS TIMESTAMP) WHEN 'TIMESTAMP WITH TIME ZONE' THEN CAST("collector_tstamp" AS TIMESTAMPTZ) AT TIME ZONE 'UTC' ELSE CASE WHEN REGEXP_MATCHES(CAST("collector_tstamp" AS VARCHAR), '[0-9]:[0-9]{2}.*(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$') THEN CAST(CAST("collector_tstamp" AS VARCHAR) AS TIMESTAMPTZ) AT TIME ZONE 'UTC' ELSE CAST(CAST("collector_tstamp" AS VARCHAR) AS TIMESTAMP) END END + INTERVAL '3600 seconds' OR CASE TYPEOF("derived_tstamp") WHEN 'TIMESTAMP' THEN CAST("derived_tstamp" AS TIMESTAMP) WHEN 'TIMESTAMP WITH TIME ZONE' THEN CAST("derived_tstamp" AS TIMESTAMPTZ) AT TIME ZONE 'UTC' ELSE CASE WHEN REGEXP_MATCHES(CAST("derived_tstamp" AS VARCHAR), '[0-9]:[0-9]{2}.*(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$') THEN CAST(CAST("derived_tstamp" AS VARCHAR) AS TIMESTAMPTZ) AT TIME ZONE 'UTC' ELSE CAST(CAST("derived_tstamp" AS VARCHAR) AS TIMESTAMP) END END < CASE TYPEOF("collector_tstamp") WHEN 'TIMESTAMP' THEN CAST("collector_tstamp" AS TIMESTAMP) WHEN 'TIMESTAMP WITH TIME ZONE' THEN CAST("collector_tstamp" AS TIMESTAMPTZ) AT TIME ZONE 'UTC' ELSE CASE WHEN REGEXP_MATCHES(CAST("collector_tstamp" AS VARCHAR), '[0-9]:[0-9]{2}.*(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$') THEN CAST(CAST("collector_tstamp" AS VARCHAR) AS TIMESTAMPTZ) AT TIME ZONE 'UTC' ELSE CAST(CAST("collector_tstamp" AS VARCHAR) AS TIMESTAMP) END END - INTERVAL '2592000 seconds'), FALSE) AND CAST("domain_userid" AS VARCHAR) NOT IN ('', '00000000-0000-0000-0000-000000000000')
+  SELECT *
+  FROM (
+    SELECT
+      CAST("domain_userid" AS VARCHAR) AS visitor,
+      CASE TYPEOF("derived_tstamp") WHEN 'TIMESTAMP' THEN CAST("derived_tstamp" AS TIMESTAMP) WHEN 'TIMESTAMP WITH TIME ZONE' THEN CAST("derived_tstamp" AS TIMESTAMPTZ) AT TIME ZONE 'UTC' ELSE CASE WHEN REGEXP_MATCHES(CAST("derived_tstamp" AS VARCHAR), '[0-9]:[0-9]{2}.*(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$') THEN CAST(CAST("derived_tstamp" AS VARCHAR) AS TIMESTAMPTZ) AT TIME ZONE 'UTC' ELSE CAST(CAST("derived_tstamp" AS VARCHAR) AS TIMESTAMP) END END AS ts,
+      CASE TYPEOF("collector_tstamp") WHEN 'TIMESTAMP' THEN CAST("collector_tstamp" AS TIMESTAMP) WHEN 'TIMESTAMP WITH TIME ZONE' THEN CAST("collector_tstamp" AS TIMESTAMPTZ) AT TIME ZONE 'UTC' ELSE CASE WHEN REGEXP_MATCHES(CAST("collector_tstamp" AS VARCHAR), '[0-9]:[0-9]{2}.*(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$') THEN CAST(CAST("collector_tstamp" AS VARCHAR) AS TIMESTAMPTZ) AT TIME ZONE 'UTC' ELSE CAST(CAST("collector_tstamp" AS VARCHAR) AS TIMESTAMP) END END AS collected,
+      NULL AS session,
+      NULL AS app,
+      CASE WHEN "event_name" = 'page_view' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN 1 ELSE 0 END AS is_anchor,
+      CASE WHEN "event_name" = 'submit_form' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN 1 ELSE 0 END AS is_goal
+    FROM events
+  ) AS read_events
+  WHERE visitor NOT IN ('', '00000000-0000-0000-0000-000000000000')
+  AND NOT COALESCE((ts > collected + INTERVAL '3600 seconds' OR ts < collected - INTERVAL '2592000 seconds'), FALSE)
 ),
 data_end AS (
   SELECT MAX(collected) AS ts FROM used_events
