@@ -134,6 +134,10 @@ def _is_word(value: str) -> bool:
     return kind not in (*_KEYS, "an address") and not re.search(r"\s", value)
 
 
+def _is_key(value: str) -> bool:
+    return _is_word(value) and kind_of(value) not in ("a JSON web token", "the path of a file")
+
+
 def _is_token(value: str) -> bool:
     return _is_word(value) and kind_of(value) != "the path of a file"
 
@@ -156,15 +160,16 @@ def _names(least: int, most: int) -> Callable[[str], bool]:
 
 
 _TEXT = ("one line of text", _is_line)
-_WORD = ("the text alone, without spaces", _is_word)
+_WORD = ("the token alone, without spaces", _is_word)
+_KEY = ("a key or an id, without spaces", _is_key)
 _NAME = ("a name, in double quotes if it has characters other than A-Z, 0-9 and _", _names(1, 1))
 _ADDRESS = ("an address that starts with https://, without user and query", _is_address)
 _RULES: dict[str, tuple[str, Callable[[str], bool]]] = {
     "SP_API_URL": _ADDRESS,
     "SP_SANDBOX_URL": _ADDRESS,
-    "SP_API_KEY": _WORD,
-    "SP_API_KEY_ID": _WORD,
-    "SP_ORG_ID": _WORD,
+    "SP_API_KEY": _KEY,
+    "SP_API_KEY_ID": _KEY,
+    "SP_ORG_ID": _KEY,
     "SP_SANDBOX_TOKEN": _WORD,
     "NGROK_TOKEN": _WORD,
     "SP_OWNER": ("an e-mail address", _is_email),

@@ -24,6 +24,7 @@ WRONG = [
     *((name, KEY_AS_BASE64, "a private key") for name in SECRETS if name != "SF_PRIVATE_KEY"),
     *((name, KEY_IN_ONE_LINE, "a private key") for name in ("SF_PWD", "SF_ACNT", "NGROK_TOKEN")),
     *((name, TOKEN, "a JSON web token") for name in ("SP_API_URL", "SP_SANDBOX_URL", "SF_USR")),
+    *((name, TOKEN, "a JSON web token") for name in ("SP_API_KEY", "SP_API_KEY_ID", "SP_ORG_ID")),
     *((name, TOKEN, "a JSON web token") for name in ("SF_ACNT", "ATOMIC_TABLE", "SP_OWNER")),
     *((name, TOKEN, "a JSON web token") for name in ("SF_PRIVATE_KEY", "SF_PRIVATE_KEY_PATH")),
     *((name, "https://hush.invalid/x", "an address") for name in ("SP_API_KEY", "SF_TOKEN")),
