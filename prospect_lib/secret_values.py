@@ -119,12 +119,17 @@ def _split(address: str) -> SplitResult | None:
 
 
 def _is_address(value: str) -> bool:
-    """Return whether a value is an http(s) address without user, query and fragment."""
+    """Return whether a value is an https address without user, query and fragment.
+
+    ``http`` is for this machine and its network only: tokens are sent to the address.
+    """
     parts = _split(value)
+    host = (parts and parts.hostname) or ""
+    nearby = re.fullmatch(r"[\d.]+|[^.]+|.+\.(local|localhost|internal)", host)
     return (
         parts is not None
-        and parts.scheme in ("http", "https")
-        and bool(re.fullmatch(r"[\w.:\[\]-]+", parts.netloc) and parts.hostname)
+        and parts.scheme in (("http", "https") if nearby else ("https",))
+        and bool(host and re.fullmatch(r"[\w.:\[\]-]+", parts.netloc))
         and not (parts.query or parts.fragment or re.search(r"\s", value))
     )
 

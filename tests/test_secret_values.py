@@ -32,6 +32,7 @@ WRONG = [
     *((name, PATH, "the path of a file") for name in ("SF_PRIVATE_KEY", "SF_TOKEN", "SF_ACNT")),
     ("SP_API_URL", "0d9f7a52-2c1b-4b50-8c11-d2f4a6b1c001", "something else"),  # the API key
     ("SP_API_URL", "hush-signals.invalid/api", "something else"),  # no scheme
+    ("SP_API_URL", "http://signals.hush.invalid", "an address of another form"),
     ("SP_API_URL", "https://ada:hushhush@signals.invalid", "an address"),
     ("SP_API_URL", "https://signals.invalid/?token=hushhush", "an address"),
     ("SP_API_URL", "https://signals invalid", "an address"),
@@ -83,6 +84,7 @@ def test_a_key_in_another_setting_is_told_where_it_belongs(tmp_path: Path) -> No
         ("SP_API_URL", "https://0d9f7a52.svc.snplow.net"),
         ("SP_SANDBOX_URL", "http://127.0.0.1:9090/"),
         ("SP_SANDBOX_URL", "http://[::1]:9090"),
+        ("SP_SANDBOX_URL", "http://sandbox:9090"),
         ("SP_API_KEY", "0d9f7a52-2c1b-4b50-8c11-d2f4a6b1c001"),
         ("SP_OWNER", "ada.lovelace@example.co.uk"),
         ("SF_USR", "Ada Lovelace"),
