@@ -7,8 +7,8 @@ nothing.
 
 Exit codes for a scheduler: 0 promoted, or already the promoted one; 10 the champion stays,
 because the challenger is not significantly better; 11 the challenger is significantly worse
-than the champion, or not significantly better than the base rate. Errors have the codes of
-``errors``.
+than the champion, or not significantly better than the base rate, or there is too little to
+learn from (``TooFewError``). Errors have the codes of ``errors``.
 
 Example: ``run(settings, Job(since=parse_utc("--since", "2026-01-01"))).exit_code``
 """
@@ -245,6 +245,7 @@ def train_and_promote(
         options: for :func:`train`.
     Raises:
         DataError: the rows cannot train or test a model.
+        TooFewError: there are too few of them.
 
     Example: ``train_and_promote(table, Path("models"), promote="always").promoted`` is True.
     """
