@@ -352,8 +352,10 @@ def worlds(draw: st.DrawFn, size: int = 4) -> tuple[Any, list[dict[str, Any]], l
     group = group_of(*(draw(attributes(name)) for name in names), ttl=ttl, key=key)
     events = draw(histories(key))
     zone = draw(st.sampled_from([UTC, UTC, ZONED, AS_TEXT]))
-    edges = [e["derived_tstamp"] + d for e in events for d in (timedelta(), *LENGTHS)]
-    times = draw(st.lists(st.sampled_from([*edges, START]), min_size=1, max_size=6, unique=True))
+    starts = [START.astimezone(zone), *(e["derived_tstamp"].astimezone(zone) for e in events)]
+    edges = sorted({start + length for start in starts for length in (timedelta(), *LENGTHS)})
+    step = -(-len(edges) // 12)
+    times = edges[draw(st.integers(0, step - 1)) :: step]
     users = (*USERS, "unseen", None)
-    anchors = [(user, at.astimezone(zone)) for user in users for at in times]
+    anchors = [(user, at) for user in users for at in times]
     return group, events, anchors, draw(st.booleans())
