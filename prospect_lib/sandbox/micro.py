@@ -9,8 +9,9 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
+from prospect_lib.aggregation.properties import schema_column
 from prospect_lib.sandbox.answers import Refusal, json_object, refused
-from prospect_lib.sandbox.collector.enrichment import EVENT_TYPES, SCHEMA, column_name
+from prospect_lib.sandbox.collector.enrichment import EVENT_TYPES, SCHEMA
 from prospect_lib.sandbox.credentials import authorised, from_this_machine
 from prospect_lib.sandbox.events import Row
 from prospect_lib.sandbox.state import current
@@ -128,4 +129,4 @@ def _column(context: str) -> str:
     parts = SCHEMA.fullmatch(context)
     if parts is None:
         return context
-    return column_name("contexts", parts[1], parts[2], parts[3])
+    return schema_column("contexts", parts[1], parts[2], parts[3])

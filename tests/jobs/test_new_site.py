@@ -24,11 +24,18 @@ def test_the_template_is_a_problem_named_after_its_file(tmp_path: Path) -> None:
     assert "my_site" not in text and "THIS_FILE" not in text and "EVENTS IN" not in text
 
 
-def test_the_template_lists_the_events_of_a_file(sample: Path, tmp_path: Path) -> None:
+def test_the_template_trains_on_the_published_sample_and_lists_its_events(
+    sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["new", "acme.py", "--data", str(sample)]) == 0
     text = (tmp_path / "acme.py").read_text()
     assert '#     4,968  Event(name="page_view", vendor="com.snowplowanalytics.snowplow"' in text
     assert f"train --data {sample} --problem acme.py" in text
+    code = cli.main(["train", "--data", str(sample), "--problem", "acme.py"])
+    assert code == 0, capsys.readouterr()
+    out = capsys.readouterr().out
+    assert "first_mkt_medium_l30d is left out" in out
+    assert (tmp_path / "home" / "models-acme" / "current").is_file()
 
 
 @pytest.mark.parametrize(

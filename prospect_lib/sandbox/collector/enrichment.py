@@ -14,6 +14,7 @@ from math import isfinite
 from typing import Any
 from uuid import UUID
 
+from prospect_lib.aggregation.properties import schema_column
 from prospect_lib.attributes import SNOWPLOW
 from prospect_lib.sandbox.collector.addresses import page_columns
 from prospect_lib.sandbox.collector.payloads import (
@@ -193,14 +194,15 @@ def _nested(fields: Mapping[str, str]) -> Row:
         outer = _json("ue_pr", "ue_px", fields)
         vendor, name, version, data = _self_describing(outer.get("data"))
         row.update(event_vendor=vendor, event_name=name, event_version=version)
-        row[column_name("unstruct_event", vendor, name, version)] = data
+        row[schema_column("unstruct_event", vendor, name, version.split("-")[0])] = data
     if "co" in fields or "cx" in fields:
         entities = _json("co", "cx", fields).get("data")
         if not isinstance(entities, list):
             raise BadPayloadError("field 'co': expected a list of entities in 'data'")
         for entity in entities:
             vendor, name, version, data = _self_describing(entity)
-            row.setdefault(column_name("contexts", vendor, name, version), []).append(data)
+            column = schema_column("contexts", vendor, name, version.split("-")[0])
+            row.setdefault(column, []).append(data)
     return row
 
 
@@ -232,16 +234,6 @@ def _self_describing(value: Any) -> tuple[str, str, str, Any]:
             f"schema {str(schema)[:80]!r}: expected iglu:vendor/name/jsonschema/1-0-0 and an object"
         )
     return parts[1], parts[2], "-".join(parts.groups()[2:]), value["data"]
-
-
-def column_name(prefix: str, vendor: str, name: str, version: str) -> str:
-    """Return the column of a schema, named as Snowplow's loaders name it.
-
-    Example: ``column_name("contexts", "nl.basjes", "yauaa_context", "1-0-4")`` ->
-    ``"contexts_nl_basjes_yauaa_context_1"``
-    """
-    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", f"{vendor}_{name}")
-    return re.sub(r"[^a-z0-9]", "_", f"{prefix}_{snake}_{version.split('-')[0]}".lower())
 
 
 @lru_cache(maxsize=4096)

@@ -5,8 +5,11 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from snowplow_signals import EventProperty
 
-from prospect_lib.sandbox.collector.enrichment import column_name, device_class, enrich
+from prospect_lib.aggregation.properties import property_text
+from prospect_lib.attributes import SNOWPLOW
+from prospect_lib.sandbox.collector.enrichment import device_class, enrich
 from prospect_lib.sandbox.collector.payloads import BadPayloadError
 from tests.support.sandbox import page_view
 
@@ -145,8 +148,10 @@ def test_bad_fields_are_named(fields: dict[str, str], message: str) -> None:
     assert message in str(caught.value)
 
 
-def test_column_names_follow_the_loaders() -> None:
-    assert (
-        column_name("contexts", "nl.basjes", "yauaa_context", "1-0-4")
-        == "contexts_nl_basjes_yauaa_context_1"
-    )
+def test_columns_of_events_and_entities_are_those_that_attributes_read() -> None:
+    data = {"schema": "iglu:com.acmeCorp/signUp/jsonschema/1-0-3", "data": {"plan": "free"}}
+    outer = {"schema": f"iglu:{SNOWPLOW}/unstruct_event/jsonschema/1-0-0", "data": data}
+    row = enrich(page_view(e="ue", ue_pr=json.dumps(outer)), at=AT)
+    plan = EventProperty(vendor="com.acmeCorp", name="signUp", major_version=1, path="plan")
+    assert row["unstruct_event_com_acmecorp_sign_up_1"] == {"plan": "free"}
+    assert property_text(plan, row) == "free"

@@ -16,6 +16,8 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from prospect_lib.warehouse.events import CANONICAL_COLUMNS
+
 END = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAYS = 40
 SNOWPLOW = "com.snowplowanalytics.snowplow"
@@ -34,7 +36,7 @@ def page(path: str) -> Action:
 
 def shop_step(rng: np.random.Generator, interest: float, towards: int) -> tuple[Action, int, bool]:
     """A customer looks at pages, products and the basket, and orders."""
-    if rng.random() < 0.06 * towards * interest:
+    if towards >= 3 and rng.random() < 0.45 * interest:
         data = {"total": round(float(rng.uniform(10, 90)), 2), "items": [{"sku": "0012"}]}
         return ("transaction", "com.acme.shop", "1-0-0", "/thanks", data), 0, True
     if rng.random() < 0.2 + 0.4 * interest:
@@ -47,7 +49,7 @@ def shop_step(rng: np.random.Generator, interest: float, towards: int) -> tuple[
             {"sku": "0012", "price": price},
         )
         return view, towards + 1, False
-    if rng.random() < 0.4 * interest:
+    if rng.random() < 0.6 * interest:
         return page("/basket"), towards + 2, False
     return page("/"), towards, False
 
@@ -110,6 +112,42 @@ def history(
     return [*rows, *_oddities(rows, wrong_clock or {})]
 
 
+def marketing_step(
+    rng: np.random.Generator, interest: float, towards: int
+) -> tuple[Action, int, bool]:
+    """A visitor of a marketing website reads pages, and sends a form; other tools track as well."""
+    if rng.random() < 0.05:
+        hit = {"ec": "outbound", "ea": "click"}
+        return (
+            ("event", "com.google.analytics.measurement-protocol", "1-0-0", "/", hit),
+            towards,
+            False,
+        )
+    if rng.random() < 0.1 * min(towards, 3) * interest:
+        return ("submit_form", SNOWPLOW, "1-0-0", "/demo", {"formId": "demo"}), 0, True
+    if rng.random() < 0.5 * interest:
+        return page("/pricing"), towards + 1, False
+    return page("/"), towards, False
+
+
+def write_ordinary(folder: Path) -> Path:
+    """Write a CSV with all columns of the canonical event, as a warehouse exports them.
+
+    It has no entity of a device, the events of other tools, a page view a year old and one
+    without any identifier.
+    """
+    rows = history(marketing_step, 700, seed=3)
+    old = rows[0] | {"event_id": "old", "domain_userid": _uuid(np.random.default_rng(9))}
+    year = timedelta(days=365)
+    old |= {name: rows[0][name] - year for name in ("collector_tstamp", "derived_tstamp")}
+    nobody = rows[1] | {"event_id": "nobody", "domain_userid": None, "domain_sessionid": None}
+    frame = pd.DataFrame(_with_json([*rows, old, nobody]))
+    nested = [name for name in frame.columns if name.startswith("unstruct_event_")]
+    path = folder / "export.csv"
+    frame.reindex(columns=[*CANONICAL_COLUMNS, *nested]).to_csv(path, index=False)
+    return path
+
+
 def write_shop(folder: Path) -> Path:
     """Write a Parquet file as pandas does, with zoned times and JSON as text."""
     frame = pd.DataFrame(_with_json(history(shop_step, 700)))
@@ -160,6 +198,8 @@ def _row(action: Action, at: datetime, event_id: str, ids: Mapping[str, Any]) ->
     if data is not None:
         column = {
             "com.acme.shop": f"com_acme_shop_{name}_1",
+            "com.google.analytics.measurement-protocol": f"com_google_analytics_mp_{name}_1",
+            SNOWPLOW: f"com_snowplowanalytics_snowplow_{name}_1",
             "com.acmeCorp": {"requestDemo": "com_acmecorp_request_demo_1"}.get(
                 name, "com_acmecorp_read_section_1"
             ),
