@@ -74,6 +74,7 @@ def write(path: Path, events: int, heavy: int = 0, seed: int = 0) -> None:
         "domain_userid": _ids(visitors, f"8c0d66b9-29f5-4a39-{seed:04d}-{{:012d}}"),
         "domain_sessionid": _ids(session, "b6a1bb3c-5d1b-4b1e-9e1d-{:012d}"),
         "derived_tstamp": pa.array(moments),
+        "collector_tstamp": pa.array(moments),
         "event_name": _coded(NAMES, kinds),
         "event_vendor": _coded(media.tolist(), (kinds == 5).astype(int)),
         "event_version": _coded(["1-0-0"], np.zeros(len(order), int)),
