@@ -392,7 +392,8 @@ class Anchors:
     def _conditions(self, sql: Dialect) -> list[str]:
         """Conditions on candidates and their visitors."""
         if isinstance(self.horizon, str):
-            conditions = [f"last_ts <= data_end.ts - {sql.interval(self.session_timeout)}"]
+            timeout = sql.interval(self.session_timeout)
+            conditions = ["c.ts IS NOT NULL", f"last_ts <= data_end.ts - {timeout}"]
         else:
             conditions = [f"c.ts <= data_end.ts - {sql.interval(self.horizon)}"]
         if self.app_ids:

@@ -77,7 +77,7 @@ def extract(
     anchors: Anchors | str | None = None,
     *,
     include_anchor: bool = True,
-    truth: Path | None = None,
+    truth: Path | str | None = None,
     rows_at_once: int = ROWS_AT_ONCE,
 ) -> TrainingSet:
     """Return the training set of a group, for all visitors in the warehouse.
@@ -116,12 +116,12 @@ def extract(
     extraction = _Extraction.of(warehouse, problem, anchors, include_anchor)
     table = pa.concat_tables(list(extraction.tables(rows_at_once)))
     if truth:
-        table = _with_truth(table, truth, extraction.problem.key)
+        table = _with_truth(table, Path(truth), extraction.problem.key)
     return TrainingSet(table, extraction.manifest())
 
 
 def extract_to(
-    folder: Path,
+    folder: Path | str,
     warehouse: Warehouse,
     problem: ScoringProblem | AttributeGroup = prospect_problem,
     anchors: Anchors | str | None = None,
@@ -138,6 +138,7 @@ def extract_to(
         DataError: as in :func:`extract`, or the folder is not empty.
         ServiceError: the warehouse refuses the statement.
     """
+    folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise DataError(f"{folder} is not empty; give an empty folder or a new one.")
     extraction = _Extraction.of(warehouse, problem, anchors, include_anchor)
@@ -275,6 +276,8 @@ class _Extraction:
         )
 
     def tables(self, rows_at_once: int) -> Iterator[pa.Table]:
+        if rows_at_once < 1:
+            raise DataError(f"rows_at_once={rows_at_once} of extract: expected 1 or more.")
         left_out = self.available.left_out
         for table in rows_in_parts(
             self.warehouse,

@@ -82,8 +82,8 @@ class _Columns:
     def key(self) -> str:
         column = self.sql.identifier(self.key_name)
         kind = self.schema.field(self.key_name).type
-        if pa.types.is_floating(kind) or pa.types.is_decimal(kind):  # 12.0 is the identifier 12
-            return self.sql.number_text(f"CAST({column} AS DOUBLE)")
+        if pa.types.is_floating(kind) or (pa.types.is_decimal(kind) and kind.scale > 0):
+            return self.sql.number_text(f"CAST({column} AS DOUBLE)")  # 12.0 is the identifier 12
         return f"CAST({column} AS VARCHAR)"
 
     @property

@@ -84,7 +84,14 @@ def test_a_time_of_any_type_is_utc(warehouse: DuckDBWarehouse, anchor_ts: str) -
 
 
 @pytest.mark.parametrize(
-    "user_id", ["n", "CAST(n AS HUGEINT)", "CAST(n AS DOUBLE)", "CAST(n AS DECIMAL(9, 2))"]
+    "user_id",
+    [
+        "n",
+        "CAST(n AS HUGEINT)",
+        "CAST(n AS DECIMAL(38, 0))",
+        "CAST(n AS DOUBLE)",
+        "CAST(n AS DECIMAL(9, 2))",
+    ],
 )
 def test_whole_numbers_are_identifiers(warehouse: DuckDBWarehouse, user_id: str) -> None:
     table = extract(own(warehouse, user_id=user_id), GROUP, "own").table
