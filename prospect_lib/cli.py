@@ -220,7 +220,8 @@ def _add_train(train: argparse.ArgumentParser) -> None:
         "Train a model on a window of events and compare it with the promoted one on rows that "
         "neither was trained on. Exit codes: 0 promoted, or trained on the same data before; "
         "10 the promoted model stays; 11 the new model is worse than the promoted one, or not "
-        "significantly better than the base rate; 2 to 6 errors."
+        "significantly better than the base rate, or there is too little to learn from; 2 to 6 "
+        "errors."
     )
     window = "such as 2026-01-31 or 2026-01-31T12:00 (UTC)"
     train.add_argument(

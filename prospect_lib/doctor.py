@@ -49,7 +49,7 @@ OLDEST = {
 #: Not checked with the others: one of the first two is enough, and the rest is optional.
 OTHER_PACKAGES = ("xgboost", "xgboost-cpu", "jupyter", "gunicorn")
 ENOUGH_GB, TOO_LITTLE_GB = 2.0, 0.5  # of free disk; the demo's history and models take 0.1 GB
-SIGNALS_SECONDS, SNOWFLAKE_SECONDS = 10.0, 90.0  # for all that is asked of each
+SIGNALS_SECONDS, SNOWFLAKE_SECONDS = 10.0, 150.0  # a sign-in by browser included
 STATEMENT_SECONDS = 30  # after which Snowflake ends a statement of these checks
 NGROK_HOST, CONSOLE_HOST = "connect.ngrok-agent.com", "console.snowplowanalytics.com"
 
@@ -339,9 +339,11 @@ def signals_account(settings: Settings) -> Check:
         return Check("Signals", "failure", f"not checked: {error}", "Install the packages first.")
     except ProspectError as error:
         observed, _, do = str(error).partition(". ")
+        for name, alias in settings.read_as.items():
+            do = re.sub(rf"\b{name}\b", alias, do)
         if observed.startswith(("Signals answered 404", "Signals answered 422")):
-            published = "reachable, but it has not the service of this problem"
-            return Check("Signals", "warning", published, "python -m prospect_lib publish")
+            unknown = "reachable, but it does not know the service of this problem"
+            return Check("Signals", "warning", unknown, "python -m prospect_lib publish")
         return Check("Signals", "failure", observed, do)
     return Check("Signals", "ok", f"answers with {len(attributes) - 1} attributes of a visitor")
 

@@ -96,7 +96,7 @@ class ScoringProblem:
                 f"never_lower of ScoringProblem {self.name!r}: there is no feature "
                 f"{', '.join(unknown)}. Write a name of the problem's features."
             )
-        key_name(self.group)
+        self.anchors.check(self.group)
 
     @property
     def key(self) -> str:

@@ -119,12 +119,17 @@ def _split(address: str) -> SplitResult | None:
 
 
 def _is_address(value: str) -> bool:
-    """Return whether a value is an http(s) address without user, query and fragment."""
+    """Return whether a value is an https address without user, query and fragment.
+
+    ``http`` is for this machine and its network only: tokens are sent to the address.
+    """
     parts = _split(value)
+    host = (parts and parts.hostname) or ""
+    nearby = re.fullmatch(r"[\d.]+|[^.]+|.+\.(local|localhost|internal)", host)
     return (
         parts is not None
-        and parts.scheme in ("http", "https")
-        and bool(re.fullmatch(r"[\w.:\[\]-]+", parts.netloc) and parts.hostname)
+        and parts.scheme in (("http", "https") if nearby else ("https",))
+        and bool(host and re.fullmatch(r"[\w.:\[\]-]+", parts.netloc))
         and not (parts.query or parts.fragment or re.search(r"\s", value))
     )
 
@@ -132,6 +137,10 @@ def _is_address(value: str) -> bool:
 def _is_word(value: str) -> bool:
     kind = kind_of(value)
     return kind not in (*_KEYS, "an address") and not re.search(r"\s", value)
+
+
+def _is_key(value: str) -> bool:
+    return _is_word(value) and kind_of(value) not in ("a JSON web token", "the path of a file")
 
 
 def _is_token(value: str) -> bool:
@@ -156,15 +165,16 @@ def _names(least: int, most: int) -> Callable[[str], bool]:
 
 
 _TEXT = ("one line of text", _is_line)
-_WORD = ("the text alone, without spaces", _is_word)
+_WORD = ("the token alone, without spaces", _is_word)
+_KEY = ("a key or an id, without spaces", _is_key)
 _NAME = ("a name, in double quotes if it has characters other than A-Z, 0-9 and _", _names(1, 1))
 _ADDRESS = ("an address that starts with https://, without user and query", _is_address)
 _RULES: dict[str, tuple[str, Callable[[str], bool]]] = {
     "SP_API_URL": _ADDRESS,
     "SP_SANDBOX_URL": _ADDRESS,
-    "SP_API_KEY": _WORD,
-    "SP_API_KEY_ID": _WORD,
-    "SP_ORG_ID": _WORD,
+    "SP_API_KEY": _KEY,
+    "SP_API_KEY_ID": _KEY,
+    "SP_ORG_ID": _KEY,
     "SP_SANDBOX_TOKEN": _WORD,
     "NGROK_TOKEN": _WORD,
     "SP_OWNER": ("an e-mail address", _is_email),

@@ -184,3 +184,13 @@ def test_the_website_is_told_where_the_browser_reaches_the_server(
     assert address == f"https://{home_settings.sandbox_port}-colab.example"
     assert announcement.predict_url == f"https://{server.port}-colab.example"
     assert announcement.predict_token
+
+
+def test_snowplows_own_names_in_the_panel_are_read_and_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake_colab.enter(monkeypatch, granted={"SIGNALS_API_KEY": "x"}, withheld={"SIGNALS_ORG_ID"})
+    settings = Settings.load("nowhere")
+    assert settings.values["SP_API_KEY"] == "x" and "SP_ORG_ID" not in settings.values
+    (line,) = colab.refused_secrets()
+    assert line.startswith("SIGNALS_ORG_ID is in the secrets panel")

@@ -330,7 +330,7 @@ def test_through_the_connector_the_statements_run_and_are_limited(
     ("mode", "state", "observed", "do"),
     [
         ("ok", "ok", "answers with 1 attributes", ""),
-        ("404", "warning", "has not the service", "python -m prospect_lib publish"),
+        ("404", "warning", "does not know the service", "python -m prospect_lib publish"),
         ("401", "failure", "Signals answered 401", "It refuses the token"),
         ("503", "failure", "Signals answered 503", "Try again"),
         ("drop", "failure", "Signals cannot be reached", "Check that its address is right"),
@@ -347,13 +347,14 @@ def test_signals_is_asked_for_attributes(mode: str, state: str, observed: str, d
 
 def test_a_refused_api_key_of_signals_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> str:
-        raise ServiceError("Snowplow's console answered 401 to the API key. Check SP_API_KEY.")
+        raise ServiceError("Snowplow's console answered 401. Check SP_API_KEY and SP_API_KEY_ID.")
 
     monkeypatch.setattr(signals, "console_token", refuse)
     keys = {"SP_API_KEY": "hush", "SP_API_KEY_ID": "hush", "SP_ORG_ID": "hush"}
     values = {"SP_API_URL": "https://x.example", **keys}
-    check = doctor.signals_account(Settings(Path(), values=values))
-    assert (check.state, check.do) == ("failure", "Check SP_API_KEY.")
+    settings = Settings(Path(), values=values, read_as={"SP_API_KEY": "SIGNALS_API_KEY"})
+    check = doctor.signals_account(settings)
+    assert (check.state, check.do) == ("failure", "Check SIGNALS_API_KEY and SP_API_KEY_ID.")
 
 
 def test_accounts_are_used_only_if_the_secrets_are_complete_and_the_hosts_reachable(

@@ -41,8 +41,8 @@ def test_the_parts_of_a_problem_are_read_from_its_group_and_its_anchors() -> Non
     anchors = Anchors(goal=[Event(name="order")], horizon=timedelta(hours=2), app_ids=["web"])
     problem = shop(anchors=anchors, flags={"num_orders": "has_ordered"})
     assert (problem.key, problem.owner) == ("user_id", "a@example.com")
-    assert (problem.goal, problem.horizon) == ([Event(name="order")], timedelta(hours=2))
-    assert problem.app_ids == ["web"]
+    assert (problem.goal, problem.horizon) == ((Event(name="order"),), timedelta(hours=2))
+    assert problem.app_ids == ("web",)
     assert [(f.name, f.kind) for f in problem.features] == [
         ("has_ordered", "flag"), ("day_of_week", "number"),
     ]  # fmt: skip

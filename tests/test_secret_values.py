@@ -24,6 +24,7 @@ WRONG = [
     *((name, KEY_AS_BASE64, "a private key") for name in SECRETS if name != "SF_PRIVATE_KEY"),
     *((name, KEY_IN_ONE_LINE, "a private key") for name in ("SF_PWD", "SF_ACNT", "NGROK_TOKEN")),
     *((name, TOKEN, "a JSON web token") for name in ("SP_API_URL", "SP_SANDBOX_URL", "SF_USR")),
+    *((name, TOKEN, "a JSON web token") for name in ("SP_API_KEY", "SP_API_KEY_ID", "SP_ORG_ID")),
     *((name, TOKEN, "a JSON web token") for name in ("SF_ACNT", "ATOMIC_TABLE", "SP_OWNER")),
     *((name, TOKEN, "a JSON web token") for name in ("SF_PRIVATE_KEY", "SF_PRIVATE_KEY_PATH")),
     *((name, "https://hush.invalid/x", "an address") for name in ("SP_API_KEY", "SF_TOKEN")),
@@ -31,6 +32,7 @@ WRONG = [
     *((name, PATH, "the path of a file") for name in ("SF_PRIVATE_KEY", "SF_TOKEN", "SF_ACNT")),
     ("SP_API_URL", "0d9f7a52-2c1b-4b50-8c11-d2f4a6b1c001", "something else"),  # the API key
     ("SP_API_URL", "hush-signals.invalid/api", "something else"),  # no scheme
+    ("SP_API_URL", "http://signals.hush.invalid", "an address of another form"),
     ("SP_API_URL", "https://ada:hushhush@signals.invalid", "an address"),
     ("SP_API_URL", "https://signals.invalid/?token=hushhush", "an address"),
     ("SP_API_URL", "https://signals invalid", "an address"),
@@ -82,6 +84,7 @@ def test_a_key_in_another_setting_is_told_where_it_belongs(tmp_path: Path) -> No
         ("SP_API_URL", "https://0d9f7a52.svc.snplow.net"),
         ("SP_SANDBOX_URL", "http://127.0.0.1:9090/"),
         ("SP_SANDBOX_URL", "http://[::1]:9090"),
+        ("SP_SANDBOX_URL", "http://sandbox:9090"),
         ("SP_API_KEY", "0d9f7a52-2c1b-4b50-8c11-d2f4a6b1c001"),
         ("SP_OWNER", "ada.lovelace@example.co.uk"),
         ("SF_USR", "Ada Lovelace"),

@@ -13,9 +13,11 @@ from prospect_lib.server.app import Options, create_app
 from prospect_lib.settings import Settings
 from prospect_lib.signals import AttributeReader, Token
 from tests.support.fake_signals import TOKEN, FakeSignals
+from tests.support.keys import pem, rsa_key
 from tests.support.leaks import KNOWN, SecretWatch, kinds_of_secrets
 from tests.support.serving import PUBLIC, VISITOR, WARM, Rule
 
+PRIVATE_KEY = pem(rsa_key())
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").rglob("*.ipynb"))
 
 
@@ -99,6 +101,7 @@ def test_no_secret_in_any_answer_log_or_file(
     values = {
         "SP_API_KEY": "api-key-secret",
         "SF_PWD": "snowflake-secret",
+        "SF_PRIVATE_KEY": PRIVATE_KEY,
         "NGROK_TOKEN": "ngrok-secret",
         "SP_SANDBOX_TOKEN": TOKEN,
     }
@@ -116,7 +119,7 @@ def test_no_secret_in_any_answer_log_or_file(
     files = [path.read_text("latin-1") for path in tmp_path.rglob("*") if path.is_file()]
     assert any(VISITOR in text for text in files), "the log of served scores has visitors"
     assert VISITOR not in caplog.text
-    for secret in secret_watch.known:
+    for secret in (*secret_watch.known, *PRIVATE_KEY.splitlines()):
         assert secret not in "\n".join([*files, caplog.text])
 
 

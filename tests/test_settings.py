@@ -111,3 +111,24 @@ def test_colabs_secrets_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SF_WH", "environment")
     settings = Settings.load("nowhere")
     assert settings.secrets("SF_USR", "SF_WH") == ("from colab", "environment")
+
+
+def test_snowplows_own_names_are_read_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGNALS_API_URL", "signals.example")
+    monkeypatch.setenv("SIGNALS_API_KEY", "theirs")
+    monkeypatch.setenv("SP_API_KEY", "ours")
+    (tmp_path / ".env").write_text("SIGNALS_ORG_ID=org\nSP_API_URL=https://signals.example\n")
+    settings = Settings.load(tmp_path / ".env")
+    assert settings.values == {
+        "SP_API_URL": "signals.example",  # the environment comes before the file
+        "SP_API_KEY": "ours",
+        "SP_ORG_ID": "org",
+    }
+    assert settings.signals_backend == "signals"
+    assert "(SIGNALS_API_URL, SP_API_KEY, SIGNALS_ORG_ID set)" in settings.describe()
+    with pytest.raises(SettingsError, match=r"^SIGNALS_API_URL: expected an address"):
+        settings.secret("SP_API_URL")
+    with pytest.raises(SettingsError, match=r"SP_API_KEY_ID \(or SIGNALS_API_KEY_ID\): Snowplow"):
+        settings.secret("SP_API_KEY_ID")

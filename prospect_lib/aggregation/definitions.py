@@ -47,11 +47,7 @@ def check_definitions(group: AttributeGroup, flags: Mapping[str, str] | None = N
 
     Example:
         >>> from prospect_lib.attributes import sample_group
-        >>> check_definitions(sample_group, {"num_page_views": "label"})
-        Traceback (most recent call last):
-        ...
-        prospect_lib.errors.DefinitionError: feature 'label' of group 'prospect_scoring_sample': a \
-training set has a column label of its own; rename the flag.
+        >>> check_definitions(sample_group, {"num_page_views": "has_page_views"})
     """
     if not isinstance(group, AttributeGroup):
         raise DefinitionError(

@@ -78,6 +78,16 @@ def attribute_values(
         >>> attribute_values(sample_group, [view, view], datetime(2026, 1, 6, tzinfo=UTC))
         {'num_page_views': 2, 'num_pricing_views': 2, 'num_customers_views': None}
     """
+    for refused, problem in (
+        (not isinstance(group, AttributeGroup), f"group is a {type(group).__name__}, expected an "
+         "attribute group such as prospect_group"),
+        (hasattr(events, "to_dict"), "events is a DataFrame; pass events.to_dict('records')"),
+        (isinstance(events, str | Mapping), f"events is a {type(events).__name__}, expected a list "
+         "of mappings, one per event"),
+        (not isinstance(at, datetime), f"at is a {type(at).__name__}, expected an aware datetime"),
+    ):  # fmt: skip
+        if refused:
+            raise DataError(f"{problem}.")
     if at.tzinfo is None:
         raise DataError(f"at={at!r} has no time zone; pass an aware datetime such as UTC.")
     timed = [(event_time(event), event) for event in events]

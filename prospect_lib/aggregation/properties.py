@@ -20,7 +20,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Any
 
 import pandas as pd
@@ -62,8 +62,12 @@ def event_time(event: Mapping[str, Any]) -> datetime:
     """Return when the event happened, in UTC.
 
     Raises:
-        DataError: its ``derived_tstamp`` is not a time.
+        DataError: it is no mapping, or its ``derived_tstamp`` is not a time.
     """
+    if not isinstance(event, Mapping):
+        raise DataError(
+            f"an event is a {type(event).__name__}, expected a mapping of columns to values."
+        )
     value = event.get("derived_tstamp")
     ts = to_utc(value)
     if ts is None:
@@ -113,6 +117,7 @@ def column_of(prop: Any) -> str:
     return schema_column(prefix, prop.vendor, prop.name, prop.major_version)
 
 
+@lru_cache(maxsize=1024)
 def schema_column(prefix: str, vendor: str, name: str, major_version: int | str) -> str:
     """Return the column of a self-describing event or an entity, as Snowplow's loaders name it.
 
@@ -139,11 +144,29 @@ def snake_case(name: str) -> str:
     return re.sub(r"[.-]", "_", words).lower()
 
 
-def path_of(prop: Any) -> list[str | int]:
+Path = Sequence[str | int]
+
+
+def path_of(prop: Any) -> Path:
     """Return the steps into a nested column: ``"$.items[1].id"`` -> ``["items", 1, "id"]``."""
-    parts = re.findall(r"\[(\d+)\]|([^.\[\]]+)", prop.path.removeprefix("$").lstrip("."))
-    steps: list[str | int] = [int(index) if index else name for index, name in parts]
-    return [prop.index or 0, *steps] if prop.type == "entity" else steps
+    return paths_of(prop)[0]
+
+
+def paths_of(prop: Any) -> list[Path]:
+    """Return where a nested property may be: at its path, else at that with names in snake_case.
+
+    Snowflake's loader keeps the names of fields; those of lakes and of Databricks do not.
+    """
+    return _paths(prop.path, prop.index or 0 if prop.type == "entity" else None)
+
+
+@lru_cache(maxsize=1024)
+def _paths(path: str, index: int | None) -> list[Path]:
+    parts = re.findall(r"\[(\d+)\]|([^.\[\]]+)", path.removeprefix("$").lstrip("."))
+    steps: list[str | int] = [] if index is None else [index]
+    steps += [int(number) if number else name for number, name in parts]
+    snake = [snake_case(step) if isinstance(step, str) else step for step in steps]
+    return [steps] if snake == steps else [steps, snake]
 
 
 def property_text(prop: Any, event: Mapping[str, Any]) -> str | None:
@@ -156,10 +179,10 @@ def property_text(prop: Any, event: Mapping[str, Any]) -> str | None:
         return _calculated(prop, event)
     column = column_of(prop)
     if prop.type == "atomic":
-        text = to_text(event.get(column)) if not prop.date_part else None
-        if column in NUMBER_COLUMNS:
-            text = to_text(to_number(text))
-        return _date_part(prop.date_part, event.get(column)) if prop.date_part else text
+        value = event.get(column)
+        if prop.date_part:
+            return _date_part(prop.date_part, value)
+        return to_text(to_number(to_text(value)) if column in NUMBER_COLUMNS else value)
     for path in paths_of(prop):
         text = to_text(_inside(event, column, path))
         if text is not None:
@@ -173,21 +196,13 @@ def is_present(prop: Any, event: Mapping[str, Any]) -> bool:
         return property_text(prop, event) is not None
     column = column_of(prop)
     if prop.type == "atomic":
+        if column in NUMBER_COLUMNS:
+            return property_text(prop, event) is not None
         return not _is_null(event.get(column))
     return any(not _is_null(_inside(event, column, path)) for path in paths_of(prop))
 
 
-def paths_of(prop: Any) -> list[list[str | int]]:
-    """Return where a nested property may be: its path, then with names as other loaders write them.
-
-    Snowflake's loader keeps the names of fields; those of lakes and Databricks write snake_case.
-    """
-    path = path_of(prop)
-    snake = [snake_case(step) if isinstance(step, str) else step for step in path]
-    return [path] if snake == path else [path, snake]
-
-
-def _inside(event: Mapping[str, Any], column: str, path: Sequence[str | int]) -> Any:
+def _inside(event: Mapping[str, Any], column: str, path: Path) -> Any:
     value: Any = event.get(column)
     if isinstance(value, str):
         try:

@@ -14,7 +14,9 @@ from typing import Final
 from snowplow_signals import AttributeGroup, AttributeKey, Criteria, Event, LinkAttributeKey
 from snowplow_signals.models.model import Attribute
 
+from prospect_lib.aggregation.definitions import COLUMNS, check
 from prospect_lib.aggregation.keys import NOBODY, key_name, key_property
+from prospect_lib.aggregation.properties import column_of
 from prospect_lib.anchors.arguments import SESSION, Horizon, checked
 from prospect_lib.attributes import (
     ANY_MEDIA_EVENT,
@@ -232,20 +234,15 @@ class Anchors:
             columns: the relation's columns, in lower case, for whether it has collector times;
                 by default it has none.
         Raises:
-            DefinitionError: the dialect is not known, or ``horizon="session"`` and the key is
-                not ``domain_sessionid``.
+            DefinitionError: the dialect is not known, or as in :meth:`check`.
 
         Example:
             >>> print(Anchors().sql(events="events", key="user_id").splitlines()[-5])
               visitor AS "user_id",
         """
         sql, group = dialect_of(dialect), _group_with(key)
+        self.check(group)
         name, prop = key_name(group), key_property(group)
-        if self.horizon == SESSION and (prop.type, prop.name) != ("atomic", SESSION_ID):
-            raise DefinitionError(
-                f'horizon="session" of Anchors: the key is {name}, expected {SESSION_ID}. Use a '
-                "group with this attribute key, or a horizon such as timedelta(hours=1)."
-            )
         by_collector = "collector_tstamp" in columns
         ts, names = time_sql("derived_tstamp", sql), {"collector": "collected", "derived": "ts"}
         times = f"(SELECT {ts} AS ts FROM {events}) AS times"
@@ -284,6 +281,27 @@ class Anchors:
             weight=f",\n  {self._weight()} AS {sql.identifier('weight')}" * self._samples,
         )
 
+    def check(self, group: AttributeGroup) -> None:
+        """Refuse anchors that do not fit a group, or whose events cannot be evaluated.
+
+        Raises:
+            DefinitionError: ``horizon="session"`` and the key is not ``domain_sessionid``, the
+                key's name is that of another column, or an event or a criterion has no meaning.
+        """
+        name, prop = key_name(group), key_property(group)
+        if self.horizon == SESSION and (prop.type, column_of(prop)) != ("atomic", SESSION_ID):
+            raise DefinitionError(
+                f'horizon="session" of Anchors: the key is {name}, expected {SESSION_ID}. Use a '
+                "group with this attribute key, or a horizon such as timedelta(hours=1)."
+            )
+        if name.casefold() in COLUMNS:
+            raise DefinitionError(
+                f"attribute key {name!r}: a training set has a column {name} of its own; rename "
+                "the key, and give it the property that it has now."
+            )
+        for attribute in (self.goal_attribute, self.at_attribute):
+            check(attribute)
+
     @property
     def label_delay(self) -> timedelta:
         """How long after an anchor its label is known: the gap between training and test rows.
@@ -295,12 +313,12 @@ class Anchors:
     @property
     def goal_attribute(self) -> Attribute:
         """An attribute that counts the events of the goal."""
-        return _counter("goal", self.goal, self.goal_criteria)
+        return _counter("goal of the anchors", self.goal, self.goal_criteria)
 
     @property
     def at_attribute(self) -> Attribute:
         """An attribute that counts the events at which a visitor is scored."""
-        return _counter("at", self.at)
+        return _counter("at of the anchors", self.at)
 
     @property
     def _negative_ratio(self) -> float:
@@ -462,7 +480,7 @@ def _group_with(key: str | Key | AttributeGroup) -> AttributeGroup:
 
 
 def _counter(name: str, events: Sequence[Event], criteria: Criteria | None = None) -> Attribute:
-    return Attribute(
+    return Attribute.model_construct(
         name=name, type="int64", events=list(events), aggregation="counter", criteria=criteria
     )
 

@@ -38,15 +38,18 @@ def publish(
     if since is not None:
         group = group.model_copy(update={"backfill_since_tstamp": since})
     own_key = [key] if isinstance(key, AttributeKey) and key.name not in BUILT_IN_KEYS else []
-    client = signals.connect(settings)
+    client, reason = signals.connect(settings), ""
     try:
         client.publish([*own_key, group, problem.service])
+    except httpx.HTTPStatusError as error:  # its text has the address, which has SP_ORG_ID
+        reason = f"Snowplow's console answered {error.response.status_code} to the API key"
     except (SignalsAPIError, httpx.HTTPError, OSError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
+    if reason:
         raise ServiceError(
             f"Signals did not publish {group.name}: {reason}. Check that it runs (locally: "
             "python -m prospect_lib sandbox), its secrets, and the definition."
-        ) from None
+        )
     say(
         f"Published: {group.name} v{group.version} ({len(group.attributes)} attributes) and "
         f"{problem.service.name}."

@@ -7,8 +7,8 @@ nothing.
 
 Exit codes for a scheduler: 0 promoted, or already the promoted one; 10 the champion stays,
 because the challenger is not significantly better; 11 the challenger is significantly worse
-than the champion, or not significantly better than the base rate. Errors have the codes of
-``errors``.
+than the champion, or not significantly better than the base rate, or there is too little to
+learn from (``TooFewError``). Errors have the codes of ``errors``.
 
 Example: ``run(settings, Job(since=parse_utc("--since", "2026-01-01"))).exit_code``
 """
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from snowplow_signals import AttributeGroup
 
 from prospect_lib.errors import DataError, ModelError, SettingsError
@@ -32,7 +33,7 @@ from prospect_lib.evaluation.threshold import Threshold, choose_threshold
 from prospect_lib.files import write_whole
 from prospect_lib.model import store
 from prospect_lib.model.prospect_model import ProspectModel
-from prospect_lib.model.rows import visitors_of
+from prospect_lib.model.rows import labels, visitors_of
 from prospect_lib.model.search import search
 from prospect_lib.model.splits import Split, honest_split
 from prospect_lib.model.store import MANIFEST_FILE, bundle_path, promoted_version
@@ -244,6 +245,7 @@ def train_and_promote(
         options: for :func:`train`.
     Raises:
         DataError: the rows cannot train or test a model.
+        TooFewError: there are too few of them.
 
     Example: ``train_and_promote(table, Path("models"), promote="always").promoted`` is True.
     """
@@ -366,7 +368,12 @@ def _compare_with_champion(
     if promoted == challenger.model.version:
         return {}, EXIT_PROMOTED, "it is the promoted model already: same data, same recipe"
     if not _is_better_than_prior(challenger):
-        reason = "it is not better than the base rate beyond noise: check the data"
+        test = challenger.split.test.filter(labels(challenger.split.test) > 0)
+        reason = (
+            "it is not better than the base rate beyond noise, with "
+            f"{len(pc.unique(visitors_of(test)))} converting visitors in the test rows: take a "
+            "longer period of events, or attributes that tell more"
+        )
         return {}, EXIT_WORSE, reason
     if promoted is None:
         return {}, EXIT_PROMOTED, "there is no champion yet"
@@ -374,6 +381,8 @@ def _compare_with_champion(
         champion = ProspectModel.load(bundle_path(models, promoted), problem=problem)
     except ModelError as error:
         return {}, EXIT_PROMOTED, f"the champion cannot be used any more: {error}"
+    if champion.manifest["label"] != challenger.model.manifest["label"]:
+        return {}, EXIT_PROMOTED, "the champion predicts another goal, or another horizon"
     try:
         comparison = compare(champion, challenger.model, table, challenger.split.horizon)
     except DataError as error:

@@ -115,7 +115,7 @@ def timeline(
     drawn = max(horizon, window / 25)
     with picture(height=1.5 + 0.4 * len(names)) as (figure, axes):
         axes.axvspan(
-            anchor - window, anchor, color=SKY, alpha=0.3, lw=0, label=f"window, {_length(window)}"
+            anchor - window, anchor, color=SKY, alpha=0.3, lw=0, label=f"window, {length(window)}"
         )
         axes.axvspan(
             anchor,
@@ -123,7 +123,7 @@ def timeline(
             color=ORANGE,
             alpha=0.35,
             lw=0,
-            label=f"label, {_length(horizon)}",
+            label=f"label, {length(horizon)}",
         )
         axes.axvline(anchor, color=RED, lw=1.8, label="anchor: the time of scoring")
         for row in rows:
@@ -142,7 +142,7 @@ def timeline(
         )
         axes.set_yticks(range(len(names)), names)
         axes.set(
-            title=f"Label {'yes' if converts else 'no'}: {goal} within {_length(horizon)}",
+            title=f"Label {'yes' if converts else 'no'}: {goal} within {length(horizon)}",
             xlabel="time (UTC)",
             ylim=(len(names) - 0.5, -0.5),
         )
@@ -173,13 +173,13 @@ def running_total(
             lw=1.8,
             label="running total",
         )
-        axes.axvspan(start, anchor, color=SKY, alpha=0.3, lw=0, label=f"window, {_length(window)}")
+        axes.axvspan(start, anchor, color=SKY, alpha=0.3, lw=0, label=f"window, {length(window)}")
         for at, total, name in ((start, before, "before"), (anchor, now, "now")):
             axes.plot([at], [total], "o", color=RED, ms=7)
             axes.annotate(f"{name}: {total}", (at, total), (-8, 6), ha="right", color=RED,
                           textcoords="offset points", fontsize=10)  # fmt: skip
         axes.set(
-            title=f"{now} now minus {before} before: {now - before} within {_length(window)}",
+            title=f"{now} now minus {before} before: {now - before} within {length(window)}",
             xlabel="time (UTC)",
             ylabel="events so far",
             ylim=(-0.4, len(ordered) + 1.2),
@@ -221,6 +221,9 @@ def _label(name: str, score: Score) -> str:
     return f"{name} = {'none' if value is None else value}"
 
 
-def _length(span: timedelta) -> str:
+def length(span: timedelta) -> str:
+    """Return a length of time in words, such as ``1 h`` or ``30 days``."""
     hours = span.total_seconds() / 3600
+    if hours < 1:
+        return f"{hours * 60:g} min"
     return f"{hours:g} h" if hours < 48 else f"{hours / 24:g} days"

@@ -1,6 +1,7 @@
 """``report.html`` and ``comparison.html``: a model, and two models compared."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from prospect_lib.evaluation.comparison import CHALLENGER, CHAMPION, Comparison
@@ -10,7 +11,7 @@ from prospect_lib.evaluation.threshold import Threshold
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.splits import Split
 from prospect_lib.plots import evaluation as plots
-from prospect_lib.plots.explanations import importance
+from prospect_lib.plots.explanations import importance, length
 from prospect_lib.reports.pages import render
 
 
@@ -33,6 +34,8 @@ def report_html(
         data=model.manifest["data"],
         about=evaluation.about,
         evaluation=evaluation,
+        label=_label(model),
+        notes=_notes(model, evaluation),
         threshold=threshold,
         metrics=list(next(iter(evaluation.metrics.values()))),
         titles=TITLES,
@@ -68,6 +71,7 @@ def comparison_html(
         "comparison.html.j2",
         title="Champion and challenger",
         reason=reason,
+        label=_label(challenger),
         about=comparison.about,
         metrics=[
             [TITLES[name], *(f"{values[role][name]:.4f}" for role in models), f"{interval:.4f}"]
@@ -91,8 +95,9 @@ def _training_data(role: str, model: ProspectModel) -> list[str]:
 def _facts(model: ProspectModel) -> dict[str, Any]:
     manifest, recipe = model.manifest, model.manifest["recipe"]
     return {
+        "scoring problem": f"{manifest['problem']}, one score per {manifest['key']}",
         "attribute group": "{name} version {version}, hash {hash}".format(**manifest["group"]),
-        "label": _listed(manifest["label"]),
+        "label": _label(model),
         **_provenance(manifest["training_set"]),
         "training": _listed(
             {"trees": recipe["rounds"], "seed": recipe["seed"], **recipe["params"]}
@@ -102,6 +107,20 @@ def _facts(model: ProspectModel) -> dict[str, Any]:
         "features": ", ".join(model.encoder.names),
         "packages": _listed(manifest["packages"]),
     }
+
+
+def _label(model: ProspectModel) -> str:
+    """Return what a score is the probability of, in words."""
+    event, seconds = (model.manifest["label"][name] for name in ("event", "horizon_seconds"))
+    if seconds is None:
+        return f"{event} in the rest of the session"
+    return f"{event} within {length(timedelta(seconds=seconds))}"
+
+
+def _notes(model: ProspectModel, evaluation: Evaluation) -> list[str]:
+    """Return what was left out, of the training set and of the model."""
+    about = model.manifest["training_set"] or {}
+    return [*about.get("notes", ()), *evaluation.notes]
 
 
 def _listed(values: Mapping[str, Any]) -> str:

@@ -64,7 +64,9 @@ def _criterion_condition(criterion: Any, sql: Dialect) -> str:
     """Return the condition of one criterion; a comparison with NULL is not true."""
     operator, value, prop = criterion.operator, criterion.value, criterion.property
     if operator in ("is null", "is not null"):
-        return f"{_as_stored(prop, sql)} {operator.upper()}"
+        is_number = prop.type == "atomic" and prop.name in NUMBER_COLUMNS
+        text = property_sql(prop, sql) if is_number else _as_stored(prop, sql)
+        return f"{text} {operator.upper()}"
     if operator == "in":
         options = value if isinstance(value, list) else [value]
         return f"({' OR '.join(_compare('=', prop, o, sql) for o in options) or 'FALSE'})"

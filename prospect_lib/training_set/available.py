@@ -71,7 +71,8 @@ class Available:
 
 def key_columns(group: AttributeGroup) -> set[str]:
     """Return the columns of the events that hold the identifier."""
-    return columns_of(_group_of(_key_attribute(group)))["key"]
+    (columns,) = columns_of(_group_of(_key_attribute(group))).values()
+    return columns
 
 
 def refuse_missing_columns(anchors: Anchors, group: AttributeGroup, columns: Sequence[str]) -> None:
@@ -80,15 +81,11 @@ def refuse_missing_columns(anchors: Anchors, group: AttributeGroup, columns: Seq
     missing = missing_columns(_group_of(*parts), columns)
     for argument, column in _COLUMN_OF.items():
         if getattr(anchors, argument) and column not in columns:
-            missing[argument] = [column]
+            missing[f"{argument} of the anchors"] = [column]
     if "derived_tstamp" not in columns:
-        missing["at"] = ["derived_tstamp"]
+        missing["every event"] = ["derived_tstamp"]
     if missing:
-        needs = "; ".join(
-            f"{f'the key {key_name(group)}' if name == 'key' else f'{name} of the anchors'} needs "
-            f"{', '.join(names)}"
-            for name, names in missing.items()
-        )
+        needs = "; ".join(f"{part} needs {', '.join(names)}" for part, names in missing.items())
         raise DataError(
             f"the events lack columns: {needs}. Add the columns, or change the problem's anchors."
         )
@@ -96,7 +93,10 @@ def refuse_missing_columns(anchors: Anchors, group: AttributeGroup, columns: Seq
 
 def _key_attribute(group: AttributeGroup) -> Attribute:
     return Attribute.model_construct(
-        name="key", events=[], criteria=None, property=key_property(group)
+        name=f"the key {key_name(group)}",
+        events=[],
+        criteria=None,
+        property=key_property(group),
     )
 
 

@@ -55,7 +55,7 @@ def open_warehouse(
     """Open the warehouse that the settings choose, or a file of events.
 
     Args:
-        data: a Parquet or CSV file of atomic events, instead of a backend.
+        data: a Parquet or CSV file of atomic events, or a folder of them, instead of a backend.
         backend: ``snowflake`` or ``duckdb``, the events of the sandbox; by default Snowflake if
             its secrets are set.
 

@@ -33,13 +33,17 @@ IDS_AT_ONCE = 10_000_000  # events whose ids are compared at once: about 200 MB
 REQUIRED = {"derived_tstamp", "event_name"}
 ENDINGS = (".parquet", ".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
 _SQL = DuckDB()
-_EXPECTED = {"TIMESTAMP": "times in ISO 8601", "INTEGER": "whole numbers", "DOUBLE": "numbers",
-             "BOOLEAN": "true or false", "JSON": "JSON"}  # fmt: skip
+_EXPECTED = {
+    "TIMESTAMP": "times such as 2026-01-31T12:00:00Z",
+    "INTEGER": "whole numbers",
+    "DOUBLE": "numbers",
+    "BOOLEAN": "true or false",
+    "JSON": "JSON",
+}
 _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL.*")
 _CSV_CAUSES = ("Value with", "Expected Number", "Invalid unicode", "Maximum line")
 _NOT_UTF8 = "it is not UTF-8 text; save it as UTF-8"
 _LONGEST_HEADER = 1_000_000  # characters
-_LATEST = "9999-12-31 23:59:59.999999"
 
 #: The cells of one column that cannot be converted. Rows are numbered as in the file, from 1.
 BAD_CELLS = """
@@ -60,16 +64,16 @@ FROM (
 #: All rows of each event but the one that was collected first.
 DUPLICATES = """
 CREATE TEMP TABLE prospect_duplicates AS
-SELECT part, row
+SELECT {row}
 FROM (
-  SELECT part, row, ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY {order}, part, row) AS place
+  SELECT {row}, ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY {order}, {row}) AS place
   FROM {rows} AS e
   SEMI JOIN prospect_repeated AS r ON r.hash = HASH(e.event_id)
   WHERE event_id <> '' AND derived_tstamp IS NOT NULL
 )
 WHERE place > 1
 """
-NOT_DUPLICATE = "ANTI JOIN prospect_duplicates AS d ON d.part = e.part AND d.row = e.row"
+_ROW = "prospect_part, prospect_row"  # what tells rows apart
 
 
 def read_events(connection: "duckdb.DuckDBPyConnection", path: Path) -> tuple[str, ...]:
@@ -90,7 +94,7 @@ def read_events(connection: "duckdb.DuckDBPyConnection", path: Path) -> tuple[st
         notes = export.check_cells()
         if duplicates := export.find_duplicates():
             notes.append(f"Duplicates left out, so that an event_id counts once: {duplicates:,}.")
-        export.create_view(with_duplicates=not duplicates)
+        export.create_view(all_rows=not duplicates)
         return tuple(notes)
     except (duckdb.Error, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read as atomic events: {_reason(error)}.") from error
@@ -123,7 +127,7 @@ class _Column:
     def of(cls, name: str, stored: str) -> "_Column":
         """Return the column of this name in the export, stored as this type of DuckDB."""
         lower, cell = name.lower(), _SQL.identifier(name)
-        is_nested = stored.startswith(("STRUCT", "MAP", "UNION")) or stored.endswith("]")
+        is_nested = stored.startswith(("STRUCT", "MAP", "UNION", "VARIANT")) or stored.endswith("]")
         default = "JSON" if is_nested or NESTED.match(lower) else _kept_type(stored)
         kind = CANONICAL_COLUMNS.get(lower, default)
         value, may_fail = _conversion(cell, stored, kind)
@@ -160,7 +164,7 @@ class _Export:
         return _parquet(self.parts) if self.is_parquet else _text(self.parts)
 
     def _select(self, source: str, more: str = "") -> str:
-        """The converted rows; ``bad_cells`` has the numbers of the columns that have one."""
+        """The converted rows; ``prospect_bad`` has the numbers of columns with a bad cell."""
         values = [f"{column.value} AS {_SQL.identifier(column.name)}" for column in self.columns]
         flags = [
             f"CASE WHEN {column.is_bad} THEN '{number} ' END"
@@ -168,7 +172,7 @@ class _Export:
             if column.is_bad
         ]
         bad = f"CONCAT('', {', '.join(flags)})" if flags else "''"
-        return f"SELECT {', '.join(values)}, {bad} AS bad_cells{more} FROM {source}"
+        return f"SELECT {', '.join(values)}, {bad} AS prospect_bad{more} FROM {source}"
 
     @property
     def rows(self) -> str:
@@ -177,11 +181,11 @@ class _Export:
 
     @property
     def numbered_rows(self) -> str:
-        """The same with ``part`` and ``row``, which tell them apart."""
+        """The same with two columns that tell rows apart."""
         if not self.is_parquet:
-            return "(SELECT *, '' AS part, rowid AS row FROM prospect_rows)"
-        source = _parquet(self.parts, "filename = true, file_row_number = true")
-        return f"({self._select(source, ', filename AS part, file_row_number AS row')})"
+            return "(SELECT *, '' AS prospect_part, rowid AS prospect_row FROM prospect_rows)"
+        source = _parquet(self.parts, "filename = 'prospect_part', file_row_number = true")
+        return f"({self._select(source, ', prospect_part, file_row_number AS prospect_row')})"
 
     def _query(self, sql: str) -> dict[str, Any]:
         """Return the one row of a statement."""
@@ -194,7 +198,7 @@ class _Export:
         collected = "COUNT(collector_tstamp)" if self._has("collector_tstamp") else "0"
         return self._query(
             f"SELECT COUNT(*) AS events, COUNT(derived_tstamp) AS timed, {collected} AS collected, "
-            f"LIST(DISTINCT bad_cells) FILTER (bad_cells <> '') AS bad FROM {self.rows}"
+            f"LIST(DISTINCT prospect_bad) FILTER (prospect_bad <> '') AS bad FROM {self.rows}"
         )
 
     def _has(self, name: str) -> bool:
@@ -214,7 +218,8 @@ class _Export:
         is_bad = f"({column.value}) IS NULL" if is_time else column.is_bad
         sql = BAD_CELLS.format(cell=column.cell, is_bad=is_bad, source=self.source)
         bad, cells, row, cell = self._query(sql).values()
-        where = f"{bad:,} of {cells:,} (first: row {row:,}, {one_line(cell, 40)!r})"
+        value = "empty" if cell is None else repr(one_line(cell, 40))
+        where = f"{bad:,} of {cells:,} (first: row {row:,}, {value})"
         expected = _EXPECTED[column.kind]
         if bad > BAD_SHARE * cells:
             raise DataError(
@@ -235,7 +240,9 @@ class _Export:
             return 0
         self.connection.register("prospect_repeated", pa.table({"hash": repeated}))
         times = [name for name in ("collector_tstamp", "derived_tstamp") if self._has(name)]
-        self.connection.execute(DUPLICATES.format(rows=self.numbered_rows, order=", ".join(times)))
+        self.connection.execute(
+            DUPLICATES.format(row=_ROW, order=", ".join(times), rows=self.numbered_rows)
+        )
         self.connection.unregister("prospect_repeated")
         return int(self._query("SELECT COUNT(*) AS n FROM prospect_duplicates")["n"])
 
@@ -247,12 +254,13 @@ class _Export:
         hashes = np.sort(self.connection.sql(sql).to_arrow_table()["hash"].to_numpy())
         return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
 
-    def create_view(self, *, with_duplicates: bool) -> None:
-        """Create ``events``; without rows left out, it is the converted columns alone."""
+    def create_view(self, *, all_rows: bool) -> None:
+        """Create ``events``, without duplicates and events without a time, if there are any."""
         hidden = {"collector_tstamp"} if not self.summary["collected"] else set()
         names = [_SQL.identifier(c.name) for c in self.columns if c.name not in hidden]
         select = f"SELECT {', '.join(names)} FROM "
-        select += self.rows if with_duplicates else f"{self.numbered_rows} AS e {NOT_DUPLICATE}"
+        without_duplicates = f"{self.numbered_rows} ANTI JOIN prospect_duplicates USING ({_ROW})"
+        select += self.rows if all_rows else without_duplicates
         if self.summary["timed"] < self.summary["events"]:
             select += " WHERE derived_tstamp IS NOT NULL"
         self.connection.execute(f"CREATE VIEW events AS {select}")
@@ -284,8 +292,7 @@ def _conversion(cell: str, stored: str, kind: str) -> tuple[str, bool]:
         return f"TRY_CAST({cell} AS BOOLEAN)", not is_numeric
     if kind == "TIMESTAMP":
         if is_text:  # Snowflake writes a space before the offset
-            time = _SQL.timestamp(f"REPLACE(REPLACE({cell}, ' +', '+'), ' -', '-')")
-            return f"CASE WHEN {time} <= TIMESTAMP '{_LATEST}' THEN {time} END", True
+            return _SQL.timestamp(f"REPLACE(REPLACE({cell}, ' +', '+'), ' -', '-')"), True
         if "ZONE" in stored or "TZ" in stored:
             return f"CAST({cell} AS TIMESTAMPTZ) AT TIME ZONE 'UTC'", False
         is_time = stored.startswith("TIMESTAMP") or stored == "DATE"
@@ -309,7 +316,8 @@ def _parts(path: Path) -> list[Path]:
         raise DataError(
             f"{path}: there is no such file; give a Parquet or CSV of events, or a folder of them."
         )
-    parts = sorted(p for p in path.rglob("*") if p.name.lower().endswith(ENDINGS) and p.is_file())
+    files = sorted(p for p in path.rglob("*") if p.is_file() and p.name[0] not in "._")
+    parts = [file for file in files if file.name.lower().endswith(ENDINGS)]
     if not parts:
         raise DataError(
             f"{path}: the folder has no file whose name ends with {', '.join(ENDINGS)}."
@@ -389,6 +397,7 @@ def _reason(error: Exception) -> str:
         if number := re.search(r"CSV Error on Line: (\d+)", line):
             causes = [cause for cause in lines if cause.startswith(_CSV_CAUSES)]
             if any("unicode" in cause for cause in causes):
-                causes = [_NOT_UTF8]
-            return one_line(f"line {number[1]}: {' '.join(causes) or lines[0]}").rstrip(".")
+                return f"line {number[1]}: {_NOT_UTF8}"
+            cause = one_line(" ".join(causes) or lines[0]).rstrip(".")
+            return f"line {number[1]}: {cause}. Export it again, with quotes doubled, or as Parquet"
     return one_line(lines[0]).rstrip(".")

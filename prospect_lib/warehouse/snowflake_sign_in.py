@@ -89,7 +89,8 @@ _ADVICE: tuple[tuple[set[int], str, str], ...] = (
     (
         {251011},
         r"could not connect|service is unavailable",
-        f"It did not answer within {LOGIN_SECONDS} s. Check SF_ACNT and this machine's network",
+        f"It cannot be reached, or does not answer within {LOGIN_SECONDS} s. Check SF_ACNT and "
+        "this machine's network",
     ),
 )
 
@@ -171,8 +172,7 @@ def _advice(number: int, text: str) -> str:
     for _, words, advice in _ADVICE:  # many refusals come with the same number
         if re.search(words, text, re.IGNORECASE):
             return advice
-    names = "SF_ACNT, SF_USR and the secret you sign in with"
-    return f"It refused them with error {number}. Check {names}"
+    return f"Its error is {number}. Check SF_ACNT, SF_USR and the secret you sign in with"
 
 
 def _credentials(settings: Settings) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The evaluation of a model and its baselines."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -7,12 +8,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from prospect_lib.anchors import Anchors
+from prospect_lib.errors import DataError
 from prospect_lib.evaluation.baselines import CEILING, LOGISTIC, PRIOR, RULE
-from prospect_lib.evaluation.evaluate import MODEL, evaluate
+from prospect_lib.evaluation.comparison import compare
+from prospect_lib.evaluation.evaluate import (
+    LONGEST_GAP,
+    MODEL,
+    evaluate,
+    evaluate_forward,
+    evaluate_model,
+)
+from prospect_lib.evaluation.threshold import choose_threshold
 from prospect_lib.model.splits import honest_split, random_split
 from prospect_lib.model.training import Recipe
-from tests.support.synthetic import FAST, training_table
+from prospect_lib.problem import prospect_problem
+from tests.support.synthetic import FAST, START, training_table
 
+DAY = timedelta(days=1)
+SLOW = prospect_problem.with_anchors(Anchors(horizon=DAY))
 QUICK = {"recipe": Recipe(FAST, rounds=40), "calibrate": False, "resamples": 50}
 
 
@@ -107,3 +121,65 @@ def test_a_sample_without_truth_has_no_ceiling(table):
     _, evaluation = evaluate(honest_split(table.drop_columns(["p_true"])), **QUICK)
     assert evaluation.share_of_ceiling is None
     assert CEILING not in evaluation.metrics
+
+
+def test_the_rule_is_about_the_first_number_that_never_lowers_the_score(evaluation):
+    assert evaluation.about["rule"] == "num_pricing_views_l7d"
+    assert "The one rule is a curve over num_pricing_views_l7d." in evaluation.summary()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_without_such_a_number_the_rule_is_about_the_one_that_ranks_best(table, sign):
+    noise = np.random.default_rng(3).normal(0, 0.5, table.num_rows)
+    telling = pa.array(sign * (table["label"].to_numpy(zero_copy_only=False) + noise))
+    rows = replaced(table, "num_sessions_l7d", telling)
+    recipe = Recipe(FAST, rounds=5, never_lower=())
+    _, evaluation = evaluate(honest_split(rows), **{**QUICK, "recipe": recipe})
+    assert evaluation.about["rule"] == "num_sessions_l7d"
+    assert evaluation.metrics[RULE]["roc_auc"].value > 0.8
+
+
+def test_any_key_trains_and_is_evaluated(table):
+    by_user = table.rename_columns({"domain_userid": "user_id"})
+    model, evaluation = evaluate(honest_split(by_user), **QUICK)
+    expected, usual = evaluate(honest_split(table), **QUICK)
+    assert model.version == expected.version
+    assert evaluation.about == usual.about
+
+
+def test_one_late_row_does_not_lengthen_the_test_period(table):
+    split = honest_split(table)
+    times = split.test["anchor_ts"].to_pylist()
+    last = times.index(max(times))
+    times[last] += timedelta(days=2000)
+    late = replace(split, test=replaced(split.test, "anchor_ts", pa.array(times)))
+    usual, longer = (evaluate(s, **QUICK)[1].days for s in (split, late))
+    assert usual == pytest.approx((START + 40 * DAY - split.cut) / DAY, 0.1)
+    assert usual < longer < usual + LONGEST_GAP + 1
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda t: evaluate(t), "split is a Table, expected a Split, such as honest_split"),
+        (
+            lambda t: evaluate_model(t, honest_split(t)),
+            "model is a Table, expected a ProspectModel",
+        ),
+        (lambda t: honest_split(t.to_pylist()), "the training set is a list, expected an Arrow"),
+        (lambda t: honest_split(t, cut="2026-03-01"), "cut is a str, expected a datetime"),
+        (lambda t: compare(None, None, t), "champion is a NoneType, expected a ProspectModel"),
+        (lambda _: choose_threshold((1, 2)), "evaluation is a tuple, expected the Evaluation"),
+        (lambda t: evaluate(honest_split(t), problem=SLOW), "known after 1 day, 0:00:00: give hon"),
+        (lambda t: evaluate(honest_split(t.slice(0, 90))), "too little for .* at least"),
+    ],
+)
+def test_arguments_that_cannot_be_evaluated_are_refused_in_one_line(table, call, message):
+    with pytest.raises(DataError, match=message) as refusal:
+        call(table)
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_forward_splits_have_the_gap_of_the_problem(table):
+    steps = evaluate_forward(table, splits=2, problem=SLOW, **QUICK)
+    assert [step.about["horizon_seconds"] for step in steps] == [86400, 86400]

@@ -59,7 +59,13 @@ def test_the_expected_precision_is_a_weighted_mean_of_the_test_rows(evaluation):
 
 @pytest.mark.parametrize(
     "figures",
-    [{"value": 0.0}, {"cost": -1.0}, {"capacity": float("nan")}, {"capacity": 3.0, "cost": 1.0}],
+    [
+        {"value": 0.0},
+        {"cost": -1.0},
+        {"capacity": float("nan")},
+        {"capacity": 3.0, "cost": 1.0},
+        {"value": "20"},
+    ],
 )
 def test_invalid_figures_are_refused(evaluation, figures):
     with pytest.raises(DataError, match=r"expected a number above 0|not both"):

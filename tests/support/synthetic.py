@@ -66,3 +66,46 @@ def _noise(feature, rng, rows):
 def _counts(values):
     """Return counts as Signals returns them: null if nothing matched."""
     return pa.array(values.astype(np.int64), mask=values == 0)
+
+
+def odd_table(seed):
+    """Return rows of a small site: few visitors, columns of nulls or of one value, one clock off.
+
+    Whatever ``seed`` is, the key comes first and the columns are those of ``FEATURES``.
+    """
+    rng = np.random.default_rng(seed)
+    visitors = int(rng.choice([2, 40, 120, 200]))
+    rows = int(visitors * rng.choice([2, 4, 8]))
+    owner = rng.integers(0, visitors, rows)
+    seconds = rng.uniform(0, rng.choice([1, 30, 30, 30]) * 86400, rows)
+    if rng.random() < 0.3:
+        seconds[rng.integers(rows)] = -7 * 365 * 86400
+    converts = rng.random(visitors) < rng.choice([0.1, 0.4, 0.6, 0.9])
+    label = rng.random(rows) < np.where(converts[owner], rng.choice([0.3, 1]), 0)
+    columns = {
+        "domain_userid": pa.array([f"visitor-{i}" for i in owner]),
+        "anchor_ts": pa.array(
+            [START + timedelta(seconds=s) for s in seconds], pa.timestamp("us", "UTC")
+        ),
+        "label": pa.array(label),
+    }
+    if rng.random() < 0.3:
+        columns["weight"] = pa.array(np.where(label, 1.0, rng.choice([0, 1, 4])))
+    usual = rng.choice(["nulls", "constant", "noise", "label"])
+    for feature in FEATURES:
+        kind = usual if rng.random() < 0.7 else rng.choice(["nulls", "constant", "noise", "label"])
+        columns[feature.name] = _odd(feature, kind, rng, label)
+    return pa.table(columns)
+
+
+def _odd(feature, kind, rng, label):
+    values = {
+        "nulls": np.zeros(len(label)),
+        "constant": np.ones(len(label)),
+        "noise": rng.integers(0, 3, len(label)),
+        "label": label,
+    }[kind]
+    mask = np.full(len(label), kind == "nulls") | (rng.random(len(label)) < 0.2 * (kind == "noise"))
+    if feature.kind == "category":
+        return pa.array([f"value {v:.0f}" for v in values], pa.string(), mask=mask)
+    return pa.array(values.astype(bool if feature.kind == "flag" else np.int64), mask=mask)

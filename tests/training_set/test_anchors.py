@@ -397,6 +397,30 @@ def test_negatives_per_positive_keeps_the_weight_of_all() -> None:
     assert sum(weights) == pytest.approx(4000 - 200)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"at": Event(event_specification_id="x")}, "at of the anchors.*event_specification_id"),
+        ({"goal": Event(event_specification_id="x")}, "goal of the anchors.*specification"),
+        (
+            {"goal_criteria": Criteria(all=[Criterion.gt(AtomicProperty(name="app_id"), 1e300)])},
+            "goal of the anchors.*below 1e99",
+        ),
+    ],
+)
+def test_events_that_cannot_be_evaluated_are_refused(
+    arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DefinitionError, match=message):
+        Anchors(**arguments).sql(events="events")
+
+
+def test_a_key_that_is_called_like_another_column_is_refused() -> None:
+    key = AttributeKey(name="Label", owner="a@example.com", property=AtomicProperty(name="app_id"))
+    with pytest.raises(DefinitionError, match="attribute key 'Label': a training set has a column"):
+        Anchors().sql(events="events", key=key)
+
+
 # --- keys ------------------------------------------------------------------------------------
 
 BUYER = EntityProperty(

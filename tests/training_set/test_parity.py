@@ -62,10 +62,11 @@ def assert_parity(
     inclusive: bool = True,
 ) -> None:
     sql = attributes_sql(group, events="events", anchors="anchors", include_anchor=inclusive)
-    rows = query(sql, events, anchors)
+    key = group.attribute_key.name
+    rows = query(sql, events, anchors_table(anchors, key))
     assert len(rows) == len(anchors)
     for row in rows:
-        user, at = row.pop("domain_userid"), row.pop("anchor_ts").replace(tzinfo=UTC)
+        user, at = row.pop(key), row.pop("anchor_ts").replace(tzinfo=UTC)
         expected = served(group, events, user, at, inclusive)
         assert list(row) == list(expected)
         for name, value in expected.items():

@@ -48,7 +48,7 @@ def comparable(value: Any) -> Any:
 def test_snowflake_equals_fold_on_random_worlds(connection: Any, world: Any) -> None:
     group, events, anchors, inclusive = world
     snow.load(connection, "EVENTS", events_table(events), (ITEM, DEVICE))
-    snow.load(connection, "ANCHORS", anchors_table(anchors))
+    snow.load(connection, "ANCHORS", anchors_table(anchors, group.attribute_key.name))
     sql = attributes_sql(
         group, events="EVENTS", anchors="ANCHORS", dialect="snowflake", include_anchor=inclusive
     )

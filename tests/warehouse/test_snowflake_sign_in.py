@@ -1,7 +1,11 @@
 """Sign-in to Snowflake: which secret is used, keys in every form, and errors without secrets."""
 
+import json
 import logging
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +21,7 @@ from prospect_lib.warehouse.snowflake_sign_in import (
     SESSION_PARAMETERS,
     atomic_table,
     connector_arguments,
+    open_connection,
     private_key,
 )
 from tests.support import keys, snow
@@ -250,7 +255,7 @@ def echo(kind: type[Exception], number: int, words: str) -> Any:
         (errors.DatabaseError, 250001, "Fail : Network policy is required.", "SF_PRIVATE_KEY"),
         (errors.DatabaseError, 390189, "Role 'X' specified does not exist", "SF_ROLE"),
         (errors.DatabaseError, 250001, "MFA authentication is required", "SF_PASSCODE"),
-        (errors.DatabaseError, 399999, "Anything", "error 399999"),
+        (errors.DatabaseError, 399999, "Anything", "error is 399999"),
         (errors.HttpError, 290404, "404 Not Found", "Correct SF_ACNT"),
         (errors.ForbiddenError, 250001, "Verify the account name is correct", "Correct SF_ACNT"),
         (errors.OperationalError, 250001, "Could not connect to Snowflake backend", "within 30 s"),
@@ -278,6 +283,58 @@ def test_a_refused_sign_in_says_what_to_do_and_repeats_nothing(
         texts = keys.everything_in(refused.value)
         for secret in (*secrets.values(), *ACCOUNT.values()):
             assert keys.pieces_in(texts, secret) == set()
+
+
+@pytest.fixture
+def refusing() -> Iterator[dict[str, Any]]:
+    """A server that refuses every sign-in and repeats it; the arguments to reach it."""
+
+    class Refuse(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            sent = self.rfile.read(int(self.headers["Content-Length"])).decode("latin-1")
+            answer = {"success": False, "code": "390144", "message": sent, "data": None}
+            body = json.dumps(answer).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuse) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield {"host": "127.0.0.1", "port": server.server_port, "protocol": "http"}
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "secrets",
+    [
+        {"SF_PWD": PASSWORD, "SF_PASSCODE": "31415926"},
+        {"SF_PWD": PASSWORD, "SF_AUTHENTICATOR": "username_password_mfa"},
+        {"SF_TOKEN": TOKEN},
+        {"SF_TOKEN": TOKEN, "SF_AUTHENTICATOR": "oauth"},
+        {"SF_PRIVATE_KEY": keys.base64_of(DER)},
+    ],
+    ids=" ".join,
+)
+def test_a_real_refusal_repeats_no_secret_in_errors_and_logs(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    refusing: dict[str, Any],
+    secrets: dict[str, str],
+) -> None:
+    arguments = {**connector_arguments(settings_of(tmp_path, **secrets)), **refusing}
+    with caplog.at_level(logging.DEBUG), pytest.raises(ServiceError, match="RSA_PUBLIC") as refused:
+        open_connection(arguments)
+    assert "login-request" in caplog.text
+    texts = keys.everything_in(refused.value) + caplog.text
+    for name in secrets.keys() - {"SF_AUTHENTICATOR"}:
+        assert keys.pieces_in(texts, secrets[name]) == set()
 
 
 # --- the session, through the connector ---------------------------------------------------------
