@@ -42,6 +42,7 @@ _EXPECTED = {
 }
 _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL.*")
 _CSV_CAUSES = ("Value with", "Expected Number", "Invalid unicode", "Maximum line")
+_NO_TEXT = "it is neither a Parquet file nor UTF-8 text; save it as one of these"
 _NOT_UTF8 = "it is not UTF-8 text; save it as UTF-8"
 _LONGEST_HEADER = 1_000_000  # characters
 
@@ -99,7 +100,7 @@ def read_events(connection: "duckdb.DuckDBPyConnection", path: Path) -> tuple[st
     except (duckdb.Error, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read as atomic events: {_reason(error)}.") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} cannot be read: {_NOT_UTF8}.") from error
+        raise DataError(f"{path} cannot be read: {_NO_TEXT}.") from error
     except (OSError, EOFError, zlib.error, csv.Error) as error:
         reason = getattr(error, "strerror", None) or one_line(error)
         raise DataError(f"{path} cannot be read: {reason}.") from error
@@ -368,7 +369,7 @@ def _header(part: Path, is_zipped: bool) -> tuple[list[str], str]:
     with unzip(part, "rt", encoding="utf-8-sig", newline="") as file:
         line = str(file.readline(_LONGEST_HEADER))
     if "\0" in line:
-        raise DataError(f"{part} cannot be read: it is neither Parquet nor UTF-8 text.")
+        raise DataError(f"{part} cannot be read: {_NO_TEXT}.")
     delimiter = max(",\t;|", key=line.count)
     names = [name.strip() for name in next(csv.reader([line], delimiter=delimiter))]
     return [name or f"column {number}" for number, name in enumerate(names, 1)], delimiter
