@@ -119,12 +119,14 @@ class _Rows(xgb.DataIter):
         # on disk, each batch becomes a page that every level of every tree reads again
         self._size = PAGE_ROWS if cache else BATCH_ROWS
         self._left = batches(source, self._size)
+        self.empty = True  # until a row has passed
         super().__init__(cache_prefix=str(cache) if cache else None)
 
     def next(self, input_data: Callable[..., None]) -> bool:
         for batch in self._left:
             kept = batch.filter(pa.array(self._keep(batch))) if self._keep else batch
             if kept.num_rows:
+                self.empty = False
                 input_data(
                     data=self._encoder.matrix(kept),
                     label=labels(kept),
@@ -155,12 +157,19 @@ def quantile_matrix(
         keep: selects the rows of each batch; by default all.
         cache: a prefix for files; the matrix then stays on disk (external memory).
         ref: the training matrix, if this one is for validation.
+    Raises:
+        TooFewError: there are no rows.
 
     Example: ``quantile_matrix(table, encoder).num_row()`` returns ``table.num_rows``.
     """
     rows = _Rows(source, encoder, keep, cache)
     kind = xgb.ExtMemQuantileDMatrix if cache else xgb.QuantileDMatrix
-    return kind(rows, ref=ref)
+    try:
+        return kind(rows, ref=ref)
+    except xgb.core.XGBoostError:
+        if rows.empty:
+            raise TooFewError(f"no row is left to train or test on. {MORE_DATA}") from None
+        raise
 
 
 def train_booster(

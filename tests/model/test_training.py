@@ -14,6 +14,7 @@ from prospect_lib.model.dataset import TimeSample, summarize
 from prospect_lib.model.encoding import Encoder
 from prospect_lib.model.rows import labels, row_weights, times_of
 from prospect_lib.model.training import (
+    FALLBACK_ROUNDS,
     Recipe,
     best_rounds,
     choose_calibration,
@@ -115,6 +116,16 @@ def test_early_stopping_works_on_a_stream(table, encoder):
     assert best_rounds(stream, encoder, Recipe(), summarize(table, FEATURES)) > 20
 
 
+def test_a_stream_without_later_rows_takes_the_usual_number_of_trees(table, encoder):
+    at_once = replaced(table, "anchor_ts", pa.array([START] * table.num_rows))
+
+    def stream():
+        return iter(at_once.to_batches(max_chunksize=400))
+
+    rounds = best_rounds(stream, encoder, Recipe(), summarize(stream, FEATURES))
+    assert rounds == FALLBACK_ROUNDS
+
+
 def test_out_of_fold_scores_come_from_a_model_not_trained_on_the_visitor(table, encoder):
     """A feature that names the visitor lets a model cheat unless folds are by visitor."""
     visitor = table["domain_userid"].combine_chunks().dictionary_encode().indices
@@ -213,6 +224,7 @@ def test_features_that_extraction_left_out_are_not_required(table, tmp_path, is_
     metadata = {"left_out": '{"num_apps_l7d": ["app_id"]}'}
     rows = table.drop_columns(["num_apps_l7d"]).replace_schema_metadata(metadata)
     pq.write_table(rows, tmp_path / "part.parquet")
+    (tmp_path / "manifest.json").write_text("{}")  # as extract_to writes it
     summary = summarize(tmp_path if is_file else rows, FEATURES)
     assert [f.name for f in FEATURES if f not in summary.features] == ["num_apps_l7d"]
     assert summary.notes == (
