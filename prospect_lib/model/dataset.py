@@ -52,7 +52,8 @@ class DatasetSummary:
         later: the time that three quarters of the rows are before.
         features: those that a model can learn from.
         categories: the values of each categorical feature, without null.
-        notes: sentences about the features that are left out.
+        absent: features that extraction left out, because the events lack their columns.
+        constant: features that are the same in all rows, left out as well.
     """
 
     rows: int
@@ -64,7 +65,20 @@ class DatasetSummary:
     later: datetime
     features: tuple[Feature, ...]
     categories: Mapping[str, frozenset[str]]
-    notes: tuple[str, ...]
+    absent: tuple[str, ...] = ()
+    constant: tuple[str, ...] = ()
+
+    def notes(self) -> list[str]:
+        """Return a sentence for each reason why features are left out."""
+        reasons = (
+            ("whose columns the events lack", self.absent),
+            (f"that are the same in all {self.rows:,} rows", self.constant),
+        )
+        return [
+            f"Trained without features {reason}: {', '.join(names)}."
+            for reason, names in reasons
+            if names
+        ]
 
 
 def batches(source: Source, size: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
@@ -153,13 +167,8 @@ def summarize(source: Source, features: Sequence[Feature]) -> DatasetSummary:
     constant = [feature for feature in features if feature not in varying]
     if not varying:
         raise TooFewError(
-            f"every feature is the same in all {rows:,} rows ({_names(constant)}): nothing to "
-            f"learn from. {MORE_DATA}"
+            f"every feature is the same in all {rows:,} rows: nothing to learn from. {MORE_DATA}"
         )
-    notes = (
-        ("Trained without features whose columns the events lack", absent or []),
-        (f"Trained without features that are the same in all {rows:,} rows", constant),
-    )
     return DatasetSummary(
         rows,
         positives,
@@ -172,7 +181,8 @@ def summarize(source: Source, features: Sequence[Feature]) -> DatasetSummary:
         categories={
             f.name: frozenset(values[f.name] - {None}) for f in varying if f.kind == "category"
         },
-        notes=tuple(f"{reason}: {_names(those)}." for reason, those in notes if those),
+        absent=tuple(feature.name for feature in absent or ()),
+        constant=tuple(feature.name for feature in constant),
     )
 
 
@@ -230,10 +240,6 @@ class TimeSample:
     def quantile(self, share: float) -> int:
         """Return the time that this share of the times is before."""
         return int(np.quantile(np.concatenate(self._kept), share, method="higher"))
-
-
-def _names(features: Iterable[Feature]) -> str:
-    return ", ".join(feature.name for feature in features)
 
 
 def _require(batch: pa.RecordBatch, features: Sequence[Feature]) -> None:

@@ -142,7 +142,7 @@ class ProspectModel:
         rounds = recipe.rounds or best_rounds(source, encoder, recipe, summary, horizon)
         matrix = quantile_matrix(source, encoder, cache=cache)
         booster = train_booster(matrix, encoder, recipe, rounds)
-        calibration, notes = Calibration(), list(summary.notes)
+        calibration, notes = Calibration(), summary.notes()
         if calibrate and isinstance(source, pa.Table):
             try:
                 calibration = choose_calibration(source, encoder, recipe, rounds)
@@ -181,7 +181,7 @@ class ProspectModel:
             },
             "recipe": {**recipe.to_json(), "rounds": booster.num_boosted_rounds()},
             "calibration": calibration.to_json(),
-            "notes": list(summary.notes),
+            "notes": summary.notes(),
             "training_set": None,
             "threshold": None,
             "metrics": {},

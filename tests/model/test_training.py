@@ -53,7 +53,7 @@ def test_a_summary_counts_rows_positives_visitors_and_categories(table):
     assert START <= summary.since < summary.until <= START + timedelta(days=40)
     assert summary.categories["first_mkt_medium_l30d"] == {"cpc", "email"}
     assert summary.features == FEATURES
-    assert summary.notes == ()
+    assert summary.notes() == []
 
 
 def test_table_parquet_and_stream_give_the_same_bytes(table, encoder, tmp_path):
@@ -214,9 +214,9 @@ def test_labels_weights_and_times_are_read_in_other_unambiguous_types(table):
 def test_a_feature_that_is_the_same_in_all_rows_is_left_out_with_a_sentence(table, name, values):
     summary = summarize(replaced(table, name, values(table.num_rows)), FEATURES)
     assert [f.name for f in FEATURES if f not in summary.features] == [name]
-    assert summary.notes == (
-        f"Trained without features that are the same in all 4,800 rows: {name}.",
-    )
+    assert summary.notes() == [
+        f"Trained without features that are the same in all 4,800 rows: {name}."
+    ]
 
 
 @pytest.mark.parametrize("is_file", [False, True])
@@ -227,9 +227,9 @@ def test_features_that_extraction_left_out_are_not_required(table, tmp_path, is_
     (tmp_path / "manifest.json").write_text("{}")  # as extract_to writes it
     summary = summarize(tmp_path if is_file else rows, FEATURES)
     assert [f.name for f in FEATURES if f not in summary.features] == ["num_apps_l7d"]
-    assert summary.notes == (
-        "Trained without features whose columns the events lack: num_apps_l7d.",
-    )
+    assert summary.notes() == [
+        "Trained without features whose columns the events lack: num_apps_l7d."
+    ]
     with pytest.raises(DataError, match="lacks num_apps_l30d"):
         summarize(rows.drop_columns(["num_apps_l30d"]), FEATURES)
 
