@@ -38,7 +38,7 @@ def clock_errors(warehouse: Warehouse) -> int:
 def clock_note(errors: int) -> str:
     """Return the sentence about events with a wrong clock."""
     return (
-        f"{errors:,} events have a wrong clock: their derived_tstamp is more than an hour later, "
-        "or 30 days earlier, than the collector_tstamp (without that column: a year from 90% of "
-        "all); they are no training rows."
+        f"Events with a wrong clock, which are no training rows: {errors:,}. Their derived_tstamp "
+        "is more than an hour later, or 30 days earlier, than the collector_tstamp (without that "
+        "column: more than a year from 90% of all events)."
     )
