@@ -25,6 +25,7 @@ from typing import Any
 
 from snowplow_signals import AttributeGroup, Event, Service, StreamAttributeGroup
 
+from prospect_lib.aggregation.definitions import check_definitions
 from prospect_lib.aggregation.keys import key_name
 from prospect_lib.anchors import SITE_ANCHORS, Anchors, Horizon
 from prospect_lib.attributes import (
@@ -96,6 +97,7 @@ class ScoringProblem:
                 f"never_lower of ScoringProblem {self.name!r}: there is no feature "
                 f"{', '.join(unknown)}. Write a name of the problem's features."
             )
+        check_definitions(self.group, self.flags)
         self.anchors.check(self.group)
 
     @property

@@ -57,6 +57,12 @@ def check_definitions(group: AttributeGroup, flags: Mapping[str, str] | None = N
         raise DefinitionError(f"group {group.name!r} has no attributes; expected at least one.")
     for attribute in group.attributes:
         check(attribute)
+    for attribute in group.attributes:
+        if attribute.name in (flags or {}) and attribute.type not in _INTEGERS | _FLOATS:
+            raise DefinitionError(
+                f"flags: attribute {attribute.name!r} is a {attribute.type}, expected a number, "
+                "such as a count."
+            )
     _check_names("attribute", group, [attribute.name for attribute in group.attributes])
     _check_names("feature", group, [feature.name for feature in features_of(group, flags)])
 

@@ -133,10 +133,12 @@ def features_sql(
         >>> 'AS "day_of_week"' in sql
         True
     """
-    features = features_of(group) if features is None else features
-    check_definitions(
-        group, {f.attribute: f.name for f in features if f.rule == "any" and f.attribute}
-    )
+    if features is None:
+        check_definitions(group)
+        features = features_of(group)
+    else:
+        flagged = [feature for feature in features if feature.rule == "any"]
+        check_definitions(group, {str(f.attribute): f.name for f in flagged})
     context = Context(group, dialect_of(dialect), events, anchors, include_anchor)
     only_counted = {f.attribute for f in features if f.rule == "length" and f.attribute}
     compiler = Compiler.of(context, only_counted)

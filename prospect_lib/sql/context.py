@@ -10,6 +10,7 @@ from snowplow_signals.models.model import Attribute
 
 from prospect_lib.aggregation.fold import ttl_of
 from prospect_lib.aggregation.keys import NOBODY, key_name, key_property
+from prospect_lib.errors import DefinitionError
 from prospect_lib.sql.conditions import matched_value, property_sql
 from prospect_lib.sql.dialects import Dialect
 
@@ -32,6 +33,15 @@ class Context:
     events: str
     anchors: str
     include_anchor: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse relations that have no text."""
+        for name in ("events", "anchors"):
+            if not isinstance(relation := getattr(self, name), str):
+                raise DefinitionError(
+                    f"{name} is a {type(relation).__name__}, expected the name of a relation, or a "
+                    "SELECT in parentheses."
+                )
 
     @property
     def attributes(self) -> Sequence[Attribute]:

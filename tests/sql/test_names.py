@@ -100,3 +100,19 @@ def test_names_that_collide_are_refused_before_anything_runs(
     if not flags:
         with pytest.raises(DefinitionError, match=message):
             attributes_sql(named(names), events="events", anchors="anchors")
+
+
+def test_only_numbers_become_flags() -> None:
+    with pytest.raises(
+        DefinitionError, match="flags: attribute 'b' is a string, expected a number"
+    ):
+        check_definitions(named(["a", "n", "b"]), {"b": "has_b"})
+
+
+def test_wrong_types_are_refused_in_one_line() -> None:
+    relations: dict[str, Any] = {"events": "events", "anchors": "anchors"}
+    for compiled in (attributes_sql, features_sql):
+        with pytest.raises(DefinitionError, match="a str is no attribute group"):
+            compiled("prospect_group", **relations)  # type: ignore[arg-type]
+        with pytest.raises(DefinitionError, match="anchors is a Table, expected the name"):
+            compiled(named(["a"]), **{**relations, "anchors": anchors_table([("u1", START)])})
