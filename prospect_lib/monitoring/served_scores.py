@@ -120,7 +120,7 @@ def read_served_features(
     """
     group = problem_of(problem).group
     values = (
-        f"CAST({_SQL.inside('scoring_attributes', [feature.name])} "
+        f"CAST({_SQL.raw('scoring_attributes', [feature.name])} "
         f"AS {_FEATURE_TYPES[feature.kind]}) AS {_SQL.identifier(feature.name)}"
         for feature in features
     )
@@ -204,7 +204,7 @@ def recomputed_value(attribute: Attribute, kind: pa.DataType) -> str:
 
 
 def _served_value(attribute: Attribute) -> str:
-    return _comparable(attribute, _SQL.inside("signals", [attribute.name]), is_list=False)
+    return _comparable(attribute, _SQL.raw("signals", [attribute.name]), is_list=False)
 
 
 def _comparable(attribute: Attribute, value: str, *, is_list: bool) -> str:
