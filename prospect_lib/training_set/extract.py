@@ -48,7 +48,7 @@ ORDER BY r.{key}, r.anchor_ts
 """
 #: How many events are somebody's and have a right clock, and from when to when they are.
 RANGE = """
-SELECT COUNT(*) AS n, MIN({ts}) AS first_ts, MAX({ts}) AS last_ts
+SELECT COUNT({ts}) AS n, MIN({ts}) AS first_ts, MAX({ts}) AS last_ts
 FROM {events}
 WHERE NOT COALESCE({wrong_clock}, FALSE) AND {key} NOT IN ({nobody})"""
 #: The metadata of a table's schema with the attributes that are left out, as JSON.

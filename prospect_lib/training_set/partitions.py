@@ -54,6 +54,7 @@ _PARTS_PER_FILE = 32
 _MIN_MB, _MB_PER_THREAD = 1000, 250  # for statements about all visitors at once
 _FLUSH_ROWS = 65_536  # per file being written; by default half a million wait in memory
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50}
+_UTC = pa.timestamp("us", "UTC")
 _TYPES = {"number": pa.float64(), "flag": pa.bool_(), "category": pa.string()}
 _SQL = DuckDB()
 #: From the names of two relations, events and anchors, to the statement over them.
@@ -208,8 +209,8 @@ def with_feature_types(table: pa.Table, key: str, features: Sequence[Feature]) -
 
     Connectors return counts as Decimals, or as integers of varying width.
     """
-    instants = table["anchor_ts"].cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
-    columns = {key: table[key].cast(pa.string()), "anchor_ts": instants}
+    instants = table["anchor_ts"].cast(pa.timestamp("us"), safe=False)
+    columns = {key: table[key].cast(pa.string()), "anchor_ts": instants.cast(_UTC)}
     for name, kind in (("label", pa.bool_()), ("weight", pa.float64())):
         if name in table.column_names:
             columns[name] = table[name].cast(kind)

@@ -244,7 +244,7 @@ def test_anchors_in_sql_are_those_in_plain_python(
     assert run(anchors, events, key=key_of(anchors), columns=columns) == expected(anchors, events)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(anchors=SAMPLED, collector=st.booleans(), data=st.data())
 def test_snowflake_places_and_samples_the_same_anchors(
     snowflake: Any, anchors: Anchors, collector: bool, data: st.DataObject

@@ -71,6 +71,7 @@ def test_a_label_of_any_type_is_a_boolean(warehouse: DuckDBWarehouse, label: str
     [
         "TIMESTAMPTZ '2026-01-05 06:00:00+00'",
         "TIMESTAMP_NS '2026-01-05 06:00:00'",
+        "TIMESTAMP_NS '2026-01-05 06:00:00.000000999'",
         "'2026-01-05 06:00:00'",
         "'2026-01-05T06:00:00Z'",
         "'2026-01-05T01:00:00-05:00'",
@@ -154,6 +155,12 @@ def test_an_earlier_training_set_is_a_relation_of_anchors(warehouse: DuckDBWareh
     assert again.table.column_names == [
         *("user_id", "anchor_ts", "label", "weight", "views", "day_of_week"),
     ]
+
+
+def test_events_of_nobody_make_no_rows(warehouse: DuckDBWarehouse) -> None:
+    warehouse.run(f"UPDATE events SET user_id = CASE WHEN user_id < '5' THEN '' ELSE '{NIL}' END")
+    with pytest.raises(DataError, match="no training row: no event with a right clock has a user"):
+        extract(warehouse, GROUP, Anchors())
 
 
 def test_a_relation_without_a_usable_row_is_refused(warehouse: DuckDBWarehouse) -> None:
