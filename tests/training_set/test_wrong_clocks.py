@@ -66,7 +66,8 @@ def test_rows_are_those_without_the_events_of_wrong_clocks(
     rows, notes = rows_of(wrong, anchors, collector=collector)
     without, _ = rows_of(dict.fromkeys(wrong), anchors, collector=collector)
     assert rows == without and len(rows) > 100
-    assert len(notes) == 1 and notes[0].startswith("3 events have a wrong clock")
+    (note,) = notes
+    assert note.startswith("Events with a wrong clock, which are no training rows: 3.")
 
 
 @pytest.mark.parametrize("collector", [True, False])
