@@ -229,7 +229,7 @@ def run(
 
 def train_and_promote(
     table: pa.Table,
-    models: Path,
+    models: Path | str,
     *,
     promote: Promote = "if better",
     problem: ScoringProblem | AttributeGroup = prospect_problem,
@@ -249,7 +249,7 @@ def train_and_promote(
 
     Example: ``train_and_promote(table, Path("models"), promote="always").promoted`` is True.
     """
-    problem = problem_of(problem)
+    problem, models = problem_of(problem), Path(models)
     challenger = train(table, problem=problem, **options)
     version = challenger.model.version
     folder = bundle_path(models, version)

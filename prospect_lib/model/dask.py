@@ -46,7 +46,7 @@ def fit_on_cluster(
     problem = problem_of(problem)
     recipe = (recipe or Recipe(rounds=FALLBACK_ROUNDS)).for_problem(problem)
     rounds = recipe.rounds or FALLBACK_ROUNDS
-    summary = summarize(rows, problem.features)
+    summary = summarize(rows, problem.features, problem.key)
     encoder = Encoder.fit(summary.categories, summary.features, recipe.never_lower or ())
     with _client(address) as client, client.as_current():
         params = recipe.booster_params(encoder, summary.rows)

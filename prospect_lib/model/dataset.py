@@ -20,6 +20,7 @@ from prospect_lib.model.rows import (
     MORE_DATA,
     Floats,
     check_rows,
+    key_of,
     labels,
     microseconds_of,
     moment,
@@ -123,12 +124,15 @@ def parquet_files(path: Path | str) -> list[str]:
     return [str(file) for file in files]
 
 
-def summarize(source: Source, features: Sequence[Feature]) -> DatasetSummary:
+def summarize(
+    source: Source, features: Sequence[Feature], key: str | None = None
+) -> DatasetSummary:
     """Summarize the rows in one pass, and refuse rows that cannot train a model.
 
     Args:
         source: the rows; the metadata of their schema may say what extraction left out.
         features: those of the problem.
+        key: the problem's key, which the first column must be; by default it is not checked.
     Raises:
         DataError: a column is missing or of another type.
         TooFewError: there are no rows, too few visitors of a class, or no feature varies.
@@ -142,20 +146,21 @@ def summarize(source: Source, features: Sequence[Feature]) -> DatasetSummary:
     for batch in batches(source):
         check_rows(batch)
         if absent is None:
+            _refuse_other_key(batch, key)
             left_out = json.loads((batch.schema.metadata or {}).get(LEFT_OUT, b"{}"))
             absent = [f for f in features if f.attribute in left_out]
             features = [f for f in features if f not in absent]
             values = {feature.name: set() for feature in features}
-        key, label = visitors_of(batch), labels(batch)
+        visitor, label = visitors_of(batch), labels(batch)
         _require(batch, features)
         counted = row_weights(batch) > 0
         rows += batch.num_rows
         positives += int(np.count_nonzero(label))
-        visitors.update(pc.unique(key).to_pylist())
+        visitors.update(pc.unique(visitor).to_pylist())
         for value, members in by_class.items():
             if len(members) < MIN_VISITORS:
                 chosen = pa.array((label == value) & counted)
-                members.update(pc.unique(key.filter(chosen)).to_pylist())
+                members.update(pc.unique(visitor.filter(chosen)).to_pylist())
         times.add(microseconds_of(batch))
         for feature in features:
             values[feature.name].update(_values(batch.column(feature.name), feature.kind))
@@ -242,12 +247,20 @@ class TimeSample:
         return int(np.quantile(np.concatenate(self._kept), share, method="higher"))
 
 
+def _refuse_other_key(batch: pa.RecordBatch, key: str | None) -> None:
+    if key is not None and key_of(batch) != key:
+        raise DataError(
+            f"the training set's key is {key_of(batch)}, but the problem scores one {key} at a "
+            "time. Give the problem that the rows were extracted for: problem=... or --problem."
+        )
+
+
 def _require(batch: pa.RecordBatch, features: Sequence[Feature]) -> None:
     if missing := [f.name for f in features if f.name not in batch.schema.names]:
         raise DataError(
             f"the training set lacks {', '.join(missing)}; it has "
-            f"{', '.join(batch.schema.names)}. Build it with extract for the same problem, or "
-            "train on features= that it has."
+            f"{', '.join(batch.schema.names)}. Build it with extract for the same problem "
+            "(problem=...), or train on features= that it has."
         )
     for feature in features:
         check_type(feature, batch.schema.field(feature.name).type)

@@ -136,7 +136,7 @@ class ProspectModel:
         if recipe is not None and not isinstance(recipe, Recipe):
             raise wrong_type("recipe", recipe, "a Recipe, such as Recipe(rounds=100)")
         recipe = (recipe or Recipe(seed=seed)).for_problem(problem)
-        summary = summarize(source, features or problem.features)
+        summary = summarize(source, features or problem.features, problem.key)
         encoder = Encoder.fit(summary.categories, summary.features, recipe.never_lower or ())
         horizon = problem.anchors.label_delay
         rounds = recipe.rounds or best_rounds(source, encoder, recipe, summary, horizon)

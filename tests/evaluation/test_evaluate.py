@@ -7,8 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from snowplow_signals import user_id
 
 from prospect_lib.anchors import Anchors
+from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import DataError
 from prospect_lib.evaluation.baselines import CEILING, LOGISTIC, PRIOR, RULE
 from prospect_lib.evaluation.comparison import compare
@@ -141,10 +143,15 @@ def test_without_such_a_number_the_rule_is_about_the_one_that_ranks_best(table, 
 
 def test_any_key_trains_and_is_evaluated(table):
     by_user = table.rename_columns({"domain_userid": "user_id"})
-    model, evaluation = evaluate(honest_split(by_user), **QUICK)
+    group = prospect_group.model_copy(update={"attribute_key": user_id})
+    problem = replace(prospect_problem, group=group)
+    model, evaluation = evaluate(honest_split(by_user), problem=problem, **QUICK)
     expected, usual = evaluate(honest_split(table), **QUICK)
-    assert model.version == expected.version
-    assert evaluation.about == usual.about
+    assert model.manifest["key"] == "user_id"
+    assert model.manifest["recipe"]["rounds"] == expected.manifest["recipe"]["rounds"]
+    assert evaluation.about["test_visitors"] == usual.about["test_visitors"]
+    with pytest.raises(DataError, match="key is user_id, but the problem scores one domain_userid"):
+        evaluate(honest_split(by_user), **QUICK)
 
 
 def test_one_late_row_does_not_lengthen_the_test_period(table):
