@@ -6,6 +6,7 @@ needs a property.``
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 
 from snowplow_signals import AttributeGroup
@@ -57,6 +58,8 @@ def check_definitions(group: AttributeGroup, flags: Mapping[str, str] | None = N
         raise DefinitionError(f"group {group.name!r} has no attributes; expected at least one.")
     for attribute in group.attributes:
         check(attribute)
+    for problem in _problems_of_length("ttl", group.ttl):
+        raise DefinitionError(f"group {group.name!r}: {problem}.")
     for attribute in group.attributes:
         if attribute.name in (flags or {}) and attribute.type not in _INTEGERS | _FLOATS:
             raise DefinitionError(
@@ -68,8 +71,14 @@ def check_definitions(group: AttributeGroup, flags: Mapping[str, str] | None = N
 
 
 def _check_names(what: str, group: AttributeGroup, names: Iterable[str]) -> None:
+    key = key_name(group)
+    if key.casefold() in (*COLUMNS, "day_of_week"):
+        raise DefinitionError(
+            f"attribute key {key!r} of group {group.name!r}: a training set has another column of "
+            "this name; give the key another name."
+        )
     taken = {name.casefold(): f"a training set has a column {name} of its own"
-             for name in (key_name(group), *COLUMNS)}  # fmt: skip
+             for name in (key, *COLUMNS)}  # fmt: skip
     remedy = "rename the attribute" if what == "attribute" else "rename the flag or the attribute"
     for name in names:
         if reason := taken.get(name.casefold()):
@@ -94,6 +103,8 @@ def _problems(attribute: Attribute) -> Iterator[str]:
         yield f"aggregation {aggregation!r} needs a property"
     if aggregation.startswith("time_since") and attribute.time_unit is None:
         yield f"{aggregation} needs a time_unit ('s', 'min', 'h' or 'd')"
+    for name in ("period", "ttl"):
+        yield from _problems_of_length(name, getattr(attribute, name))
     if any(event.event_specification_id for event in attribute.events):
         yield (
             "event_specification_id cannot be evaluated outside Signals; give the event's vendor, "
@@ -109,6 +120,11 @@ def _problems(attribute: Attribute) -> Iterator[str]:
     criteria = attribute.criteria
     for criterion in [*(criteria.all or []), *(criteria.any or [])] if criteria else []:
         yield from _problems_of_criterion(criterion)
+
+
+def _problems_of_length(name: str, length: timedelta | None) -> Iterator[str]:
+    if length is not None and length <= timedelta():
+        yield f"{name}={length} is not longer than nothing"
 
 
 def _problems_of_value(prop: Any) -> Iterator[str]:
@@ -135,8 +151,10 @@ def _problems_of_criterion(criterion: Any) -> Iterator[str]:
         yield from _problems_of_value(criterion.property)
     if compares_times and operator == "like":
         yield f"{criterion.property.name} is a time; compare it with = != < <= > >= or in"
+    if isinstance(value, list) and operator != "in":
+        yield f"a criterion with {operator!r} has a list, expected one value; a list needs 'in'"
     for item in value if isinstance(value, list) else [value]:
-        if item is None or (isinstance(item, list) and operator != "in"):
+        if item is None:
             yield f"a criterion with {operator!r} needs a value"
         if compares_times and to_utc(item) is None:
             yield f"a criterion compares a time with {item!r}; expected ISO 8601 text"

@@ -206,7 +206,7 @@ def _inside(event: Mapping[str, Any], column: str, path: Path) -> Any:
     value: Any = event.get(column)
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = json.loads(value, parse_constant=_refuse)
         except ValueError:
             raise DataError(
                 f"event {event.get('event_id')!r}: {column} is {value[:40]!r}, expected JSON."
@@ -217,6 +217,10 @@ def _inside(event: Mapping[str, Any], column: str, path: Path) -> Any:
         except (KeyError, IndexError, TypeError):
             return None
     return value
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _date_part(part: str, value: Any) -> str | None:
@@ -312,10 +316,9 @@ def typed(kind: str, text: str | None) -> Any:
         return {"true": True, "false": False}.get(text.lower())
     if not kind.startswith("int"):
         return to_number(text)
-    if _INTEGER.fullmatch(text):
-        return _in_64_bits(int(text))
-    number = to_number(text)
-    return None if number is None else whole(number)
+    exact = _in_64_bits(int(text)) if _INTEGER.fullmatch(text) else None
+    number = to_number(text) if exact is None else None
+    return exact if number is None else whole(number)
 
 
 def whole(number: float) -> int | None:

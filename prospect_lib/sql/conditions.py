@@ -98,8 +98,8 @@ def _typed(kind: str, prop: Any, sql: Dialect) -> str:
     text = _as_stored(prop, sql)
     if kind == "bool":
         return f"CASE LOWER({text}) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END"
-    exact = f"WHEN {sql.matches(text, INTEGER)} THEN TRY_CAST({text} AS BIGINT)"
-    return f"CASE {exact} ELSE {sql.whole(sql.number(text))} END"
+    exact = f"CASE WHEN {sql.matches(text, INTEGER)} THEN TRY_CAST({text} AS BIGINT) END"
+    return f"COALESCE({exact}, {sql.whole(sql.number(text))})"
 
 
 def property_sql(prop: Any, sql: Dialect, relation: str = "") -> str:
@@ -112,8 +112,10 @@ def property_sql(prop: Any, sql: Dialect, relation: str = "") -> str:
         return _calculated(prop, sql)
     column = f"{relation}." * bool(relation) + sql.identifier(column_of(prop))
     if prop.type != "atomic":
-        text = _first([sql.inside(column, path) for path in paths_of(prop)])
-        return sql.date_part(prop.date_part, sql.timestamp(text)) if prop.date_part else text
+        if prop.date_part:
+            text = _first([sql.raw(column, path) for path in paths_of(prop)])
+            return sql.date_part(prop.date_part, sql.timestamp(text))
+        return _first([sql.inside(column, path) for path in paths_of(prop)])
     if prop.date_part:
         return sql.date_part(prop.date_part, sql.utc(column))
     text = f"CAST({column} AS VARCHAR)"

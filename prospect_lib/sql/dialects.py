@@ -97,7 +97,8 @@ class Dialect(ABC):
     def whole(self, number: str) -> str:
         """Return the nearest integer, halves rounded up; NULL if it needs more than 64 bits."""
         rounded = f"CAST(FLOOR({number} + 0.5) AS BIGINT)"
-        return f"CASE WHEN ABS({number}) < 9223372036854775808 THEN {rounded} END"
+        bounds = "-9223372036854775808 AND 9223372036854774784"  # the nearest numbers to 2 ** 63
+        return f"CASE WHEN {number} BETWEEN {bounds} THEN {rounded} END"
 
     def number_text(self, number: str) -> str:
         """Return a number as text; whole numbers have no decimal point, and zero has no sign."""

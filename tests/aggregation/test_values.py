@@ -1,7 +1,7 @@
 """Values of events: one set of rules makes them text, numbers, booleans and times."""
 
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -210,9 +210,10 @@ def test_wrong_types_are_refused_in_one_line(arguments: dict[str, Any], message:
     assert "\n" not in str(refused.value)
 
 
-def test_a_nested_column_that_is_no_json_is_named() -> None:
-    with pytest.raises(DataError, match=f"'e1': {ITEM} is 'oops', expected JSON"):
-        property_text(PRICE, {"event_id": "e1", ITEM: "oops"})
+@pytest.mark.parametrize("cell", ["oops", '{"price": NaN}', ""])
+def test_a_nested_column_that_is_no_json_is_named(cell: str) -> None:
+    with pytest.raises(DataError, match=f"'e1': {ITEM} is '{cell}', expected JSON"):
+        property_text(PRICE, {"event_id": "e1", ITEM: cell})
 
 
 def test_text_of_json_that_python_would_read_is_no_number() -> None:
@@ -244,6 +245,13 @@ def test_days_are_times() -> None:
         ({"criteria": Criteria(all=[Criterion.gt(CLICKED, "soon")])}, "a time with 'soon'"),
         ({"criteria": Criteria(all=[Criterion.like(CLICKED, "2026%")])}, "is a time; compare"),
         ({"criteria": Criteria(any=[Criterion.gt(PRICE, float("inf"))])}, "with inf"),
+        (
+            {"criteria": Criteria(any=[Criterion(property=PRICE, operator="=", value=["a"])])},
+            "'=' has a list",
+        ),
+        ({"criteria": Criteria(any=[Criterion(property=PRICE, operator="=")])}, "needs a value"),
+        ({"period": timedelta()}, "period=0:00:00 is not longer than nothing"),
+        ({"ttl": -timedelta(hours=1)}, "ttl=-1 day, 23:00:00 is not longer"),
     ],
 )
 def test_what_cannot_be_computed_is_refused_with_the_definition(

@@ -4,7 +4,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from snowplow_signals import AtomicProperty, Attribute
+from snowplow_signals import AtomicProperty, Attribute, AttributeKey
 
 from prospect_lib.aggregation.definitions import check_definitions
 from prospect_lib.errors import DefinitionError
@@ -100,6 +100,12 @@ def test_names_that_collide_are_refused_before_anything_runs(
     if not flags:
         with pytest.raises(DefinitionError, match=message):
             attributes_sql(named(names), events="events", anchors="anchors")
+
+
+def test_a_key_has_a_name_of_its_own() -> None:
+    key = AttributeKey(name="Label", property=AtomicProperty(name="user_id"))
+    with pytest.raises(DefinitionError, match="attribute key 'Label' of group 'g'"):
+        check_definitions(named(["a"]).model_copy(update={"attribute_key": key}))
 
 
 def test_only_numbers_become_flags() -> None:

@@ -42,8 +42,10 @@ def _timestamp(node: exp.Expr) -> exp.Expr:
     if not isinstance(node, exp.Anonymous) or "TO_TIMESTAMP_" not in node.name.upper():
         return node
     cast = exp.TryCast if node.name.upper().startswith("TRY") else exp.Cast
-    kind = "TIMESTAMPTZ" if node.name.upper().endswith("_TZ") else "TIMESTAMP"
-    return cast(this=node.expressions[0], to=exp.DataType.build(kind))
+    time = cast(this=node.expressions[0], to=exp.DataType.build("TIMESTAMPTZ"))
+    if node.name.upper().endswith("_TZ"):
+        return time
+    return exp.AtTimeZone(this=time, zone=exp.Literal.string("UTC"))  # the zone of the session
 
 
 #: Snowflake's names of DuckDB's types of timestamps.
