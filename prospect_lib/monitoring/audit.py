@@ -113,7 +113,7 @@ def audit(
         ServiceError: the warehouse refuses a statement.
     """
     problem = problem_of(problem)
-    group, key = problem.group, check_served(served, problem.group)
+    group, key = problem.group, check_served(warehouse, served, problem.group)
     available = Available.of(problem, warehouse.columns())
     with Recomputation(warehouse, available.group, served) as recomputation:
         recomputation.compare()

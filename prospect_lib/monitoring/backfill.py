@@ -90,7 +90,7 @@ def measure_backfill(
         DataError: ``served`` are scores of another key.
     """
     problem = problem_of(problem)
-    key, sql = check_served(served, problem.group), dialect_of(warehouse.dialect)
+    key, sql = check_served(warehouse, served, problem.group), dialect_of(warehouse.dialect)
     anchors = write_temporary(warehouse, _ANCHORS_TABLE, anchors_of(served, key))
     earlier = warehouse.query(
         f"SELECT DISTINCT e.{KEY} AS visitor FROM {keyed_events(warehouse, problem.group)} AS e "

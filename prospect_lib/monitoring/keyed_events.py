@@ -5,12 +5,10 @@ The identifier may be an atomic column, or a field of an event or an entity.
 
 from snowplow_signals import AttributeGroup
 
-from prospect_lib.aggregation.keys import key_name, key_property
-from prospect_lib.errors import DataError
+from prospect_lib.aggregation.keys import key_property
 from prospect_lib.sql.clocks import time_sql
 from prospect_lib.sql.conditions import property_sql
 from prospect_lib.sql.dialects import dialect_of
-from prospect_lib.training_set.available import key_columns
 from prospect_lib.warehouse import Warehouse
 
 #: The columns that are added: the identifier (text), and when the event happened and arrived (UTC).
@@ -26,15 +24,8 @@ def keyed_events(warehouse: Warehouse, group: AttributeGroup, condition: str = "
         warehouse: holds the events.
         group: whose attribute key is the identifier.
         condition: which events, in SQL over their own columns.
-    Raises:
-        DataError: the events lack the column of the identifier.
     """
     sql, columns = dialect_of(warehouse.dialect), warehouse.columns()
-    if lacking := sorted(key_columns(group) - set(columns)):
-        raise DataError(
-            f"the events have no column {', '.join(lacking)}, where the attribute key "
-            f"{key_name(group)!r} is. Use events with it, or the problem of these events."
-        )
     happened = time_sql("derived_tstamp", sql)
     arrived = time_sql("collector_tstamp", sql) if "collector_tstamp" in columns else happened
     return (

@@ -143,7 +143,7 @@ def measure_outcomes(
             of another key.
     """
     problem = problem_of(problem)
-    key = check_served(served, problem.group)
+    key = check_served(warehouse, served, problem.group)
     refuse_missing_columns(
         replace(problem.anchors, at=[Event()]), problem.group, warehouse.columns()
     )

@@ -21,6 +21,8 @@ from prospect_lib.errors import DataError
 from prospect_lib.features import Feature
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
 from prospect_lib.sql.dialects import DuckDB
+from prospect_lib.training_set.available import key_columns
+from prospect_lib.warehouse import Warehouse
 
 #: The keys of a logged score without its identifier, and their types; a missing one reads as null.
 LOG_COLUMNS = {
@@ -130,12 +132,18 @@ def read_served_features(
     return _read_log(folder, group, columns, required=required, since=since, until=until)
 
 
-def check_served(served: object, group: AttributeGroup) -> str:
+def check_served(warehouse: Warehouse, served: object, group: AttributeGroup) -> str:
     """Return the attribute key of served scores.
 
     Raises:
-        DataError: they are no table of :func:`read_served`, or of another key.
+        DataError: they are no table of :func:`read_served`, or of another key; or the events
+            lack the column of the key.
     """
+    if not hasattr(warehouse, "query"):
+        raise DataError(
+            f"the warehouse is a {type(warehouse).__name__}, expected one with events: "
+            'open_warehouse(settings), or open_warehouse(settings, "events.parquet").'
+        )
     if not isinstance(served, pa.Table):
         raise DataError(
             f"served is a {type(served).__name__}, expected the table of read_served(folder, "
@@ -146,6 +154,11 @@ def check_served(served: object, group: AttributeGroup) -> str:
         raise DataError(
             f"served has no column {key!r}, the key of attribute group {group.name!r}. Read it "
             "with read_served(folder, problem) of the same scoring problem."
+        )
+    if lacking := sorted(key_columns(group) - set(warehouse.columns())):
+        raise DataError(
+            f"the events have no column {', '.join(lacking)}, where the attribute key {key!r} is. "
+            "Use events with it, or the scoring problem of these events."
         )
     return key
 

@@ -207,15 +207,16 @@ def _bytes(shown: str) -> int:
 def with_feature_types(table: pa.Table, key: str, features: Sequence[Feature]) -> pa.Table:
     """Return the same columns with the same types for every warehouse.
 
-    Connectors return counts as Decimals, or as integers of varying width.
+    Connectors return counts as Decimals, or as integers of varying width, and warehouses return
+    names in lower case.
     """
     instants = table["anchor_ts"].cast(pa.timestamp("us"), safe=False)
-    columns = {key: table[key].cast(pa.string()), "anchor_ts": instants.cast(_UTC)}
+    columns = {key: table[key.lower()].cast(pa.string()), "anchor_ts": instants.cast(_UTC)}
     for name, kind in (("label", pa.bool_()), ("weight", pa.float64())):
         if name in table.column_names:
             columns[name] = table[name].cast(kind)
     for feature in features:
-        column = table[feature.name]
+        column = table[feature.name.lower()]
         if pa.types.is_decimal(column.type):
             column = column.cast(pa.float64())
         columns[feature.name] = column.cast(_TYPES[feature.kind])

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from prospect_lib.aggregation.fold import attribute_values, group_hash
+from prospect_lib.aggregation.keys import key_name
 from prospect_lib.attributes import prospect_group
 from prospect_lib.monitoring.served_scores import read_served
 from prospect_lib.sandbox.simulation.visitors import simulate
@@ -81,10 +82,13 @@ class World:
 
 
 def record(visitor: str, values: Row, at: datetime, group: Any, score: float = 0.1) -> Row:
+    key = key_name(group)
     return {
-        "domain_userid": visitor,
+        key: visitor,
+        "key": key,
+        "group": group.name,
         "group_hash": group_hash(group),
-        "signals": {"domain_userid": visitor, **values},
+        "signals": {key: visitor, **values},
         "scoring_attributes": {},
         "score": score,
         "model_version": "test",
