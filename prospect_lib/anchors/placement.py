@@ -70,6 +70,18 @@ first_apps AS (
 ),
 """
 
+SESSION_ENDS = """\
+-- each session's last event, also an excluded one
+session_ends AS (
+  SELECT visitor, MAX(ts) AS last_ts
+  FROM (
+    SELECT {key} AS visitor, {ts} AS ts, {collected} AS collected FROM {events}
+  ) AS read_events
+  WHERE {used}
+  GROUP BY visitor
+),
+"""
+
 EVENT_COUNTS = """\
 -- how many events each visitor has had, after each instant
 event_counts AS (
@@ -167,7 +179,7 @@ class Anchors:
         app_ids: only visitors whose first event has one of these app ids; empty for any.
         first_seen: only visitors whose first event is this old at the end of the data, as
             (oldest, newest), such as 60 to 30 days; ``None`` for any.
-        excluded: names of events that are ignored altogether.
+        excluded: names of events that are ignored, except for whether a session still goes on.
         min_events: how many events a visitor must have had before an anchor.
         until_goal: whether a visitor's anchors end at the first goal.
         per_session: the maximum number of anchors per session, sampled by ``seed``.
@@ -252,20 +264,24 @@ class Anchors:
         rows = "".join(f"\n  {condition}" for condition in self._sampled())
         steps = [VISITOR_STARTS] * self._needs_visitor_starts
         steps += [FIRST_APPS] * bool(self.app_ids) + [EVENT_COUNTS] * bool(self.min_events)
+        read = {
+            "key": property_sql(prop, sql),
+            "ts": ts,
+            "collected": time_sql("collector_tstamp", sql) if by_collector else "NULL",
+            "events": events,
+            "used": "\n  AND ".join(self._used(wrong_clock, by_collector, sql)),
+        }
+        steps += [SESSION_ENDS.format(**read)] * (self._last_event == "session_ends")
         ranked = self.negatives_per_positive is not None
         return ANCHORS_STATEMENT.format(
-            key=property_sql(prop, sql),
+            **read,
             key_name=sql.identifier(name),
-            ts=ts,
-            collected=time_sql("collector_tstamp", sql) if by_collector else "NULL",
             data_end=indent(data_end, "  "),
-            events=events,
             session=sql.identifier(SESSION_ID) if by_session else "NULL",
             app=sql.identifier("app_id") if self.app_ids else "NULL",
             is_anchor=_condition(self.at_attribute, sql) if self.at else "FALSE",
             is_goal=_condition(self.goal_attribute, sql),
             included=self._included(sql),
-            used="\n  AND ".join(self._used(wrong_clock, by_collector, sql)),
             visitor_steps="".join(steps),
             places=self._places(sql),
             goal_follows=self._goal_follows(sql),
@@ -275,7 +291,9 @@ class Anchors:
             conditions=" AND ".join(self._conditions(sql)),
             class_places=CLASS_PLACES.format(rows=rows) if ranked else "",
             labelled="class_places" if ranked else "labelled",
-            sampled=self._sampled_negatives() if ranked else rows.replace("\n  ", "\n"),
+            sampled=f"\nWHERE goal_follows OR place <= {self._kept_negatives}"
+            if ranked
+            else rows.replace("\n  ", "\n"),
             anchor_ts=sql.identifier("anchor_ts"),
             label=sql.identifier("label"),
             weight=f",\n  {self._weight()} AS {sql.identifier('weight')}" * self._samples,
@@ -321,26 +339,9 @@ class Anchors:
         return _counter("at of the anchors", self.at)
 
     @property
-    def _negative_ratio(self) -> float:
-        return 1.0 if self.negatives_per_positive is None else float(self.negatives_per_positive)
-
-    @property
     def _samples(self) -> bool:
         """Whether negatives are sampled."""
         return self.negatives < 1 or self.negatives_per_positive is not None
-
-    def conditions_in_words(self) -> str:
-        """Return what an anchor must meet, as half a sentence for messages."""
-        events = " or ".join(event.name or event.vendor or "any event" for event in self.at)
-        places = [events] * bool(events) + [f"every {self.every}"] * bool(self.every)
-        after = "the end of its session" if self.horizon == SESSION else str(self.horizon)
-        narrowed = [
-            name
-            for name in ("app_ids", "first_seen", "excluded", "min_events", "until_goal")
-            if getattr(self, name)
-        ]
-        narrowing = f", narrowed by {', '.join(narrowed)}" * bool(narrowed)
-        return f"rows are at {' and '.join(places)}, if the events go on {after} longer{narrowing}"
 
     def _included(self, sql: Dialect) -> str:
         if not self.excluded:
@@ -375,8 +376,15 @@ class Anchors:
 
     @property
     def _needs_visitor_starts(self) -> bool:
-        needed = (self.app_ids, self.first_seen, self.until_goal, self.horizon == SESSION)
-        return any(needed)
+        needed = (self.app_ids, self.first_seen, self.until_goal)
+        return any(needed) or self._last_event == "visitor_starts"
+
+    @property
+    def _last_event(self) -> str:
+        """The step that has each session's last event; empty if none is needed."""
+        if self.horizon != SESSION:
+            return ""
+        return "session_ends" if self.excluded else "visitor_starts"
 
     def _goal_follows(self, sql: Dialect) -> str:
         if isinstance(self.horizon, str):
@@ -389,6 +397,8 @@ class Anchors:
             self.app_ids
         )
         joins = [f"JOIN {step} ON {step}.visitor = c.visitor" for step in steps]
+        if self._last_event == "session_ends":
+            joins.append("JOIN session_ends ON session_ends.visitor = c.visitor")
         if self.min_events:
             joins.append(sql.nearest("event_counts", "earlier", "c.ts > earlier.ts", "c"))
         return joins
@@ -411,7 +421,10 @@ class Anchors:
         """Conditions on candidates and their visitors."""
         if isinstance(self.horizon, str):
             timeout = sql.interval(self.session_timeout)
-            conditions = ["c.ts IS NOT NULL", f"last_ts <= data_end.ts - {timeout}"]
+            conditions = [
+                "c.ts IS NOT NULL",
+                f"{self._last_event}.last_ts <= data_end.ts - {timeout}",
+            ]
         else:
             conditions = [f"c.ts <= data_end.ts - {sql.interval(self.horizon)}"]
         if self.app_ids:
@@ -439,13 +452,10 @@ class Anchors:
             for word, condition in zip(("WHERE", "AND"), conditions, strict=False)
         ]
 
-    def _sampled_negatives(self) -> str:
-        return f"\nWHERE goal_follows OR place <= {self._kept_negatives}"
-
     @property
     def _kept_negatives(self) -> str:
         """How many negatives are kept, if there are so many."""
-        return f"FLOOR(GREATEST({self._negative_ratio!r} * positives, 1))"
+        return f"FLOOR(GREATEST({float(self.negatives_per_positive or 1)!r} * positives, 1))"
 
     @property
     def _threshold(self) -> str:

@@ -21,7 +21,7 @@ from snowplow_signals import AttributeGroup
 
 from prospect_lib.aggregation.fold import group_hash
 from prospect_lib.aggregation.keys import NOBODY, key_property
-from prospect_lib.anchors import Anchors
+from prospect_lib.anchors import SESSION, Anchors
 from prospect_lib.errors import DataError
 from prospect_lib.files import draft_of, write_whole
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
@@ -320,7 +320,7 @@ class _Extraction:
         window = window or f" from {since} on" * bool(since) + f" before {until}" * bool(until)
         return (
             f"no training row{window}: the events are from {first} to {last} "
-            f"(UTC), and {anchors.conditions_in_words()}. Widen --since .. --until, or change the "
+            f"(UTC), and {_in_words(anchors)}. Widen --since .. --until, or change the "
             "problem's anchors."
         )
 
@@ -343,6 +343,19 @@ class _Extraction:
             "sql_sha256": hashlib.sha256(sql.encode()).hexdigest(),
             "rows_sha256": self.summary.fingerprint(),
         }
+
+
+def _in_words(anchors: Anchors) -> str:
+    """Return what an anchor must meet, as half a sentence."""
+    events = " or ".join(event.name or event.vendor or "any event" for event in anchors.at)
+    places = [events] * bool(events) + [f"every {anchors.every}"] * bool(anchors.every)
+    known = f"the events go on {anchors.horizon} longer"
+    if anchors.horizon == SESSION:
+        known = "the session has ended"
+    filters = ("app_ids", "first_seen", "excluded", "min_events", "until_goal")
+    narrowed = ", ".join(name for name in filters if getattr(anchors, name))
+    narrowing = f", narrowed by {narrowed}" * bool(narrowed)
+    return f"rows are at {' and '.join(places)}, if {known}{narrowing}"
 
 
 def _hashable(column: pa.ChunkedArray) -> Iterator[tuple[str, Any]]:

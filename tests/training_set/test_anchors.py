@@ -135,13 +135,13 @@ def key_of(chosen: Anchors) -> str:
 def expected(chosen: Anchors, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The same in plain Python, visitor by visitor, each rule as it is documented."""
     key = key_of(chosen)
-    left = [
+    right = [
         e for e in events
-        if e["event_name"] not in chosen.excluded
-        and e[key] not in NOBODY
+        if e[key] not in NOBODY
         and -30 * DAY <= e["derived_tstamp"] - collected(e) <= HOUR
         and (chosen.until is None or max(e["derived_tstamp"], collected(e)) < chosen.until)
     ]  # fmt: skip
+    left = [e for e in right if e["event_name"] not in chosen.excluded]
     end = max((collected(e) for e in left), default=START)
     rows = []
     for user in sorted({e[key] for e in left}):
@@ -151,7 +151,7 @@ def expected(chosen: Anchors, events: list[dict[str, Any]]) -> list[dict[str, An
         places = _places(chosen, own)
         for at in sorted(places):
             refused = (
-                _is_censored(chosen, at, own, end)
+                _is_censored(chosen, at, [e for e in right if e[key] == user], end)
                 or (chosen.app_ids and first[1] not in chosen.app_ids)
                 or (chosen.since is not None and at < chosen.since)
                 or (chosen.until_goal and any(goal <= at for goal in goals))

@@ -27,6 +27,7 @@ from snowplow_signals import (
 )
 
 from prospect_lib.anchors import Anchors
+from prospect_lib.errors import DataError
 from prospect_lib.problem import ScoringProblem
 from prospect_lib.training_set import TrainingSet, extract
 from prospect_lib.warehouse import DuckDBWarehouse
@@ -102,6 +103,14 @@ def rows(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Trai
     (csv.write_csv if request.param == "CSV" else pq.write_table)(table, path)
     warehouse = DuckDBWarehouse.over_file(path)
     yield extract(warehouse, PROBLEM, include_anchor=False)
+    warehouse.close()
+
+
+def test_without_an_ended_session_there_is_one_line(tmp_path: Path) -> None:
+    pq.write_table(pa.Table.from_pylist(events()[-8:]), tmp_path / "events.parquet")
+    warehouse = DuckDBWarehouse.over_file(tmp_path / "events.parquet")
+    with pytest.raises(DataError, match="rows are at any event, if the session has ended, narrow"):
+        extract(warehouse, PROBLEM)
     warehouse.close()
 
 

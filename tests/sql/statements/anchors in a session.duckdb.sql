@@ -51,7 +51,7 @@ labelled AS (
   ASOF LEFT JOIN goals AS next_goal ON next_goal.visitor = c.visitor AND c.ts < next_goal.ts
   JOIN visitor_starts ON visitor_starts.visitor = c.visitor
   CROSS JOIN data_end
-  WHERE c.ts IS NOT NULL AND last_ts <= data_end.ts - INTERVAL '1800 seconds' AND (goal_ts IS NULL OR c.ts < goal_ts)
+  WHERE c.ts IS NOT NULL AND visitor_starts.last_ts <= data_end.ts - INTERVAL '1800 seconds' AND (goal_ts IS NULL OR c.ts < goal_ts)
 ),
 -- the place of each row among those with the same label, and how many there are
 class_places AS (
