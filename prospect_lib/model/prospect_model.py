@@ -254,7 +254,7 @@ class ProspectModel:
 
     def save(self, path: Path | str) -> Path:
         """Write the bundle into a folder, created if it is missing, and return the folder."""
-        folder = Path(path)
+        folder = _folder(path)
         write_bundle(folder, self._ubj(), self.manifest, self.version)
         return folder
 
@@ -272,9 +272,7 @@ class ProspectModel:
             ModelError: a file is missing or damaged, or features, order, categories or the
                 group's definition differ; the message names the difference.
         """
-        if not isinstance(path, str | Path):
-            raise wrong_type("path", path, "the path of a model's folder")
-        manifest, raw = read_bundle(Path(path))
+        manifest, raw = read_bundle(_folder(path))
         name = manifest["group"]["name"]
         problem = problem or _KNOWN_PROBLEMS.get(name)
         if problem is None:
@@ -305,6 +303,12 @@ class ProspectModel:
 
     def _calibrated(self, margin: float) -> float:
         return float(self.calibration.apply(sigmoid([margin]))[0])
+
+
+def _folder(path: object) -> Path:
+    if not isinstance(path, str | Path):
+        raise wrong_type("path", path, "the path of a model's folder")
+    return Path(path)
 
 
 def top_reasons(names: Sequence[str], shares: Sequence[float], top: int = TOP) -> dict[str, float]:

@@ -28,18 +28,18 @@ _BUNDLE_FILES = (MODEL_FILE, MANIFEST_FILE)
 _PACKAGES = ("numpy", "pandas", "prospect_lib", "pyarrow", "scikit-learn", "snowplow-signals")
 
 
-def bundle_path(models: Path, version: str) -> Path:
+def bundle_path(models: Path | str, version: str) -> Path:
     """Return the folder of a version's bundle, whether it exists or not."""
-    return models / version
+    return Path(models) / version
 
 
-def promoted_version(models: Path) -> str | None:
+def promoted_version(models: Path | str) -> str | None:
     """Return the version that is promoted in a folder of models, ``None`` if there is none.
 
     Raises:
         ModelError: the file that names it cannot be read.
     """
-    pointer = models / _POINTER
+    pointer = Path(models) / _POINTER
     try:
         return pointer.read_text(encoding="utf-8").strip() or None
     except (FileNotFoundError, NotADirectoryError):
@@ -51,7 +51,7 @@ def promoted_version(models: Path) -> str | None:
         ) from error
 
 
-def promoted_path(models: Path) -> Path:
+def promoted_path(models: Path | str) -> Path:
     """Return the folder of the promoted bundle.
 
     Raises:
@@ -71,15 +71,15 @@ def promoted_path(models: Path) -> Path:
     return folder
 
 
-def promoted_at(models: Path) -> float | None:
+def promoted_at(models: Path | str) -> float | None:
     """Return when a model was last promoted (seconds since 1970), ``None`` if never."""
     try:
-        return (models / _POINTER).stat().st_mtime
+        return (Path(models) / _POINTER).stat().st_mtime
     except FileNotFoundError:
         return None
 
 
-def promote(models: Path, version: str) -> None:
+def promote(models: Path | str, version: str) -> None:
     """Make a version the promoted one; a running server picks it up.
 
     Raises:
@@ -87,10 +87,10 @@ def promote(models: Path, version: str) -> None:
     """
     if not (bundle_path(models, version) / MANIFEST_FILE).is_file():
         raise ModelError(f"{models} has no model {version!r}. Save it there first.")
-    write_whole(models / _POINTER, f"{version}\n")
+    write_whole(Path(models) / _POINTER, f"{version}\n")
 
 
-def bundle_state(models: Path) -> tuple[str | int, ...]:
+def bundle_state(models: Path | str) -> tuple[str | int, ...]:
     """Return a value that changes when another bundle is promoted or its files are replaced.
 
     Empty if no model is promoted or a file of it is missing.

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from prospect_lib.anchors import Anchors
 from prospect_lib.errors import DataError
 from prospect_lib.evaluation.comparison import compare, unseen_rows
 from prospect_lib.evaluation.metrics import Interval
@@ -22,6 +23,7 @@ from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.splits import HELD_OUT, HORIZON, visitor_fractions
 from prospect_lib.model.store import promoted_version
 from prospect_lib.model.training import Recipe
+from prospect_lib.problem import prospect_problem
 from tests.support.synthetic import FAST, START, training_table
 
 QUICK = {"recipe": Recipe(FAST, rounds=30), "calibrate": False, "resamples": 30}
@@ -132,6 +134,14 @@ def test_a_champion_that_cannot_be_loaded_is_replaced(table, tmp_path):
     result = train_and_promote(table, tmp_path, **QUICK)
     assert result.exit_code == EXIT_PROMOTED
     assert "cannot be used any more" in result.reason
+
+
+def test_a_champion_of_another_goal_or_horizon_is_replaced(table, tmp_path):
+    day = prospect_problem.with_anchors(Anchors(horizon=timedelta(days=1)))
+    first = train_and_promote(table, tmp_path, **POOR)
+    result = train_and_promote(table, str(tmp_path), problem=day, **QUICK)
+    assert first.promoted and result.exit_code == EXIT_PROMOTED
+    assert result.reason == "the champion predicts another goal, or another horizon"
 
 
 def test_models_are_only_compared_on_rows_that_neither_has_seen(table):

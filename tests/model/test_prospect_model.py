@@ -258,6 +258,7 @@ def test_a_model_without_a_constant_feature_is_saved_loaded_and_scores(table, tm
         (lambda _m, _t: ProspectModel.fit(None), "the training set is a NoneType, expected an Arr"),
         (lambda _, t: ProspectModel.fit(t, recipe={}), "recipe is a dict, expected a Recipe"),
         (lambda _m, _t: ProspectModel.load(123), "path is an int, expected the path"),
+        (lambda m, _: m.save(None), "path is a NoneType, expected the path"),
         (lambda m, t: m.predict(t.to_pandas()), "the training set is a DataFrame, expected an"),
         (lambda m, t: m.predict(t.select(["label"])), "the rows lack latest_app_id"),
         (lambda m, _: m.score([1], AT), "attributes is a list, expected a dict of values"),
