@@ -111,9 +111,9 @@ def create_app(
         DefinitionError: ``problem`` is neither a scoring problem nor a group.
     """
     problem = problem_of(problem)
-    options = options or Options()
-    decision = options.decision or problem.decision
+    options = Options() if options is None else options
     _check_types(source, settings, options)
+    decision = options.decision or problem.decision
     monitor = Monitor()
     current = _current(model, options.threshold, problem)
     attributes = AttributeCache(

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
+import pyarrow.parquet as pq
 import pytest
 
 from prospect_lib import cli as command_line
@@ -27,6 +28,7 @@ from prospect_lib.monitoring.audit import (
 from prospect_lib.monitoring.backfill import measure_backfill
 from prospect_lib.monitoring.causes import FRESHNESS, LATE, UNEXPLAINED
 from prospect_lib.monitoring.served_scores import read_served
+from prospect_lib.sandbox.simulation.visitors import simulate
 from prospect_lib.settings import Settings
 from prospect_lib.teaching.visitor import scripted_visit
 from prospect_lib.warehouse import DuckDBWarehouse
@@ -88,6 +90,20 @@ def test_wrong_values_end_with_their_exit_code(
     assert "nobody" in (tmp_path / "audit.html").read_text(encoding="utf-8")
     assert command_line.main(["audit", "--since", "2031-01-01"]) == DataError.exit_code
     assert "widen the window" in capsys.readouterr().err
+
+
+def test_without_the_events_of_the_training_the_drift_report_is_left_out(
+    settings: Settings, tmp_path: Path
+):
+    """The file is of other visitors than those that the model was trained on."""
+    events = tmp_path / "other.parquet"
+    pq.write_table(simulate(60, 10, end=END).events, events)
+    options = AuditOptions(data=events, out=tmp_path)
+    lines: list[str] = []
+    result = run_audit(settings, options, say=lines.append)
+    assert result.drift is None and result.exit_code == EXIT_WRONG, "the visitors are not in it"
+    (note,) = [line for line in lines if line.startswith("Drift: ")]
+    assert "was trained on other events than these" in note and "--data FILE" in note
 
 
 def test_the_published_group_is_read_from_signals(settings: Settings):

@@ -1,6 +1,7 @@
 """The contract of /predict and its companions, and what follows a score."""
 
 import json
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,16 @@ import jsonschema
 import pytest
 import requests
 from flask import request
+from snowplow_signals import AttributeKey, user_id
 
 from prospect_lib.aggregation.fold import group_hash
 from prospect_lib.attributes import prospect_group, sample_group
-from prospect_lib.errors import ModelError
+from prospect_lib.errors import ModelError, ProspectError
 from prospect_lib.features import FEATURES
 from prospect_lib.model.prospect_model import ProspectModel
-from prospect_lib.server.app import Options
+from prospect_lib.model.training import Recipe
+from prospect_lib.problem import prospect_problem
+from prospect_lib.server.app import Options, create_app
 from prospect_lib.server.schemas import PredictResponse
 from prospect_lib.settings import Settings
 from tests.support.fake_signals import TOKEN, FakeSignals
@@ -33,7 +37,9 @@ from tests.support.serving import (
     Rule,
     app_of,
     post,
+    save_and_promote,
 )
+from tests.support.synthetic import training_table
 from tests.support.waiting import wait_for
 
 
@@ -120,6 +126,60 @@ def test_a_remote_scorer_can_take_the_models_place():
 def test_a_model_of_another_group_is_refused_at_start(model):
     with pytest.raises(ModelError, match=r"latest_app_id.*'prospect_scoring_sample'"):
         app_of(model, problem=sample_group)
+
+
+@dataclass
+class ByUser(MemoryAttributes):
+    """Attributes from memory by user_id."""
+
+    def read(self, identifier: str) -> dict[str, Any]:
+        return {**super().read(identifier), "domain_userid": None, "user_id": identifier}
+
+
+def test_a_model_of_a_group_of_ones_own_is_served_from_its_folder(tmp_path: Path):
+    group = prospect_group.model_copy(update={"name": "shop", "attribute_key": user_id})
+    table = training_table(visitors=200)
+    table = table.rename_columns(["user_id", *table.column_names[1:]])
+    shop = replace(prospect_problem, name="shop", group=group, decision="call")
+    save_and_promote(
+        tmp_path, ProspectModel.fit(table, problem=shop, recipe=Recipe(rounds=5), calibrate=False)
+    )
+    source = ByUser({'eve "é"': WARM})
+    settings = Settings(home=tmp_path / "home", sandbox_port=1)
+    app = app_of(str(tmp_path), source, problem=shop, settings=settings, push=lambda *_: "success")
+    answer = post(app, {"user_id": 'eve "é"'}).get_json()
+    assert answer["signals"]["user_id"] == 'eve "é"' and not answer["cold_start"]
+    assert answer["decision"]["name"] == "call"
+    assert post(app, {"user_id": "new"}).get_json()["score"] != answer["score"]
+    assert app.test_client().get("/health").get_json()["ready"]
+    for close in app.extensions["prospect_closers"]:
+        close()
+    log = tmp_path / "home" / "served-shop" / "2026-11-23.ndjson"
+    assert json.loads(log.read_bytes().splitlines()[0])["user_id"] == 'eve "é"'
+    with pytest.raises(ModelError, match="attribute group name 'shop', but"):
+        app_of(tmp_path, source)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((Rule(), {}), "source of create_app is a dict, expected an object with read(identifier)"),
+        ((Rule(), ByUser(), "home"), "settings of create_app is a str, expected Settings"),
+        (("no such folder", ByUser()), "no model is promoted in no such folder"),
+        ((Rule(), ByUser(), None, {"problem": "shop.py"}), "a str is no scoring problem"),
+        ((Rule(), ByUser(), None, {"options": {}}), "options of create_app is a dict"),
+        ((Rule(), ByUser(), None, {"problem": "key"}), "the attribute key is named 'score'"),
+    ],
+)
+def test_arguments_of_other_types_are_refused_in_one_line(arguments, sentence):
+    positional = [each for each in arguments if not isinstance(each, dict) or each == {}]
+    named = dict(arguments[3]) if len(arguments) > 3 else {}
+    if named.get("problem") == "key":
+        key = AttributeKey(name="score")
+        named["problem"] = prospect_group.model_copy(update={"attribute_key": key})
+    with pytest.raises(ProspectError) as refusal:
+        create_app(*positional, **named)
+    assert sentence in str(refusal.value) and "\n" not in str(refusal.value)
 
 
 def test_an_object_that_cannot_score_is_refused_at_start():
