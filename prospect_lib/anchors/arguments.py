@@ -3,8 +3,8 @@
 Example: ``checked({"at": Event(name="page_view"), ...})["at"]`` -> a tuple of one event.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence, Set
+from datetime import UTC, date, datetime, timedelta
 from math import inf
 from numbers import Integral, Real
 from types import NoneType
@@ -100,7 +100,7 @@ def _are_ages(ages: Sequence[Any] | None) -> bool:
 def _several(name: str, value: Any, kind: type, expected: str) -> tuple[Any, ...]:
     """Return one or several events or texts as a tuple."""
     items = (value,) if isinstance(value, kind) else value
-    if not isinstance(items, Iterable) or isinstance(items, str):
+    if not isinstance(items, Sequence | Set) or isinstance(items, str):
         _refuse(name, value, f"a list of {expected}")
     items = tuple(items)
     for item in items:
@@ -110,7 +110,7 @@ def _several(name: str, value: Any, kind: type, expected: str) -> tuple[Any, ...
 
 
 def _moment(name: str, value: Any) -> datetime | None:
-    """Return a datetime, or one that is given as ISO 8601 text.
+    """Return a datetime, or one that is given as a date or ISO 8601 text.
 
     Raises:
         DataError: it is neither.
@@ -119,6 +119,8 @@ def _moment(name: str, value: Any) -> datetime | None:
         parsed = datetime.fromisoformat(value) if isinstance(value, str) else value
     except ValueError:
         parsed = value
+    if type(parsed) is date:
+        parsed = datetime(parsed.year, parsed.month, parsed.day)
     if parsed is not None and not isinstance(parsed, datetime):
         _refuse(name, value, "a datetime, or text such as 2026-01-31 or 2026-01-31T06:00Z")
     return parsed
@@ -129,7 +131,8 @@ def _refuse(name: str, value: Any, expected: str) -> NoReturn:
     if isinstance(value, str | Real | timedelta | NoneType) or value == ():
         shown = f"{name}={value!r}" if isinstance(value, str) else f"{name}={value}"
         raise DataError(f"{shown} of Anchors: expected {expected}.")
-    raise DataError(f"{name} of Anchors has a {type(value).__name__}: expected {expected}.")
+    kind = type(value).__name__
+    raise DataError(f"{name} of Anchors: a value of type {kind}, expected {expected}.")
 
 
 def _refuse_empty_window(since: datetime | None, until: datetime | None) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from textwrap import indent
-from typing import Final
 
 from snowplow_signals import AttributeGroup, AttributeKey, Criteria, Event, LinkAttributeKey
 from snowplow_signals.models.model import Attribute
@@ -32,7 +31,7 @@ from prospect_lib.sql.context import MICROSECOND, lines
 from prospect_lib.sql.dialects import Dialect, dialect_of
 
 Key = AttributeKey | LinkAttributeKey
-SESSION_ID: Final = "domain_sessionid"
+SESSION_ID = "domain_sessionid"
 HOUR = timedelta(hours=1)
 
 AT_EVENTS = "    SELECT visitor, ts, session FROM used_events WHERE is_anchor = 1"
@@ -189,7 +188,7 @@ class Anchors:
             least one) for each row with one; ``None`` for all.
         seed: of the sampling; the same seed gives the same rows in every warehouse.
         since: no row is earlier, though earlier events count in features; naive means UTC. A
-            datetime or ISO 8601 text.
+            datetime, a date or ISO 8601 text.
         until: later events are ignored, so the same window gives the same rows next week.
 
     Raises:
@@ -344,10 +343,8 @@ class Anchors:
         return self.negatives < 1 or self.negatives_per_positive is not None
 
     def _included(self, sql: Dialect) -> str:
-        if not self.excluded:
-            return ""
         names = ", ".join(sql.text(name) for name in self.excluded)
-        return f"\n    WHERE {sql.identifier('event_name')} NOT IN ({names})"
+        return bool(names) * f"\n    WHERE {sql.identifier('event_name')} NOT IN ({names})"
 
     def _used(self, wrong_clock: str, by_collector: bool, sql: Dialect) -> list[str]:
         """Conditions on the events that are used at all."""
@@ -376,8 +373,8 @@ class Anchors:
 
     @property
     def _needs_visitor_starts(self) -> bool:
-        needed = (self.app_ids, self.first_seen, self.until_goal)
-        return any(needed) or self._last_event == "visitor_starts"
+        needed = self._last_event == "visitor_starts"
+        return bool(needed or self.app_ids or self.first_seen or self.until_goal)
 
     @property
     def _last_event(self) -> str:
@@ -486,6 +483,9 @@ def _group_with(key: str | Key | AttributeGroup) -> AttributeGroup:
     if isinstance(key, AttributeGroup):
         return key
     key = LinkAttributeKey.model_construct(name=key) if isinstance(key, str) else key
+    if not isinstance(key, Key):
+        kind = type(key).__name__
+        raise DefinitionError(f"key: a {kind}, expected a column, an attribute key or a group.")
     return AttributeGroup.model_construct(name="anchors", attribute_key=key)
 
 

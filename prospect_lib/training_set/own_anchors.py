@@ -13,7 +13,7 @@ import pyarrow as pa
 from snowplow_signals import AttributeGroup
 
 from prospect_lib.aggregation.keys import NOBODY, key_name
-from prospect_lib.errors import DataError
+from prospect_lib.errors import DataError, ServiceError
 from prospect_lib.sql.dialects import Dialect, dialect_of
 from prospect_lib.warehouse import Warehouse
 
@@ -58,7 +58,13 @@ class OwnAnchors:
             ServiceError: there is no such relation.
         """
         sql, key = dialect_of(warehouse.dialect), key_name(group)
-        schema = warehouse.query(f"SELECT * FROM {relation} LIMIT 0").schema
+        try:
+            schema = warehouse.query(f"SELECT * FROM {relation} LIMIT 0").schema
+        except ServiceError as error:
+            raise ServiceError(
+                f"the anchors {relation} cannot be read; give Anchors(...), or a table or view of "
+                f"the warehouse: {error}"
+            ) from error
         if missing := [name for name in (key, "anchor_ts") if name not in schema.names]:
             raise DataError(
                 f"the anchors {relation} have no column {' and '.join(missing)}; they have "

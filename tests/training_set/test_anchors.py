@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from math import floor
 from typing import Any
@@ -318,8 +318,14 @@ def test_ticks_need_an_event_since_the_tick_before() -> None:
         ({"at": [SUBMIT_FORM, "page_view"]}, "at='page_view'.*events"),
         ({"goal": ()}, "goal=.*at least one event"),
         ({"goal": 3}, "goal=3.*a list of events"),
-        ({"goal_criteria": Criterion.eq(AtomicProperty(name="app_id"), "x")}, "has a Criterion"),
+        (
+            {"goal_criteria": Criterion.eq(AtomicProperty(name="app_id"), "x")},
+            "a value of type Criterion",
+        ),
         ({"app_ids": [1]}, "app_ids=1.*texts"),
+        ({"app_ids": None}, "app_ids=None.*texts"),
+        ({"excluded": PAGE_VIEW}, "excluded of Anchors: a value of type Event.*texts"),
+        ({"at": {"name": "page_view"}}, "at of Anchors: a value of type dict.*a list of events"),
         ({"min_events": -1}, "min_events=-1.*0 or more"),
         ({"min_events": 1.5}, "min_events=1.5.*whole number"),
         ({"per_session": 0}, "per_session=0.*1 or more"),
@@ -354,6 +360,7 @@ def test_one_event_or_text_stands_for_a_list_and_text_for_a_time() -> None:
     single = Anchors(at=PAGE_VIEW, goal=SUBMIT_FORM, app_ids="website", since="2026-01-31")
     several = Anchors([PAGE_VIEW], None, [SUBMIT_FORM], app_ids=["website"])
     assert single == replace(several, since=datetime(2026, 1, 31))
+    assert single == replace(several, since=date(2026, 1, 31))
     assert Anchors(until="2026-01-31T06:00Z").until == datetime(2026, 1, 31, 6, tzinfo=UTC)
 
 
@@ -413,6 +420,11 @@ def test_events_that_cannot_be_evaluated_are_refused(
 ) -> None:
     with pytest.raises(DefinitionError, match=message):
         Anchors(**arguments).sql(events="events")
+
+
+def test_another_type_than_a_key_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="a int, expected a column, an attribute key or a gr"):
+        Anchors().sql(events="events", key=3)  # type: ignore[arg-type]
 
 
 def test_a_key_that_is_called_like_another_column_is_refused() -> None:

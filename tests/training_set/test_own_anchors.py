@@ -7,7 +7,7 @@ import pytest
 from snowplow_signals import Attribute, StreamAttributeGroup, user_id
 
 from prospect_lib.attributes import PAGE_VIEW
-from prospect_lib.errors import DataError
+from prospect_lib.errors import DataError, ServiceError
 from prospect_lib.training_set import Anchors, create_table, extract
 from prospect_lib.warehouse import DuckDBWarehouse
 
@@ -161,6 +161,12 @@ def test_events_of_nobody_make_no_rows(warehouse: DuckDBWarehouse) -> None:
     warehouse.run(f"UPDATE events SET user_id = CASE WHEN user_id < '5' THEN '' ELSE '{NIL}' END")
     with pytest.raises(DataError, match="no training row: no event with a right clock has a user"):
         extract(warehouse, GROUP, Anchors())
+
+
+def test_a_relation_that_does_not_exist_is_refused_by_one_line(warehouse: DuckDBWarehouse) -> None:
+    with pytest.raises(ServiceError, match="the anchors onw cannot be read; give Anchors") as e:
+        extract(warehouse, GROUP, "onw")
+    assert "\n" not in str(e.value)
 
 
 def test_a_relation_without_a_usable_row_is_refused(warehouse: DuckDBWarehouse) -> None:
