@@ -134,7 +134,7 @@ def _problems_of_value(prop: Any) -> Iterator[str]:
         if (leaf.name in TIME_COLUMNS) != bool(leaf.date_part):
             parts = "a date_part such as 'hour_of_day'"
             yield (
-                f"{leaf.name} is no time and has no date_part"
+                f"{leaf.name} is no time; leave out its date_part"
                 if leaf.date_part
                 else f"{leaf.name} is a time; give the property {parts}"
             )
