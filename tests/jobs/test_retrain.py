@@ -1,6 +1,6 @@
 """Champion and challenger: promotion, comparison, reports."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -160,6 +160,11 @@ def test_a_visitor_that_the_champion_may_have_seen_before_the_window_is_not_new(
     older.manifest["data"] = {**model.manifest["data"], "early": "2020-01-01T00:00:00+00:00"}
     everyone, held_out = compare(model, model, table).about, compare(older, model, table).about
     assert 0 < held_out["visitors"] < everyone["visitors"]
+    times = table["anchor_ts"].to_pylist()
+    times[0] = datetime(2019, 1, 19, tzinfo=UTC)  # a wrong clock, before the champion's rows
+    early = table.set_column(1, "anchor_ts", pa.array(times, pa.timestamp("us", "UTC")))
+    assert compare(older, model, early).about["visitors"] <= held_out["visitors"]
+    assert compare(model, model, early).about["visitors"] >= everyone["visitors"] - 1
     left = unseen_rows([older, model], table, HORIZON).test["domain_userid"]
     assert (visitor_fractions(left) < HELD_OUT).all()
     nobody = table.filter(pa.array(visitor_fractions(table["domain_userid"]) >= HELD_OUT))
