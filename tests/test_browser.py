@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import requests
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
-from snowplow_signals import RuleIntervention
+from snowplow_signals import RuleIntervention, domain_sessionid
 
 from prospect_lib import sandbox, signals
 from prospect_lib.attributes import prospect_group, prospect_service
+from prospect_lib.problem import problem_of
 from prospect_lib.server.announcement import announce
 from prospect_lib.server.app import Options, create_app
 from prospect_lib.server.interventions import pusher
@@ -257,6 +258,30 @@ def test_an_invitation_waits_for_a_page_that_can_show_it(
     expect(page.locator(".invitation")).to_have_count(0)
     page.evaluate(HIDE)  # closes the stream: no page can receive one
     wait_for(lambda: push(visitor, {}) == "undelivered")
+
+
+def test_a_session_is_scored_and_invited_by_the_id_in_the_trackers_cookie(
+    settings: Settings, watched: Watched
+) -> None:
+    group = prospect_group.model_copy(
+        update={"name": "by_session", "attribute_key": domain_sessionid}
+    )
+    problem = problem_of(group)
+    signals.connect(settings).publish([problem.group, problem.service])
+    options = Options(served_days=0, threshold=0.0)
+    app = create_app(
+        Eager(), signals.reader(settings, problem), settings, problem=problem, options=options
+    )
+    with Server(app, port=0) as server:
+        announce(settings.home, server.url, predict_key=problem.key)
+        with watched.page.expect_console_message(_is_prediction) as line:
+            watched.page.goto(f"{settings.sandbox_url}/pricing")
+        expect(watched.page.locator(".invitation")).to_be_visible()
+    announce(settings.home, None)
+    cookies = {each["name"]: each["value"] for each in watched.page.context.cookies()}
+    session = next(value for name, value in cookies.items() if name.startswith("_sp_id"))
+    assert line.value.text.split()[1] == session.split(".")[5]
+    assert watched.problems == []
 
 
 def test_a_rule_invites_without_a_model(settings: Settings, watched: Watched) -> None:
