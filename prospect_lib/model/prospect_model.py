@@ -13,7 +13,7 @@ Example::
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,8 @@ class ProspectModel:
             raise wrong_type("recipe", recipe, "a Recipe, such as Recipe(rounds=100)")
         recipe = (recipe or Recipe(seed=seed)).for_problem(problem)
         summary = summarize(source, features or problem.features, problem.key)
+        if about and about.get("left_out"):  # its notes name these features and their columns
+            summary = replace(summary, absent=())
         encoder = Encoder.fit(summary.categories, summary.features, recipe.never_lower or ())
         horizon = problem.anchors.label_delay
         rounds = recipe.rounds or best_rounds(source, encoder, recipe, summary, horizon)
