@@ -21,7 +21,7 @@ test: programs $(VENV)/installed-test $(TRACKER) .venv-colab/installed
 	$(BIN)/pytest
 
 # The SQL against the fold on PARITY random worlds per dialect: over 100,000 cases in some minutes.
-PARITY ?= 2500
+PARITY ?= 650
 parity: $(VENV)/installed-test
 	PROSPECT_PARITY=$(PARITY) $(BIN)/pytest -q tests/training_set tests/warehouse/test_snowflake.py -k random_worlds
 

@@ -52,7 +52,8 @@ def check_definitions(group: AttributeGroup, flags: Mapping[str, str] | None = N
     """
     if not isinstance(group, AttributeGroup):
         raise DefinitionError(
-            f"a {type(group).__name__} is no attribute group; expected one such as prospect_group."
+            f"a {type(group).__name__} is not an attribute group; expected one, such as "
+            "prospect_group."
         )
     if not group.attributes:
         raise DefinitionError(f"group {group.name!r} has no attributes; expected at least one.")
@@ -112,11 +113,11 @@ def _problems(attribute: Attribute) -> Iterator[str]:
         )
     types = _TYPES.get(aggregation, _SCALARS)
     if kind not in types:
-        yield f"{aggregation} gives no {kind!r}; choose {' or '.join(sorted(types))}"
+        yield f"type={kind!r} does not fit {aggregation!r}; choose {' or '.join(sorted(types))}"
     if has_property:
         yield from _problems_of_value(attribute.property)
     if attribute.default_value is not None and not _fits(attribute.default_value, kind):
-        yield f"default_value={attribute.default_value!r} is no {kind}"
+        yield f"default_value={attribute.default_value!r}, expected a value of type {kind}"
     criteria = attribute.criteria
     for criterion in [*(criteria.all or []), *(criteria.any or [])] if criteria else []:
         yield from _problems_of_criterion(criterion)
@@ -134,7 +135,7 @@ def _problems_of_value(prop: Any) -> Iterator[str]:
         if (leaf.name in TIME_COLUMNS) != bool(leaf.date_part):
             parts = "a date_part such as 'hour_of_day'"
             yield (
-                f"{leaf.name} is no time; leave out its date_part"
+                f"{leaf.name} is not a time; leave out its date_part"
                 if leaf.date_part
                 else f"{leaf.name} is a time; give the property {parts}"
             )

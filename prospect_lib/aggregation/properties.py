@@ -32,7 +32,7 @@ TIME = (
     "[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}([T ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]+)?"
     "(Z| UTC|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)?)?"
 )
-#: The text of a number, for fold and SQL; numbers from 1e99 on are none, so that sums are finite.
+#: The text of a number, for fold and SQL; none reaches 1e200, so that sums stay finite.
 NUMBER = "[+-]?([0-9]{1,99}([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]{1,2})?"
 #: The text of an integer that is read exactly, if it fits into 64 bits.
 INTEGER = "[+-]?[0-9]{1,19}"
@@ -62,7 +62,7 @@ def event_time(event: Mapping[str, Any]) -> datetime:
     """Return when the event happened, in UTC.
 
     Raises:
-        DataError: it is no mapping, or its ``derived_tstamp`` is not a time.
+        DataError: it is not a mapping, or its ``derived_tstamp`` is not a time.
     """
     if not isinstance(event, Mapping):
         raise DataError(
@@ -173,7 +173,7 @@ def property_text(prop: Any, event: Mapping[str, Any]) -> str | None:
     """Return a property of an event as text; ``None`` if the event has none.
 
     Raises:
-        DataError: a nested column is no JSON.
+        DataError: a nested column is not JSON.
     """
     if prop.type == "calculated":
         return _calculated(prop, event)
@@ -220,7 +220,7 @@ def _inside(event: Mapping[str, Any], column: str, path: Path) -> Any:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _date_part(part: str, value: Any) -> str | None:
@@ -299,7 +299,7 @@ def _float_text(value: Any) -> str:
 
 
 def to_number(text: str | None) -> float | None:
-    """Return text as a number; ``None`` if it is none.
+    """Return text as a number; ``None`` if it is not one.
 
     >>> [to_number(text) for text in ("20", "-1.5e3", "5.", " 5", "1_000", "inf", "")]
     [20.0, -1500.0, 5.0, None, None, None, None]

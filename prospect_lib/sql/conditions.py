@@ -90,7 +90,7 @@ def _value(attribute: Attribute, sql: Dialect) -> str:
 
 
 def _typed(kind: str, prop: Any, sql: Dialect) -> str:
-    """Return a property of the event as the attribute type ``kind``; NULL if it is none."""
+    """Return a property of the event as the attribute type ``kind``; NULL if it is not one."""
     if kind == "string":
         return property_sql(prop, sql)
     if kind in ("double", "float"):
@@ -123,7 +123,7 @@ def property_sql(prop: Any, sql: Dialect, relation: str = "") -> str:
 
 
 def _number(prop: Any, sql: Dialect) -> str:
-    """Return a property of the event as a number; NULL if it is none."""
+    """Return a property of the event as a number; NULL if it is not one."""
     return sql.number(_as_stored(prop, sql))
 
 

@@ -59,7 +59,7 @@ class Context:
 
     @property
     def nobody(self) -> str:
-        """The identifiers that are no visitor's, as a list."""
+        """The identifiers that stand for nobody, as a list."""
         return ", ".join(self.sql.text(identifier) for identifier in NOBODY)
 
     @property

@@ -91,7 +91,7 @@ class Dialect(ABC):
         return text if "e" in text or len(text) < 16 else f"{text}e0"
 
     def number(self, text: str) -> str:
-        """Return text as a floating-point number; NULL if it is none."""
+        """Return text as a floating-point number; NULL if it is not one."""
         return f"CASE WHEN {self.matches(text, NUMBER)} THEN TRY_CAST({text} AS DOUBLE) END"
 
     def whole(self, number: str) -> str:
@@ -126,7 +126,7 @@ class Dialect(ABC):
         return f"INTERVAL '{seconds} seconds'"
 
     def timestamp(self, text: str) -> str:
-        """Return ISO 8601 text as a UTC timestamp; NULL if it is none."""
+        """Return ISO 8601 text as a UTC timestamp; NULL if it is not one."""
         return f"CASE WHEN {self.matches(text, TIME)} THEN {self._time(text, strict=False)} END"
 
     @abstractmethod
@@ -139,7 +139,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def _time(self, text: str, *, strict: bool) -> str:
-        """Return the text of a time as a UTC timestamp; ``strict``: an error if it is none."""
+        """Return the text of a time as a UTC timestamp; ``strict``: an error if it is not one."""
 
     @abstractmethod
     def matches(self, text: str, pattern: str) -> str:

@@ -118,7 +118,7 @@ def test_only_numbers_become_flags() -> None:
 def test_wrong_types_are_refused_in_one_line() -> None:
     relations: dict[str, Any] = {"events": "events", "anchors": "anchors"}
     for compiled in (attributes_sql, features_sql):
-        with pytest.raises(DefinitionError, match="a str is no attribute group"):
+        with pytest.raises(DefinitionError, match="a str is not an attribute group"):
             compiled("prospect_group", **relations)  # type: ignore[arg-type]
         with pytest.raises(DefinitionError, match="anchors is a Table, expected the name"):
             compiled(named(["a"]), **{**relations, "anchors": anchors_table([("u1", START)])})
