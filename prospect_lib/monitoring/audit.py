@@ -32,7 +32,7 @@ from prospect_lib.monitoring.causes import (
     missing_event_types,
 )
 from prospect_lib.monitoring.recompute import Recomputation
-from prospect_lib.monitoring.served_scores import check_served
+from prospect_lib.monitoring.served_scores import check_moments, check_served
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
 from prospect_lib.training_set.available import Available
 from prospect_lib.warehouse import Warehouse
@@ -114,6 +114,7 @@ def audit(
     """
     problem = problem_of(problem)
     group, key = problem.group, check_served(warehouse, served, problem.group)
+    check_moments(known_since=known_since)
     available = Available.of(problem, warehouse.columns())
     with Recomputation(warehouse, available.group, served) as recomputation:
         recomputation.compare()

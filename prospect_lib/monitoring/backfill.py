@@ -16,7 +16,7 @@ from snowplow_signals import AttributeGroup
 
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.monitoring.keyed_events import HAPPENED, KEY, keyed_events
-from prospect_lib.monitoring.served_scores import ROW, anchors_of, check_served
+from prospect_lib.monitoring.served_scores import ROW, anchors_of, check_moments, check_served
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
 from prospect_lib.sql.compiler import features_sql
 from prospect_lib.sql.dialects import dialect_of
@@ -90,6 +90,7 @@ def measure_backfill(
         DataError: ``served`` are scores of another key.
     """
     problem = problem_of(problem)
+    check_moments(since=since)
     key, sql = check_served(warehouse, served, problem.group), dialect_of(warehouse.dialect)
     anchors = write_temporary(warehouse, _ANCHORS_TABLE, anchors_of(served, key))
     earlier = warehouse.query(

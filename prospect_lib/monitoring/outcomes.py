@@ -23,7 +23,13 @@ from prospect_lib.anchors import Horizon
 from prospect_lib.errors import DataError
 from prospect_lib.evaluation.metrics import Interval, visitor_draws
 from prospect_lib.monitoring.keyed_events import HAPPENED, KEY, keyed_events
-from prospect_lib.monitoring.served_scores import ROW, anchors_of, check_served, read_served
+from prospect_lib.monitoring.served_scores import (
+    ROW,
+    anchors_of,
+    check_moments,
+    check_served,
+    read_served,
+)
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
 from prospect_lib.sql.clocks import wrong_clock_sql
 from prospect_lib.sql.conditions import event_condition
@@ -144,6 +150,7 @@ def measure_outcomes(
     """
     problem = problem_of(problem)
     key = check_served(warehouse, served, problem.group)
+    check_moments(until=until)
     refuse_missing_columns(
         replace(problem.anchors, at=[Event()]), problem.group, warehouse.columns()
     )

@@ -163,6 +163,17 @@ def check_served(warehouse: Warehouse, served: object, group: AttributeGroup) ->
     return key
 
 
+def check_moments(**moments: object) -> None:
+    """Raise DataError if a moment, given by its argument's name, is no datetime or ``None``."""
+    for name, moment in moments.items():
+        if moment is not None and not isinstance(moment, datetime):
+            shown = f"={moment!r}" if isinstance(moment, str) else ""
+            raise DataError(
+                f"{name}{shown} is a {type(moment).__name__}, expected a datetime such as "
+                "datetime(2026, 1, 31, tzinfo=UTC)."
+            )
+
+
 def anchors_of(
     served: pa.Table, key: str, shifts: Sequence[timedelta] = (timedelta(),)
 ) -> pa.Table:
@@ -242,12 +253,7 @@ def _read_log(
     until: datetime | None,
 ) -> pa.Table:
     """Return columns of the logged scores that have a value of the ``required`` key."""
-    for name, moment in (("since", since), ("until", until)):
-        if moment is not None and not isinstance(moment, datetime):
-            raise DataError(
-                f"{name}={moment!r} is a {type(moment).__name__}, expected a datetime such as "
-                "datetime(2026, 1, 31, tzinfo=UTC)."
-            )
+    check_moments(since=since, until=until)
     key = key_name(group)
     files = sorted(Path(folder).glob("????-??-??.ndjson"))
     if not files:

@@ -216,6 +216,9 @@ def test_drift_by_any_key_counts_its_visitors(tmp_path: Path) -> None:
     assert today["score"].to_pylist() == ["web", "web"], "the feature, not the model's score"
 
 
+WAREHOUSE = warehouse_of([event("u", AT)])
+
+
 @pytest.mark.parametrize(
     ("call", "error", "sentence"),
     [
@@ -223,7 +226,17 @@ def test_drift_by_any_key_counts_its_visitors(tmp_path: Path) -> None:
         (lambda _: read_served("x", user_id), DefinitionError, "is no scoring problem"),
         (lambda _: read_served("x", group_by(user_id), since="2026"), DataError, "since='2026'"),
         (lambda s: audit("events.parquet", s, group_by(user_id)), DataError, "a str"),
-        (lambda _: audit(warehouse_of([event("u", AT)]), "served"), DataError, "served is a str"),
+        (lambda _: audit(WAREHOUSE, "served"), DataError, "served is a str"),
+        (
+            lambda s: audit(WAREHOUSE, s, group_by(user_id), known_since="2026-01-31"),
+            DataError,
+            "known_since='2026-01-31' is a str, expected a datetime",
+        ),
+        (
+            lambda s: measure_outcomes(WAREHOUSE, s, group_by(user_id), until=AT.date()),
+            DataError,
+            "until is a date, expected a datetime",
+        ),
         (lambda s: measure_outcomes("events", s, group_by(user_id)), DataError, "a str"),
     ],
 )  # fmt: skip
