@@ -4,6 +4,7 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -314,6 +315,11 @@ def _add_publish(publish: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="count past events from this time on too (backfill); such as 2026-01-31 (UTC)",
     )
+    publish.add_argument(
+        "--replace",
+        action="store_true",
+        help="overwrite another definition that is published under the same name and version",
+    )
     _add_problem(publish)
     publish.set_defaults(run=_publish)
 
@@ -324,7 +330,8 @@ def _publish(settings: Settings, options: argparse.Namespace) -> None:
     from prospect_lib.problem import prospect_problem
 
     problem = _problem_in(options, settings) or prospect_problem
-    publish(settings, problem, since=parse_utc("--since", options.since))
+    since = parse_utc("--since", options.since)
+    publish(settings, problem, since=since, replace=options.replace)
 
 
 def _add_serve(serve: argparse.ArgumentParser) -> None:
@@ -438,12 +445,14 @@ def _add_doctor(doctor: argparse.ArgumentParser) -> None:
         "warnings; 2: not ready."
     )
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
+    _add_problem(doctor)
     doctor.set_defaults(run=_doctor)
 
 
 def _doctor(settings: Settings, options: argparse.Namespace) -> int:
     from prospect_lib import doctor
 
+    settings = replace(settings, problem=options.problem or settings.problem)
     checks = doctor.examine(settings)
     print(doctor.report(checks, as_json=options.json))
     return SettingsError.exit_code if any(c.state == "failure" for c in checks) else 0

@@ -11,6 +11,7 @@ Example::
     model = ProspectModel.fit(rows.table, problem=problem)
 """
 
+import difflib
 import importlib
 import importlib.util
 import re
@@ -23,6 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pydantic import ValidationError
 from snowplow_signals import AttributeGroup, Event, Service, StreamAttributeGroup
 
 from prospect_lib.aggregation.definitions import check_definitions
@@ -36,7 +38,7 @@ from prospect_lib.attributes import (
     prospect_service,
     sample_group,
 )
-from prospect_lib.errors import DefinitionError, SettingsError
+from prospect_lib.errors import DefinitionError, SettingsError, one_line, wrong_type
 from prospect_lib.features import Feature, features_of
 from prospect_lib.settings import Settings
 
@@ -72,6 +74,12 @@ class ScoringProblem:
     flags: Mapping[str, str] = field(default_factory=dict)
     never_lower: Collection[str] = ()
     decision: str = "invite"
+
+    def __repr__(self) -> str:
+        """Return the name, the key and the number of attributes, as help() shows defaults."""
+        return (
+            f"<ScoringProblem {self.name}: {len(self.group.attributes)} attributes of a {self.key}>"
+        )
 
     def __post_init__(self) -> None:
         """Refuse parts that do not fit together."""
@@ -210,7 +218,7 @@ def chosen_problem(settings: Settings) -> ScoringProblem:
     return load_problem(settings.problem) if settings.problem else prospect_problem
 
 
-def load_problem(where: str) -> ScoringProblem:
+def load_problem(where: str | Path) -> ScoringProblem:
     """Load a scoring problem from a Python file or a module.
 
     Args:
@@ -221,14 +229,18 @@ def load_problem(where: str) -> ScoringProblem:
 
     Example: ``load_problem("my_site.py").key`` -> ``"user_id"``
     """
+    if not isinstance(where, str | Path):
+        raise wrong_type("the place of a scoring problem", where, "a file such as my_site.py")
+    where = str(where)
     place, _, attribute = where.partition(":")
     module = _module(place, where)
     if attribute:
         chosen = getattr(module, attribute, None)
         if not isinstance(chosen, ScoringProblem):
+            has = ", ".join(_problems(module)) or "none"
             raise SettingsError(
-                f"--problem {where}: {attribute} is a {type(chosen).__name__}, expected a "
-                f"ScoringProblem. {place} has: {', '.join(_problems(module)) or 'none'}."
+                f"--problem {where}: {place} has no ScoringProblem named {attribute}; those it "
+                f"has: {has}."
             )
         return chosen
     problems = _problems(module)
@@ -275,7 +287,20 @@ def _module(place: str, where: str) -> ModuleType:
             "module that Python finds from here."
         ) from None
     except Exception as error:
-        raise SettingsError(f"--problem {where}: {_line_of(error, place)}{error}") from error
+        reason = f"{_line_of(error, place)}{_in_one_line(error)}"
+        raise SettingsError(f"--problem {where}: {reason}") from error
+
+
+def _in_one_line(error: Exception) -> str:
+    """Return an error's message as one line; of a wrong value of the SDK, with a suggestion."""
+    if not isinstance(error, ValidationError):
+        return one_line(error)
+    first = error.errors(include_url=False)[0]
+    field, value = ".".join(map(str, first["loc"])), first["input"]
+    choices = re.findall(r"'(\w+)'", str(first.get("ctx", {}).get("expected", "")))
+    if close := difflib.get_close_matches(str(value), choices, n=1):
+        return f"{error.title}: {field}={value!r} is not known; did you mean {close[0]!r}?"
+    return one_line(f"{error.title}: {field}={value!r}: {first['msg']}")
 
 
 def _line_of(error: Exception, place: str) -> str:

@@ -321,7 +321,7 @@ class AttributeReader:
         advice = {
             401: "It refuses the token. Check the secrets of the Signals in use.",
             403: "The token may not read attributes. Check the key's permissions.",
-            404: f"It has no service {self.service!r}. Publish it, as notebook 01 does.",
+            404: f"It has no service {self.service!r}. Publish it: python -m prospect_lib publish.",
             422: f"It cannot use the request. Check the service {self.service!r} and its key.",
         }
         raise ServiceError(f"Signals answered {status}. {advice.get(status, 'Try again shortly.')}")

@@ -87,6 +87,12 @@ class Evaluation:
             + f" ({a['test_positive_rate']:.1%} positive; 95% intervals over visitors).",
             f"{'':20}" + "".join(f"{TITLES[key]:>22}" for key in _SUMMARY_METRICS),
         ]
+        if a["unused_rows"]:
+            lines.insert(
+                1,
+                f"{a['unused_rows']:,} rows are on neither side: earlier ones of visitors tested "
+                "on, later ones of visitors trained on, and those in the gap between.",
+            )
         for name, metrics in self.metrics.items():
             columns = (f"{metrics[key]!s:>22}" for key in _SUMMARY_METRICS)
             lines.append(f"{name:20}" + "".join(columns))
@@ -124,8 +130,9 @@ def evaluate(
         TooFewError: there is too little to learn from, or to test on.
     """
     _check_split(split)
-    refuse_too_few(split.train, row_weights(split.train), MIN_VISITORS, "training")
-    refuse_too_few(split.test, split.test_weight, MIN_TEST_VISITORS, "a test")
+    left = "training, with the visitors and the later rows of the test set aside"
+    refuse_too_few(split.train, row_weights(split.train), MIN_VISITORS, left)
+    refuse_too_few(split.test, split.test_weight, MIN_TEST_VISITORS, "a test on the later rows")
     delay = _label_delay(fit_options)
     if split.cut is not None and split.horizon < delay:
         raise DataError(
@@ -205,6 +212,7 @@ def _about(split: Split, baselines: Baselines) -> dict[str, Any]:
         "horizon_seconds": int(split.horizon.total_seconds()),
         **{f"{name}_rows": table.num_rows for name, table in sides.items()},
         **visitors,
+        "unused_rows": split.unused,
         "test_days": _days(split.test),
         "shared_visitors": split.shared_visitors(),
         "rule": baselines.rule,

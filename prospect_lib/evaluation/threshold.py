@@ -41,6 +41,13 @@ class Threshold:
     value: float = VALUE
     cost: float = COST
 
+    def summary(self) -> str:
+        """Return one sentence for people."""
+        return (
+            f"Act from a score of {self.score:.3f} on ({self.reason}): {self.share:.1%} of the "
+            f"test rows, {self.precision:.1%} of them right."
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, for the manifest."""
         return asdict(self)

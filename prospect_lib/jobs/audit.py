@@ -8,17 +8,20 @@ share, or drift); 13 wrong values were served.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from snowplow_signals import AttributeGroup
 
 from prospect_lib import signals
 from prospect_lib.errors import DataError, ProspectError, ServiceError
 from prospect_lib.files import write_whole
+from prospect_lib.jobs.publish import published_group
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.store import promoted_path
 from prospect_lib.monitoring.audit import (
@@ -37,7 +40,10 @@ from prospect_lib.reports.audit_report import audit_html
 from prospect_lib.settings import Settings
 from prospect_lib.training_set.partitions import with_feature_types
 from prospect_lib.warehouse import Warehouse, open_warehouse
+from prospect_lib.warehouse.clocks import end_of_data
 
+#: How long after the last event a score may be, and is still checked.
+_LAG = timedelta(hours=1)
 AUDIT_PAGE = "audit.html"
 _LATE_ROWS = 0.05  # share of training rows that events may add or change that arrived later
 _Report = TypeVar("_Report")
@@ -144,6 +150,7 @@ def run_audit(
     model, backfill = _promoted_model(models, problem, notes), None
     warehouse = open_warehouse(settings, options.data)
     try:
+        served = _within_data(warehouse, served, notes)
         report = audit(
             warehouse,
             served,
@@ -177,18 +184,35 @@ def run_audit(
     return result
 
 
+def _within_data(warehouse: Warehouse, served: pa.Table, notes: list[str]) -> pa.Table:
+    """Return the scores that the events reach, with an hour for events that come late.
+
+    Raises:
+        DataError: the events end before every score.
+    """
+    end = end_of_data(warehouse)
+    checked = served.filter(
+        pc.less_equal(served["anchor_ts"], pa.scalar((end + _LAG).replace(tzinfo=None)))
+    )
+    if checked.num_rows == 0:
+        raise DataError(
+            f"the events end at {end:%Y-%m-%d %H:%M} UTC, more than an hour before every score: "
+            "nothing can be checked. Use events that reach the scores, or scores --until then."
+        )
+    if later := served.num_rows - checked.num_rows:
+        notes.append(
+            f"{later:,} scores are not checked: the events end at {end:%Y-%m-%d %H:%M} UTC, more "
+            "than an hour before them."
+        )
+    return checked
+
+
 def _published(settings: Settings, group: AttributeGroup) -> AttributeGroup | None:
     """Return the group as Signals has it; ``None`` if Signals cannot be reached."""
     try:
-        published = signals.connect(settings).get_attribute_group(group.name, group.version)
+        return published_group(signals.connect(settings), group)
     except Exception:  # noqa: BLE001 - the SDK raises whatever HTTP gives
         return None
-    update = {
-        "attributes": published.attributes or [],
-        "ttl": published.ttl,
-        "backfill_since_tstamp": getattr(published, "backfill_since_tstamp", None),
-    }
-    return group.model_copy(update=update)
 
 
 def _promoted_model(
@@ -236,8 +260,8 @@ def _training_rows(
     if about is None:
         raise DataError(f"model {model.version} does not tell which rows it was trained on.")
     reason = (
-        f"model {model.version} was trained on other events than these. Give the file that it "
-        "was trained on: --data FILE, or AuditOptions(data=...)."
+        f"model {model.version} was trained on other events than these. Visitors "
+        "can be compared where its events and those of the scores are in one warehouse or file."
     )
     try:
         rows = warehouse.query(f"SELECT * FROM ({about['sql']}) AS t")

@@ -110,7 +110,8 @@ class Demo:
     def publish(self) -> None:
         """Publish the attributes and their service, counted from the start of the history."""
         since = _last_midnight() - timedelta(days=self.days)
-        publish(self.settings, self.problem, since=since, say=self.say)
+        local = self.settings.signals_backend == "local"  # its definitions are this package's
+        publish(self.settings, self.problem, since=since, replace=local, say=self.say)
 
     def _train(self) -> RetrainResult:
         warehouse = open_warehouse(self.settings)

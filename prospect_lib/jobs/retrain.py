@@ -160,6 +160,7 @@ class RetrainResult:
         exit_code: for a scheduler, see the module.
         differences: challenger minus champion, by metric; empty without a comparison.
         evaluation: the challenger's figures.
+        threshold: from which score to act.
         repeated: whether an earlier run on the same data left the same bytes.
     """
 
@@ -170,6 +171,7 @@ class RetrainResult:
     exit_code: int
     differences: Mapping[str, Interval]
     evaluation: Evaluation
+    threshold: Threshold
     repeated: bool
 
     def lines(self) -> list[str]:
@@ -178,6 +180,7 @@ class RetrainResult:
         repeated = "The same data gave the same bytes as an earlier run: nothing is new."
         return [
             self.evaluation.summary(),
+            self.threshold.summary(),
             f"Model {self.version}: {self.reason.rstrip('.')}.",
             *([repeated] if self.repeated else []),
             *(f"See {self.folder / page}" for page in pages),
@@ -274,6 +277,7 @@ def train_and_promote(
         exit_code=code,
         differences=differences,
         evaluation=challenger.evaluation,
+        threshold=challenger.threshold,
         repeated=repeated,
     )
 
@@ -367,10 +371,11 @@ def _compare_with_champion(
     promoted = promoted_version(models)
     if promoted == challenger.model.version:
         return {}, EXIT_PROMOTED, "it is the promoted model already: same data, same recipe"
-    if not _is_better_than_prior(challenger):
+    gain = _difference_from_prior(challenger)
+    if gain.high >= 0:
         test = challenger.split.test.filter(labels(challenger.split.test) > 0)
         reason = (
-            "it is not better than the base rate beyond noise, with "
+            f"it is not better than the base rate beyond noise (log loss differs by {gain}), with "
             f"{len(pc.unique(visitors_of(test)))} converting visitors in the test rows: take a "
             "longer period of events, or attributes that tell more"
         )
@@ -380,7 +385,8 @@ def _compare_with_champion(
     try:
         champion = ProspectModel.load(bundle_path(models, promoted), problem=problem)
     except ModelError as error:
-        return {}, EXIT_PROMOTED, f"the champion cannot be used any more: {error}"
+        reason = str(error).removesuffix(" Train the model again.").rstrip(".")
+        return {}, EXIT_PROMOTED, f"it replaces a champion that cannot be used any more: {reason}"
     if champion.manifest["label"] != challenger.model.manifest["label"]:
         return {}, EXIT_PROMOTED, "the champion predicts another goal, or another horizon"
     try:
@@ -393,7 +399,8 @@ def _compare_with_champion(
     return comparison.differences, code, reason
 
 
-def _is_better_than_prior(challenger: Candidate) -> bool:
+def _difference_from_prior(challenger: Candidate) -> Interval:
+    """Return the challenger's log loss minus that of the base rate."""
     draws = visitor_draws(visitors_of(challenger.split.test))
     rows = challenger.evaluation.rows
-    return draws.difference("log_loss", rows[MODEL], rows[PRIOR]).high < 0
+    return draws.difference("log_loss", rows[MODEL], rows[PRIOR])

@@ -54,7 +54,8 @@ class DatasetSummary:
         features: those that a model can learn from.
         categories: the values of each categorical feature, without null.
         absent: features that extraction left out, because the events lack their columns.
-        constant: features that are the same in all rows, left out as well.
+        empty: features without a value in any row, left out as well.
+        constant: features with the same value in all rows, left out as well.
     """
 
     rows: int
@@ -67,12 +68,17 @@ class DatasetSummary:
     features: tuple[Feature, ...]
     categories: Mapping[str, frozenset[str]]
     absent: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
     constant: tuple[str, ...] = ()
 
     def notes(self) -> list[str]:
         """Return a sentence for each reason why features are left out."""
         reasons = (
             ("whose columns the events lack", self.absent),
+            (
+                "that no event gives a value (check their events, properties and criteria)",
+                self.empty,
+            ),
             (f"that are the same in all {self.rows:,} rows", self.constant),
         )
         return [
@@ -169,7 +175,8 @@ def summarize(
     counts = {value: len(members) for value, members in by_class.items()}
     _refuse_too_few(counts, len(visitors), MIN_VISITORS, "training")
     varying = tuple(feature for feature in features if len(values[feature.name]) > 1)
-    constant = [feature for feature in features if feature not in varying]
+    same = [feature.name for feature in features if feature not in varying]
+    empty = [name for name in same if values[name] <= {None}]
     if not varying:
         raise TooFewError(
             f"every feature is the same in all {rows:,} rows: nothing to learn from. {MORE_DATA}"
@@ -187,7 +194,8 @@ def summarize(
             f.name: frozenset(values[f.name] - {None}) for f in varying if f.kind == "category"
         },
         absent=tuple(feature.name for feature in absent or ()),
-        constant=tuple(feature.name for feature in constant),
+        empty=tuple(empty),
+        constant=tuple(name for name in same if name not in empty),
     )
 
 
@@ -257,10 +265,10 @@ def _refuse_other_key(batch: pa.RecordBatch, key: str | None) -> None:
 
 def _require(batch: pa.RecordBatch, features: Sequence[Feature]) -> None:
     if missing := [f.name for f in features if f.name not in batch.schema.names]:
+        names = ", ".join(missing[:5]) + f" and {len(missing) - 5} more" * (len(missing) > 5)
         raise DataError(
-            f"the training set lacks {', '.join(missing)}; it has "
-            f"{', '.join(batch.schema.names)}. Build it with extract for the same problem "
-            "(problem=...), or train on features= that it has."
+            f"the training set lacks {names}. Give the problem that it was extracted for, "
+            "problem=..., or the features= that it has."
         )
     for feature in features:
         check_type(feature, batch.schema.field(feature.name).type)

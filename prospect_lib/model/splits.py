@@ -104,6 +104,8 @@ class Split:
             first seen after the cut are all tested and count 1.
         cut: start of the test period, aware; ``None`` for a random split.
         horizon: how far a label looks ahead.
+        unused: number of rows on neither side: earlier ones of visitors who are tested on, later
+            ones of visitors trained on, and those in the gap.
     """
 
     name: str
@@ -112,6 +114,7 @@ class Split:
     test_weight: Floats
     cut: datetime | None = None
     horizon: timedelta = HORIZON
+    unused: int = 0
 
     def shared_visitors(self) -> int:
         """Count the test visitors that are also in training: 0 for an honest split."""
@@ -149,9 +152,9 @@ def honest_split(
     check_rows(table)
     if table.num_rows == 0:
         raise TooFewError(f"the training set is empty, expected rows to train on. {MORE_DATA}")
-    for name, time in (("cut", cut), ("until", until)):
+    for argument, time in (("cut", cut), ("until", until)):
         if time is not None and not isinstance(time, datetime):
-            raise wrong_type(name, time, "a datetime in UTC")
+            raise wrong_type(argument, time, "a datetime in UTC")
     rule = TimeRule(cut or quantile_time(table, 0.75), horizon, held_out, salt)
     train = table.filter(rule.train_mask(table))
     visitors = visitors_of(table)
@@ -161,7 +164,9 @@ def honest_split(
         in_period &= _before(table, until)
     test_mask = in_period & (new | rule.test_mask(table))
     weight = np.where(new, 1.0, 1.0 / held_out)[test_mask] * row_weights(table)[test_mask]
-    split = Split(name, train, table.filter(test_mask), weight, rule.cut, horizon)
+    test = table.filter(test_mask)
+    unused = table.num_rows - train.num_rows - test.num_rows
+    split = Split(name, train, test, weight, rule.cut, horizon, unused)
     _refuse_empty_side(split, table)
     return split
 

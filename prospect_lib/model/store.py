@@ -57,7 +57,13 @@ def promoted_path(models: Path | str) -> Path:
     Raises:
         ModelError: no model is promoted, or its bundle is missing.
     """
+    models = Path(models)
     version = promoted_version(models)
+    if version is None and (models / MANIFEST_FILE).is_file():
+        raise ModelError(
+            f"{models} is one model, expected a folder of models. Load it: "
+            "ProspectModel.load(path), or give the folder that it is in."
+        )
     if version is None:
         raise ModelError(
             f"no model is promoted in {models}. Train one: python -m prospect_lib train."

@@ -138,7 +138,7 @@ class Predictor:
         if missing:
             raise ServiceError(
                 f"the service's answer lacks {', '.join(missing)}, which the model needs. "
-                "Publish the attribute group and the service again, as notebook 01 does."
+                "Publish the attribute group and the service again: python -m prospect_lib publish."
             )
         scored = self._score(loaded, reading.attributes, at)
         return self._answer(loaded, reading, scored, at)

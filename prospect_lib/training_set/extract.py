@@ -30,10 +30,10 @@ from prospect_lib.sql.compiler import features_sql
 from prospect_lib.sql.conditions import property_sql
 from prospect_lib.sql.dialects import DuckDB, dialect_of
 from prospect_lib.training_set.available import Available, refuse_missing_columns
+from prospect_lib.training_set.event_notes import NO_MATCH, event_notes
 from prospect_lib.training_set.own_anchors import OwnAnchors
 from prospect_lib.training_set.partitions import ROWS_AT_ONCE, rows_in_parts
 from prospect_lib.warehouse import Warehouse
-from prospect_lib.warehouse.clocks import clock_errors, clock_note
 
 #: Each anchor with the simulator's true probability of a goal, from files with both.
 WITH_TRUTH = """
@@ -252,12 +252,12 @@ class _Extraction:
                 dialect=warehouse.dialect,
                 columns=columns,
             )
-            errors = clock_errors(warehouse)
-            notes = [clock_note(errors)] * bool(errors)
+            notes = event_notes(warehouse, problem.group, anchors)
         else:
             raise DataError(
                 f"anchors of extract: a {type(anchors).__name__}, expected Anchors or the name of "
-                "a relation."
+                "a relation, such as my_moments after warehouse.connection.register("
+                "'my_moments', frame)."
             )
         available = Available.of(problem, columns)
         notes = [*warehouse.notes, *available.notes(), *notes]
@@ -296,6 +296,9 @@ class _Extraction:
     def _why_no_rows(self) -> str:
         """Return the sentence about an extraction without a row."""
         anchors, warehouse = self.anchors, self.warehouse
+        unmatched = [note for note in self.notes if note.startswith(f"{NO_MATCH} `at`")]
+        if unmatched:
+            return f"no training row: n{unmatched[0][1:]} Correct the problem's anchors."
         if isinstance(anchors, str):
             return f"no training row: the relation {anchors} has no row that can be used."
         sql = dialect_of(warehouse.dialect)

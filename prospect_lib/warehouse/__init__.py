@@ -11,6 +11,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from prospect_lib.errors import wrong_type
 from prospect_lib.settings import Settings, WarehouseBackend
 from prospect_lib.warehouse.duckdb import DuckDBWarehouse
 from prospect_lib.warehouse.snowflake import SnowflakeWarehouse
@@ -64,6 +65,8 @@ def open_warehouse(
         DataError: the file cannot be read, or there are no events yet.
         ServiceError: Snowflake refused the sign-in.
     """
+    if data is not None and not isinstance(data, Path | str):
+        raise wrong_type("data of open_warehouse", data, "the path of a Parquet or CSV file")
     if data is not None:
         return DuckDBWarehouse.over_file(Path(data))
     if (backend or settings.warehouse_backend) == "snowflake":

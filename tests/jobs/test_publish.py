@@ -1,7 +1,7 @@
 """Publishing a problem: its group, its service and a key of one's own, in one line or one error."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -45,6 +45,22 @@ def test_publishing_makes_group_service_and_own_key_known(running: Settings) -> 
     published = signals.connect(running).get_attribute_group("accounts", 1)
     assert published.is_published and published.backfill_since_tstamp == since
     assert published.attribute_key.name == "account"
+
+
+def test_a_published_definition_is_never_overwritten_unasked(running: Settings) -> None:
+    problem = account_problem()
+    group = problem.group.model_copy(update={"name": "accounts_again"})
+    service = Service(name="again_service", owner=OWNER, attribute_groups=[group])
+    problem = ScoringProblem("again", group, service)
+    publish(running, problem, say=lambda _: None)
+    publish(running, problem, say=lambda _: None)  # the same definition
+    other = group.model_copy(update={"ttl": timedelta(days=9)})
+    changed = ScoringProblem("again", other, service)
+    with pytest.raises(ServiceError, match=r"another definition of accounts_again v1.*version=2"):
+        publish(running, changed, say=lambda _: None)
+    publish(running, changed, replace=True, say=lambda _: None)
+    published = signals.connect(running).get_attribute_group("accounts_again", 1)
+    assert published.ttl == timedelta(days=9)
 
 
 def test_without_a_sandbox_the_error_is_one_line(home_settings: Settings) -> None:

@@ -39,6 +39,12 @@ def test_no_visitor_is_on_both_sides(table):
     assert random_split(table).shared_visitors() > 300  # the check can fail
 
 
+def test_a_split_has_the_name_it_was_given_and_counts_the_rows_on_neither_side(table):
+    split = honest_split(table, name="spring")
+    assert split.name == "spring" and honest_split(table).name == "honest"
+    assert split.train.num_rows + split.test.num_rows + split.unused == table.num_rows
+
+
 def test_every_label_of_training_is_known_before_testing_starts(table):
     split = honest_split(table, horizon=12 * HOUR)
     assert ends(split.train)[1] + 12 * HOUR <= split.cut <= ends(split.test)[0]

@@ -8,7 +8,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from math import isfinite
 from typing import Any
@@ -128,12 +128,14 @@ def _event_id(fields: Mapping[str, str]) -> str:
 def _times(fields: Mapping[str, str], at: datetime) -> Row:
     """Return the timestamps.
 
-    ``derived_tstamp`` is the true time if it was sent, else the device's time, corrected for the
+    ``derived_tstamp`` is the true time if it was sent, else the device's time if that is before
+    the time of sending (some trackers cut the latter to whole seconds), corrected for the
     difference between its clock and the collector's.
     """
     created, sent, true = (_time(name, fields) for name in ("dtm", "stm", "ttm"))
     try:
-        derived = true or (at - (sent - created) if created and sent else at)
+        waited = sent - created if created and sent and created < sent else timedelta()
+        derived = true or at - waited
         if derived < EPOCH:
             raise OverflowError
     except OverflowError:

@@ -155,3 +155,9 @@ def test_columns_of_events_and_entities_are_those_that_attributes_read() -> None
     plan = EventProperty(vendor="com.acmeCorp", name="signUp", major_version=1, path="plan")
     assert row["unstruct_event_com_acmecorp_sign_up_1"] == {"plan": "free"}
     assert property_text(plan, row) == "free"
+
+
+def test_an_event_sent_before_it_was_created_happened_when_it_arrived() -> None:
+    """Some trackers cut the time of sending to whole seconds."""
+    row = enrich(page_view(dtm="1767607200700", stm="1767607200000"), at=AT)
+    assert row["derived_tstamp"] == row["collector_tstamp"]

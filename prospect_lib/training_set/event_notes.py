@@ -1,0 +1,71 @@
+"""Sentences about the events of a training set: nobody's, wrong clocks, a goal that never occurs.
+
+Example: ``event_notes(warehouse, problem.group, problem.anchors)`` -> ``["2,411 of 70,000 events
+are nobody's: their user_id is missing, empty or nil."]``
+"""
+
+from snowplow_signals import AttributeGroup
+from snowplow_signals.models.model import Attribute
+
+from prospect_lib.aggregation.keys import NOBODY, key_name, key_property
+from prospect_lib.anchors import Anchors
+from prospect_lib.sql.clocks import wrong_clock_sql
+from prospect_lib.sql.conditions import event_condition, property_sql
+from prospect_lib.sql.dialects import Dialect, dialect_of
+from prospect_lib.warehouse import Warehouse
+from prospect_lib.warehouse.clocks import clock_note
+
+COUNTS = """\
+SELECT
+  COUNT(*) AS events,
+  COUNT(CASE WHEN {identifier} IN ({nobody}) THEN NULL ELSE {identifier} END) AS identified,
+  COUNT(CASE WHEN {wrong_clock} THEN 1 END) AS wrong_clocks,
+  COUNT(CASE WHEN {goal} THEN 1 END) AS goals,
+  COUNT(CASE WHEN {at} THEN 1 END) AS moments
+FROM {events}"""
+KINDS = """\
+SELECT {name} AS name, COUNT(*) AS n FROM {events} GROUP BY 1 ORDER BY n DESC, name LIMIT 8"""
+NO_MATCH = "No event matches"  # how the sentence begins
+
+
+def event_notes(warehouse: Warehouse, group: AttributeGroup, anchors: Anchors) -> list[str]:
+    """Return what is worth knowing about the events, from one pass over them.
+
+    Raises:
+        ServiceError: the warehouse refuses the statement.
+    """
+    sql, events = dialect_of(warehouse.dialect), warehouse.events
+    counts = warehouse.query(
+        COUNTS.format(
+            identifier=property_sql(key_property(group), sql),
+            nobody=", ".join(map(sql.text, NOBODY)),
+            wrong_clock=wrong_clock_sql(warehouse.columns(), warehouse.dialect, events=events),
+            goal=_condition(anchors.goal_attribute, sql),
+            at=_condition(anchors.at_attribute, sql) if anchors.at else "TRUE",
+            events=events,
+        )
+    ).to_pylist()[0]
+    notes = []
+    if nobodys := counts["events"] - counts["identified"]:
+        notes.append(
+            f"{nobodys:,} of {counts['events']:,} events are nobody's: their {key_name(group)} is "
+            "missing, empty or nil."
+        )
+    if counts["wrong_clocks"]:
+        notes.append(clock_note(int(counts["wrong_clocks"])))
+    for what, count in (("the goal", counts["goals"]), ("`at` of the anchors", counts["moments"])):
+        if not count:
+            notes.append(f"{NO_MATCH} {what}; there are {_kinds(warehouse, sql)}.")
+    return notes
+
+
+def _condition(attribute: Attribute, sql: Dialect) -> str:
+    return event_condition(attribute, sql) or "TRUE"
+
+
+def _kinds(warehouse: Warehouse, sql: Dialect) -> str:
+    """Return the most frequent kinds of events, as ``page_view (4,968), submit_form (430)``."""
+    kinds = warehouse.query(
+        KINDS.format(name=sql.identifier("event_name"), events=warehouse.events)
+    )
+    return ", ".join(f"{kind['name']} ({kind['n']:,})" for kind in kinds.to_pylist())
