@@ -107,12 +107,13 @@ def _coded(values: list[Any], codes: np.ndarray) -> pa.Array:
 
 
 def ours(path: Path) -> pa.Table:
+    from prospect_lib.attributes import prospect_group
     from prospect_lib.training_set.extract import extract
     from prospect_lib.warehouse import DuckDBWarehouse
 
     warehouse = DuckDBWarehouse.over_file(path)
     warehouse.run(f"SET threads = {THREADS}")
-    return extract(warehouse).table
+    return extract(warehouse, prospect_group).table
 
 
 def polars(path: Path) -> pa.Table:

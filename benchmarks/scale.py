@@ -29,6 +29,7 @@ SIZES, FILE = (0.1, 1.0, 10.0), 1_000_000
 
 def measure(folder: Path) -> None:
     """Extract the training set of the files in a folder; print the figures as a line of JSON."""
+    from prospect_lib.attributes import prospect_group
     from prospect_lib.training_set.extract import extract_to
     from prospect_lib.warehouse import DuckDBWarehouse
 
@@ -37,7 +38,7 @@ def measure(folder: Path) -> None:
         "", files=f"SELECT * FROM read_parquet('{folder / 'events'}/*.parquet')"
     )
     warehouse.run(f"SET threads = {THREADS}")
-    manifest = extract_to(folder / "rows", warehouse)
+    manifest = extract_to(folder / "rows", warehouse, prospect_group)
     figures = {
         "rows": manifest["rows"],
         "seconds": round(time.perf_counter() - start, 1),

@@ -1,7 +1,7 @@
 """Build a training set in a warehouse: anchors, labels and features, and a manifest.
 
 Example: ``extract(open_warehouse(settings)).table`` -> an Arrow table with the label and the
-features at every page view.
+features at every moment at which the demo website asks for a score.
 """
 
 import hashlib
