@@ -4,12 +4,14 @@ Example: ``event_notes(warehouse, problem.group, problem.anchors)`` -> ``["2,411
 are nobody's: their user_id is missing, empty or nil."]``
 """
 
+from collections.abc import Collection
+
 from snowplow_signals import AttributeGroup
 from snowplow_signals.models.model import Attribute
 
 from prospect_lib.aggregation.keys import NOBODY, key_name, key_property
 from prospect_lib.anchors import Anchors
-from prospect_lib.sql.clocks import wrong_clock_sql
+from prospect_lib.sql.clocks import AHEAD, BEHIND, time_sql, wrong_clock_sql
 from prospect_lib.sql.conditions import event_condition, property_sql
 from prospect_lib.sql.dialects import Dialect, dialect_of
 from prospect_lib.warehouse import Warehouse
@@ -22,7 +24,8 @@ SELECT
   COUNT(CASE WHEN {wrong_clock} THEN 1 END) AS wrong_clocks,
   COUNT(CASE WHEN {goal} THEN 1 END) AS goals,
   COUNT(CASE WHEN {at} THEN 1 END) AS moments
-FROM {events}"""
+FROM {events}
+WHERE {window}"""
 KINDS = """\
 SELECT {name} AS name, COUNT(*) AS n FROM {events} GROUP BY 1 ORDER BY n DESC, name LIMIT 8"""
 NO_MATCH = "No event matches"  # how the sentence begins
@@ -30,6 +33,8 @@ NO_MATCH = "No event matches"  # how the sentence begins
 
 def event_notes(warehouse: Warehouse, group: AttributeGroup, anchors: Anchors) -> list[str]:
     """Return what is worth knowing about the events, from one pass over them.
+
+    Of anchors with a window, only the events are read that were collected about then.
 
     Raises:
         ServiceError: the warehouse refuses the statement.
@@ -43,6 +48,7 @@ def event_notes(warehouse: Warehouse, group: AttributeGroup, anchors: Anchors) -
             goal=_condition(anchors.goal_attribute, sql),
             at=_condition(anchors.at_attribute, sql) if anchors.at else "TRUE",
             events=events,
+            window=_window(anchors, warehouse.columns(), sql),
         )
     ).to_pylist()[0]
     notes = []
@@ -57,6 +63,18 @@ def event_notes(warehouse: Warehouse, group: AttributeGroup, anchors: Anchors) -
         if not count:
             notes.append(f"{NO_MATCH} {what}; there are {_kinds(warehouse, sql)}.")
     return notes
+
+
+def _window(anchors: Anchors, columns: Collection[str], sql: Dialect) -> str:
+    """Return the condition that an event was collected in the window of the anchors."""
+    if "collector_tstamp" not in columns:
+        return "TRUE"
+    collected, conditions = time_sql("collector_tstamp", sql), ["TRUE"]
+    if anchors.since is not None:
+        conditions.append(f"{collected} >= {sql.literal(anchors.since - AHEAD)}")
+    if anchors.until is not None:
+        conditions.append(f"{collected} < {sql.literal(anchors.until + BEHIND)}")
+    return " AND ".join(conditions)
 
 
 def _condition(attribute: Attribute, sql: Dialect) -> str:

@@ -1,6 +1,7 @@
 """Sentences about the events: nobody's, wrong clocks, and what never occurs."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -52,3 +53,13 @@ def test_a_goal_or_a_moment_that_never_occurs_is_named_with_the_events_there_are
     nowhere = Anchors(at=[Event(name="page_veiw")], goal=[Event(name="sign_up")])
     with pytest.raises(DataError, match="no event matches `at` of the anchors; there are page_"):
         extract(warehouse, sample_group, nowhere)
+
+
+def test_only_events_about_the_window_of_the_anchors_are_read() -> None:
+    opened = DuckDBWarehouse.over(
+        EVENTS.replace("FROM range", ", derived_tstamp AS collector_tstamp FROM range")
+    )
+    late = datetime(2026, 1, 5, 2, 20, tzinfo=UTC)  # an hour later than the minutes from 80 on
+    (note,) = notes(opened, since=late)
+    opened.close()
+    assert note.startswith("5 of 20 events are nobody's")
