@@ -17,7 +17,7 @@ from prospect_lib.sql.dialects import Dialect, dialect_of
 from prospect_lib.warehouse import Warehouse
 from prospect_lib.warehouse.clocks import clock_note
 
-COUNTS = """\
+COUNT_EVENTS = """\
 SELECT
   COUNT(*) AS events,
   COUNT(CASE WHEN {identifier} IN ({nobody}) THEN NULL ELSE {identifier} END) AS identified,
@@ -26,7 +26,7 @@ SELECT
   COUNT(CASE WHEN {at} THEN 1 END) AS moments
 FROM {events}
 WHERE {window}"""
-KINDS = """\
+COUNT_KINDS = """\
 SELECT {name} AS name, COUNT(*) AS n FROM {events} GROUP BY 1 ORDER BY n DESC, name LIMIT 8"""
 NO_MATCH = "No event matches"  # how the sentence begins
 
@@ -41,7 +41,7 @@ def event_notes(warehouse: Warehouse, group: AttributeGroup, anchors: Anchors) -
     """
     sql, events = dialect_of(warehouse.dialect), warehouse.events
     counts = warehouse.query(
-        COUNTS.format(
+        COUNT_EVENTS.format(
             identifier=property_sql(key_property(group), sql),
             nobody=", ".join(map(sql.text, NOBODY)),
             wrong_clock=wrong_clock_sql(warehouse.columns(), warehouse.dialect, events=events),
@@ -84,6 +84,6 @@ def _condition(attribute: Attribute, sql: Dialect) -> str:
 def _kinds(warehouse: Warehouse, sql: Dialect) -> str:
     """Return the most frequent kinds of events, as ``page_view (4,968), submit_form (430)``."""
     kinds = warehouse.query(
-        KINDS.format(name=sql.identifier("event_name"), events=warehouse.events)
+        COUNT_KINDS.format(name=sql.identifier("event_name"), events=warehouse.events)
     )
     return ", ".join(f"{kind['name']} ({kind['n']:,})" for kind in kinds.to_pylist())
