@@ -60,7 +60,7 @@ def event_notes(warehouse: Warehouse, group: AttributeGroup, anchors: Anchors) -
     if counts["wrong_clocks"]:
         notes.append(clock_note(int(counts["wrong_clocks"])))
     for what, count in (("the goal", counts["goals"]), ("`at` of the anchors", counts["moments"])):
-        if not count:
+        if counts["events"] and not count:
             notes.append(f"{NO_MATCH} {what}; there are {_kinds(warehouse, sql)}.")
     return notes
 
