@@ -427,16 +427,9 @@ def _events(warehouse: "Warehouse") -> Check:
 
 def _open_snowflake(settings: Settings) -> "Warehouse":
     from prospect_lib.warehouse.snowflake import SnowflakeWarehouse
-    from prospect_lib.warehouse.snowflake_sign_in import (
-        atomic_table,
-        connector_arguments,
-        open_connection,
-    )
 
-    arguments = connector_arguments(settings)
-    arguments["session_parameters"]["STATEMENT_TIMEOUT_IN_SECONDS"] = STATEMENT_SECONDS
-    table = ".".join(atomic_table(settings))
-    return SnowflakeWarehouse(lambda: open_connection(arguments), table)
+    session = {"STATEMENT_TIMEOUT_IN_SECONDS": STATEMENT_SECONDS}
+    return SnowflakeWarehouse.connect(settings, session)
 
 
 def _nearest_existing(folder: Path) -> Path:

@@ -21,6 +21,8 @@ NUMERIC = {"sum", "min", "max", "mean"}
 WITHOUT_PROPERTY = {"counter", "time_since_last", "time_since_first"}
 #: The columns that training sets have in addition to the key and the features.
 COLUMNS = ("anchor_ts", "label", "weight", "p_true")
+#: The metadata of a training set's schema: the attributes without columns in the events, as JSON.
+LEFT_OUT = b"left_out"
 _FLOATS = {"double", "float"}
 _INTEGERS = {"int32", "int64"}
 _SCALARS = {"string", "bool", *_INTEGERS, *_FLOATS}

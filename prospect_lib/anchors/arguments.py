@@ -4,7 +4,7 @@ Example: ``checked({"at": Event(name="page_view"), ...})["at"]`` -> a tuple of o
 """
 
 from collections.abc import Mapping, Sequence, Set
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from math import inf
 from numbers import Integral, Real
 from types import NoneType
@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, NoReturn
 
 from snowplow_signals import Criteria, Event
 
+from prospect_lib.aggregation.properties import to_utc
 from prospect_lib.errors import DataError
 
 #: The horizon of a label that looks at the rest of the session.
@@ -136,12 +137,9 @@ def _refuse(name: str, value: Any, expected: str) -> NoReturn:
 
 
 def _refuse_empty_window(since: datetime | None, until: datetime | None) -> None:
-    if since and until and _utc(since) >= _utc(until):
+    first, end = to_utc(since), to_utc(until)
+    if first and end and first >= end:
         raise DataError(
             f"the window is empty: since {since:%Y-%m-%d %H:%M} is not before until "
             f"{until:%Y-%m-%d %H:%M}. Exchange them, or widen --since .. --until."
         )
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

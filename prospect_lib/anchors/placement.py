@@ -14,7 +14,7 @@ from snowplow_signals import AttributeGroup, AttributeKey, Criteria, Event, Link
 from snowplow_signals.models.model import Attribute
 
 from prospect_lib.aggregation.definitions import COLUMNS, check
-from prospect_lib.aggregation.keys import NOBODY, key_name, key_property
+from prospect_lib.aggregation.keys import key_name, key_property
 from prospect_lib.aggregation.properties import column_of
 from prospect_lib.anchors.arguments import SESSION, Horizon, checked
 from prospect_lib.attributes import (
@@ -26,7 +26,7 @@ from prospect_lib.attributes import (
 )
 from prospect_lib.errors import DefinitionError
 from prospect_lib.sql.clocks import data_end_sql, time_sql, wrong_clock_sql
-from prospect_lib.sql.conditions import event_condition, property_sql
+from prospect_lib.sql.conditions import counts_sql, nobody_sql, property_sql
 from prospect_lib.sql.context import MICROSECOND, lines
 from prospect_lib.sql.dialects import Dialect, dialect_of
 
@@ -278,8 +278,8 @@ class Anchors:
             data_end=indent(data_end, "  "),
             session=sql.identifier(SESSION_ID) if by_session else "NULL",
             app=sql.identifier("app_id") if self.app_ids else "NULL",
-            is_anchor=_condition(self.at_attribute, sql) if self.at else "FALSE",
-            is_goal=_condition(self.goal_attribute, sql),
+            is_anchor=counts_sql(self.at_attribute, sql) if self.at else "FALSE",
+            is_goal=counts_sql(self.goal_attribute, sql),
             included=self._included(sql),
             visitor_steps="".join(steps),
             places=self._places(sql),
@@ -348,8 +348,7 @@ class Anchors:
 
     def _used(self, wrong_clock: str, by_collector: bool, sql: Dialect) -> list[str]:
         """Conditions on the events that are used at all."""
-        nobody = ", ".join(sql.text(identifier) for identifier in NOBODY)
-        conditions = [f"visitor NOT IN ({nobody})", f"NOT COALESCE({wrong_clock}, FALSE)"]
+        conditions = [f"visitor NOT IN ({nobody_sql(sql)})", f"NOT COALESCE({wrong_clock}, FALSE)"]
         if self.until is not None:
             until = sql.literal(self.until)
             conditions.append(f"ts < {until}")
@@ -493,7 +492,3 @@ def _counter(name: str, events: Sequence[Event], criteria: Criteria | None = Non
     return Attribute.model_construct(
         name=name, type="int64", events=list(events), aggregation="counter", criteria=criteria
     )
-
-
-def _condition(attribute: Attribute, sql: Dialect) -> str:
-    return event_condition(attribute, sql) or "TRUE"

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from snowplow_signals import AttributeGroup
 
 from prospect_lib import signals
-from prospect_lib.errors import DataError, ProspectError, ServiceError
+from prospect_lib.errors import DataError, ProspectError, ServiceError, wrong_type
 from prospect_lib.files import write_whole
 from prospect_lib.jobs.publish import published_group
 from prospect_lib.model.prospect_model import ProspectModel
@@ -135,9 +135,7 @@ def run_audit(
         DataError: nothing was served in the window, or there are no events.
     """
     if not isinstance(options, AuditOptions):
-        raise DataError(
-            f"options of run_audit is a {type(options).__name__}, expected AuditOptions."
-        )
+        raise wrong_type("options of run_audit", options, "AuditOptions")
     problem, group = options.problem, options.problem.group
     folder = problem.folder(settings.home, "served")
     served = read_served(folder, problem, since=options.since, until=options.until)

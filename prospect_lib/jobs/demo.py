@@ -220,7 +220,7 @@ def on_file(
         warehouse.close()
     rows = job.training_set(settings)
     say(f"Training set: {rows.manifest['rows']:,} rows, {rows.manifest['positives']:,} positive.")
-    for note in rows.manifest.get("notes", ()):
+    for note in rows.manifest["notes"]:
         say(f"Note: {note}")
     outcome = train_and_promote(
         rows.table,

@@ -216,7 +216,7 @@ def run(
         f"{about['since'][:16]} to {about['until'][:16]} UTC, {about['positives']:,} followed by "
         "the goal."
     )
-    for note in about.get("notes", ()):
+    for note in about["notes"]:
         say(f"Note: {note}")
     result = train_and_promote(
         rows.table,

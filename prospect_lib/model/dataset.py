@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from prospect_lib.aggregation.definitions import LEFT_OUT
 from prospect_lib.errors import DataError, TooFewError, wrong_type
 from prospect_lib.features import Feature
 from prospect_lib.model.encoding import check_type
@@ -35,8 +36,6 @@ Source: TypeAlias = pa.Table | Path | str | Callable[[], Iterable[pa.RecordBatch
 BATCH_ROWS = 131_072
 #: Visitors of each class that training needs, and a test.
 MIN_VISITORS, MIN_TEST_VISITORS = 10, 5
-#: Metadata of a training set's schema: the attributes without columns in the events, as JSON.
-LEFT_OUT = b"left_out"
 
 
 @dataclass(frozen=True)

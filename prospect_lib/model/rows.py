@@ -12,14 +12,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from prospect_lib.aggregation.definitions import COLUMNS
 from prospect_lib.errors import DataError, wrong_type
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Rows: TypeAlias = pa.Table | pa.RecordBatch
 
-#: Columns of a training set that are no key.
-NO_KEYS = ("anchor_ts", "label", "weight", "p_true")
 #: What to do about too few rows or conversions, on the command line and in Python.
 MORE_DATA = (
     "Take a longer period of events (--since .. --until, or since and until of Anchors), or a "
@@ -60,7 +59,7 @@ def key_of(rows: Rows) -> str:
     """
     check_rows(rows)
     names = rows.schema.names
-    if not names or names[0] in NO_KEYS or not _is_identifier(rows.schema.types[0]):
+    if not names or names[0] in COLUMNS or not _is_identifier(rows.schema.types[0]):
         first = f"{names[0]} ({rows.schema.types[0]})" if names else "missing"
         raise DataError(
             f"the first column of the training set is {first}, expected the key: text that "

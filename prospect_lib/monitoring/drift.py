@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from prospect_lib.aggregation.definitions import COLUMNS
 from prospect_lib.errors import DataError
 from prospect_lib.model.rows import Floats
 
@@ -35,7 +36,7 @@ FALSE_ALARM = 0.01
 SCORE = "score"
 _QUANTILES = np.linspace(0.1, 0.9, 9)  # the edges between a number's ten bins
 _MIN_SHARE = 1e-4  # instead of an empty bin's 0, whose PSI is infinite
-_NOT_FEATURES = ("anchor_ts", "label", "weight", "p_true", "day_of_week")
+_NOT_FEATURES = (*COLUMNS, "day_of_week")
 _CHUNK = 200  # random assignments held in memory at once
 
 

@@ -32,7 +32,7 @@ from prospect_lib.monitoring.served_scores import (
 )
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
 from prospect_lib.sql.clocks import wrong_clock_sql
-from prospect_lib.sql.conditions import event_condition
+from prospect_lib.sql.conditions import counts_sql
 from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.training_set.available import refuse_missing_columns
 from prospect_lib.warehouse import Warehouse
@@ -266,7 +266,7 @@ class _Goals:
         )
 
     def _rows(self, condition: str) -> "pd.Series[int]":
-        goal = event_condition(self._problem.anchors.goal_attribute, self._sql) or "TRUE"
+        goal = counts_sql(self._problem.anchors.goal_attribute, self._sql)
         rows = self._warehouse.query(
             f"SELECT DISTINCT a.{ROW} FROM {self._events(f'{goal} AND {self._right_clock}')} AS g "
             f"JOIN {self._anchors} AS a ON g.{KEY} = a.{self._sql.identifier(self._problem.key)} "

@@ -17,7 +17,7 @@ from snowplow_signals import AttributeGroup
 from snowplow_signals.models.model import Attribute
 
 from prospect_lib.aggregation.keys import key_name
-from prospect_lib.errors import DataError
+from prospect_lib.errors import DataError, wrong_type
 from prospect_lib.features import Feature
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
 from prospect_lib.sql.dialects import DuckDB
@@ -140,15 +140,10 @@ def check_served(warehouse: Warehouse, served: object, group: AttributeGroup) ->
             lack the column of the key.
     """
     if not hasattr(warehouse, "query"):
-        raise DataError(
-            f"the warehouse is a {type(warehouse).__name__}, expected one with events: "
-            'open_warehouse(settings), or open_warehouse(settings, "events.parquet").'
-        )
+        expected = 'open_warehouse(settings), or open_warehouse(settings, "events.parquet")'
+        raise wrong_type("the warehouse", warehouse, f"one with events: {expected}")
     if not isinstance(served, pa.Table):
-        raise DataError(
-            f"served is a {type(served).__name__}, expected the table of read_served(folder, "
-            "problem)."
-        )
+        raise wrong_type("served", served, "the table of read_served(folder, problem)")
     key = key_name(group)
     if key not in served.column_names:
         raise DataError(

@@ -13,6 +13,7 @@ from snowplow_signals.models.model import Attribute
 
 from prospect_lib.aggregation.criteria import compares_as_number
 from prospect_lib.aggregation.definitions import NUMERIC, WITHOUT_PROPERTY
+from prospect_lib.aggregation.keys import NOBODY
 from prospect_lib.aggregation.properties import (
     INTEGER,
     NUMBER_COLUMNS,
@@ -43,6 +44,16 @@ def event_condition(attribute: Attribute, sql: Dialect) -> str:
             _any_of([_criterion_condition(criterion, sql) for criterion in criteria.any or []])
         ]
     return " AND ".join(part for part in parts if part)
+
+
+def counts_sql(attribute: Attribute, sql: Dialect) -> str:
+    """Return the condition under which an event counts; ``TRUE`` if every event does."""
+    return event_condition(attribute, sql) or "TRUE"
+
+
+def nobody_sql(sql: Dialect) -> str:
+    """Return the identifiers that stand for nobody, as a list for ``IN``."""
+    return ", ".join(sql.text(identifier) for identifier in NOBODY)
 
 
 def _any_of(conditions: list[str]) -> str:

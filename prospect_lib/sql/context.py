@@ -9,9 +9,9 @@ from snowplow_signals import AttributeGroup
 from snowplow_signals.models.model import Attribute
 
 from prospect_lib.aggregation.fold import ttl_of
-from prospect_lib.aggregation.keys import NOBODY, key_name, key_property
+from prospect_lib.aggregation.keys import key_name, key_property
 from prospect_lib.errors import DefinitionError
-from prospect_lib.sql.conditions import matched_value, property_sql
+from prospect_lib.sql.conditions import matched_value, nobody_sql, property_sql
 from prospect_lib.sql.dialects import Dialect
 
 MICROSECOND = timedelta(microseconds=1)
@@ -60,7 +60,7 @@ class Context:
     @property
     def nobody(self) -> str:
         """The identifiers that stand for nobody, as a list."""
-        return ", ".join(self.sql.text(identifier) for identifier in NOBODY)
+        return nobody_sql(self.sql)
 
     @property
     def anchor_ts(self) -> str:

@@ -77,9 +77,15 @@ class Dialect(ABC):
     def array(self, items: Sequence[str]) -> str:
         """Return an array of the given expressions."""
 
-    @abstractmethod
     def inside(self, column: str, path: Sequence[str | int]) -> str:
         """Return the text of the scalar at ``path`` in a nested column; NULL if there is none."""
+        text = self.raw(column, path)
+        number = self.number_text(f"TRY_CAST({text} AS DOUBLE)")
+        return f"CASE WHEN {self._needs_text(column, path)} THEN {number} ELSE {text} END"
+
+    @abstractmethod
+    def _needs_text(self, column: str, path: Sequence[str | int]) -> str:
+        """Return whether a number is spelled in its own way, or an object or an array is there."""
 
     @abstractmethod
     def raw(self, column: str, path: Sequence[str | int]) -> str:
@@ -241,17 +247,11 @@ class DuckDB(Dialect):
     def array(self, items: Sequence[str]) -> str:
         return f"[{', '.join(items)}]"
 
-    def inside(self, column: str, path: Sequence[str | int]) -> str:
+    def _needs_text(self, column: str, path: Sequence[str | int]) -> str:
         """The type is looked up only where the text could be a number, an object or an array."""
-        text, kind = (
-            self.raw(column, path),
-            f"JSON_TYPE(CAST({column} AS JSON), {self._path(path)})",
-        )
-        return (
-            f"CASE WHEN CONTAINS('-0123456789[{{', LEFT({text}, 1)) "
-            f"AND {kind} IN ('DOUBLE', 'OBJECT', 'ARRAY') "
-            f"THEN {self.number_text(f'TRY_CAST({text} AS DOUBLE)')} ELSE {text} END"
-        )
+        kind = f"JSON_TYPE(CAST({column} AS JSON), {self._path(path)})"
+        first = f"LEFT({self.raw(column, path)}, 1)"
+        return f"CONTAINS('-0123456789[{{', {first}) AND {kind} IN ('DOUBLE', 'OBJECT', 'ARRAY')"
 
     def raw(self, column: str, path: Sequence[str | int]) -> str:
         return f"(CAST({column} AS JSON) ->> {self._path(path)})"
@@ -350,12 +350,9 @@ class Snowflake(Dialect):
     def array(self, items: Sequence[str]) -> str:
         return f"ARRAY_CONSTRUCT({', '.join(items)})"
 
-    def inside(self, column: str, path: Sequence[str | int]) -> str:
-        value, text = self._at(column, path), self.raw(column, path)
-        return (
-            f"CASE WHEN TYPEOF({value}) IN ('DOUBLE', 'DECIMAL', 'OBJECT', 'ARRAY') "
-            f"THEN {self.number_text(f'TRY_CAST({text} AS DOUBLE)')} ELSE {text} END"
-        )
+    def _needs_text(self, column: str, path: Sequence[str | int]) -> str:
+        value = self._at(column, path)
+        return f"TYPEOF({value}) IN ('DOUBLE', 'DECIMAL', 'OBJECT', 'ARRAY')"
 
     def raw(self, column: str, path: Sequence[str | int]) -> str:
         return f"{self._at(column, path)}::VARCHAR"

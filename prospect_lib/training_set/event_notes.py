@@ -7,15 +7,13 @@ are nobody's: their user_id is missing, empty or nil."]``
 from collections.abc import Collection
 
 from snowplow_signals import AttributeGroup
-from snowplow_signals.models.model import Attribute
 
-from prospect_lib.aggregation.keys import NOBODY, key_name, key_property
+from prospect_lib.aggregation.keys import key_name, key_property
 from prospect_lib.anchors import Anchors
 from prospect_lib.sql.clocks import AHEAD, BEHIND, time_sql, wrong_clock_sql
-from prospect_lib.sql.conditions import event_condition, property_sql
+from prospect_lib.sql.conditions import counts_sql, nobody_sql, property_sql
 from prospect_lib.sql.dialects import Dialect, dialect_of
 from prospect_lib.warehouse import Warehouse
-from prospect_lib.warehouse.clocks import clock_note
 
 COUNT_EVENTS = """\
 SELECT
@@ -31,11 +29,18 @@ SELECT {name} AS name, COUNT(*) AS n FROM {events} GROUP BY 1 ORDER BY n DESC, n
 NO_MATCH = "No event matches"  # how the sentence begins
 
 
-def event_notes(warehouse: Warehouse, group: AttributeGroup, anchors: Anchors) -> list[str]:
+def event_notes(
+    warehouse: Warehouse, group: AttributeGroup, anchors: Anchors, columns: Collection[str]
+) -> list[str]:
     """Return what is worth knowing about the events, from one pass over them.
 
     Of anchors with a window, only the events are read that were collected about then.
 
+    Args:
+        warehouse: holds the events.
+        group: whose attribute key identifies a visitor.
+        anchors: their goal, moments and window.
+        columns: those of the events, in lower case.
     Raises:
         ServiceError: the warehouse refuses the statement.
     """
@@ -43,12 +48,12 @@ def event_notes(warehouse: Warehouse, group: AttributeGroup, anchors: Anchors) -
     counts = warehouse.query(
         COUNT_EVENTS.format(
             identifier=property_sql(key_property(group), sql),
-            nobody=", ".join(map(sql.text, NOBODY)),
-            wrong_clock=wrong_clock_sql(warehouse.columns(), warehouse.dialect, events=events),
-            goal=_condition(anchors.goal_attribute, sql),
-            at=_condition(anchors.at_attribute, sql) if anchors.at else "TRUE",
+            nobody=nobody_sql(sql),
+            wrong_clock=wrong_clock_sql(columns, warehouse.dialect, events=events),
+            goal=counts_sql(anchors.goal_attribute, sql),
+            at=counts_sql(anchors.at_attribute, sql) if anchors.at else "TRUE",
             events=events,
-            window=_window(anchors, warehouse.columns(), sql),
+            window=_window(anchors, columns, sql),
         )
     ).to_pylist()[0]
     notes = []
@@ -58,7 +63,7 @@ def event_notes(warehouse: Warehouse, group: AttributeGroup, anchors: Anchors) -
             "missing, empty or nil."
         )
     if counts["wrong_clocks"]:
-        notes.append(clock_note(int(counts["wrong_clocks"])))
+        notes.append(_clock_note(int(counts["wrong_clocks"])))
     for what, count in (("the goal", counts["goals"]), ("`at` of the anchors", counts["moments"])):
         if counts["events"] and not count:
             notes.append(f"{NO_MATCH} {what}; there are {_kinds(warehouse, sql)}.")
@@ -77,13 +82,18 @@ def _window(anchors: Anchors, columns: Collection[str], sql: Dialect) -> str:
     return " AND ".join(conditions)
 
 
-def _condition(attribute: Attribute, sql: Dialect) -> str:
-    return event_condition(attribute, sql) or "TRUE"
-
-
 def _kinds(warehouse: Warehouse, sql: Dialect) -> str:
     """Return the most frequent kinds of events, as ``page_view (4,968), submit_form (430)``."""
     kinds = warehouse.query(
         COUNT_KINDS.format(name=sql.identifier("event_name"), events=warehouse.events)
     )
     return ", ".join(f"{kind['name']} ({kind['n']:,})" for kind in kinds.to_pylist())
+
+
+def _clock_note(errors: int) -> str:
+    """Return the sentence about events with a wrong clock."""
+    return (
+        f"Events with a wrong clock, which are no training rows: {errors:,}. Their derived_tstamp "
+        "is more than an hour later, or 30 days earlier, than the collector_tstamp (without that "
+        "column: more than a year from 90% of all events)."
+    )

@@ -19,15 +19,16 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel
 from snowplow_signals import AttributeGroup
 
+from prospect_lib.aggregation.definitions import LEFT_OUT
 from prospect_lib.aggregation.fold import group_hash
-from prospect_lib.aggregation.keys import NOBODY, key_property
+from prospect_lib.aggregation.keys import key_property
 from prospect_lib.anchors import SESSION, Anchors
 from prospect_lib.errors import DataError
 from prospect_lib.files import draft_of, write_whole
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
 from prospect_lib.sql.clocks import time_sql, wrong_clock_sql
 from prospect_lib.sql.compiler import features_sql
-from prospect_lib.sql.conditions import property_sql
+from prospect_lib.sql.conditions import nobody_sql, property_sql
 from prospect_lib.sql.dialects import DuckDB, dialect_of
 from prospect_lib.training_set.available import Available, refuse_missing_columns
 from prospect_lib.training_set.event_notes import NO_MATCH, event_notes
@@ -51,8 +52,6 @@ RANGE = """
 SELECT COUNT({ts}) AS n, MIN({ts}) AS first_ts, MAX({ts}) AS last_ts
 FROM {events}
 WHERE NOT COALESCE({wrong_clock}, FALSE) AND {key} NOT IN ({nobody})"""
-#: The metadata of a table's schema with the attributes that are left out, as JSON.
-METADATA_KEY = b"left_out"
 
 
 @dataclass(frozen=True)
@@ -252,7 +251,7 @@ class _Extraction:
                 dialect=warehouse.dialect,
                 columns=columns,
             )
-            notes = event_notes(warehouse, problem.group, anchors)
+            notes = event_notes(warehouse, problem.group, anchors, columns)
         else:
             raise DataError(
                 f"anchors of extract: a {type(anchors).__name__}, expected Anchors or the name of "
@@ -288,7 +287,7 @@ class _Extraction:
             rows_at_once,
         ):
             self.summary.add(table)
-            metadata = {METADATA_KEY: json.dumps(left_out)} if left_out else None
+            metadata = {LEFT_OUT: json.dumps(left_out)} if left_out else None
             yield table.replace_schema_metadata(metadata)
         if self.summary.rows == 0:
             raise DataError(self._why_no_rows())
@@ -309,7 +308,7 @@ class _Extraction:
                 warehouse.columns(), warehouse.dialect, events=warehouse.events
             ),
             key=property_sql(key_property(self.problem.group), sql),
-            nobody=", ".join(map(sql.text, NOBODY)),
+            nobody=nobody_sql(sql),
         )
         events = warehouse.query(select).to_pylist()[0]
         if not events["n"]:

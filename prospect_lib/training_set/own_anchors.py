@@ -12,8 +12,9 @@ from typing import Any
 import pyarrow as pa
 from snowplow_signals import AttributeGroup
 
-from prospect_lib.aggregation.keys import NOBODY, key_name
+from prospect_lib.aggregation.keys import key_name
 from prospect_lib.errors import DataError, ServiceError
+from prospect_lib.sql.conditions import nobody_sql
 from prospect_lib.sql.dialects import Dialect, dialect_of
 from prospect_lib.warehouse import Warehouse
 
@@ -93,10 +94,6 @@ class _Columns:
         return f"CAST({column} AS VARCHAR)"
 
     @property
-    def nobody(self) -> str:
-        return ", ".join(self.sql.text(identifier) for identifier in NOBODY)
-
-    @property
     def label(self) -> str:
         text = f"LOWER({self._text('label')})"
         number = f"TRY_CAST({text} AS DOUBLE)"
@@ -109,7 +106,7 @@ class _Columns:
     def select(self, relation: str) -> str:
         values = {self.key_name: self.key, "anchor_ts": self.sql.utc(self._column("anchor_ts"))}
         conditions = [
-            f"{self.key} NOT IN ({self.nobody})",
+            f"{self.key} NOT IN ({nobody_sql(self.sql)})",
             f"{self._column('anchor_ts')} IS NOT NULL",
         ]
         if self._has("label"):
@@ -125,7 +122,7 @@ class _Columns:
     def checks(self, relation: str) -> str:
         return CHECKS.format(
             key=self.key,
-            nobody=self.nobody,
+            nobody=nobody_sql(self.sql),
             label=f"COUNT({self._column('label')})" if self._has("label") else "COUNT(*)",
             ts=f"COUNT({self._column('anchor_ts')})",
             bad_label=self._unreadable("label", self.label),

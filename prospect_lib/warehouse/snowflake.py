@@ -4,7 +4,7 @@ Example: ``SnowflakeWarehouse.connect(settings).query("SELECT 1 AS one")`` -> an
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -44,17 +44,24 @@ class SnowflakeWarehouse:
     def __init__(self, open_connection: Callable[[], Any], events: str) -> None:
         self._open, self.events = open_connection, events
         self.connection = open_connection()
+        self._columns: list[str] | None = None
 
     @classmethod
-    def connect(cls, settings: Settings) -> "SnowflakeWarehouse":
+    def connect(
+        cls, settings: Settings, session: Mapping[str, str | int | bool] | None = None
+    ) -> "SnowflakeWarehouse":
         """Sign in as the secrets say, see ``snowflake_sign_in``.
 
+        Args:
+            settings: with the secrets.
+            session: parameters of the session besides ``SESSION_PARAMETERS``.
         Raises:
             SettingsError: a secret is missing or cannot be right; the message names it.
             ServiceError: Snowflake refused the sign-in; the message contains no secret.
         """
         settings.secrets(*SNOWFLAKE_KEYS)  # all that are missing in one message
         arguments = connector_arguments(settings)
+        arguments["session_parameters"] |= session or {}
         table = ".".join(atomic_table(settings))
         return cls(lambda: open_connection(arguments), table)
 
@@ -79,9 +86,11 @@ class SnowflakeWarehouse:
         return self.query(sql).to_pandas()
 
     def columns(self) -> list[str]:
-        """Return the columns of the events table, in lower case."""
-        cursor = self._execute(f"SELECT * FROM {self.events} LIMIT 0")
-        return [column.name.lower() for column in cursor.description]
+        """Return the columns of the events table, in lower case; Snowflake is asked once."""
+        if self._columns is None:
+            cursor = self._execute(f"SELECT * FROM {self.events} LIMIT 0")
+            self._columns = [column.name.lower() for column in cursor.description]
+        return self._columns
 
     def close(self) -> None:
         """Close the connection."""

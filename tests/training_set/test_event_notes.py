@@ -34,7 +34,7 @@ def warehouse() -> Iterator[DuckDBWarehouse]:
 
 def notes(warehouse: DuckDBWarehouse, **arguments: Any) -> list[str]:
     anchors = Anchors(**{"goal": [Event(name="sign_up")], **arguments})
-    return event_notes(warehouse, sample_group, anchors)
+    return event_notes(warehouse, sample_group, anchors, warehouse.columns())
 
 
 def test_events_of_nobody_are_counted(warehouse: DuckDBWarehouse) -> None:

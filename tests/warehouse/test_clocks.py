@@ -10,7 +10,7 @@ import pytest
 from prospect_lib.errors import DataError
 from prospect_lib.sql.clocks import data_end_sql, wrong_clock_sql
 from prospect_lib.warehouse import DuckDBWarehouse
-from prospect_lib.warehouse.clocks import clock_errors, end_of_data
+from prospect_lib.warehouse.clocks import end_of_data
 from tests.support import snow
 
 NOON = datetime(2026, 1, 5, 12)
@@ -35,6 +35,12 @@ def snowflake() -> Iterator[Any]:
 
 def over(table: pa.Table) -> DuckDBWarehouse:
     return DuckDBWarehouse.over("SELECT * FROM stored", stored=table.to_reader())
+
+
+def clock_errors(warehouse: DuckDBWarehouse) -> int:
+    """How many events have a wrong clock."""
+    wrong = wrong_clock_sql(warehouse.columns())
+    return int(warehouse.query(f"SELECT COUNT(*) AS n FROM events WHERE {wrong}")["n"][0].as_py())
 
 
 @pytest.mark.parametrize("wrong", [[], *([ts] for ts in WRONG), WRONG])
