@@ -101,7 +101,7 @@ def _weekly_and_monthly() -> list[Attribute]:
 
 
 prospect_group = StreamAttributeGroup(
-    name="prospect_scoring_tutorial",
+    name="prospect_lib_visitor",
     version=1,
     attribute_key=domain_userid,
     owner=OWNER,
@@ -129,7 +129,7 @@ prospect_group = StreamAttributeGroup(
 )
 
 prospect_service = Service(
-    name="prospect_scoring_tutorial_service",
+    name="prospect_lib_service",
     owner=OWNER,
     description="The attributes that the prospect model scores.",
     attribute_groups=[prospect_group],
@@ -145,7 +145,7 @@ tutorial_group = prospect_group
 
 #: The three attributes that Snowplow's published sample of events can support.
 sample_group = StreamAttributeGroup(
-    name="prospect_scoring_sample",
+    name="prospect_lib_sample",
     version=1,
     attribute_key=domain_userid,
     owner=OWNER,

@@ -178,7 +178,7 @@ sample_problem = ScoringProblem(
     name="sample",
     group=sample_group,
     service=Service(
-        name="prospect_scoring_sample_service", owner=OWNER, attribute_groups=[sample_group]
+        name="prospect_lib_sample_service", owner=OWNER, attribute_groups=[sample_group]
     ),
     never_lower=("num_pricing_views",),
 )

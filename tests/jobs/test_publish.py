@@ -68,7 +68,7 @@ def test_without_a_sandbox_the_error_is_one_line(home_settings: Settings) -> Non
         publish(home_settings, prospect_problem)
     home_settings.home.mkdir(parents=True, exist_ok=True)
     (home_settings.home / "token").write_text("x" * 40)
-    with pytest.raises(ServiceError, match="did not publish prospect_scoring_tutorial") as error:
+    with pytest.raises(ServiceError, match="did not publish prospect_lib_visitor") as error:
         publish(home_settings, prospect_problem)
     assert "\n" not in str(error.value)
 

@@ -124,7 +124,7 @@ def test_a_remote_scorer_can_take_the_models_place():
 
 
 def test_a_model_of_another_group_is_refused_at_start(model):
-    with pytest.raises(ModelError, match=r"latest_app_id.*'prospect_scoring_sample'"):
+    with pytest.raises(ModelError, match=r"latest_app_id.*'prospect_lib_sample'"):
         app_of(model, problem=sample_group)
 
 

@@ -22,9 +22,9 @@ def test_publish_look_up_and_delete_with_the_sdk(running: Settings) -> None:
     client = publish(running)
     client.publish([prospect_group, prospect_service])  # again: 400, then PUT
     group = client.get_attribute_group(prospect_group.name)
-    assert group.is_published and group.full_name == "prospect_scoring_tutorial_v1"
+    assert group.is_published and group.full_name == "prospect_lib_visitor_v1"
     assert [a.name for a in group.attributes or []] == [a.name for a in prospect_group.attributes]
-    with pytest.raises(SignalsAPIError, match="still used by prospect_scoring_tutorial_service"):
+    with pytest.raises(SignalsAPIError, match="still used by prospect_lib_service"):
         client.delete([prospect_group])
     client.unpublish([prospect_service, prospect_group])
     client.delete([prospect_service, prospect_group])
