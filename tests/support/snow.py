@@ -1,23 +1,61 @@
 """Snowflake without an account: the real connector on fakesnow, and what fakesnow lacks.
 
 fakesnow 0.12.1 translates neither ``ASOF JOIN … MATCH_CONDITION``, nor ``ARRAY_SLICE`` of an
-array, nor ``TO_TIMESTAMP_TZ`` and its kin, ``SYSTEM$TYPEOF``, ``TYPEOF`` and ``CURRENT_WAREHOUSE``.
-They are rewritten here as DuckDB spells them, before fakesnow translates the rest.
+array, nor ``TO_TIMESTAMP_TZ`` and its kin, ``SYSTEM$TYPEOF``, ``TYPEOF`` and ``CURRENT_WAREHOUSE``,
+and has no temporary tables with qualified names. They are rewritten here as DuckDB spells them,
+before fakesnow translates the rest. ``EXPLAIN USING JSON`` is answered here.
+
+Every statement is recorded, see :func:`statements`.
 """
 
-import sys
+import json
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
+import duckdb
 import fakesnow
 import pyarrow as pa
+import sqlglot
 from fakesnow import server as start_server  # its name is later that of a module
 from fakesnow.cursor import FakeSnowflakeCursor
+from fakesnow.statement_type import DESCRIBE, SHOW
 from pytest import MonkeyPatch
 from sqlglot import exp
+from starlette.responses import JSONResponse
 
-_translate = FakeSnowflakeCursor._transform
+_translate, _execute = FakeSnowflakeCursor._transform, FakeSnowflakeCursor.execute
+PARTITION_BYTES = 16_000_000  # of one day of events
+
+
+@dataclass
+class _Account:
+    """What the stand-in knows while it runs, besides the tables."""
+
+    events: str
+    partition: str
+    sent: list[str] = field(default_factory=list)
+    drop_in: int = 0
+
+
+_account = _Account("", "")
+
+
+def statements() -> list[str]:
+    """Return every statement sent since :func:`snowflake` or :func:`server` began."""
+    return _account.sent
+
+
+def drop_connection(at: int = 1) -> None:
+    """End the session that sends the statement number ``at`` from now on; it is not run.
+
+    Its temporary tables are gone. The connector reports 390111, as for a session that Snowflake
+    has ended. Only for :func:`server`.
+    """
+    _account.drop_in = at
 
 
 def _asof(node: exp.Expr) -> exp.Expr:
@@ -68,24 +106,129 @@ def _warehouse(node: exp.Expr) -> exp.Expr:
     return exp.Literal.string("WH") if isinstance(node, exp.CurrentWarehouse) else node
 
 
+def _temporary(cursor: Any, statement: exp.Expr) -> None:
+    """Name temporary tables as DuckDB can: without a database or schema, within the session."""
+    names = cursor._conn.__dict__.setdefault("temporary_tables", set())
+    tables = [_full_name(table) for table in statement.find_all(exp.Table)]
+    if isinstance(statement, exp.Create) and statement.find(exp.TemporaryProperty):
+        names.add(_full_name(statement.this.find(exp.Table)))
+    for table in list(statement.find_all(exp.Table)):
+        if (name := _full_name(table)) in names:
+            parent = table.parent
+            if not table.alias and isinstance(parent, exp.From | exp.Join):
+                table.set("alias", exp.TableAlias(this=table.this.copy()))
+            table.set("this", exp.to_identifier(name, quoted=True))
+            table.set("db", None)
+            table.set("catalog", None)
+    if isinstance(statement, exp.Drop):
+        names.difference_update(tables)
+
+
+def _full_name(table: Any) -> str:
+    """Return ``DB.SCHEMA.NAME``; as Snowflake has it, what is not quoted is in upper case."""
+    parts = (part.name if part.quoted else part.name.upper() for part in table.parts)
+    return ".".join(parts)
+
+
 def _transform(cursor: Any, expression: exp.Expr, params: Any) -> exp.Expr:
     for rewrite in (_asof, _slice, _timestamp, _type, _warehouse):
         expression = expression.transform(rewrite)
+    _temporary(cursor, expression)
     return _translate(cursor, expression, params)
 
 
-@contextmanager
-def snowflake() -> Iterator[Any]:
-    """Yield a connection to an empty schema ``DB.PUBLIC``, within this process."""
-    FakeSnowflakeCursor._transform = _transform
-    try:
-        with fakesnow.patch():
-            import snowflake.connector
+def _run(cursor: Any, command: str, *args: Any, **kwargs: Any) -> Any:
+    from snowflake.connector.errors import ProgrammingError
 
-            with snowflake.connector.connect(database="DB", schema="PUBLIC") as connection:
-                yield connection
+    _account.sent.append(command)
+    if _account.drop_in:
+        _account.drop_in -= 1
+        if not _account.drop_in:
+            sessions = _sessions()
+            (token,) = (token for token, session in sessions.items() if session is cursor._conn)
+            sessions.pop(token).close()
+            raise ProgrammingError(msg="Session no longer exists.", errno=390111, sqlstate="08003")
+    if command.startswith("EXPLAIN USING JSON"):
+        try:
+            plan = _plan(cursor, command.removeprefix("EXPLAIN USING JSON"))
+        except duckdb.Error as error:
+            raise ProgrammingError(msg=str(error), errno=2003, sqlstate="42S02") from error
+        command = f"""SELECT '{plan}' AS "content" """
+    return _execute(cursor, command, *args, **kwargs)
+
+
+def _plan(cursor: Any, command: str) -> str:
+    """Return a statement's plan as Snowflake does: a day of events is one partition.
+
+    Only the bounds on the partition's column in the WHERE of the read itself leave days out.
+    """
+    statement = sqlglot.parse_one(command, read="snowflake")
+    query = statement.find(exp.Query)
+    assert query, f"EXPLAIN of a statement without a SELECT: {command}"
+    _execute(cursor, f"DESCRIBE {query.sql('snowflake')}")
+    scans = []
+    for table in query.find_all(exp.Table):
+        if _full_name(table) == _account.events:
+            day = f"CAST({_account.partition} AS DATE)"
+            (total, assigned), *_ = cursor._duck_conn.execute(
+                f"SELECT COUNT(DISTINCT {day}), COUNT(DISTINCT {day}) FILTER (WHERE "
+                f"{_bounds(table)}) FROM {_account.events}"
+            ).fetchall()
+            figures = {"partitionsTotal": total, "partitionsAssigned": assigned}
+            figures["bytesAssigned"] = assigned * PARTITION_BYTES
+            scan = {"id": len(scans) + 1, "parentOperators": [0], "operation": "TableScan"}
+            scans.append({**scan, "objects": [_account.events], **figures})
+    names = ("partitionsTotal", "partitionsAssigned", "bytesAssigned")
+    stats = {name: sum(scan[name] for scan in scans) for name in names}
+    operations = [[{"id": 0, "operation": "Result"}, *scans]]
+    return json.dumps({"GlobalStats": stats, "Operations": operations})
+
+
+def _bounds(table: exp.Table) -> str:
+    """Return the conditions on the partition's column in the WHERE of a read, for DuckDB."""
+    select = table.find_ancestor(exp.Select)
+    where = select.args.get("where") if select else None
+    conditions = list(where.this.flatten()) if where and isinstance(where.this, exp.And) else []
+    conditions += [where.this] if where and not conditions else []
+    bounds = []
+    for condition in conditions:
+        columns = [column.name.upper() for column in condition.find_all(exp.Column)]
+        if columns == [_account.partition]:
+            bare = condition.transform(_without_table)
+            bounds.append(bare.sql("duckdb"))
+    return " AND ".join(bounds) or "TRUE"
+
+
+def _without_table(node: exp.Expr) -> exp.Expr:
+    return exp.column(node.this) if isinstance(node, exp.Column) else node
+
+
+@contextmanager
+def _strict(events: str, partition: str) -> Iterator[None]:
+    global _account
+    _account = _Account(events, partition)
+    FakeSnowflakeCursor._transform, FakeSnowflakeCursor.execute = _transform, _run
+    try:
+        yield
     finally:
-        FakeSnowflakeCursor._transform = _translate
+        FakeSnowflakeCursor._transform, FakeSnowflakeCursor.execute = _translate, _execute
+
+
+@contextmanager
+def snowflake(
+    events: str = "DB.PUBLIC.EVENTS", partition: str = "COLLECTOR_TSTAMP"
+) -> Iterator[Any]:
+    """Yield a connection to an empty schema ``DB.PUBLIC``, within this process.
+
+    Args:
+        events: the table of events.
+        partition: its column by which it is partitioned.
+    """
+    with _strict(events, partition), fakesnow.patch():
+        import snowflake.connector
+
+        with snowflake.connector.connect(database="DB", schema="PUBLIC") as connection:
+            yield connection
 
 
 #: Seconds. Snowflake answers "still running" in time; fakesnow answers when it is done. On a busy
@@ -95,30 +238,54 @@ PATIENCE = 600
 
 
 @contextmanager
-def server() -> Iterator[None]:
+def server(events: str = "DB.PUBLIC.EVENTS", partition: str = "COLLECTOR_TSTAMP") -> Iterator[None]:
     """Let the connector speak to a fakesnow server of its own over HTTP, as it does to Snowflake.
 
-    The database is empty; it exists as long as the first connection.
+    Its database is empty at first; every connection uses the same one.
+
+    Args:
+        events: the table of events.
+        partition: its column by which it is partitioned.
     """
     import snowflake.connector
 
     connect = snowflake.connector.connect
-    FakeSnowflakeCursor._transform = _transform
+    module = import_module("fakesnow.server")
     try:
-        isolated = {"FAKESNOW_DB_PATH": ":isolated:"}
-        with start_server(session_parameters=isolated) as to, MonkeyPatch.context() as patch:
+        with (
+            _strict(events, partition),
+            MonkeyPatch.context() as patch,
+            start_server() as to,
+        ):
+            patch.setattr(module, "shared_fs", fakesnow.instance.FakeSnow())
+            patch.setattr(module, "JSONResponse", _response)
             replaced = {name: to[name] for name in ("host", "port", "protocol")}
             replaced |= {"socket_timeout": PATIENCE, "login_timeout": PATIENCE}
-
-            def connect_here(session_parameters: dict[str, Any], **kwargs: Any) -> Any:
-                parameters = {**session_parameters, **to["session_parameters"]}
-                return connect(**{**kwargs, **replaced}, session_parameters=parameters)
-
-            patch.setattr(snowflake.connector, "connect", connect_here)
+            patch.setattr(
+                snowflake.connector, "connect", lambda **kwargs: connect(**{**kwargs, **replaced})
+            )
             yield
     finally:
-        FakeSnowflakeCursor._transform = _translate
         _sessions().clear()  # of dropped connections, which DuckDB would report as leaks
+
+
+def _response(content: Any, **kwargs: Any) -> Any:
+    """Return the server's answer; rows of SHOW and the like as JSON, as Snowflake sends them."""
+    data = content["data"] or {}
+    names = [column["name"] for column in data.get("rowtype", ())]
+    shows = data.get("statementTypeId") in (SHOW, DESCRIBE) or names == ["content"]
+    if shows and (rows := data.pop("rowsetBase64", None)):
+        with pa.ipc.open_stream(b64decode(rows)) as reader:
+            records = reader.read_all().to_pylist()
+        data["rowset"] = [[_text(value) for value in record.values()] for record in records]
+        data["queryResultFormat"] = "json"
+    return JSONResponse(content, **kwargs)
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, dict):  # a time with a zone
+        return f"{value['epoch']}.{value['fraction']:09d} {value['timezone']}"
+    return None if value is None else str(value)
 
 
 def load_into_server(name: str, table: pa.Table, variants: tuple[str, ...] = ()) -> None:
@@ -128,12 +295,12 @@ def load_into_server(name: str, table: pa.Table, variants: tuple[str, ...] = ())
     """
     session = list(_sessions().values())[-1]
     for create in ("DATABASE IF NOT EXISTS DB", "SCHEMA IF NOT EXISTS DB.PUBLIC"):
-        session.cursor().execute(f"CREATE {create}")
+        _execute(session.cursor(), f"CREATE {create}")
     load(session, name, table, variants)
 
 
 def _sessions() -> dict[str, Any]:
-    sessions: dict[str, Any] = sys.modules["fakesnow.server"].sessions
+    sessions: dict[str, Any] = import_module("fakesnow.server").sessions
     return sessions
 
 
