@@ -5,6 +5,9 @@ interventions). The server reads attributes for every score, and the SDK opens a
 and a connection for each call (measured: 32 ms instead of 0.8 ms). ``AttributeReader``
 therefore sends the same request through one ``requests`` session.
 
+The console's token is valid for 24 hours. A process fetches one per API key, and every client
+and reader sends it.
+
 Example: ``reader(settings).read(visitor)`` ->
 ``{"domain_userid": "…", "latest_app_id": "website", "num_page_views_l7d": 3, …}``
 """
@@ -15,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from functools import partial
+from functools import cache, partial
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn, TypeVar
 
@@ -24,6 +27,8 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from snowplow_signals import AttributeGroup, Signals, SignalsSandbox
+from snowplow_signals.api_client import ApiClient
+from snowplow_signals.signals import BaseSignalsWithApiClient
 
 from prospect_lib.errors import ServiceError, SettingsError
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
@@ -32,6 +37,7 @@ from prospect_lib.settings import SANDBOX_KEYS, SIGNALS_KEYS, Settings
 #: Where the SDK exchanges an API key for a 24-hour token (snowplow_signals.api_client).
 CONSOLE_URL = "https://console.snowplowanalytics.com/api/msc/v1/organizations"
 TIMEOUT = 2.0  # seconds
+CONSOLE_TIMEOUT = 10.0  # seconds; a reader's own deadline still holds
 MAX_ANSWER = 1 << 20  # bytes
 MAX_CALLS = 64  # at the same time
 _RENEW_EARLY = 60.0  # seconds
@@ -47,8 +53,7 @@ def connect(settings: Settings) -> Signals | SignalsSandbox:
             been started; the message says what to do.
     """
     if settings.signals_backend == "signals":
-        url, key, key_id, org = settings.secrets(*SIGNALS_KEYS)
-        return Signals(api_url=url, api_key=key, api_key_id=key_id, org_id=org)
+        return _account_client(*settings.secrets(*SIGNALS_KEYS))
     if settings.signals_backend == "signals-sandbox":
         url, token = settings.secrets(*SANDBOX_KEYS)
         return SignalsSandbox(api_url=url, sandbox_token=token)
@@ -74,7 +79,7 @@ def reader(
     problem = problem_of(problem)
     if settings.signals_backend == "signals":
         url, key, key_id, org = settings.secrets(*SIGNALS_KEYS)
-        token = Token(lambda: console_token(org, key_id, key))
+        token = _account_token(org, key_id, key)
     elif settings.signals_backend == "signals-sandbox":
         url, fixed = settings.secrets(*SANDBOX_KEYS)
         token = Token(lambda: fixed)
@@ -179,17 +184,13 @@ def console_token(
 
     try:
         response = _console_calls.run(fetch, timeout)
-        response.raise_for_status()
-        return str(response.json()["accessToken"])
-    except requests.HTTPError as error:
-        raise ServiceError(
-            f"Snowplow's console answered {error.response.status_code} to the API key. Check "
-            "SP_API_KEY, SP_API_KEY_ID and SP_ORG_ID."
-        ) from None
+        if response.ok:
+            return str(response.json()["accessToken"])
+        reason = f"answered {response.status_code} to the API key. Check SP_API_KEY, SP_API_KEY_ID "
+        reason += "and SP_ORG_ID."
     except (requests.RequestException, OSError, ValueError, KeyError, TypeError) as error:
-        raise ServiceError(
-            f"no token from Snowplow's console ({type(error).__name__}). Try again."
-        ) from None
+        reason = f"gives no token ({type(error).__name__}). Try again."
+    raise ServiceError(f"Snowplow's console {reason}")  # without the address, which has SP_ORG_ID
 
 
 class Token:
@@ -219,6 +220,41 @@ class Token:
             if self._value == refused:
                 self._expires = 0.0
         return self.value() != refused
+
+
+@cache
+def _account_token(org: str, key_id: str, key: str) -> Token:
+    """Return the one token of this process for an API key."""
+    return Token(
+        lambda: console_token(org, key_id, key, console=CONSOLE_URL, timeout=CONSOLE_TIMEOUT)
+    )
+
+
+class _AccountApi(ApiClient):
+    """The SDK's HTTP client, with the process's token instead of one per client."""
+
+    def __init__(self, url: str, key: str, key_id: str, org: str) -> None:
+        self._shared = _account_token(org, key_id, key)
+        super().__init__(url, key, key_id, org)
+
+    @property
+    def token(self) -> str | None:
+        return self._shared.value()
+
+    @token.setter
+    def token(self, _: str | None) -> None:
+        """Ignore the SDK's own copy."""
+
+
+class _AccountSignals(Signals):
+    def __init__(self, api: ApiClient) -> None:
+        BaseSignalsWithApiClient.__init__(self, api_client=api)
+
+
+@cache
+def _account_client(url: str, key: str, key_id: str, org: str) -> Signals:
+    """Return the one client of this process for an account."""
+    return _AccountSignals(_AccountApi(url, key, key_id, org))
 
 
 def _expiry(token: str) -> float:

@@ -90,8 +90,6 @@ def publish(
         if not replace:
             _refuse_another(published_group(client, group), group)
         client.publish([*own_key, group, problem.service])
-    except httpx.HTTPStatusError as error:  # its text has the address, which has SP_ORG_ID
-        reason = f"Snowplow's console answered {error.response.status_code} to the API key"
     except (SignalsAPIError, httpx.HTTPError, OSError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
     if reason:

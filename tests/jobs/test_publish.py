@@ -3,7 +3,6 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import httpx
 import pytest
 from snowplow_signals import (
     AtomicProperty,
@@ -19,6 +18,7 @@ from prospect_lib.errors import ServiceError, SettingsError
 from prospect_lib.jobs.publish import publish
 from prospect_lib.problem import ScoringProblem, prospect_problem
 from prospect_lib.settings import Settings
+from tests.support.fake_signals import FakeConsole
 from tests.support.keys import everything_in, pieces_in
 
 OWNER = "a@example.com"
@@ -76,12 +76,10 @@ def test_without_a_sandbox_the_error_is_one_line(home_settings: Settings) -> Non
 def test_a_refused_api_key_is_told_without_the_address_that_has_the_organisation(
     home_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def get(url: str, **_: object) -> httpx.Response:
-        return httpx.Response(401, request=httpx.Request("GET", url))
-
-    monkeypatch.setattr(httpx, "get", get)
     names = ("SP_API_KEY", "SP_API_KEY_ID", "SP_ORG_ID")
     values = {"SP_API_URL": "https://signals.example", **dict.fromkeys(names, "hush-hush-hush")}
-    with pytest.raises(ServiceError, match="console answered 401 to the API key") as refused:
-        publish(replace(home_settings, values=values), prospect_problem)
+    with FakeConsole(key="another", token="") as console:
+        monkeypatch.setattr(signals, "CONSOLE_URL", console.url)
+        with pytest.raises(ServiceError, match="console answered 401 to the API key") as refused:
+            publish(replace(home_settings, values=values), prospect_problem)
     assert pieces_in(everything_in(refused.value), "hush-hush-hush") == set()

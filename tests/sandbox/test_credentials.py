@@ -1,7 +1,9 @@
 """API keys: the unmodified SDK signs in, publishes and reads; other keys and old tokens fail."""
 
 import time
+from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import jwt
@@ -9,11 +11,13 @@ import pytest
 import requests
 from snowplow_signals import Signals
 
-from prospect_lib import sandbox
+from prospect_lib import sandbox, signals
 from prospect_lib.attributes import prospect_group, prospect_service
 from prospect_lib.errors import ServiceError
+from prospect_lib.server.interventions import pusher
 from prospect_lib.settings import Settings
 from prospect_lib.signals import console_token
+from tests.support.fake_signals import FakeConsole
 
 CONSOLE = "https://console.snowplowanalytics.com"
 ORGANIZATIONS = "api/msc/v1/organizations"
@@ -44,11 +48,11 @@ def client(settings: Settings, key: str | None = None) -> Signals:
 
 
 def test_the_sdk_with_an_api_key(running: Settings, to_the_console: list[str]) -> None:
-    signals = client(running)
-    signals.publish([prospect_group, prospect_service])
-    values = signals.get_service_attributes(prospect_service.name, "domain_userid", "nobody")
+    sdk = client(running)
+    sdk.publish([prospect_group, prospect_service])
+    values = sdk.get_service_attributes(prospect_service.name, "domain_userid", "nobody")
     assert values["num_page_views_l7d"] is None
-    assert signals.get_attribute_group(prospect_group.name).is_published
+    assert sdk.get_attribute_group(prospect_group.name).is_published
     assert to_the_console == [f"{CONSOLE}/{ORGANIZATIONS}/org-1/credentials/v3/token"]  # once
 
 
@@ -66,6 +70,23 @@ def test_the_exchange_without_the_sdk_works_too(running: Settings) -> None:
     assert answered(running, issued) == 200
     with pytest.raises(ServiceError, match="401"):
         console_token("org-1", "key-1", "wrong", console=console)
+
+
+def test_a_process_fetches_one_token_for_whatever_it_sends(
+    running: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issued = jwt.encode({"exp": int(time.time()) + 3600}, sandbox.token(running.home))
+    account = {"SP_API_KEY": str(uuid4()), "SP_API_KEY_ID": str(uuid4()), "SP_ORG_ID": "org"}
+    settings = replace(running, values={"SP_API_URL": running.sandbox_url, **account})
+    with FakeConsole(key=account["SP_API_KEY"], token=issued) as console:
+        monkeypatch.setattr(signals, "CONSOLE_URL", console.url)
+        signals.connect(settings).publish([prospect_group, prospect_service])
+        push = pusher(settings, "invite")
+        assert [push("v", {"score": "0.5"}) for _ in range(3)] == ["undelivered"] * 3
+        for _ in range(2):
+            assert signals.reader(settings).read("v")["num_page_views_l7d"] is None
+            assert signals.connect(settings).get_attribute_group(prospect_group.name).is_published
+    assert console.fetched == [issued]
 
 
 def answered(settings: Settings, issued: str) -> int:

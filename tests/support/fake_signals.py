@@ -115,3 +115,26 @@ class FakeSignals:
         (visitor,) = request["attribute_keys"]["domain_userid"]
         row = {"domain_userid": visitor, **self.attributes}
         return json.dumps({name: [value] for name, value in row.items()}).encode()
+
+
+class FakeConsole(FakeSignals):
+    """Snowplow's console: exchanges one API key for a token; 401 for any other.
+
+    Attributes:
+        fetched: the tokens that it issued so far.
+    """
+
+    def __init__(self, *, key: str, token: str) -> None:
+        super().__init__({}, token=token)
+        self.key, self.fetched = key, list[str]()
+
+    def answer(self, call: BaseHTTPRequestHandler) -> None:
+        """Answer one request for a token."""
+        right = call.headers["X-API-Key"] == self.key
+        if right:
+            self.fetched.append(self.token)
+        body = json.dumps({"accessToken": self.token} if right else {"message": "no"}).encode()
+        call.send_response(200 if right else 401)
+        call.send_header("Content-Length", str(len(body)))
+        call.end_headers()
+        call.wfile.write(body)
