@@ -85,21 +85,38 @@ def _problem_in(options: argparse.Namespace, settings: Settings) -> "ScoringProb
     return load_problem(where) if where else None
 
 
+def _add_origins(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--origin",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="website whose pages may request scores, such as https://www.example.com; may be "
+        "repeated; prints a snippet for these pages (default: this machine's pages only)",
+    )
+    command.add_argument(
+        "--public", action="store_true", help="open a public address through ngrok"
+    )
+
+
 def _add_demo(demo: argparse.ArgumentParser) -> None:
     demo.description = (
-        "Simulate a history of visitors, train a model on it, and serve scores to the demo "
-        "website until Ctrl-C. A second run reuses the history and the model."
+        "Train a model, publish its attributes, and serve scores until Ctrl-C, with the events and "
+        "the Signals that the secrets choose. Without secrets: simulate a history of visitors, and "
+        "score those of the demo website; a second run reuses the history and the model. "
+        "docs/accounts.md has a table of what happens with each."
     )
     demo.add_argument(
         "--once",
         action="store_true",
-        help="score one scripted visitor, print the result as JSON on the last line, and exit",
+        help="score one visitor, on the demo website a scripted one, print the result as JSON on "
+        "the last line, and exit",
     )
     demo.add_argument(
         "--data",
         metavar="FILE",
-        help="train on a Parquet or CSV file of events and exit; 'sample' is Snowplow's "
-        "published sample",
+        help="train on a Parquet or CSV file of events instead; 'sample' is Snowplow's published "
+        "sample",
     )
     demo.add_argument(
         "--visitors",
@@ -108,19 +125,22 @@ def _add_demo(demo: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of simulated visitors (default: %(default)s)",
     )
+    _add_origins(demo)
     _add_problem(demo)
     demo.set_defaults(run=_demo)
 
 
 def _demo(settings: Settings, options: argparse.Namespace) -> None:
     from prospect_lib.jobs import demo
-    from prospect_lib.problem import prospect_problem
 
-    problem = _problem_in(options, settings)
-    if options.data:
-        print(demo.as_line(demo.on_file(settings, options.data, problem)))
-        return
-    run = demo.Demo(settings, problem or prospect_problem, visitors=options.visitors)
+    run = demo.Demo(
+        settings,
+        _problem_in(options, settings),
+        data=options.data,
+        visitors=options.visitors,
+        origins=tuple(options.origin),
+        public=options.public,
+    )
     if options.once:
         print(demo.as_line(demo.once(run)))
     else:
@@ -340,15 +360,7 @@ def _add_serve(serve: argparse.ArgumentParser) -> None:
         "when another one is promoted. This is one process; docs/serving.md has the command line "
         "for several."
     )
-    serve.add_argument(
-        "--origin",
-        action="append",
-        default=[],
-        metavar="URL",
-        help="website whose pages may request scores, such as https://www.example.com; may be "
-        "repeated (default: this machine's pages only)",
-    )
-    serve.add_argument("--public", action="store_true", help="open a public address through ngrok")
+    _add_origins(serve)
     serve.add_argument(
         "--models",
         type=Path,

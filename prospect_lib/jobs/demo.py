@@ -1,37 +1,42 @@
-"""The main job, end to end: events, attributes, training set, model, server, live scores."""
+"""The main job, end to end: events, training set, model, published attributes, live scores.
+
+The settings choose Signals and the warehouse; docs/accounts.md has a table of what happens with
+each. Publishing comes after training: without a model to serve, nothing is published that
+Signals would compute and somebody would have to take back.
+"""
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import requests
 
 from prospect_lib import signals
 from prospect_lib.errors import DataError, DefinitionError, ModelError, ServiceError
 from prospect_lib.evaluation.evaluate import MODEL
+from prospect_lib.evaluation.metrics import RESAMPLES
 from prospect_lib.jobs.publish import publish
-from prospect_lib.jobs.retrain import SAMPLE, Job, RetrainResult, train_and_promote
+from prospect_lib.jobs.retrain import SANDBOX, Job, train_and_promote
+from prospect_lib.jobs.serve import serving
 from prospect_lib.model.prospect_model import ProspectModel
-from prospect_lib.model.store import promoted_at, promoted_path
+from prospect_lib.model.store import promoted_at, promoted_path, promoted_version
 from prospect_lib.problem import ScoringProblem, prospect_problem
 from prospect_lib.sandbox import process
 from prospect_lib.sandbox.simulation import history, traffic
-from prospect_lib.server.announcement import announce
-from prospect_lib.server.app import Server, create_app
+from prospect_lib.server.app import Server
 from prospect_lib.server.runner import end_with_signals
 from prospect_lib.settings import Settings
-from prospect_lib.training_set.extract import extract
-from prospect_lib.warehouse import DuckDBWarehouse, open_warehouse
-from prospect_lib.warehouse.sample import describe_events, sample_events
 
 VISITORS, DAYS, SEED = 8000, 60, 0
-Say = Callable[[str], None]
 
 
 @dataclass
@@ -39,51 +44,97 @@ class Demo:
     """One run of the job; each step reports what it did.
 
     Attributes:
-        settings: the home and the ports.
-        problem: what is scored; the simulated visitors have a ``domain_userid`` and nothing else.
+        settings: the home, the ports, and the secrets that choose Signals and the warehouse.
+        problem: what is scored; by default the demo website's, and the sample's for it.
+        data: a Parquet or CSV file of events, or ``sample``, instead of the warehouse.
         visitors: number of simulated visitors, over ``days`` days, from ``seed``.
+        origins: websites whose pages may request scores.
+        public: whether to open a tunnel.
         say: takes the lines for people.
         started: when the run began, for its duration (``time.monotonic``).
     """
 
     settings: Settings
-    problem: ScoringProblem = prospect_problem
+    problem: ScoringProblem | None = None
+    data: Path | str | None = None
     visitors: int = VISITORS
     days: int = DAYS
     seed: int = SEED
-    say: Say = print
+    origins: tuple[str, ...] = ()
+    public: bool = False
+    say: Callable[[str], None] = print
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         """Refuse a problem that the demo website has no visitors for."""
-        if self.problem.key != "domain_userid":
+        scored = self.scored
+        if self.on_sandbox and scored.key != "domain_userid":
             raise DefinitionError(
-                f"scoring problem {self.problem.name!r} is about a {self.problem.key}; the demo "
-                "website's visitors only have a domain_userid. Train on events of your own: "
-                "--data FILE."
+                f"scoring problem {scored.name!r} is about a {scored.key}; the demo website's "
+                "visitors only have a domain_userid. Train on events of your own: --data FILE."
             )
+
+    @cached_property
+    def job(self) -> Job:
+        """Return the events to train on, and the folder of models."""
+        return Job(self.problem, file=self.data)
+
+    @property
+    def scored(self) -> ScoringProblem:
+        """Return the problem in use."""
+        return self.job.problem_in_use(self.settings)
 
     @property
     def models(self) -> Path:
         """Return the folder of model bundles."""
-        return self.problem.folder(self.settings.home, "models")
+        return self.job.models(self.settings)
 
-    def prepare(self) -> float:
-        """Do everything up to a promoted model; return its ROC-AUC on visitors not trained on.
+    @property
+    def is_local(self) -> bool:
+        """Return whether the local sandbox stands in for Signals."""
+        return self.settings.signals_backend == "local"
+
+    @property
+    def on_sandbox(self) -> bool:
+        """Return whether the events are those of the local sandbox."""
+        return self.job.source(self.settings) == SANDBOX
+
+    @property
+    def simulates(self) -> bool:
+        """Return whether the events are simulated."""
+        return self.is_local and self.on_sandbox
+
+    @property
+    def plays(self) -> bool:
+        """Return whether a scripted visitor can visit the demo website, and be scored."""
+        return self.simulates or (self.is_local and self.scored.name == prospect_problem.name)
+
+    def prepare(self) -> tuple[float, str]:
+        """Do everything up to a promoted model whose attributes are published.
 
         A local sandbox is started, and left running.
+
+        Returns:
+            The model's ROC-AUC on visitors not trained on, and the visitor of its latest row;
+            empty where the model was there before.
         """
         self.say(self.settings.describe())
-        local = self.settings.signals_backend == "local"
-        if local:
+        if self.data:
+            self.say(f"Events: {self.data}, instead of the warehouse.")
+        if self.is_local:
             self.say(f"Sandbox: {process.ensure_running(self.settings)}")
+        signals.connect(self.settings)  # a missing secret is an error before events are read
+        model = None
+        if self.simulates:
             self.write_history()
-        self.publish()
-        model = self._trained_before() if local else None
+            model = self._trained_before()
         if model is None:
-            return self._train().evaluation.auc
-        self.say(f"Model {model.version} was trained on this history before.")
-        return float(model.manifest["metrics"][MODEL]["roc_auc"]["value"])
+            auc, visitor = self._train()
+        else:
+            self.say(f"Model {model.version} was trained on this history before.")
+            auc, visitor = float(model.manifest["metrics"][MODEL]["roc_auc"]["value"]), ""
+        self.publish()
+        return auc, visitor
 
     def _trained_before(self) -> ProspectModel | None:
         """Return the promoted model if it is newer than the history and fits the attributes."""
@@ -92,7 +143,7 @@ class Demo:
         if promoted is None or promoted < written.stat().st_mtime:
             return None
         try:
-            return ProspectModel.load(promoted_path(self.models), problem=self.problem)
+            return ProspectModel.load(promoted_path(self.models), problem=self.scored)
         except ModelError:
             return None
 
@@ -107,77 +158,85 @@ class Demo:
             f"over {self.days} days, until {end:%Y-%m-%d}."
         )
 
-    def publish(self) -> None:
-        """Publish the attributes and their service, counted from the start of the history."""
-        since = _last_midnight() - timedelta(days=self.days)
-        local = self.settings.signals_backend == "local"  # its definitions are this package's
-        publish(self.settings, self.problem, since=since, replace=local, say=self.say)
-
-    def _train(self) -> RetrainResult:
-        warehouse = open_warehouse(self.settings)
-        try:
-            rows = extract(warehouse, self.problem, truth=self.settings.home / "truth")
-        finally:
-            warehouse.close()
-        manifest = rows.manifest
-        self.say(
-            f"Training set: {manifest['rows']:,} moments on the site, "
-            f"{manifest['positives']:,} followed by a form within the hour."
-        )
+    def _train(self) -> tuple[float, str]:
+        rows = self.job.training_set(self.settings, self.say)
+        replaces = promoted_version(self.models) is not None and not self.simulates
         outcome = train_and_promote(
             rows.table,
             self.models,
-            promote="always",
-            problem=self.problem,
+            promote="if better" if replaces else "always",
+            problem=self.scored,
             seed=self.seed,
-            resamples=100,
-            about=manifest,
+            resamples=100 if self.simulates else RESAMPLES,  # a demonstration is for a look
+            about=rows.manifest,
         )
         self.say(outcome.evaluation.summary())
         self.say(
-            f"Model {outcome.version} is promoted; see report.html in its folder, "
-            f"{self.models.name}/{outcome.version} of PROSPECT_HOME."
+            f"Model {outcome.version}: {outcome.reason.rstrip('.')}. See report.html in its "
+            f"folder, {self.models.name}/{outcome.version} of PROSPECT_HOME."
         )
-        return outcome
+        return outcome.evaluation.auc, _latest_visitor(rows.table, self.scored.key)
 
-    @contextmanager
-    def serving(self) -> Iterator[Server]:
-        """Run the prediction server, announced to the website."""
-        reader = signals.reader(self.settings, self.problem)
-        app = create_app(self.models, reader, self.settings, problem=self.problem)
-        with Server(app, port=self.settings.predict_port) as server:
-            announce(self.settings.home, server.url)
-            try:
-                yield server
-            finally:
-                announce(self.settings.home, None)
+    def publish(self) -> None:
+        """Publish the attributes and their service, counted from the start of the history."""
+        since = _last_midnight() - timedelta(days=self.days)
+        # the definitions of the local sandbox are this package's
+        publish(self.settings, self.scored, since=since, replace=self.is_local, say=self.say)
+
+    def serving(self) -> AbstractContextManager[Server]:
+        """Return the prediction server, which runs in a ``with`` block."""
+        return serving(
+            self.settings, self.scored, origins=self.origins, public=self.public, say=self.say
+        )
+
+    def play(self, url: str) -> list[dict[str, Any]]:
+        """Let a scripted visitor visit the demo website; return the scores before and after."""
+        visitor, session, website = str(uuid4()), str(uuid4()), self.settings.sandbox_url
+        scores = [self.score(url, visitor)]
+        steps = traffic.scripted_visitor(visitor, session, website, start=datetime.now(UTC))
+        for name, payload in steps:
+            traffic.send(website, [traffic.happening_now(payload)])
+            scores.append(self.score(url, visitor))
+            self.say(f"  {name:<28} {scores[-1]['score']:.3f}")
+        return scores
+
+    def score(self, url: str, visitor: str) -> dict[str, Any]:
+        """Return the server's answer about one visitor, with its ``latency_ms``.
+
+        Raises:
+            ServiceError: the server refuses the request; the message has its reason.
+        """
+        begun = time.perf_counter()
+        answer = requests.post(f"{url}/predict", json={self.scored.key: visitor}, timeout=10)
+        elapsed = (time.perf_counter() - begun) * 1000
+        if answer.status_code != 200:
+            raise ServiceError(f"{url}/predict answered {answer.status_code}: {answer.text[:300]}")
+        return {**answer.json(), "latency_ms": elapsed}
 
 
 def once(demo: Demo) -> dict[str, Any]:
-    """Run the whole job with one scripted visitor, and stop what it started.
+    """Run the whole job for one visitor, and stop what it started.
+
+    On the demo website a scripted visitor is played; otherwise the visitor of the latest
+    training row is scored.
 
     Returns:
-        ``score`` after the visit, ``score_before`` it (both 0..1), median ``latency_ms`` of
-        a score, ``auc`` on visitors not trained on, and ``seconds`` in all.
+        ``score`` after the visit, ``score_before`` it (both 0..1; ``None`` where no visitor is
+        played), median ``latency_ms`` of a score, ``auc`` on visitors not trained on, and
+        ``seconds`` in all.
     """
     end_with_signals()
     with ExitStack() as at_the_end:
         at_the_end.enter_context(process.leave_as_before(demo.settings))
-        auc = demo.prepare()
-        server = at_the_end.enter_context(demo.serving())
-        visitor, session = str(uuid4()), str(uuid4())
-        scores = [_score(server.url, visitor)]
-        steps = traffic.scripted_visitor(
-            visitor, session, demo.settings.sandbox_url, start=datetime.now(UTC)
-        )
-        for name, payload in steps:
-            traffic.send(demo.settings.sandbox_url, [traffic.happening_now(payload)])
-            scores.append(_score(server.url, visitor))
-            demo.say(f"  {name:<28} {scores[-1]['score']:.3f}")
-        latencies = sorted(score["latency_ms"] for score in scores)
+        auc, visitor = demo.prepare()
+        url = at_the_end.enter_context(demo.serving()).url
+        scores = demo.play(url) if demo.plays else [demo.score(url, visitor)]
+    if scores[-1]["cold_start"]:
+        demo.say("Signals has no values of this visitor yet: the score is that of a stranger.")
+    latencies = sorted(score["latency_ms"] for score in scores)
     return {
         "score": scores[-1]["score"],
-        "score_before": scores[0]["score"],
+        "score_before": scores[0]["score"] if demo.plays else None,
         "latency_ms": round(latencies[len(latencies) // 2], 2),
         "auc": round(auc, 4),
         "seconds": round(time.monotonic() - demo.started, 1),
@@ -190,60 +249,32 @@ def watch(demo: Demo) -> None:
     with ExitStack() as at_the_end:
         at_the_end.enter_context(process.leave_as_before(demo.settings))
         demo.prepare()
-        server, url = at_the_end.enter_context(demo.serving()), demo.settings.sandbox_url
-        try:
-            demo.say(
-                f"\nReady after {time.monotonic() - demo.started:.0f} s. Open {url} and browse: "
-                "pricing, customers, a video, the demo form.\n"
-                f"Scores come from {server.url}/predict; they are on the page and in the browser's "
-                f"console every 10 seconds. All visitors: {url}/board. "
-                "Ctrl-C stops what this command started."
+        server, website = at_the_end.enter_context(demo.serving()), demo.settings.sandbox_url
+        ready = f"\nReady after {time.monotonic() - demo.started:.0f} s. "
+        if demo.plays:
+            ready += (
+                f"Open {website} and browse: pricing, customers, a video, the demo form. Scores "
+                f"are on the page and in the browser's console every 10 seconds. All visitors: "
+                f"{website}/board. "
             )
+        elif not (demo.origins or demo.public):
+            ready += (
+                "For the pages of your website: python -m prospect_lib serve --public --origin "
+                "https://www.example.com. "
+            )
+        ready += f"Scores come from {server.url}/predict. Ctrl-C stops what this command started."
+        try:
+            demo.say(ready)
             while True:
                 time.sleep(3600)
         except KeyboardInterrupt:
             demo.say("\nStopping.")
 
 
-def on_file(
-    settings: Settings,
-    data: str,
-    problem: ScoringProblem | None = None,
-    say: Say = print,
-    seed: int = SEED,
-) -> dict[str, Any]:
-    """Train on a file of atomic events (a path, or ``sample``), and evaluate the model."""
-    job = Job(problem, file=data)
-    if data == SAMPLE:
-        warehouse = DuckDBWarehouse.over_file(sample_events(settings.home))
-        say(describe_events(warehouse, prospect_problem))
-        warehouse.close()
-    rows = job.training_set(settings)
-    say(f"Training set: {rows.manifest['rows']:,} rows, {rows.manifest['positives']:,} positive.")
-    for note in rows.manifest["notes"]:
-        say(f"Note: {note}")
-    outcome = train_and_promote(
-        rows.table,
-        job.models(settings),
-        promote="always",
-        problem=job.problem_in_use(settings),
-        seed=seed,
-        about=rows.manifest,
-    )
-    say(outcome.evaluation.summary())
-    return {
-        "auc": round(outcome.evaluation.auc, 4),
-        **{k: rows.manifest[k] for k in ("rows", "positives")},
-    }
-
-
-def _score(url: str, visitor: str) -> dict[str, Any]:
-    begun = time.perf_counter()
-    answer = requests.post(f"{url}/predict", json={"domain_userid": visitor}, timeout=10)
-    elapsed = (time.perf_counter() - begun) * 1000
-    if answer.status_code != 200:
-        raise ServiceError(f"{url}/predict answered {answer.status_code}: {answer.text[:300]}")
-    return {**answer.json(), "latency_ms": elapsed}
+def _latest_visitor(rows: pa.Table, key: str) -> str:
+    """Return the visitor of the latest training row."""
+    latest = pc.index(rows["anchor_ts"], pc.max(rows["anchor_ts"])).as_py()
+    return str(rows[key][latest])
 
 
 def _last_midnight() -> datetime:

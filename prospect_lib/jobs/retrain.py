@@ -105,8 +105,10 @@ class Job:
         """Return the folder of models."""
         return self.out or self.problem_in_use(settings).folder(settings.home, "models")
 
-    def training_set(self, settings: Settings) -> TrainingSet:
-        """Build one row per anchor of the problem, and the manifest.
+    def training_set(
+        self, settings: Settings, say: Callable[[str], None] = lambda _: None
+    ) -> TrainingSet:
+        """Build one row per anchor of the problem, and the manifest; say what it holds.
 
         Raises:
             DataError: there are no events, or none in the window.
@@ -126,9 +128,18 @@ class Job:
                 if self.served
                 else None
             )
-            return extract(warehouse, problem, anchors, truth=truth)
+            rows = extract(warehouse, problem, anchors, truth=truth)
         finally:
             warehouse.close()
+        about = rows.manifest
+        say(
+            f"Training set ({source or self.file}): {about['rows']:,} rows from "
+            f"{about['since'][:16]} to {about['until'][:16]} UTC, {about['positives']:,} followed "
+            "by the goal."
+        )
+        for note in about["notes"]:
+            say(f"Note: {note}")
+        return rows
 
     def _open(self, settings: Settings, source: str) -> Warehouse:
         if source == SNOWFLAKE:
@@ -209,20 +220,12 @@ def run(
 
     Example: ``run(settings, Job(backend="sandbox"), promote="never").promoted`` is False.
     """
-    rows = job.training_set(settings)
-    about = rows.manifest
-    say(
-        f"Training set ({job.source(settings) or job.file}): {about['rows']:,} rows from "
-        f"{about['since'][:16]} to {about['until'][:16]} UTC, {about['positives']:,} followed by "
-        "the goal."
-    )
-    for note in about["notes"]:
-        say(f"Note: {note}")
+    rows = job.training_set(settings, say)
     result = train_and_promote(
         rows.table,
         job.models(settings),
         problem=job.problem_in_use(settings),
-        about=about,
+        about=rows.manifest,
         **options,
     )
     for line in result.lines():

@@ -1,4 +1,4 @@
-"""Download and verify Snowplow's published sample of events, and describe it.
+"""Download and verify Snowplow's published sample of events.
 
 5,398 page views and form submissions of 804 visitors, which its publisher describes as an
 artificial subset (repository snowplow-incubator/signals-notebooks, Apache License 2.0).
@@ -8,13 +8,9 @@ import hashlib
 from pathlib import Path
 
 import requests
-from snowplow_signals import AttributeGroup
 
 from prospect_lib.errors import DataError, ServiceError
 from prospect_lib.files import write_whole
-from prospect_lib.problem import ScoringProblem, problem_of
-from prospect_lib.warehouse import Warehouse
-from prospect_lib.warehouse.events import missing_columns
 
 URL = (
     "https://github.com/snowplow-incubator/signals-notebooks/raw/refs/heads/main/"
@@ -53,18 +49,3 @@ def _download() -> bytes:
             f"connection, or put the file into PROSPECT_HOME as {NAME}."
         ) from error
     return response.content
-
-
-def describe_events(warehouse: Warehouse, problem: ScoringProblem | AttributeGroup) -> str:
-    """Return which events there are, and which columns of a problem they lack."""
-    group = problem_of(problem).group
-    missing = missing_columns(group, warehouse.columns())
-    columns = sorted({column for names in missing.values() for column in names})
-    events = warehouse.query(
-        f"SELECT event_name, COUNT(*) AS n FROM {warehouse.events} GROUP BY ALL ORDER BY n DESC"
-    ).to_pylist()
-    kinds = ", ".join(f"{row['event_name']} ({row['n']:,})" for row in events)
-    return (
-        f"Events: {kinds}; no others. Columns that {group.name} needs and the events lack: "
-        f"{', '.join(columns) or 'none'} (for {', '.join(missing) or 'nothing'})."
-    )
