@@ -77,6 +77,30 @@ def _add_problem(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_yes(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--yes",
+        action="store_true",
+        help="read the events in Snowflake without asking, once it is said how much is scanned",
+    )
+
+
+def _before_read(options: argparse.Namespace) -> Callable[[str], None]:
+    """Return what prints how much will be scanned, and asks whether to go on."""
+
+    def ask(sentence: str) -> None:
+        print(sentence, file=sys.stderr)
+        if options.yes:
+            return
+        if not sys.stdin.isatty():
+            raise SettingsError(f"{sentence} Nobody is here to agree: add --yes to read them.")
+        print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise SettingsError("stopped, and nothing was read. A later --since reads less.")
+
+    return ask
+
+
 def _problem_in(options: argparse.Namespace, settings: Settings) -> "ScoringProblem | None":
     """Return the problem that the user chose, ``None`` for the command's own default."""
     from prospect_lib.problem import load_problem
@@ -305,6 +329,7 @@ def _add_train(train: argparse.ArgumentParser) -> None:
         metavar="N",
         help="visitors that can be invited per day, instead of --value and --cost",
     )
+    _add_yes(train)
     _add_problem(train)
     train.set_defaults(run=_train)
 
@@ -320,6 +345,7 @@ def _train(settings: Settings, options: argparse.Namespace) -> int:
         until=parse_utc("--until", options.until),
         out=options.out,
         served=options.served,
+        before_read=_before_read(options),
     )
     names = ("promote", "tries", "seed", "value", "cost", "capacity")
     return run(settings, job, **{name: getattr(options, name) for name in names}).exit_code
@@ -428,6 +454,7 @@ def _add_audit(audit: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="folder of models (default: the problem's in PROSPECT_HOME)",
     )
+    _add_yes(audit)
     _add_problem(audit)
     audit.set_defaults(run=_audit)
 
@@ -446,6 +473,7 @@ def _audit(settings: Settings, options: argparse.Namespace) -> int:
         tolerated=options.tolerated,
         known_since=parse_utc("--known-since", options.known_since),
         out=options.out,
+        before_read=_before_read(options),
     )
     return run_audit(settings, audit_options).exit_code
 

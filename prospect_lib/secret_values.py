@@ -201,5 +201,6 @@ _RULES: dict[str, tuple[str, Callable[[str], bool]]] = {
     "SF_DB": _NAME,
     "SF_SCHEMA": _NAME,
     "SF_SCRATCH": ("schema or database.schema", _names(1, 2)),
+    "SF_PARTITION": ("the name of a column, such as load_tstamp", _names(1, 1)),
     "ATOMIC_TABLE": ("database.schema.table", _names(1, 3)),
 }

@@ -47,6 +47,8 @@ SECRETS = {
     "SF_DB": "the database, if ATOMIC_TABLE does not name it",
     "SF_SCHEMA": "the schema, if ATOMIC_TABLE does not name it",
     "SF_SCRATCH": "a schema for working tables, such as my_db.scratch",
+    "SF_PARTITION": "the time column by which the events table is partitioned, if not "
+    "collector_tstamp",
     "ATOMIC_TABLE": "the events table, such as snowplow_db.atomic.events",
     "NGROK_TOKEN": "https://dashboard.ngrok.com/get-started/your-authtoken",
 }

@@ -7,6 +7,7 @@ share, or drift); 13 wrong values were served.
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -33,6 +34,7 @@ from prospect_lib.monitoring.audit import (
 )
 from prospect_lib.monitoring.backfill import BackfillReport, measure_backfill
 from prospect_lib.monitoring.drift import SCORE, DriftReport, measure_drift
+from prospect_lib.monitoring.keyed_events import served_events
 from prospect_lib.monitoring.outcomes import OutcomeReport, measure_outcomes
 from prospect_lib.monitoring.served_scores import read_served, read_served_features
 from prospect_lib.problem import ScoringProblem, prospect_problem
@@ -63,6 +65,8 @@ class AuditOptions:
         problem: whose scores were served.
         models: the folder of models; by default the problem's in PROSPECT_HOME.
         data: a Parquet or CSV file of events, instead of the warehouse in use.
+        before_read: gets a sentence with what a read of Snowflake's events will scan, before it
+            runs; may raise to stop it.
     """
 
     since: datetime | None = None
@@ -73,6 +77,7 @@ class AuditOptions:
     problem: ScoringProblem = prospect_problem
     models: Path | None = None
     data: Path | str | None = None
+    before_read: Callable[[str], None] = print
 
 
 @dataclass(frozen=True)
@@ -146,35 +151,37 @@ def run_audit(
     models = options.models or problem.folder(settings.home, "models")
     notes = list[str]()
     model, backfill = _promoted_model(models, problem, notes), None
-    warehouse = open_warehouse(settings, options.data)
-    try:
+    with closing(
+        open_warehouse(settings, options.data, before_read=options.before_read)
+    ) as warehouse:
         served = _within_data(warehouse, served, notes)
-        report = audit(
-            warehouse,
-            served,
-            problem,
-            published=published,
-            known_since=known_since,
-            tolerated=options.tolerated,
-        )
-        if known_since:
-            backfill = measure_backfill(
-                warehouse, served, known_since, problem=problem, model=model
+        with served_events(warehouse, served, problem) as events:
+            report = audit(
+                events,
+                served,
+                problem,
+                published=published,
+                known_since=known_since,
+                tolerated=options.tolerated,
             )
+            if known_since:
+                backfill = measure_backfill(
+                    events, served, known_since, problem=problem, model=model
+                )
+            outcomes = _or_note(
+                "Outcomes", notes, partial(measure_outcomes, events, served, problem)
+            )
+        drift = model and _or_note(
+            "Drift", notes, partial(_drift, warehouse, folder, options, model)
+        )
         result = AuditResult(
             audit=report,
-            outcomes=_or_note(
-                "Outcomes", notes, lambda: measure_outcomes(warehouse, served, problem)
-            ),
-            drift=_or_note("Drift", notes, partial(_drift, warehouse, folder, options, model))
-            if model
-            else None,
+            outcomes=outcomes,
+            drift=drift,
             backfill=backfill,
             page=(options.out or problem.folder(settings.home, "audit")) / AUDIT_PAGE,
-            notes=(*warehouse.notes, *notes),
+            notes=(*events.notes, *notes),
         )
-    finally:
-        warehouse.close()
     page = audit_html(result.audit, result.outcomes, result.drift, result.backfill)
     write_whole(result.page, page)
     for line in result.lines():
@@ -262,6 +269,7 @@ def _training_rows(
         "can be compared where its events and those of the scores are in one warehouse or file."
     )
     try:
+        warehouse.announce(about["sql"])
         rows = warehouse.query(f"SELECT * FROM ({about['sql']}) AS t")
     except ServiceError:  # a relation or a column of the training's events is not here
         raise DataError(reason) from None

@@ -65,6 +65,8 @@ class Job:
         until: train as if the data ended here; by default their end.
         out: the folder of models; by default the problem's in PROSPECT_HOME.
         served: train on the moments at which scores were served and whose outcome is known.
+        before_read: gets a sentence with what a read of Snowflake's events will scan, before it
+            runs; may raise to stop it.
     """
 
     problem: ScoringProblem | None = None
@@ -74,6 +76,7 @@ class Job:
     until: datetime | None = None
     out: Path | None = None
     served: bool = False
+    before_read: Callable[[str], None] = print
 
     def source(self, settings: Settings) -> str:
         """Return the backend in use; empty for a file.
@@ -143,7 +146,7 @@ class Job:
 
     def _open(self, settings: Settings, source: str) -> Warehouse:
         if source == SNOWFLAKE:
-            return open_warehouse(settings, backend="snowflake")
+            return open_warehouse(settings, backend="snowflake", before_read=self.before_read)
         if source == SANDBOX:
             return open_warehouse(settings, backend="duckdb")
         return open_warehouse(settings, sample_events(settings.home) if source else self.file)

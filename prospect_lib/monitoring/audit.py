@@ -31,6 +31,7 @@ from prospect_lib.monitoring.causes import (
     explain_late_events,
     missing_event_types,
 )
+from prospect_lib.monitoring.keyed_events import served_events
 from prospect_lib.monitoring.recompute import Recomputation
 from prospect_lib.monitoring.served_scores import check_moments, check_served
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
@@ -116,7 +117,10 @@ def audit(
     group, key = problem.group, check_served(warehouse, served, problem.group)
     check_moments(known_since=known_since)
     available = Available.of(problem, warehouse.columns())
-    with Recomputation(warehouse, available.group, served) as recomputation:
+    with (
+        served_events(warehouse, served, problem) as events,
+        Recomputation(events, available.group, served) as recomputation,
+    ):
         recomputation.compare()
         changed = changed_attributes(group, published) if published else []
         explain_definition(recomputation, group, changed)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from snowplow_signals import AttributeGroup
 
 from prospect_lib.model.prospect_model import ProspectModel
-from prospect_lib.monitoring.keyed_events import HAPPENED, KEY, keyed_events
+from prospect_lib.monitoring.keyed_events import HAPPENED, KEY, keyed_events, served_events
 from prospect_lib.monitoring.served_scores import ROW, anchors_of, check_moments, check_served
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
 from prospect_lib.sql.compiler import features_sql
@@ -24,8 +24,6 @@ from prospect_lib.training_set.available import Available
 from prospect_lib.training_set.partitions import with_feature_types
 from prospect_lib.warehouse import Warehouse
 from prospect_lib.warehouse.tables import drop_table, write_temporary
-
-_ANCHORS_TABLE = "backfill_anchors"
 
 
 @dataclass(frozen=True)
@@ -91,28 +89,14 @@ def measure_backfill(
     """
     problem = problem_of(problem)
     check_moments(since=since)
-    key, sql = check_served(warehouse, served, problem.group), dialect_of(warehouse.dialect)
-    anchors = write_temporary(warehouse, _ANCHORS_TABLE, anchors_of(served, key))
-    earlier = warehouse.query(
-        f"SELECT DISTINCT e.{KEY} AS visitor FROM {keyed_events(warehouse, problem.group)} AS e "
-        f"JOIN {anchors} AS a ON e.{KEY} = a.{sql.identifier(key)} "
-        f"WHERE e.{HAPPENED} < {sql.literal(since)}"
-    )["visitor"].cast(pa.string())
-    affected = served.filter(pc.is_in(served[key], earlier))
-    change, decisions = None, None
-    if model is not None and affected.num_rows:
-        anchors = write_temporary(warehouse, _ANCHORS_TABLE, anchors_of(affected, key))
-        statement = features_sql(
-            Available.of(problem, warehouse.columns()).group,
-            events=warehouse.events,
-            anchors=anchors,
-            dialect=warehouse.dialect,
-            features=model.features,
-        )
-        features = warehouse.query(statement).sort_by(ROW)
-        features = with_feature_types(features, key, model.features)
-        change, decisions = _change(features, affected, model)
-    drop_table(warehouse, _ANCHORS_TABLE)
+    key = check_served(warehouse, served, problem.group)
+    with served_events(warehouse, served, problem) as events:
+        earlier = _visitors_before(events, served, since, problem)
+        affected = served.filter(pc.is_in(served[key], earlier))
+        change, decisions = None, None
+        if model is not None and affected.num_rows:
+            features = _features(events, affected, problem, model)
+            change, decisions = _change(features, affected, model)
     return BackfillReport(
         since=since,
         visitors=len(pc.unique(served[key])),
@@ -122,6 +106,38 @@ def measure_backfill(
         change=change,
         decisions=decisions,
     )
+
+
+def _visitors_before(
+    warehouse: Warehouse, served: pa.Table, since: datetime, problem: ScoringProblem
+) -> pa.ChunkedArray:
+    """Return the served visitors with an event before ``since``, as far back as events are read."""
+    key, sql = problem.key, dialect_of(warehouse.dialect)
+    anchors = write_temporary(warehouse, "served", anchors_of(served, key))
+    earlier = warehouse.query(
+        f"SELECT DISTINCT e.{KEY} AS visitor FROM {keyed_events(warehouse, problem.group)} AS e "
+        f"JOIN {anchors} AS a ON e.{KEY} = a.{sql.identifier(key)} "
+        f"WHERE e.{HAPPENED} < {sql.literal(since)}"
+    )
+    drop_table(warehouse, anchors)
+    return earlier["visitor"].cast(pa.string())
+
+
+def _features(
+    warehouse: Warehouse, served: pa.Table, problem: ScoringProblem, model: ProspectModel
+) -> pa.Table:
+    """Return the features at served moments, from the whole history, in their order."""
+    anchors = write_temporary(warehouse, "served", anchors_of(served, problem.key))
+    statement = features_sql(
+        Available.of(problem, warehouse.columns()).group,
+        events=warehouse.events,
+        anchors=anchors,
+        dialect=warehouse.dialect,
+        features=model.features,
+    )
+    features = warehouse.query(statement).sort_by(ROW)
+    drop_table(warehouse, anchors)
+    return with_feature_types(features, problem.key, model.features)
 
 
 def _change(features: pa.Table, served: pa.Table, model: ProspectModel) -> tuple[float, int]:

@@ -17,14 +17,9 @@ from snowplow_signals import AttributeGroup, AttributeKey, Event
 
 from prospect_lib.aggregation.fold import group_hash
 from prospect_lib.monitoring.keyed_events import ARRIVED, HAPPENED, KEY, keyed_events
-from prospect_lib.monitoring.recompute import (
-    ANCHORS_TABLE,
-    EVENTS_TABLE,
-    Recomputation,
-)
+from prospect_lib.monitoring.recompute import Recomputation
 from prospect_lib.monitoring.served_scores import ROW, SHIFT, anchors_of
 from prospect_lib.sql.dialects import dialect_of
-from prospect_lib.warehouse.tables import create_temporary, write_temporary
 
 LATE, FRESHNESS, DEFINITION = "late events", "freshness", "definition"
 HISTORY, CLOCK, UNEXPLAINED = "not backfilled", "clock", "unexplained"
@@ -78,16 +73,15 @@ def explain_late_events(recomputation: Recomputation) -> None:
     warehouse = recomputation.warehouse
     if rows.num_rows == 0:
         return
-    anchors = write_temporary(warehouse, ANCHORS_TABLE, anchors_of(rows, key))
+    anchors = recomputation.write(anchors_of(rows, key))
     before = f"{recomputation.events_of_visitors(anchors)} AND e.{HAPPENED} <= a.anchor_ts"
     late = warehouse.query(f"SELECT DISTINCT a.{ROW} FROM {before} AND e.{ARRIVED} > a.anchor_ts")
     rows = rows.filter(pc.is_in(rows["served_row"], late[ROW].cast(pa.int64())))
     if rows.num_rows == 0:
         return
-    write_temporary(warehouse, ANCHORS_TABLE, anchors_of(rows, key))
-    events = create_temporary(  # each row has its own events: its number stands for the visitor
-        warehouse,
-        EVENTS_TABLE,
+    anchors = recomputation.write(anchors_of(rows, key))
+    before = f"{recomputation.events_of_visitors(anchors)} AND e.{HAPPENED} <= a.anchor_ts"
+    events = recomputation.write_events(  # each row has its own: its number stands for the visitor
         f"SELECT e.*, CAST(a.{ROW} AS VARCHAR) AS {_ROW_KEY} FROM {before} "
         f"AND e.{ARRIVED} <= a.anchor_ts",
     )
@@ -117,9 +111,7 @@ def explain_history(recomputation: Recomputation, since: datetime) -> None:
     if rows.num_rows == 0:
         return
     start = dialect_of(warehouse.dialect).literal(since)
-    events = create_temporary(
-        warehouse,
-        EVENTS_TABLE,
+    events = recomputation.write_events(
         f"SELECT * FROM {keyed_events(warehouse, recomputation.group)} AS e "
         f"WHERE e.{HAPPENED} >= {start}",
     )

@@ -22,7 +22,7 @@ from snowplow_signals import AttributeGroup, Event
 from prospect_lib.anchors import Horizon
 from prospect_lib.errors import DataError
 from prospect_lib.evaluation.metrics import Interval, visitor_draws
-from prospect_lib.monitoring.keyed_events import HAPPENED, KEY, keyed_events
+from prospect_lib.monitoring.keyed_events import HAPPENED, KEY, keyed_events, served_events
 from prospect_lib.monitoring.served_scores import (
     ROW,
     anchors_of,
@@ -41,7 +41,6 @@ from prospect_lib.warehouse.tables import drop_table, write_temporary
 
 _MOST_SEGMENTS, _MOST_VALUES = 4, 20  # attributes by which outcomes are grouped; values of each
 _OWN_COLUMNS = ("act", "day", "label", "score")  # of an outcome's rows
-_ANCHORS_TABLE = "outcome_anchors"
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,10 @@ def measure_outcomes(
     end = _naive(until or end_of_data(warehouse))
     segments = _segments(served, problem.group)
     rows = served.select(["served_row", key, "anchor_ts", "score", "act", *segments]).to_pandas()
-    with _Goals(warehouse, served, problem) as goals:
+    with (
+        served_events(warehouse, served, problem) as events,
+        _Goals(events, served, problem) as goals,
+    ):
         rows["label"] = rows["served_row"].isin(goals.following())
         known = goals.known_from(rows) <= end
         after_goal = rows["served_row"].isin(goals.earlier())
@@ -227,13 +229,13 @@ class _Goals:
             warehouse.columns(), warehouse.dialect, events=warehouse.events
         )
         self._right_clock = f"NOT COALESCE({wrong_clock}, FALSE)"
-        self._anchors = write_temporary(warehouse, _ANCHORS_TABLE, anchors_of(served, problem.key))
+        self._anchors = write_temporary(warehouse, "outcomes", anchors_of(served, problem.key))
 
     def __enter__(self) -> "_Goals":
         return self
 
     def __exit__(self, *_error: object) -> None:
-        drop_table(self._warehouse, _ANCHORS_TABLE)
+        drop_table(self._warehouse, self._anchors)
 
     def following(self) -> "pd.Series[int]":
         """Return the ``served_row`` of the scores that a goal followed within the horizon."""

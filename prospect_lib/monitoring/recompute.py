@@ -28,10 +28,8 @@ from prospect_lib.monitoring.served_scores import (
 from prospect_lib.sql.compiler import attributes_sql
 from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.warehouse import Warehouse
-from prospect_lib.warehouse.tables import drop_table, write_temporary
+from prospect_lib.warehouse.tables import create_temporary, drop_table, write_temporary
 
-#: Temporary tables of an audit in the warehouse.
-ANCHORS_TABLE, EVENTS_TABLE = "audit_anchors", "audit_events"
 _TOLERANCE = 1e-6  # relative: two engines add floats in different orders
 _AGE_TOLERANCE = 5.0  # seconds between the moment of a score and Signals' answer about an age
 _SQL = dialect_of("duckdb")
@@ -54,6 +52,7 @@ class Recomputation:
         self.warehouse, self.group, self.served = warehouse, group, served
         self.attributes: Sequence[Attribute] = group.attributes or []
         self.key = key_name(group)
+        self._temporary = set[str]()
         self._local = duckdb.connect()
         self._local.register("served", served)
 
@@ -66,9 +65,21 @@ class Recomputation:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for name in (ANCHORS_TABLE, EVENTS_TABLE):
+        for name in self._temporary:
             drop_table(self.warehouse, name)
         self._local.close()
+
+    def write(self, anchors: pa.Table) -> str:
+        """Write anchors into the warehouse until the context ends; return the table's name."""
+        name = write_temporary(self.warehouse, "anchors", anchors)
+        self._temporary.add(name)
+        return name
+
+    def write_events(self, select: str) -> str:
+        """Write events into the warehouse until the context ends; return the table's name."""
+        name = create_temporary(self.warehouse, "some_events", select)
+        self._temporary.add(name)
+        return name
 
     def compare(self) -> None:
         """Recompute every served row and write ``mismatches``.
@@ -106,7 +117,7 @@ class Recomputation:
         sql = attributes_sql(
             group or self.group,
             events=events or self.warehouse.events,
-            anchors=write_temporary(self.warehouse, ANCHORS_TABLE, anchors),
+            anchors=self.write(anchors),
             dialect=self.warehouse.dialect,
         )
         values = self.warehouse.query(sql)
@@ -167,7 +178,7 @@ class Recomputation:
     def event_times(self, rows: pa.Table, within: timedelta) -> pd.DataFrame:
         """Return when the visitors of served rows had events, up to ``within`` before and
         after each row: ``audit_row``, the identifier, ``anchor_ts`` and ``scored_at``."""
-        anchors = write_temporary(self.warehouse, ANCHORS_TABLE, anchors_of(rows, self.key))
+        anchors = self.write(anchors_of(rows, self.key))
         length = dialect_of(self.warehouse.dialect).interval(within)
         return self.warehouse.query(
             f"SELECT DISTINCT a.{ROW}, e.{KEY}, e.{HAPPENED} AS anchor_ts, "

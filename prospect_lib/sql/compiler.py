@@ -145,6 +145,21 @@ def features_sql(
     return compiler.statement([(f.name, compiler.feature(f)) for f in features])
 
 
+def reading_once(statement: str, name: str, select: str, dialect: str = "duckdb") -> str:
+    """Return a compiled statement whose relation ``name`` is a SELECT that runs once.
+
+    Example:
+        >>> from prospect_lib.attributes import sample_group
+        >>> sql = features_sql(sample_group, events="part", anchors="anchors")
+        >>> print(reading_once(sql, "part", "SELECT * FROM events")[:33])
+        WITH
+        part AS MATERIALIZED (
+        SELECT
+    """
+    materialized = dialect_of(dialect).materialized
+    return f"WITH\n{name} AS {materialized}(\n{select}\n),\n{statement.removeprefix('WITH')[1:]}"
+
+
 @dataclass(frozen=True)
 class Compiler:
     """The parts of one statement; each attribute is in exactly one of them."""

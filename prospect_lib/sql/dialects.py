@@ -335,9 +335,7 @@ class Snowflake(Dialect):
     name = "snowflake"
     timestamp_type = "TIMESTAMP_NTZ"
     first_instant = "0001-01-01 00:00:00"
-    #: No history is kept of a transient table. A temporary one would be lost with a dropped
-    #: connection.
-    create_temporary = "CREATE OR REPLACE TRANSIENT TABLE"
+    create_temporary = "CREATE OR REPLACE TEMPORARY TABLE"
 
     def identifier(self, name: str) -> str:
         """Snowflake stores names that are not quoted in upper case."""

@@ -75,6 +75,13 @@ def key_columns(group: AttributeGroup) -> set[str]:
     return columns
 
 
+def columns_of_anchors(anchors: Anchors) -> set[str]:
+    """Return the columns of the events that rows and their labels need, besides key and time."""
+    parts = columns_of(_group_of(anchors.goal_attribute, anchors.at_attribute)).values()
+    arguments = {column for name, column in _COLUMN_OF.items() if getattr(anchors, name)}
+    return arguments.union(*parts)
+
+
 def refuse_missing_columns(anchors: Anchors, group: AttributeGroup, columns: Sequence[str]) -> None:
     """Raise DataError if the events lack a column that key, goal or anchors need."""
     parts = [_key_attribute(group), anchors.goal_attribute, anchors.at_attribute]

@@ -10,7 +10,7 @@ from snowplow_signals import AttributeGroup
 
 from prospect_lib.aggregation.keys import key_name, key_property
 from prospect_lib.anchors import Anchors
-from prospect_lib.sql.clocks import AHEAD, BEHIND, time_sql, wrong_clock_sql
+from prospect_lib.sql.clocks import AHEAD, time_sql, wrong_clock_sql
 from prospect_lib.sql.conditions import counts_sql, nobody_sql, property_sql
 from prospect_lib.sql.dialects import Dialect, dialect_of
 from prospect_lib.warehouse import Warehouse
@@ -34,7 +34,7 @@ def event_notes(
 ) -> list[str]:
     """Return what is worth knowing about the events, from one pass over them.
 
-    Of anchors with a window, only the events are read that were collected about then.
+    Of anchors with a start, only the events are counted that were collected since about then.
 
     Args:
         warehouse: holds the events.
@@ -72,14 +72,9 @@ def event_notes(
 
 def _window(anchors: Anchors, columns: Collection[str], sql: Dialect) -> str:
     """Return the condition that an event was collected in the window of the anchors."""
-    if "collector_tstamp" not in columns:
+    if "collector_tstamp" not in columns or anchors.since is None:
         return "TRUE"
-    collected, conditions = time_sql("collector_tstamp", sql), ["TRUE"]
-    if anchors.since is not None:
-        conditions.append(f"{collected} >= {sql.literal(anchors.since - AHEAD)}")
-    if anchors.until is not None:
-        conditions.append(f"{collected} < {sql.literal(anchors.until + BEHIND)}")
-    return " AND ".join(conditions)
+    return f"{time_sql('collector_tstamp', sql)} >= {sql.literal(anchors.since - AHEAD)}"
 
 
 def _kinds(warehouse: Warehouse, sql: Dialect) -> str:

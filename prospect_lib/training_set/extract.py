@@ -7,6 +7,7 @@ features at every moment at which the demo website asks for a score.
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,15 +28,20 @@ from prospect_lib.errors import DataError
 from prospect_lib.files import draft_of, write_whole
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
 from prospect_lib.sql.clocks import time_sql, wrong_clock_sql
-from prospect_lib.sql.compiler import features_sql
+from prospect_lib.sql.compiler import features_sql, reading_once
 from prospect_lib.sql.conditions import nobody_sql, property_sql
 from prospect_lib.sql.dialects import DuckDB, dialect_of
 from prospect_lib.training_set.available import Available, refuse_missing_columns
 from prospect_lib.training_set.event_notes import NO_MATCH, event_notes
+from prospect_lib.training_set.events_part import EventsPart
 from prospect_lib.training_set.own_anchors import OwnAnchors
 from prospect_lib.training_set.partitions import ROWS_AT_ONCE, rows_in_parts
-from prospect_lib.warehouse import Warehouse
+from prospect_lib.warehouse import DuckDBWarehouse, Warehouse
+from prospect_lib.warehouse.clocks import end_of_data
+from prospect_lib.warehouse.tables import name_of_new_table
 
+#: The relation in a training set's SQL that is the part of the events it reads.
+_PART = "events_part"
 #: Each anchor with the simulator's true probability of a goal, from files with both.
 WITH_TRUTH = """
 SELECT r.*, t.p_true
@@ -112,8 +118,8 @@ def extract(
         [1.0, 2.0, 3.0]
         >>> warehouse.close()
     """
-    extraction = _Extraction.of(warehouse, problem, anchors, include_anchor)
-    table = pa.concat_tables(list(extraction.tables(rows_at_once)))
+    with _extraction(warehouse, problem, anchors, include_anchor) as extraction:
+        table = pa.concat_tables(list(extraction.tables(rows_at_once)))
     if truth:
         table = _with_truth(table, Path(truth), extraction.problem.key)
     return TrainingSet(table, extraction.manifest())
@@ -140,11 +146,11 @@ def extract_to(
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise DataError(f"{folder} is not empty; give an empty folder or a new one.")
-    extraction = _Extraction.of(warehouse, problem, anchors, include_anchor)
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, table in enumerate(extraction.tables(rows_at_once)):
-        with draft_of(folder / f"part-{number:05}.parquet") as draft:
-            pq.write_table(table, draft)
+    with _extraction(warehouse, problem, anchors, include_anchor) as extraction:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, table in enumerate(extraction.tables(rows_at_once)):
+            with draft_of(folder / f"part-{number:05}.parquet") as draft:
+                pq.write_table(table, draft)
     manifest = extraction.manifest()
     write_whole(folder / "manifest.json", json.dumps(manifest, indent=1))
     return manifest
@@ -162,18 +168,19 @@ def create_table(
 
     Args:
         name: of the table, as the warehouse writes names; a table of this name is replaced.
+            Snowflake: ``schema.name``, or ``name`` if ``SF_SCRATCH`` is set.
             The other arguments are those of :func:`extract`.
 
     Returns:
-        The statement that ran.
+        One statement that makes the same table.
     Raises:
-        DataError: as in :func:`extract`.
+        DataError: as in :func:`extract`; or the table would be beside Snowflake's events.
         ServiceError: the warehouse refuses the statement.
     """
-    extraction = _Extraction.of(warehouse, problem, anchors, include_anchor)
-    sql = f"CREATE OR REPLACE TABLE {name} AS\n{extraction.sql}"
-    warehouse.run(sql)
-    return sql
+    create = f"CREATE OR REPLACE TABLE {name_of_new_table(warehouse, name)} AS\n"
+    with _extraction(warehouse, problem, anchors, include_anchor) as extraction:
+        extraction.events.run(create + extraction.statement)
+    return create + extraction.sql
 
 
 class RowSummary:
@@ -213,76 +220,64 @@ class RowSummary:
 
 @dataclass(frozen=True)
 class _Extraction:
-    """One training set to be built, and the summary of its rows so far."""
+    """One training set to be built, and the summary of its rows so far.
+
+    Attributes:
+        warehouse: as it was given.
+        events: the same with only the part of the events that is needed.
+    """
 
     warehouse: Warehouse
+    events: Warehouse
+    part: EventsPart
     problem: ScoringProblem
     available: Available
-    anchors: Anchors | str
+    anchors: Anchors | OwnAnchors
     include_anchor: bool
-    select_anchors: str
     notes: Sequence[str]
     summary: RowSummary = field(default_factory=RowSummary)
 
-    @classmethod
-    def of(
-        cls,
-        warehouse: Warehouse,
-        what: ScoringProblem | AttributeGroup,
-        anchors: Anchors | str | None,
-        include_anchor: bool,
-    ) -> "_Extraction":
-        if not hasattr(warehouse, "batches"):
-            raise DataError(
-                f"extract needs a warehouse, not a {type(warehouse).__name__}: give "
-                'open_warehouse(settings, "events.parquet").'
-            )
-        problem = problem_of(what)
-        anchors = problem.anchors if anchors is None else anchors
-        columns = warehouse.columns()
-        if isinstance(anchors, str):
-            own = OwnAnchors.of(warehouse, anchors, problem.group)
-            select, notes = own.select, list(own.notes)
-        elif isinstance(anchors, Anchors):
-            refuse_missing_columns(anchors, problem.group, columns)
-            select = anchors.sql(
-                events=warehouse.events,
-                key=problem.group,
-                dialect=warehouse.dialect,
-                columns=columns,
-            )
-            notes = event_notes(warehouse, problem.group, anchors, columns)
-        else:
-            raise DataError(
-                f"anchors of extract: a {type(anchors).__name__}, expected Anchors or the name of "
-                "a relation, such as my_moments after warehouse.connection.register("
-                "'my_moments', frame)."
-            )
-        available = Available.of(problem, columns)
-        notes = [*warehouse.notes, *available.notes(), *notes]
-        return cls(warehouse, problem, available, anchors, include_anchor, select, notes)
+    def _select_anchors(self, events: str) -> str:
+        if isinstance(self.anchors, OwnAnchors):
+            return self.anchors.select
+        return self.anchors.sql(
+            events=events,
+            key=self.problem.group,
+            dialect=self.warehouse.dialect,
+            columns=self.part.columns,
+        )
 
-    @property
-    def sql(self) -> str:
-        """The one statement that returns all rows."""
+    def _statement(self, events: str) -> str:
+        """The statement that returns all rows, over a relation of events."""
         return features_sql(
             self.available.group,
-            events=self.warehouse.events,
-            anchors=f"(\n{self.select_anchors}\n)",
+            events=events,
+            anchors=f"(\n{self._select_anchors(events)}\n)",
             dialect=self.warehouse.dialect,
             include_anchor=self.include_anchor,
             features=self.available.features,
         )
+
+    @property
+    def statement(self) -> str:
+        """The statement over the part that is read."""
+        return self._statement(self.events.events)
+
+    @property
+    def sql(self) -> str:
+        """One statement that returns all rows, and reads the events itself, once."""
+        select, dialect = self.part.select(self.warehouse), self.warehouse.dialect
+        return reading_once(self._statement(_PART), _PART, select, dialect)
 
     def tables(self, rows_at_once: int) -> Iterator[pa.Table]:
         if rows_at_once < 1:
             raise DataError(f"rows_at_once={rows_at_once} of extract: expected 1 or more.")
         left_out = self.available.left_out
         for table in rows_in_parts(
-            self.warehouse,
+            self.events,
             self.available.group,
             self.available.features,
-            self.select_anchors,
+            self._select_anchors(self.events.events),
             self.include_anchor,
             rows_at_once,
         ):
@@ -294,37 +289,47 @@ class _Extraction:
 
     def _why_no_rows(self) -> str:
         """Return the sentence about an extraction without a row."""
-        anchors, warehouse = self.anchors, self.warehouse
+        anchors = self.anchors
         unmatched = [note for note in self.notes if note.startswith(f"{NO_MATCH} `at`")]
         if unmatched:
             return f"no training row: n{unmatched[0][1:]} Correct the problem's anchors."
-        if isinstance(anchors, str):
-            return f"no training row: the relation {anchors} has no row that can be used."
-        sql = dialect_of(warehouse.dialect)
-        select = RANGE.format(
-            ts=time_sql("derived_tstamp", sql),
-            events=warehouse.events,
-            wrong_clock=wrong_clock_sql(
-                warehouse.columns(), warehouse.dialect, events=warehouse.events
-            ),
-            key=property_sql(key_property(self.problem.group), sql),
-            nobody=nobody_sql(sql),
-        )
-        events = warehouse.query(select).to_pylist()[0]
+        if isinstance(anchors, OwnAnchors):
+            return f"no training row: the relation {anchors.relation} has no row that can be used."
+        since, until = (f"{m:%Y-%m-%d %H:%M}" if m else "" for m in (anchors.since, anchors.until))
+        window = f" between {since} and {until}" if since and until else ""
+        window = window or f" from {since} on" * bool(since) + f" before {until}" * bool(until)
+        is_embedded = isinstance(self.warehouse, DuckDBWarehouse)
+        events = self._range(self.warehouse if is_embedded else self.events)
+        if not events["n"] and not is_embedded:
+            end = f"{end_of_data(self.warehouse):%Y-%m-%d %H:%M}"
+            return (
+                f"no training row{window}: no event with a {self.problem.key} was collected then; "
+                f"the events end at {end} (UTC). Choose another --since .. --until."
+            )
         if not events["n"]:
             return (
                 f"no training row: no event with a right clock has a {self.problem.key}. Check "
                 "the key, and the columns derived_tstamp and collector_tstamp."
             )
         first, last = (f"{events[name]:%Y-%m-%d %H:%M}" for name in ("first_ts", "last_ts"))
-        since, until = (f"{m:%Y-%m-%d %H:%M}" if m else "" for m in (anchors.since, anchors.until))
-        window = f" between {since} and {until}" if since and until else ""
-        window = window or f" from {since} on" * bool(since) + f" before {until}" * bool(until)
         return (
             f"no training row{window}: the events are from {first} to {last} "
             f"(UTC), and {_in_words(anchors)}. Widen --since .. --until, or change the "
             "problem's anchors."
         )
+
+    def _range(self, warehouse: Warehouse) -> dict[str, Any]:
+        """Return how many events are usable, and their first and last time."""
+        sql, columns = dialect_of(warehouse.dialect), warehouse.columns()
+        select = RANGE.format(
+            ts=time_sql("derived_tstamp", sql),
+            events=warehouse.events,
+            wrong_clock=wrong_clock_sql(columns, warehouse.dialect, events=warehouse.events),
+            key=property_sql(key_property(self.problem.group), sql),
+            nobody=nobody_sql(sql),
+        )
+        row: dict[str, Any] = warehouse.query(select).to_pylist()[0]
+        return row
 
     def manifest(self) -> dict[str, Any]:
         """What is needed to build the same rows again, and to check that they are the same."""
@@ -334,7 +339,9 @@ class _Extraction:
             "key": self.problem.key,
             "group": {"name": group.name, "version": group.version, "hash": group_hash(group)},
             "left_out": dict(self.available.left_out),
-            "anchors": anchors if isinstance(anchors, str) else _jsonable(asdict(anchors)),
+            "anchors": anchors.relation
+            if isinstance(anchors, OwnAnchors)
+            else _jsonable(asdict(anchors)),
             "include_anchor": self.include_anchor,
             "rows": self.summary.rows,
             "positives": self.summary.positives,
@@ -345,6 +352,50 @@ class _Extraction:
             "sql_sha256": hashlib.sha256(sql.encode()).hexdigest(),
             "rows_sha256": self.summary.fingerprint(),
         }
+
+
+@contextmanager
+def _extraction(
+    warehouse: Warehouse,
+    what: ScoringProblem | AttributeGroup,
+    anchors: Anchors | str | None,
+    include_anchor: bool,
+) -> Iterator[_Extraction]:
+    """Read the part of the events that a training set needs; leaving drops the copy, if any."""
+    if not hasattr(warehouse, "batches"):
+        raise DataError(
+            f"extract needs a warehouse, not a {type(warehouse).__name__}: give "
+            'open_warehouse(settings, "events.parquet").'
+        )
+    problem, columns = problem_of(what), warehouse.columns()
+    anchors = problem.anchors if anchors is None else anchors
+    placed: Anchors | OwnAnchors
+    if isinstance(anchors, str):
+        placed = OwnAnchors.of(warehouse, anchors, problem.group)
+    elif isinstance(anchors, Anchors):
+        refuse_missing_columns(anchors, problem.group, columns)
+        placed = anchors
+    else:
+        raise DataError(
+            f"anchors of extract: a {type(anchors).__name__}, expected Anchors or the name of "
+            "a relation, such as my_moments after warehouse.connection.register("
+            "'my_moments', frame)."
+        )
+    available = Available.of(problem, columns)
+    part = (
+        placed.part(warehouse, available.group)
+        if isinstance(placed, OwnAnchors)
+        else EventsPart.of(warehouse, available.group, placed)
+    )
+    with part.read(warehouse) as events:
+        notes = [*events.notes, *available.notes()]
+        if isinstance(placed, OwnAnchors):
+            notes += placed.notes
+        else:
+            notes += event_notes(events, problem.group, placed, part.columns)
+        yield _Extraction(
+            warehouse, events, part, problem, available, placed, include_anchor, notes
+        )
 
 
 def _in_words(anchors: Anchors) -> str:

@@ -7,16 +7,22 @@ Example: ``OwnAnchors.of(warehouse, "own", group).select`` -> a SELECT as of ``A
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 from snowplow_signals import AttributeGroup
 
 from prospect_lib.aggregation.keys import key_name
+from prospect_lib.aggregation.properties import to_utc
+from prospect_lib.anchors import Anchors
 from prospect_lib.errors import DataError, ServiceError
+from prospect_lib.sql.clocks import BEHIND
 from prospect_lib.sql.conditions import nobody_sql
 from prospect_lib.sql.dialects import Dialect, dialect_of
-from prospect_lib.warehouse import Warehouse
+from prospect_lib.training_set.events_part import EventsPart
+from prospect_lib.warehouse import DuckDBWarehouse, Warehouse
+from prospect_lib.warehouse.tables import qualified_name
 
 YES, NO = ("true", "t", "yes", "y"), ("false", "f", "no", "n")
 SELECT = """\
@@ -30,6 +36,8 @@ SELECT
   COUNT(CASE WHEN {key} IN ({nobody}) THEN NULL ELSE {key} END) AS identified,
   {label} AS labelled,
   {ts} AS placed,
+  MIN({time}) AS first_ts,
+  MAX({time}) AS last_ts,
   MIN({bad_label}) AS bad_label,
   MIN({bad_anchor_ts}) AS bad_anchor_ts,
   MIN({bad_weight}) AS bad_weight
@@ -44,10 +52,15 @@ class OwnAnchors:
         select: the SELECT of the key as text, ``anchor_ts`` in UTC, ``label`` as a boolean and
             ``weight``, if there are, without the rows that are left out.
         notes: how many rows are left out, and why.
+        relation: its name.
+        first, last: the earliest and the latest anchor, in UTC; ``None`` without anchors.
     """
 
     select: str
     notes: tuple[str, ...]
+    relation: str
+    first: datetime | None
+    last: datetime | None
 
     @classmethod
     def of(cls, warehouse: Warehouse, relation: str, group: AttributeGroup) -> "OwnAnchors":
@@ -59,6 +72,7 @@ class OwnAnchors:
             ServiceError: there is no such relation.
         """
         sql, key = dialect_of(warehouse.dialect), key_name(group)
+        name, relation = relation, qualified_name(warehouse, relation)
         try:
             schema = warehouse.query(f"SELECT * FROM {relation} LIMIT 0").schema
         except ServiceError as error:
@@ -74,7 +88,24 @@ class OwnAnchors:
         columns = _Columns(sql, schema, key)
         counts = warehouse.query(columns.checks(relation)).to_pylist()[0]
         _refuse_unreadable(relation, counts)
-        return cls(columns.select(relation), tuple(_left_out(relation, key, counts)))
+        notes = tuple(_left_out(relation, key, counts))
+        first, last = to_utc(counts["first_ts"]), to_utc(counts["last_ts"])
+        return cls(columns.select(relation), notes, name, first, last)
+
+    def part(self, warehouse: Warehouse, group: AttributeGroup) -> EventsPart:
+        """Return the part of the events that these anchors need; all of embedded ones.
+
+        Raises:
+            DataError: there is no anchor, or as in :meth:`EventsPart.of`.
+        """
+        if isinstance(warehouse, DuckDBWarehouse):
+            return EventsPart.of(warehouse, group, Anchors())
+        if self.first is None or self.last is None:
+            raise DataError(f"no training row: the relation {self.relation} has no anchor_ts.")
+        sql = dialect_of(warehouse.dialect)
+        window = Anchors(since=self.first, until=self.last + BEHIND)
+        visitors = f"SELECT {sql.identifier(key_name(group))} FROM ({self.select}) AS anchors"
+        return EventsPart.of(warehouse, group, window, visitors=visitors)
 
 
 @dataclass(frozen=True)
@@ -103,6 +134,11 @@ class _Columns:
             f"WHEN {text} IN ({no}) OR {number} = 0 THEN FALSE END"
         )
 
+    @property
+    def _time(self) -> str:
+        """The moment of an anchor; NULL if it cannot be read."""
+        return self.sql.timestamp(self._text("anchor_ts"))
+
     def select(self, relation: str) -> str:
         values = {self.key_name: self.key, "anchor_ts": self.sql.utc(self._column("anchor_ts"))}
         conditions = [
@@ -125,10 +161,9 @@ class _Columns:
             nobody=nobody_sql(self.sql),
             label=f"COUNT({self._column('label')})" if self._has("label") else "COUNT(*)",
             ts=f"COUNT({self._column('anchor_ts')})",
+            time=self._time,
             bad_label=self._unreadable("label", self.label),
-            bad_anchor_ts=self._unreadable(
-                "anchor_ts", self.sql.timestamp(self._text("anchor_ts"))
-            ),
+            bad_anchor_ts=self._unreadable("anchor_ts", self._time),
             bad_weight=self._unreadable("weight", f"TRY_CAST({self._text('weight')} AS DOUBLE)"),
             relation=relation,
         )

@@ -5,7 +5,8 @@ Both return Arrow tables with lower-case column names.
 Example: ``open_warehouse(settings).query("SELECT COUNT(*) AS n FROM events")``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -34,6 +35,14 @@ class Warehouse(Protocol):
     def notes(self) -> tuple[str, ...]:
         """Sentences about the events: what was corrected, skipped or counted once."""
 
+    @property
+    def partition(self) -> str:
+        """The time column by which the events table is partitioned."""
+
+    @property
+    def data_end(self) -> datetime | None:
+        """When the data ends (aware), where the events are only a part of it."""
+
     def query(self, sql: str) -> pa.Table:
         """Run one statement; return its rows with lower-case column names."""
 
@@ -46,12 +55,30 @@ class Warehouse(Protocol):
     def run(self, sql: str) -> None:
         """Run one statement that returns no rows, such as CREATE TABLE."""
 
+    def create_temporary(self, name: str, *statements: str) -> None:
+        """Run the statements that make a temporary table; it lasts as long as the warehouse."""
+
+    def drop_temporary(self, name: str) -> None:
+        """Drop a temporary table, if it exists."""
+
+    def part(
+        self, events: str, *, data_end: datetime | None = None, notes: Sequence[str] = ()
+    ) -> "Warehouse":
+        """Return the same warehouse with another relation as its events."""
+
+    def announce(self, select: str) -> None:
+        """Say what a SELECT over the events will cost, or stop it, before it runs."""
+
     def close(self) -> None:
         """Close the connection."""
 
 
 def open_warehouse(
-    settings: Settings, data: Path | str | None = None, *, backend: WarehouseBackend | None = None
+    settings: Settings,
+    data: Path | str | None = None,
+    *,
+    backend: WarehouseBackend | None = None,
+    before_read: Callable[[str], None] = print,
 ) -> Warehouse:
     """Open the warehouse that the settings choose, or a file of events.
 
@@ -59,6 +86,8 @@ def open_warehouse(
         data: a Parquet or CSV file of atomic events, or a folder of them, instead of a backend.
         backend: ``snowflake`` or ``duckdb``, the events of the sandbox; by default Snowflake if
             its secrets are set.
+        before_read: gets a sentence with what a read of Snowflake's events will scan, before it
+            runs; may raise to stop it.
 
     Raises:
         SettingsError: Snowflake is chosen and secrets are missing.
@@ -70,5 +99,5 @@ def open_warehouse(
     if data is not None:
         return DuckDBWarehouse.over_file(Path(data))
     if (backend or settings.warehouse_backend) == "snowflake":
-        return SnowflakeWarehouse.connect(settings)
+        return SnowflakeWarehouse.connect(settings, before_read=before_read)
     return DuckDBWarehouse.over_home(settings.home)

@@ -4,8 +4,9 @@ Example: ``DuckDBWarehouse.over_file(Path("events.parquet")).frame("SELECT * FRO
 """
 
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -28,6 +29,8 @@ class DuckDBWarehouse:
     dialect: str = "duckdb"
     events: str = "events"
     notes: tuple[str, ...] = ()
+    partition: str = "collector_tstamp"
+    data_end: datetime | None = None
 
     @classmethod
     def over(
@@ -124,6 +127,29 @@ class DuckDBWarehouse:
             ServiceError: DuckDB refuses the statement.
         """
         self.query(sql)
+
+    def create_temporary(self, name: str, *statements: str) -> None:  # noqa: ARG002
+        """Make and fill a temporary table.
+
+        Raises:
+            ServiceError: DuckDB refuses a statement.
+        """
+        for sql in statements:
+            self.run(sql)
+
+    def drop_temporary(self, name: str) -> None:
+        """Drop a temporary table, if it exists."""
+        self.run(f"DROP TABLE IF EXISTS {name}")
+
+    def part(
+        self, events: str, *, data_end: datetime | None = None, notes: Sequence[str] = ()
+    ) -> "DuckDBWarehouse":
+        """Return the same warehouse with another relation as its events."""
+        notes = (*self.notes, *notes)
+        return replace(self, events=events, data_end=data_end or self.data_end, notes=notes)
+
+    def announce(self, select: str) -> None:
+        """Do nothing: reading embedded events costs no money."""
 
     def frame(self, sql: str) -> pd.DataFrame:
         """Run one statement; return its rows as a pandas frame."""

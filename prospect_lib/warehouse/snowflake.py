@@ -3,8 +3,11 @@
 Example: ``SnowflakeWarehouse.connect(settings).query("SELECT 1 AS one")`` -> an Arrow table.
 """
 
+import copy
+import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -17,10 +20,13 @@ from prospect_lib.warehouse.snowflake_sign_in import (
     atomic_table,
     connector_arguments,
     open_connection,
+    scratch_schema,
 )
 
 Result = TypeVar("Result")
 ATTEMPTS = 3
+#: The time column by which Snowplow's events table is partitioned, unless ``SF_PARTITION`` says.
+PARTITION = "collector_tstamp"
 #: Error numbers of the connector after which a new connection may help: it could not be reached,
 #: it broke, it was closed, its session ended
 #: (https://docs.snowflake.com/en/developer-guide/python-connector).
@@ -31,30 +37,56 @@ _log = logging.getLogger(__name__)
 class SnowflakeWarehouse:
     """Run statements inside Snowflake, on the table that ``ATOMIC_TABLE`` names.
 
-    A statement is repeated on a new connection if the connection was dropped.
+    A statement is repeated on a new connection if the connection was dropped; temporary tables
+    are made again before.
+
+    Attributes:
+        events: the name of the atomic events table, or of a part of it.
+        scratch: the schema for temporary tables, as ``database.schema``.
+        partition: the time column by which the events table is partitioned.
+        data_end: when the data ends, where ``events`` is only a part of it.
+        before_read: gets a sentence about each read of the whole table before it runs; may raise
+            to stop it.
 
     Args:
         open_connection: signs in and returns a connection.
         events: the name of the atomic events table.
+        scratch: by default the schema of the events.
     """
 
     dialect: str = "snowflake"
     notes: tuple[str, ...] = ()
+    data_end: datetime | None = None
 
-    def __init__(self, open_connection: Callable[[], Any], events: str) -> None:
-        self._open, self.events = open_connection, events
-        self.connection = open_connection()
+    def __init__(
+        self,
+        open_connection: Callable[[], Any],
+        events: str,
+        *,
+        scratch: str = "",
+        partition: str = PARTITION,
+        before_read: Callable[[str], None] = print,
+    ) -> None:
+        self.events, self.partition, self.before_read = events, partition, before_read
+        self.scratch = scratch or ".".join(events.split(".")[:-1])
+        self._session = _Session(open_connection)
         self._columns: list[str] | None = None
 
     @classmethod
     def connect(
-        cls, settings: Settings, session: Mapping[str, str | int | bool] | None = None
+        cls,
+        settings: Settings,
+        session: Mapping[str, str | int | bool] | None = None,
+        *,
+        before_read: Callable[[str], None] = print,
     ) -> "SnowflakeWarehouse":
         """Sign in as the secrets say, see ``snowflake_sign_in``.
 
         Args:
             settings: with the secrets.
             session: parameters of the session besides ``SESSION_PARAMETERS``.
+            before_read: gets a sentence with what a read of the events will scan, before it
+                runs; may raise to stop it.
         Raises:
             SettingsError: a secret is missing or cannot be right; the message names it.
             ServiceError: Snowflake refused the sign-in; the message contains no secret.
@@ -62,8 +94,21 @@ class SnowflakeWarehouse:
         settings.secrets(*SNOWFLAKE_KEYS)  # all that are missing in one message
         arguments = connector_arguments(settings)
         arguments["session_parameters"] |= session or {}
-        table = ".".join(atomic_table(settings))
-        return cls(lambda: open_connection(arguments), table)
+        values = settings.values
+        return cls(
+            lambda: open_connection(arguments),
+            ".".join(atomic_table(settings)),
+            scratch=scratch_schema(settings),
+            partition=settings.secret("SF_PARTITION").lower()
+            if "SF_PARTITION" in values
+            else PARTITION,
+            before_read=before_read,
+        )
+
+    @property
+    def connection(self) -> Any:
+        """The connector's connection in use."""
+        return self._session.connection
 
     def query(self, sql: str) -> pa.Table:
         """Run one statement; return its rows with lower-case column names.
@@ -71,7 +116,7 @@ class SnowflakeWarehouse:
         Raises:
             ServiceError: Snowflake refused the statement.
         """
-        return self._with_retry(lambda: self._fetch(sql))
+        return self._session.with_retry(lambda: self._fetch(sql))
 
     def run(self, sql: str) -> None:
         """Run one statement that returns no rows, such as CREATE TABLE.
@@ -79,7 +124,40 @@ class SnowflakeWarehouse:
         Raises:
             ServiceError: Snowflake refused the statement.
         """
-        self._execute(sql)
+        self._session.execute(sql)
+
+    def create_temporary(self, name: str, *statements: str) -> None:
+        """Make and fill a temporary table; it is made again if the connection is dropped.
+
+        Raises:
+            ServiceError: Snowflake refused a statement.
+        """
+        self._session.create_temporary(name, statements)
+
+    def drop_temporary(self, name: str) -> None:
+        """Drop a temporary table, if it exists."""
+        self._session.temporary.pop(name, None)
+        self.run(f"DROP TABLE IF EXISTS {name}")
+
+    def part(
+        self, events: str, *, data_end: datetime | None = None, notes: Sequence[str] = ()
+    ) -> "SnowflakeWarehouse":
+        """Return the same warehouse with another relation as its events, by the same session."""
+        part = copy.copy(self)
+        part.events, part._columns = events, None
+        part.data_end, part.notes = data_end or self.data_end, (*self.notes, *notes)
+        return part
+
+    def announce(self, select: str) -> None:
+        """Tell ``before_read`` how much of the events table a SELECT scans, by EXPLAIN."""
+        plan = self._session.execute(f"EXPLAIN USING JSON {select}").fetchone()
+        try:
+            scanned = json.loads(plan[0])["GlobalStats"]
+            assigned, total = scanned["partitionsAssigned"], scanned["partitionsTotal"]
+            size = f"{assigned:,} of {total:,} partitions, {_size(scanned['bytesAssigned'])}"
+        except (LookupError, TypeError, ValueError):
+            size = "how much is not known"
+        self.before_read(f"Snowflake will scan {self.events}: {size}.")
 
     def frame(self, sql: str) -> pd.DataFrame:
         """Run one statement; return its rows as a pandas frame."""
@@ -88,20 +166,18 @@ class SnowflakeWarehouse:
     def columns(self) -> list[str]:
         """Return the columns of the events table, in lower case; Snowflake is asked once."""
         if self._columns is None:
-            cursor = self._execute(f"SELECT * FROM {self.events} LIMIT 0")
+            cursor = self._session.execute(f"SELECT * FROM {self.events} LIMIT 0")
             self._columns = [column.name.lower() for column in cursor.description]
         return self._columns
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; temporary tables end with it."""
+        self._session.temporary.clear()
         self.connection.close()
 
     def batches(self, sql: str) -> Iterator[pa.Table]:
         """Run one statement; yield its rows as they arrive, one batch at a time in memory."""
-        yield from self._stream(self._execute(sql))
-
-    def _execute(self, sql: str) -> Any:
-        return self._with_retry(lambda: self.connection.cursor().execute(sql))
+        yield from self._stream(self._session.execute(sql))
 
     def _fetch(self, sql: str) -> pa.Table:
         parts = list(self._stream(self.connection.cursor().execute(sql)))
@@ -121,23 +197,69 @@ class SnowflakeWarehouse:
             table = cursor.fetch_arrow_all(force_return_table=True)
             yield _in_microseconds(table.rename_columns(names))
 
-    def _with_retry(self, action: Callable[[], Result]) -> Result:
+
+class _Session:
+    """One connection, opened again when it was dropped, with its temporary tables.
+
+    Attributes:
+        temporary: the statements that make each temporary table, by its name.
+    """
+
+    def __init__(self, open_connection: Callable[[], Any]) -> None:
+        self._open, self.connection = open_connection, open_connection()
+        self.temporary: dict[str, Sequence[str]] = {}
+        self._is_dropped = False
+
+    def execute(self, sql: str) -> Any:
+        """Run one statement; return the connector's cursor."""
+        return self.with_retry(lambda: self.connection.cursor().execute(sql))
+
+    def create_temporary(self, name: str, statements: Sequence[str]) -> None:
+        """Run the statements that make a table, now and after each new connection."""
+        self.temporary.pop(name, None)
+        self.with_retry(lambda: self._run_all(statements))
+        self.temporary[name] = statements
+
+    def with_retry(self, action: Callable[[], Result]) -> Result:
+        """Return what an action returns; repeat it on a new connection if that was dropped.
+
+        Raises:
+            ServiceError: Snowflake refused the statement.
+        """
         import snowflake.connector
 
         for attempts_left in reversed(range(ATTEMPTS)):
             try:
+                if self._is_dropped:
+                    self._reconnect()
                 return action()
             except snowflake.connector.errors.Error as error:
-                if not attempts_left or not self._dropped(error):
+                self._is_dropped = error.errno in _DROPPED or bool(self.connection.is_closed())
+                if not attempts_left or not self._is_dropped:
                     raise ServiceError(
                         f"Snowflake refused the statement: {one_line(error.msg)}"
                     ) from error
                 _log.warning("the connection to Snowflake was dropped (%s): retry", error.errno)
-                self.connection = self._open()
         raise AssertionError("unreachable")
 
-    def _dropped(self, error: Any) -> bool:
-        return error.errno in _DROPPED or bool(self.connection.is_closed())
+    def _reconnect(self) -> None:
+        self.connection, self._is_dropped = self._open(), False
+        for statements in self.temporary.values():
+            self._run_all(statements)
+
+    def _run_all(self, statements: Sequence[str]) -> None:
+        for sql in statements:
+            self.connection.cursor().execute(sql)
+
+
+def _size(size: int) -> str:
+    """Return a number of bytes for people.
+
+    >>> _size(3_450_000_000)
+    '3.5 GB'
+    """
+    power = max(min(len(str(size)) - 1, 14) // 3, 0)
+    return f"{size / 1000**power:.{1 if power else 0}f} {('bytes', 'KB', 'MB', 'GB', 'TB')[power]}"
 
 
 def _in_microseconds(batch: pa.Table) -> pa.Table:

@@ -141,6 +141,19 @@ def atomic_table(settings: Settings) -> tuple[str, str, str]:
     return full[0], full[1], full[2]
 
 
+def scratch_schema(settings: Settings) -> str:
+    """Return the schema for temporary tables, ``database.schema``: ``SF_SCRATCH``, or the events'.
+
+    Raises:
+        SettingsError: ``SF_SCRATCH`` cannot be right; as :func:`atomic_table`.
+    """
+    database, schema, _ = atomic_table(settings)
+    if "SF_SCRATCH" not in settings.values:
+        return f"{database}.{schema}"
+    scratch = settings.secret("SF_SCRATCH")
+    return scratch if "." in re.sub(r'"[^"]*"', "", scratch) else f"{database}.{scratch}"
+
+
 def open_connection(arguments: Mapping[str, Any]) -> Any:
     """Sign in.
 

@@ -1,75 +1,130 @@
-"""Write temporary tables into the warehouse, in the schema of its events.
+"""Write temporary tables into the warehouse; nobody else sees them, and they end with it.
 
 Example: ``name = write_temporary(warehouse, "served_moments", rows)``, then use ``name`` in a
-statement, then ``drop_table(warehouse, "served_moments")``.
+statement, then ``drop_table(warehouse, name)``.
 """
+
+import hashlib
+import re
+from contextlib import suppress
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prospect_lib.errors import DataError, one_line
+from prospect_lib.errors import DataError, ServiceError, one_line
 from prospect_lib.sql.dialects import Dialect, dialect_of
-from prospect_lib.warehouse import Warehouse
-from prospect_lib.warehouse.duckdb import DuckDBWarehouse
+from prospect_lib.warehouse import DuckDBWarehouse, SnowflakeWarehouse, Warehouse
 
 _ROWS_PER_INSERT = 10_000  # Snowflake takes at most 16,384
 
 
-def qualified_name(warehouse: Warehouse, name: str) -> str:
-    """Return ``name`` with the database and schema of the events table, if it has them."""
-    return ".".join([*warehouse.events.split(".")[:-1], name])
+def _name(warehouse: Warehouse, purpose: str, content: bytes) -> str:
+    """Return the name of a temporary table: no other content has it, the same content always."""
+    name = f"prospect_{purpose}_{hashlib.sha256(content).hexdigest()[:12]}"
+    if isinstance(warehouse, SnowflakeWarehouse):
+        return f"{warehouse.scratch}.{name.upper()}"
+    return name
 
 
-def write_temporary(warehouse: Warehouse, name: str, table: pa.Table) -> str:
-    """Write rows as a table of the warehouse; replace a table of this name.
+def write_temporary(warehouse: Warehouse, purpose: str, table: pa.Table) -> str:
+    """Write rows as a temporary table of the warehouse.
 
     Args:
-        name: without database and schema.
+        purpose: part of its name, which also depends on the rows.
         table: columns of text, numbers, booleans and times. Times become UTC, decimals numbers;
             NaN becomes NULL, as pandas has it.
     Returns:
-        The qualified name.
+        The table's name.
     Raises:
         DataError: a column has another type, or a value that the warehouse cannot hold.
         ServiceError: the warehouse refuses the statement.
     """
     table = pa.table({name: _plain(name, table[name]) for name in table.column_names})
+    name, sql = _name(warehouse, purpose, _content(table)), dialect_of(warehouse.dialect)
     if isinstance(warehouse, DuckDBWarehouse):
         warehouse.connection.register("rows_to_write", table)
         try:
-            return create_temporary(warehouse, name, "SELECT * FROM rows_to_write")
+            select = "SELECT * FROM rows_to_write"
+            warehouse.create_temporary(name, f"{sql.create_temporary} {name} AS {select}")
         finally:
             warehouse.connection.unregister("rows_to_write")
-    sql, qualified = dialect_of(warehouse.dialect), qualified_name(warehouse, name)
+        return name
     columns = ", ".join(
         f"{sql.identifier(field.name)} {_type(field.type, sql)}" for field in table.schema
     )
-    warehouse.run(f"{sql.create_temporary} {qualified} ({columns})")
+    statements = [f"{sql.create_temporary} {name} ({columns})"]
     for start in range(0, table.num_rows, _ROWS_PER_INSERT):
         rows = table.slice(start, _ROWS_PER_INSERT).to_pylist()
         values = (f"({', '.join(map(sql.literal, row.values()))})" for row in rows)
-        warehouse.run(f"INSERT INTO {qualified} VALUES {', '.join(values)}")
-    return qualified
+        statements.append(f"INSERT INTO {name} VALUES {', '.join(values)}")
+    warehouse.create_temporary(name, *statements)
+    return name
 
 
-def create_temporary(warehouse: Warehouse, name: str, select: str) -> str:
-    """Create a table from the rows of a SELECT; replace a table of this name.
+def create_temporary(warehouse: Warehouse, purpose: str, select: str) -> str:
+    """Create a temporary table from the rows of a SELECT.
 
     Args:
-        name: without database and schema.
+        purpose: part of its name, which also depends on the SELECT.
     Returns:
-        The qualified name.
+        The table's name.
     Raises:
         ServiceError: the warehouse refuses the statement.
     """
-    qualified = qualified_name(warehouse, name)
-    warehouse.run(f"{dialect_of(warehouse.dialect).create_temporary} {qualified} AS {select}")
-    return qualified
+    name = _name(warehouse, purpose, select.encode())
+    create = dialect_of(warehouse.dialect).create_temporary
+    warehouse.create_temporary(name, f"{create} {name} AS\n{select}")
+    return name
+
+
+def qualified_name(warehouse: Warehouse, name: str) -> str:
+    """Return a table's name with the database and schema of the events, where it lacks them.
+
+    >>> from prospect_lib.warehouse import SnowflakeWarehouse
+    >>> warehouse = SnowflakeWarehouse(lambda: None, "MY_DB.ATOMIC.EVENTS")
+    >>> qualified_name(warehouse, "models.training_set")
+    'MY_DB.models.training_set'
+    """
+    if isinstance(warehouse, DuckDBWarehouse):
+        return name
+    parts, outer = _parts(name), _parts(warehouse.events)[:-1]
+    return ".".join([*outer[: max(len(outer) + 1 - len(parts), 0)], *parts])
+
+
+def name_of_new_table(warehouse: Warehouse, name: str) -> str:
+    """Return the qualified name of a table to keep; one name alone is in the scratch schema.
+
+    Raises:
+        DataError: the table would be in the schema of Snowflake's events.
+    """
+    if not isinstance(warehouse, SnowflakeWarehouse):
+        return qualified_name(warehouse, name)
+    if len(_parts(name)) == 1:
+        name = f"{warehouse.scratch}.{name}"
+    full = qualified_name(warehouse, name)
+    if _parts(full)[:-1] == _parts(warehouse.events)[:-1]:
+        raise DataError(
+            f"{full} would be in the schema of the events. Give schema.table of another schema, or "
+            "set SF_SCRATCH."
+        )
+    return full
+
+
+def _parts(name: str) -> list[str]:
+    return re.findall(r'"[^"]+"|[^."]+', name)
 
 
 def drop_table(warehouse: Warehouse, name: str) -> None:
-    """Drop a table that :func:`write_temporary` or :func:`create_temporary` made, if any."""
-    warehouse.run(f"DROP TABLE IF EXISTS {qualified_name(warehouse, name)}")
+    """Drop a temporary table, if it exists. A lost connection has dropped it already."""
+    with suppress(ServiceError):
+        warehouse.drop_temporary(name)
+
+
+def _content(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table.combine_chunks())
+    return bytes(sink.getvalue())
 
 
 def _plain(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
