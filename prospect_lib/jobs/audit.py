@@ -171,9 +171,9 @@ def run_audit(
             outcomes = _or_note(
                 "Outcomes", notes, partial(measure_outcomes, events, served, problem)
             )
-        drift = model and _or_note(
-            "Drift", notes, partial(_drift, warehouse, folder, options, model)
-        )
+        drift = None
+        if model is not None:
+            drift = _or_note("Drift", notes, partial(_drift, warehouse, folder, options, model))
         result = AuditResult(
             audit=report,
             outcomes=outcomes,

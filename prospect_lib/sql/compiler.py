@@ -151,7 +151,7 @@ def reading_once(statement: str, name: str, select: str, dialect: str = "duckdb"
     Example:
         >>> from prospect_lib.attributes import sample_group
         >>> sql = features_sql(sample_group, events="part", anchors="anchors")
-        >>> print(reading_once(sql, "part", "SELECT * FROM events")[:33])
+        >>> print(reading_once(sql, "part", "SELECT * FROM events")[:34])
         WITH
         part AS MATERIALIZED (
         SELECT

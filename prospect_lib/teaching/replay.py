@@ -6,6 +6,7 @@ The horizon of past visits has passed, so their outcomes are known. Events that 
 Example: ``replay(warehouse, model, folder, since)`` -> 2,400 scores in the log of ``folder``
 """
 
+import dataclasses
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from prospect_lib.server.predictor import Loaded, Predictor
 from prospect_lib.server.served_log import ServedLog
 from prospect_lib.sql.conditions import property_sql
 from prospect_lib.sql.dialects import dialect_of
+from prospect_lib.training_set.events_part import EventsPart, anchors_sql
 from prospect_lib.warehouse import Warehouse
 
 AtomicEvent = dict[str, Any]
@@ -76,19 +78,15 @@ def replay(
         replay(warehouse, model, folder, since, received=lost)
     """
     group, key, sql = problem.group, problem.key, dialect_of(warehouse.dialect)
-    placed = problem.anchors.sql(
-        events=warehouse.events,
-        key=group.attribute_key,
-        dialect=warehouse.dialect,
-        columns=warehouse.columns(),
-    )
-    recent = f"FROM ({placed}) AS a WHERE anchor_ts >= {sql.literal(since)}"
-    anchors = warehouse.query(f"SELECT * {recent}").to_pylist()
-    visitors = f"SELECT {sql.identifier(key)} {recent}"
-    events = warehouse.query(
-        f"SELECT * FROM {warehouse.events} "
-        f"WHERE {property_sql(key_property(group), sql)} IN ({visitors})"
-    ).to_pylist()
+    problem = problem.with_anchors(dataclasses.replace(problem.anchors, since=since))
+    with EventsPart.of(warehouse, group, problem.anchors).read(warehouse) as part:
+        placed = f"({anchors_sql(part, problem)}) AS a"
+        anchors = part.query(f"SELECT * FROM {placed}").to_pylist()
+        visitors = f"SELECT {sql.identifier(key)} FROM {placed}"
+        events = part.query(
+            f"SELECT * FROM {part.events} "
+            f"WHERE {property_sql(key_property(group), sql)} IN ({visitors})"
+        ).to_pylist()
     source = PastAttributes(group, [event for event in events if received(event)])
     scorer = Loaded.of(model)
     attributes = AttributeCache(source, fresh_seconds=0, stale_seconds=0)

@@ -22,6 +22,7 @@ from prospect_lib.sandbox.simulation import traffic
 from prospect_lib.settings import Settings
 from prospect_lib.sql.conditions import property_sql
 from prospect_lib.sql.dialects import dialect_of
+from prospect_lib.training_set.events_part import EventsPart, anchors_sql
 from prospect_lib.warehouse import Warehouse
 
 
@@ -42,13 +43,9 @@ def followed_visitor(
         DataError: no visitor came back after half a day to six days and submitted a form.
     """
     key = problem.key
-    sql = problem.anchors.sql(
-        events=warehouse.events,
-        key=problem.group.attribute_key,
-        dialect=warehouse.dialect,
-        columns=warehouse.columns(),
-    )
-    anchors = warehouse.query(sql).to_pandas()
+    part = EventsPart.of(warehouse, problem.group, problem.anchors)
+    with part.read(warehouse) as events:
+        anchors = events.query(anchors_sql(events, problem)).to_pandas()
     pause = anchors.groupby(key)["anchor_ts"].diff()
     returning = anchors[anchors["label"] & pause.between("12h", "6d")]
     if returning.empty:
@@ -64,14 +61,19 @@ def followed_visitor(
 def visitor_events(
     warehouse: Warehouse, identifier: str, problem: ScoringProblem = prospect_problem
 ) -> list[dict[str, Any]]:
-    """Return all events of one visitor, earliest first, with aware times."""
-    sql = dialect_of(warehouse.dialect)
-    key = property_sql(key_property(problem.group), sql)
-    events = warehouse.query(
-        f"SELECT * FROM {warehouse.events} WHERE {key} = {sql.text(identifier)} "
-        "ORDER BY derived_tstamp, event_name"
-    ).to_pylist()
-    return [e | {"derived_tstamp": e["derived_tstamp"].replace(tzinfo=UTC)} for e in events]
+    """Return the events of one visitor, earliest first, with aware times.
+
+    With a window of the problem's anchors, only what its rows need, and only those columns.
+    """
+    sql, group = dialect_of(warehouse.dialect), problem.group
+    part = EventsPart.of(warehouse, group, problem.anchors, visitors=sql.text(identifier))
+    key = property_sql(key_property(group), sql)
+    with part.read(warehouse) as events:
+        rows = events.query(
+            f"SELECT * FROM {events.events} WHERE {key} = {sql.text(identifier)} "
+            "ORDER BY derived_tstamp, event_name"
+        ).to_pylist()
+    return [row | {"derived_tstamp": row["derived_tstamp"].replace(tzinfo=UTC)} for row in rows]
 
 
 def scripted_visit(

@@ -24,6 +24,7 @@ from prospect_lib.aggregation.keys import key_property
 from prospect_lib.aggregation.properties import to_utc
 from prospect_lib.anchors import Anchors
 from prospect_lib.errors import DataError
+from prospect_lib.problem import ScoringProblem
 from prospect_lib.sql.conditions import property_sql
 from prospect_lib.sql.context import MICROSECOND
 from prospect_lib.sql.dialects import dialect_of
@@ -37,7 +38,7 @@ from prospect_lib.warehouse.tables import create_temporary, drop_table
 #: before, and events that are loaded late.
 SLACK = timedelta(days=1)
 #: How far back a remote table is read for values that look at a visitor's whole history.
-LIFETIME = timedelta(days=365)
+LONGEST_HISTORY = timedelta(days=365)
 #: Arguments of anchors that look at a visitor's whole history.
 _WHOLE_HISTORY = ("app_ids", "first_seen", "min_events", "until_goal")
 
@@ -93,7 +94,7 @@ class EventsPart:
             elif is_embedded:
                 since = None
             else:
-                since -= max(length, LIFETIME) + SLACK
+                since -= max(length, LONGEST_HISTORY) + SLACK
                 notes.append(
                     f"{', '.join(unbounded)}: these look at a visitor's whole history; events "
                     f"before {since:%Y-%m-%d} are not read. Give attributes a period."
@@ -195,3 +196,13 @@ def _history(group: AttributeGroup, anchors: Anchors) -> tuple[timedelta, list[s
         else:
             lengths.append(length)
     return max(lengths), sorted(unbounded)
+
+
+def anchors_sql(events: Warehouse, problem: ScoringProblem) -> str:
+    """Return the SELECT of a problem's anchors over what :meth:`EventsPart.read` yields."""
+    return problem.anchors.sql(
+        events=events.events,
+        key=problem.group,
+        dialect=events.dialect,
+        columns=events.columns(),
+    )

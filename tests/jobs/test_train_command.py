@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from prospect_lib import cli as command_line
-from prospect_lib import warehouse
 from prospect_lib.aggregation.fold import group_hash
 from prospect_lib.attributes import prospect_group
 from prospect_lib.jobs import retrain
@@ -145,18 +144,6 @@ def test_the_backend_is_the_requested_one_else_chosen_by_the_secrets(
 
 
 @pytest.mark.usefixtures("at_home")
-def test_the_backend_snowflake_reads_through_its_connection(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The dialect has tests of its own; here the rows come through the chosen connection."""
-    monkeypatch.setattr(
-        warehouse.SnowflakeWarehouse, "connect", lambda _settings: DuckDBWarehouse.over_home(home)
-    )
-    rows = retrain.Job(backend="snowflake").training_set(Settings.load())
-    assert rows.manifest["rows"] > 1000
-    assert "p_true" not in rows.table.column_names
-
-
 def test_notebook_03_has_the_same_parameters_in_its_tagged_cell() -> None:
     """Papermill adds a cell with its values after the one with this tag."""
     path = Path(__file__).parents[2] / "notebooks" / "03_train_model.ipynb"

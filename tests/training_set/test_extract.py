@@ -28,6 +28,7 @@ from tests.support import snow
 from tests.support.worlds import DEVICE
 
 END = datetime(2026, 1, 5, tzinfo=UTC)
+SINCE = END - timedelta(days=25)
 BUSIEST = """
 SELECT * FROM events WHERE domain_userid IN (
   SELECT domain_userid FROM events GROUP BY ALL ORDER BY count(*) DESC, 1 LIMIT 12
@@ -248,10 +249,11 @@ def busiest(home: Path) -> pa.Table:
 @pytest.fixture
 def snowflake(tmp_path: Path, busiest: pa.Table) -> Iterator[SnowflakeWarehouse]:
     secrets = {"SF_ACNT": "a", "SF_USR": "u", "SF_WH": "w", "SF_PWD": "hush"}
+    secrets |= {"ATOMIC_TABLE": "DB.PUBLIC.EVENTS", "SF_SCRATCH": "DB.SCRATCH"}
     with snow.server():
-        settings = Settings(tmp_path, values={**secrets, "ATOMIC_TABLE": "DB.PUBLIC.EVENTS"})
-        warehouse = SnowflakeWarehouse.connect(settings)
+        warehouse = SnowflakeWarehouse.connect(Settings(tmp_path, values=secrets))
         snow.load_into_server("EVENTS", busiest, (DEVICE,))
+        warehouse.run("CREATE SCHEMA DB.SCRATCH")
         yield warehouse
         warehouse.close()
 
@@ -259,21 +261,25 @@ def snowflake(tmp_path: Path, busiest: pa.Table) -> Iterator[SnowflakeWarehouse]
 def test_snowflake_gives_the_same_training_set_as_duckdb(
     snowflake: SnowflakeWarehouse, home: Path
 ) -> None:
-    inside = extract(snowflake, anchors=SITE_ANCHORS)
+    anchors = replace(SITE_ANCHORS, since=SINCE)
+    inside = extract(snowflake, anchors=anchors)
     visitors = ", ".join(f"'{v}'" for v in inside.table["domain_userid"].unique().to_pylist())
     duckdb_warehouse = DuckDBWarehouse.over(
         f"SELECT * FROM read_parquet('{home}/history/*.parquet') "
         f"WHERE domain_userid IN ({visitors})"
     )
-    expected = extract(duckdb_warehouse, anchors=SITE_ANCHORS)
+    expected = extract(duckdb_warehouse, anchors=anchors)
     duckdb_warehouse.close()
     assert inside.table.num_rows > 50
     assert inside.table.to_pylist() == expected.table.to_pylist()
 
 
 def test_create_table_keeps_the_rows_in_snowflake(snowflake: SnowflakeWarehouse) -> None:
-    create_table(snowflake, "DB.PUBLIC.TRAINING", sample_group)
-    assert snowflake.query("SELECT count(*) AS n FROM DB.PUBLIC.TRAINING")["n"][0].as_py() > 20
+    statement = create_table(snowflake, "TRAINING", sample_group, Anchors(since=SINCE))
+    counted = "SELECT count(*) AS n FROM DB.SCRATCH.TRAINING"
+    rows = snowflake.query(counted)["n"][0].as_py()
+    snowflake.run(statement)  # the same in one statement
+    assert rows == snowflake.query(counted)["n"][0].as_py() > 20
 
 
 def test_a_dropped_connection_is_opened_again(snowflake: SnowflakeWarehouse) -> None:
@@ -303,9 +309,12 @@ def test_own_anchors_in_snowflake_may_have_texts(snowflake: SnowflakeWarehouse) 
     rows = extract(snowflake, sample_group, "DB.PUBLIC.OWN")
     assert rows.table.num_rows == 12 and rows.manifest["positives"] == 12
     assert set(rows.table["anchor_ts"].to_pylist()) == {datetime(2025, 12, 31, 22, tzinfo=UTC)}
-    assert rows.manifest["notes"] == [
-        "1 of 13 rows of DB.PUBLIC.OWN have no domain_userid; they are left out."
-    ]
+    lifetime, left_out = rows.manifest["notes"]
+    assert lifetime == (
+        "num_customers_views, num_page_views, num_pricing_views: these look at a visitor's whole "
+        "history; events before 2024-12-30 are not read. Give attributes a period."
+    )
+    assert left_out == "1 of 13 rows of DB.PUBLIC.OWN have no domain_userid; they are left out."
     snowflake.run("UPDATE DB.PUBLIC.OWN SET LABEL = '?'")
     with pytest.raises(DataError, match=r"label of the anchors DB\.PUBLIC\.OWN is '\?'"):
         extract(snowflake, sample_group, "DB.PUBLIC.OWN")
@@ -315,6 +324,6 @@ def test_attributes_whose_columns_snowflake_lacks_are_left_out(
     snowflake: SnowflakeWarehouse,
 ) -> None:
     snowflake.run("ALTER TABLE DB.PUBLIC.EVENTS DROP COLUMN mkt_campaign")
-    rows = extract(snowflake, prospect_group)
+    rows = extract(snowflake, prospect_group, Anchors(since=SINCE))
     assert rows.manifest["left_out"] == {"num_engaged_campaigns_l30d": ["mkt_campaign"]}
     assert "num_engaged_campaigns_l30d" not in rows.table.column_names

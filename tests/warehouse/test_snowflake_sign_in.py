@@ -365,7 +365,7 @@ def test_every_session_starts_with_the_parameters_that_change_results(
 
     monkeypatch.setattr(snowflake.connector, "connect", connect)
     warehouse = SnowflakeWarehouse.connect(settings_of(tmp_path, SF_PWD=PASSWORD))
-    warehouse._open()  # as after a dropped connection
+    warehouse._session._reconnect()  # as after a dropped connection
     assert sessions == [SESSION_PARAMETERS, SESSION_PARAMETERS]
     assert {
         "TIMEZONE", "WEEK_START", "DATE_OUTPUT_FORMAT", "TIMESTAMP_NTZ_OUTPUT_FORMAT",

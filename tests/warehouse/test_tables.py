@@ -1,17 +1,18 @@
 """Temporary tables of a warehouse: written, replaced, dropped, with any text in them."""
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from prospect_lib.errors import DataError, ServiceError
-from prospect_lib.warehouse import DuckDBWarehouse
+from prospect_lib.warehouse import DuckDBWarehouse, SnowflakeWarehouse
 from prospect_lib.warehouse.tables import (
     create_temporary,
     drop_table,
+    name_of_new_table,
     qualified_name,
     write_temporary,
 )
@@ -20,51 +21,78 @@ AT = datetime(2026, 1, 2, 3, 4, 5, 678901)
 ROWS = pa.table({"visitor": ["O'Hara \\ %s", None], "place": [1, 2], "anchor_ts": [AT, AT]})
 
 
-class Recorder:
-    """A warehouse of the Snowflake dialect that records its statements."""
+class Recorder(SnowflakeWarehouse):
+    """Snowflake's warehouse without a connection: it records its statements."""
 
-    dialect, events = "snowflake", "DB.PUBLIC.EVENTS"
-
-    def __init__(self) -> None:
+    def __init__(self, scratch: str = "") -> None:
+        super().__init__(lambda: None, "DB.PUBLIC.EVENTS", scratch=scratch)
         self.statements: list[str] = []
 
-    def run(self, sql: str) -> None:
-        self.statements.append(sql)
+    def create_temporary(self, name: str, *statements: str) -> None:
+        self.statements += [f"-- {name}", *statements]
 
 
-def test_rows_are_written_replaced_and_dropped() -> None:
+def test_rows_are_written_and_dropped() -> None:
     warehouse = DuckDBWarehouse.over("SELECT 1 AS one")
-    for rows in (ROWS.slice(0, 1), ROWS):
-        name = write_temporary(warehouse, "moments", rows)
-        assert warehouse.query(f"SELECT * FROM {name}").to_pylist() == rows.to_pylist()
+    first = write_temporary(warehouse, "moments", ROWS.slice(0, 1))
+    name = write_temporary(warehouse, "moments", ROWS)
+    assert name != first and name == write_temporary(warehouse, "moments", ROWS)
+    for table, rows in ((first, ROWS.slice(0, 1)), (name, ROWS)):
+        assert warehouse.query(f"SELECT * FROM {table}").to_pylist() == rows.to_pylist()
     copy = create_temporary(warehouse, "copy", f"SELECT place FROM {name}")
     assert warehouse.query(f"SELECT * FROM {copy} ORDER BY 1")["place"].to_pylist() == [1, 2]
     for _ in range(2):
-        drop_table(warehouse, "moments")
+        drop_table(warehouse, name)
     with pytest.raises(ServiceError, match="moments"):
         warehouse.query(f"SELECT * FROM {name}")
     warehouse.close()
 
 
-def test_snowflake_gets_typed_columns_and_quoted_values() -> None:
-    warehouse: Any = Recorder()
-    assert write_temporary(warehouse, "moments", ROWS) == "DB.PUBLIC.moments"
-    create, insert = warehouse.statements
+def test_snowflake_gets_a_temporary_table_with_typed_columns_and_quoted_values() -> None:
+    warehouse = Recorder("DB.SCRATCH")
+    name = write_temporary(warehouse, "moments", ROWS)
+    assert re.fullmatch(r"DB\.SCRATCH\.PROSPECT_MOMENTS_[0-9A-F]{12}", name)
+    label, create, insert = warehouse.statements
+    assert label == f"-- {name}"
     assert create == (
-        "CREATE OR REPLACE TRANSIENT TABLE DB.PUBLIC.moments "
+        f"CREATE OR REPLACE TEMPORARY TABLE {name} "
         '("VISITOR" VARCHAR, "PLACE" BIGINT, "ANCHOR_TS" TIMESTAMP_NTZ)'
     )
     moment = "CAST('2026-01-02 03:04:05.678901' AS TIMESTAMP_NTZ)"
     assert insert == (
-        "INSERT INTO DB.PUBLIC.moments VALUES "
+        f"INSERT INTO {name} VALUES "
         rf"('O''Hara \\ %s', 1, {moment}), (NULL, 2, {moment})"
     )
 
 
-def test_a_table_is_in_the_schema_of_the_events() -> None:
+def test_temporary_tables_are_in_the_schema_of_the_events_unless_there_is_a_scratch_schema() -> (
+    None
+):
+    assert write_temporary(Recorder(), "moments", ROWS).startswith("DB.PUBLIC.PROSPECT_MOMENTS_")
+
+
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("rows", "DB.PUBLIC.rows"),
+        ("models.rows", "DB.models.rows"),
+        ('"a.b".rows', 'DB."a.b".rows'),
+        ("other.models.rows", "other.models.rows"),
+    ],
+)
+def test_a_name_is_completed_by_database_and_schema_of_the_events(name: str, full: str) -> None:
+    assert qualified_name(Recorder(), name) == full
     warehouse = DuckDBWarehouse.over("SELECT 1 AS one")
-    assert qualified_name(warehouse, "moments") == "moments"
+    assert qualified_name(warehouse, name) == name
     warehouse.close()
+
+
+def test_a_table_to_keep_is_never_beside_the_events() -> None:
+    assert name_of_new_table(Recorder("DB.SCRATCH"), "rows") == "DB.SCRATCH.rows"
+    assert name_of_new_table(Recorder(), "models.rows") == "DB.models.rows"
+    for name in ("rows", "PUBLIC.rows"):
+        with pytest.raises(DataError, match=r"DB.PUBLIC.rows would be in the schema of the events"):
+            name_of_new_table(Recorder(), name)
 
 
 def test_any_column_of_a_training_set_can_be_written() -> None:
@@ -88,7 +116,7 @@ def test_any_column_of_a_training_set_can_be_written() -> None:
     first = dict(zip(rows.column_names, values, strict=True))
     assert written == [first, dict.fromkeys(rows.column_names)]
     write_temporary(recorder, "moments", rows)
-    create, insert = recorder.statements
+    _, create, insert = recorder.statements
     assert (
         '("USER ID" VARCHAR, "ANCHOR_TS" TIMESTAMP_NTZ, "LABEL" BIGINT, "WEIGHT" DOUBLE' in create
     )
