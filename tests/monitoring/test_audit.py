@@ -30,7 +30,7 @@ from prospect_lib.sandbox.simulation.visitors import simulate
 from prospect_lib.settings import Settings
 from prospect_lib.warehouse.snowflake import SnowflakeWarehouse
 from tests.support.served_world import END, World, record, write
-from tests.support.snow import server
+from tests.support.snow import drop_connection, server, statements
 from tests.support.worlds import event, events_table, group_of
 
 
@@ -250,8 +250,19 @@ def test_an_audit_inside_snowflake(tmp_path: Path):
         write(tmp_path, good)
         assert audit(warehouse, read_served(tmp_path, group), group).exit_code == EXIT_CLEAN
         write(tmp_path, [*good, *[lost] * 6])
-        report = audit(warehouse, read_served(tmp_path, group), group, known_since=moments[0])
+        served, sent = read_served(tmp_path, group), len(statements())
+        report = audit(warehouse, served, group, known_since=moments[0])
         assert report.causes[UNEXPLAINED] == 6 and report.exit_code == EXIT_WRONG
+        run = statements()[sent:]
+        (read,) = (s for s in run if "FROM DB.PUBLIC.EVENTS\nWHERE" in s and "EXPLAIN" not in s)
+        assert "FROM DB.PUBLIC.PROSPECT_VISITORS_" in read and '"COLLECTOR_TSTAMP" >= ' in read
+        for number in range(1, len(run), len(run) // 5):
+            drop_connection(at=number)
+            again = audit(warehouse, served, group, known_since=moments[0])
+            assert again.causes == report.causes, number
+        created = {s.split()[5] for s in statements() if s.startswith("CREATE OR REPLACE TEMP")}
+        dropped = {s.split()[-1] for s in statements() if s.startswith("DROP TABLE IF EXISTS")}
+        assert created == dropped
         warehouse.close()
 
 
