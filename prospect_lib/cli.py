@@ -150,6 +150,7 @@ def _add_demo(demo: argparse.ArgumentParser) -> None:
         help="number of simulated visitors (default: %(default)s)",
     )
     _add_origins(demo)
+    _add_yes(demo)
     _add_problem(demo)
     demo.set_defaults(run=_demo)
 
@@ -164,6 +165,7 @@ def _demo(settings: Settings, options: argparse.Namespace) -> None:
         visitors=options.visitors,
         origins=tuple(options.origin),
         public=options.public,
+        before_read=_before_read(options),
     )
     if options.once:
         print(demo.as_line(demo.once(run)))
@@ -254,8 +256,11 @@ def _add_simulate(simulate: argparse.ArgumentParser) -> None:
 
 def _simulate(settings: Settings, options: argparse.Namespace) -> None:
     from prospect_lib import sandbox
+    from prospect_lib.sandbox.command import elsewhere
     from prospect_lib.sandbox.simulation import traffic
 
+    for line in elsewhere(settings):
+        print(line)
     sandbox.ensure_running(settings)
     traffic.live(settings, visitors_per_minute=options.per_minute, duration=options.seconds)
 
@@ -270,7 +275,9 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     )
     window = "such as 2026-01-31 or 2026-01-31T12:00 (UTC)"
     train.add_argument(
-        "--since", metavar="TIME", help=f"leave out earlier rows; {window} (default: use all)"
+        "--since",
+        metavar="TIME",
+        help=f"leave out earlier rows; {window} (default: use all; needed with Snowflake)",
     )
     train.add_argument(
         "--until",

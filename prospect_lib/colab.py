@@ -160,9 +160,13 @@ def open_site(settings: Settings, server: "Server") -> str:
     if ``NGROK_TOKEN`` is set, else by Colab's proxy) and an access token. The server must
     allow the website's origin, ``address(settings.sandbox_port)``.
 
+    With Signals elsewhere there is no demo website: a sentence says so instead.
+
     Raises:
         ServiceError: ngrok could not open its tunnel; the message says what to do.
     """
+    if settings.signals_backend != "local":
+        return "No demo website: Signals is elsewhere, and gets the events of your own website."
     from prospect_lib.server.announcement import announce
     from prospect_lib.server.tunnel import open_tunnel
 

@@ -25,7 +25,7 @@ from prospect_lib.errors import DataError, DefinitionError, ModelError, ServiceE
 from prospect_lib.evaluation.evaluate import MODEL
 from prospect_lib.evaluation.metrics import RESAMPLES
 from prospect_lib.jobs.publish import publish
-from prospect_lib.jobs.retrain import SANDBOX, Job, train_and_promote
+from prospect_lib.jobs.retrain import RECENT_DAYS, SANDBOX, Job, train_and_promote
 from prospect_lib.jobs.serve import serving
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.store import promoted_at, promoted_path, promoted_version
@@ -36,7 +36,7 @@ from prospect_lib.server.app import Server
 from prospect_lib.server.runner import end_with_signals
 from prospect_lib.settings import Settings
 
-VISITORS, DAYS, SEED = 8000, 60, 0
+VISITORS, SEED = 8000, 0
 
 
 @dataclass
@@ -47,9 +47,11 @@ class Demo:
         settings: the home, the ports, and the secrets that choose Signals and the warehouse.
         problem: what is scored; by default the demo website's, and the sample's for it.
         data: a Parquet or CSV file of events, or ``sample``, instead of the warehouse.
-        visitors: number of simulated visitors, over ``days`` days, from ``seed``.
+        visitors: number of simulated visitors, from ``seed``.
+        days: length of the simulated history, and of the window of Snowflake's events.
         origins: websites whose pages may request scores.
         public: whether to open a tunnel.
+        before_read: as for ``Job``.
         say: takes the lines for people.
         started: when the run began, for its duration (``time.monotonic``).
     """
@@ -58,10 +60,11 @@ class Demo:
     problem: ScoringProblem | None = None
     data: Path | str | None = None
     visitors: int = VISITORS
-    days: int = DAYS
+    days: int = RECENT_DAYS
     seed: int = SEED
     origins: tuple[str, ...] = ()
     public: bool = False
+    before_read: Callable[[str], None] = print
     say: Callable[[str], None] = print
     started: float = field(default_factory=time.monotonic)
 
@@ -77,7 +80,7 @@ class Demo:
     @cached_property
     def job(self) -> Job:
         """Return the events to train on, and the folder of models."""
-        return Job(self.problem, file=self.data)
+        return Job(self.problem, file=self.data, days=self.days, before_read=self.before_read)
 
     @property
     def scored(self) -> ScoringProblem:

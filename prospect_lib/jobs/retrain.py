@@ -43,12 +43,14 @@ from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem, s
 from prospect_lib.reports.model_report import comparison_html, report_html
 from prospect_lib.settings import Settings
 from prospect_lib.training_set.extract import TrainingSet, extract
-from prospect_lib.warehouse import Warehouse, open_warehouse
+from prospect_lib.warehouse import DuckDBWarehouse, Warehouse, open_warehouse
+from prospect_lib.warehouse.clocks import last_days
 from prospect_lib.warehouse.sample import sample_events
 
 Promote = Literal["if better", "always", "never"]
 SANDBOX, SNOWFLAKE, SAMPLE = "sandbox", "snowflake", "sample"
 EXIT_PROMOTED, EXIT_KEPT, EXIT_WORSE = 0, 10, 11
+RECENT_DAYS = 60  # of Snowflake's events, for a demonstration
 REPORT_FILE, COMPARISON_FILE = "report.html", "comparison.html"
 
 
@@ -65,6 +67,7 @@ class Job:
         until: train as if the data ended here; by default their end.
         out: the folder of models; by default the problem's in PROSPECT_HOME.
         served: train on the moments at which scores were served and whose outcome is known.
+        days: without ``since``, rows of the last days; only where a window is needed.
         before_read: gets a sentence with what a read of Snowflake's events will scan, before it
             runs; may raise to stop it.
     """
@@ -76,6 +79,7 @@ class Job:
     until: datetime | None = None
     out: Path | None = None
     served: bool = False
+    days: int | None = None
     before_read: Callable[[str], None] = print
 
     def source(self, settings: Settings) -> str:
@@ -120,6 +124,8 @@ class Job:
         truth = settings.home / "truth" if source == SANDBOX and not self.served else None
         warehouse = self._open(settings, source)
         try:
+            if self.days is not None:
+                problem = recent_problem(problem, warehouse, self.days)
             anchors = (
                 served_anchors(
                     warehouse,
@@ -150,6 +156,20 @@ class Job:
         if source == SANDBOX:
             return open_warehouse(settings, backend="duckdb")
         return open_warehouse(settings, sample_events(settings.home) if source else self.file)
+
+
+def recent_problem(
+    problem: ScoringProblem, warehouse: Warehouse, days: int = RECENT_DAYS
+) -> ScoringProblem:
+    """Return the problem with rows of the last days, if it has no window and one is needed.
+
+    Raises:
+        DataError, ServiceError: as :func:`end_of_data`.
+    """
+    if isinstance(warehouse, DuckDBWarehouse) or problem.anchors.since is not None:
+        return problem
+    since, _ = last_days(warehouse, days)
+    return problem.with_anchors(replace(problem.anchors, since=since))
 
 
 @dataclass(frozen=True)

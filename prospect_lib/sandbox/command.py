@@ -49,11 +49,19 @@ def reset_command(settings: Settings) -> None:
     print("Kept: models, tables, served scores and the token.")
 
 
+def elsewhere(settings: Settings) -> list[str]:
+    """Return one line if the secrets choose another Signals than the sandbox's, else none."""
+    if settings.signals_backend == "local":
+        return []
+    return ["Signals elsewhere is in use: it gets none of the sandbox's events and definitions."]
+
+
 def _welcome(settings: Settings, host: str) -> str:
     url = settings.sandbox_url
     lines = [
         f"The sandbox of {settings.home} answers at {url}",
         f"  website {url}/   board {url}/board   Ctrl-C stops it",
+        *elsewhere(settings),
     ]
     if host not in (process.LOOPBACK, "::1", "localhost"):
         lines += [

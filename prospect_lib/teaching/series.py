@@ -21,22 +21,22 @@ NOTEBOOKS = (
 
 
 def ensure_prerequisites(settings: Settings, *, model: bool = False) -> None:
-    """Create what earlier notebooks leave behind, where it is missing.
+    """Create what earlier notebooks leave behind in the local sandbox, where it is missing.
 
     Nothing that exists is changed, so it can be called again after a restart of the kernel.
-    With Signals in an account of your own it does nothing.
+    Events, models and published attributes of accounts of your own are left to the notebooks.
 
     Args:
         settings: name the home and the ports of the sandbox.
         model: whether a promoted model is needed as well.
     """
-    if settings.signals_backend != "local":
-        return
     demo = Demo(settings, say=lambda _: None)
-    if model and promoted_version(demo.models) is None:
+    if not demo.is_local:
+        return
+    if demo.simulates and model and promoted_version(demo.models) is None:
         print("Doing the work of notebooks 00 to 03; this takes half a minute ...")
         demo.prepare()
-    if not (settings.home / "history" / "manifest.json").is_file():
+    if demo.simulates and not (settings.home / "history" / "manifest.json").is_file():
         print("Writing sixty days of simulated visitors, as notebook 00 does ...")
         demo.write_history()
     sandbox.ensure_running(settings)

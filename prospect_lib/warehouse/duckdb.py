@@ -62,7 +62,7 @@ class DuckDBWarehouse:
                 more = " UNION ALL BY NAME SELECT * FROM read_into_memory" if relation else ""
                 warehouse.run(f"CREATE VIEW events AS {files}{more}")
             if warehouse.query("SELECT 1 FROM events LIMIT 1").num_rows == 0:
-                raise DataError("there are no events yet: run `python -m prospect_lib demo` first.")
+                raise DataError("there are no events.")
         except BaseException:
             connection.close()
             raise
@@ -81,7 +81,11 @@ class DuckDBWarehouse:
         files = history(home)
         with live_events(home) as live:
             if not files and live is None:
-                raise DataError(f"no events in {home}: run `python -m prospect_lib demo` first.")
+                raise DataError(
+                    f"no events in {home}. Give a file of events (--data, or data=... in Python), "
+                    "set Snowflake's secrets, or simulate some without any secret: python -m "
+                    "prospect_lib demo."
+                )
             relation, stored = live or ("", None)
             return cls.over(relation, files=files, stored=stored)
 

@@ -1,0 +1,127 @@
+"""Each Signals with each source of events: the table in docs/accounts.md."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from prospect_lib import sandbox, signals
+from prospect_lib.errors import DataError, SettingsError
+from prospect_lib.jobs import demo
+from prospect_lib.jobs.demo import Demo, once
+from prospect_lib.sandbox.simulation import history
+from prospect_lib.sandbox.simulation.history import FILE_NAME
+from prospect_lib.settings import Settings
+from tests.support.accounts import (
+    CONSOLE_PATH,
+    SNOWFLAKE,
+    Elsewhere,
+    events_in_snowflake,
+    signals_elsewhere,
+)
+
+END = datetime(2026, 3, 1, tzinfo=UTC)
+#: Signals and events; tests/jobs/test_demo.py has the demo with neither chosen.
+COMBINATIONS = [
+    (signals, events)
+    for signals in ("local", "hosted", "account")
+    for events in ("sandbox", "file", "snowflake")
+    if (signals, events) != ("local", "sandbox")
+]
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the history of 1,000 simulated visitors, and nothing else."""
+    home = tmp_path_factory.mktemp("simulated")
+    history.write(home, visitors=1000, days=40, end=END)
+    return home
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
+    with signals_elsewhere(tmp_path_factory.mktemp("elsewhere")) as running:
+        yield running
+
+
+@pytest.fixture
+def chosen(
+    request: pytest.FixtureRequest,
+    home_settings: Settings,
+    elsewhere: Elsewhere,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Settings:
+    """Settings of one Signals, named by the parameter, with a home of their own."""
+    monkeypatch.setattr(signals, "CONSOLE_URL", f"{elsewhere.url}{CONSOLE_PATH}")
+    monkeypatch.setattr(demo, "RESAMPLES", 20)
+    elsewhere.calls.clear()
+    values = {} if request.param == "local" else elsewhere.secrets(request.param)
+    return replace(home_settings, values=values)
+
+
+@pytest.fixture(scope="module")
+def in_snowflake(simulated: Path) -> Iterator[None]:
+    """The same events in the stand-in for Snowflake."""
+    with events_in_snowflake(pq.read_table(simulated / "history" / FILE_NAME)):
+        yield
+
+
+def with_events(settings: Settings, events: str, simulated: Path) -> tuple[Settings, Path | None]:
+    """Return the settings and the file for one source of events."""
+    if events == "sandbox":
+        return replace(settings, home=simulated), None
+    if events == "snowflake":
+        return replace(settings, values={**settings.values, **SNOWFLAKE}), None
+    return settings, simulated / "history" / FILE_NAME
+
+
+@pytest.mark.usefixtures("in_snowflake")
+@pytest.mark.parametrize(("chosen", "events"), COMBINATIONS, indirect=["chosen"])
+def test_the_demo_trains_publishes_and_scores(
+    chosen: Settings, events: str, simulated: Path, elsewhere: Elsewhere
+) -> None:
+    is_local = chosen.signals_backend == "local"
+    chosen, data = with_events(chosen, events, simulated)
+    lines: list[str] = []
+    before = files_in(simulated)
+    result = once(Demo(chosen, data=data, days=30, say=lines.append, before_read=lines.append))
+    text = "\n".join(lines)
+    steps = ["Signals: ", "Training set", "Model ", "Published: "]
+    if is_local:
+        steps += ["looks at pricing"]
+        assert 0 < result["score_before"] < result["score"] < 1
+    else:
+        steps += ["that of a stranger"]
+        assert 0 < result["score"] < 1 and result["score_before"] is None
+        assert not (chosen.home / "token").exists()
+        assert "POST /api/v1/get-online-attributes 200" in elsewhere.calls
+    assert [text.index(step) for step in steps] == sorted(text.index(step) for step in steps)
+    assert ("true probability" in text) == (events == "sandbox")
+    assert ("will scan DB.PUBLIC.EVENTS" in text) == (events == "snowflake")
+    assert files_in(simulated) == before and sandbox.holder(chosen.home) is None
+
+
+def files_in(home: Path) -> dict[Path, int]:
+    """Return when each file of events was written."""
+    return {path: path.stat().st_mtime_ns for path in home.rglob("*.parquet")}
+
+
+@pytest.mark.parametrize("chosen", ["hosted", "account"], indirect=True)
+def test_without_events_nothing_is_simulated_started_or_published(
+    chosen: Settings, elsewhere: Elsewhere
+) -> None:
+    chosen.home.mkdir()
+    with pytest.raises(DataError, match=r"no events in .*--data.*Snowflake.*simulate") as error:
+        once(Demo(chosen, say=lambda _: None))
+    assert "\n" not in str(error.value)
+    assert list(chosen.home.iterdir()) == []
+    assert not any(call.startswith("POST") for call in elsewhere.calls)
+
+
+def test_a_missing_secret_is_an_error_before_events_are_read(home_settings: Settings) -> None:
+    settings = replace(home_settings, values={"SP_SANDBOX_URL": "https://a.example", **SNOWFLAKE})
+    with pytest.raises(SettingsError, match="not set: SP_SANDBOX_TOKEN"):
+        once(Demo(settings, say=lambda _: None))

@@ -1,0 +1,90 @@
+"""Real accounts without an account: doubles of Signals and of Snowflake in this process.
+
+A sandbox stands in for Signals elsewhere: for a hosted Signals sandbox and, with Snowplow's
+console, for an account. fakesnow stands in for Snowflake. Both record what they get.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from prospect_lib.sandbox.app import create_sandbox
+from prospect_lib.sandbox.home import token
+from prospect_lib.server.runner import Server
+from prospect_lib.settings import Settings
+from prospect_lib.warehouse.snowflake import SnowflakeWarehouse
+from tests.support import snow
+
+CONSOLE_PATH = "/api/msc/v1/organizations"
+ORGANISATION = "0d7f2b52-4d0e-4f53-9d3b-2a9f1c7e6a10"
+KEY_ID = "5f0c8d7e-9a51-4b0e-8f6d-1c2b3a495867"
+
+
+@dataclass
+class Elsewhere:
+    """Signals at an address of its own.
+
+    Attributes:
+        url: its address.
+        token: of the sandbox; the API key of the account.
+        calls: ``"<method> <path> <status>"`` of each call, in order.
+    """
+
+    url: str
+    token: str
+    calls: list[str] = field(default_factory=list)
+
+    def secrets(self, signals: str) -> dict[str, str]:
+        """Return the secrets that choose it as ``"hosted"`` sandbox or as ``"account"``."""
+        if signals == "hosted":
+            return {"SP_SANDBOX_URL": self.url, "SP_SANDBOX_TOKEN": self.token}
+        names = {"SP_API_KEY": self.token, "SP_API_KEY_ID": KEY_ID, "SP_ORG_ID": ORGANISATION}
+        return {"SP_API_URL": self.url, **names}
+
+
+@contextmanager
+def signals_elsewhere(home: Path) -> Iterator[Elsewhere]:
+    """Run an empty sandbox on a port of its own."""
+    app = create_sandbox(Settings(home=home))
+    server = Server(app, port=0)
+    elsewhere = Elsewhere("", token(home))
+    answer = app.wsgi_app
+
+    def recorded(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        def started(status: str, *rest: Any) -> Any:
+            call = (environ["REQUEST_METHOD"], environ["PATH_INFO"], status.split()[0])
+            elsewhere.calls.append(" ".join(call))
+            return start(status, *rest)
+
+        return answer(environ, started)
+
+    app.wsgi_app = recorded  # type: ignore[method-assign]
+    with server:
+        elsewhere.url = server.url
+        yield elsewhere
+    app.extensions["sandbox"].events.close()
+
+
+#: Secrets of the stand-in for Snowflake.
+SNOWFLAKE = {
+    "SF_ACNT": "ORG-ACCT",
+    "SF_USR": "prospect_user",
+    "SF_WH": "wh",
+    "SF_PWD": "snowflake-secret",
+    "ATOMIC_TABLE": "DB.PUBLIC.EVENTS",
+}
+
+
+@contextmanager
+def events_in_snowflake(events: pa.Table) -> Iterator[None]:
+    """Run a stand-in for Snowflake whose table of events has these rows."""
+    nested = tuple(name for name in events.column_names if name.startswith(("contexts_", "unstr")))
+    with snow.server():
+        SnowflakeWarehouse.connect(Settings(Path(), values=SNOWFLAKE)).close()
+        snow.load_into_server("EVENTS", events, nested)
+        snow.statements().clear()
+        yield
