@@ -46,15 +46,15 @@ DEVICES = ['[{"deviceClass":"Desktop"}]', '[{"deviceClass":"Phone"}]']
 # --- the events -------------------------------------------------------------------------------
 
 
-def write(path: Path, events: int, heavy: int = 0, seed: int = 0) -> None:
-    """Write events of 60 days in order of arrival; each seed has its own visitors.
+def write(path: Path, events: int, heavy: int = 0, seed: int = 0, days: int = 60) -> None:
+    """Write events of some days in order of arrival; each seed has its own visitors.
 
     Args:
         heavy: the number of events of one additional visitor.
     """
     rng = np.random.default_rng(seed)
     sessions = events // 11
-    starts = rng.uniform(0, 59 * 86_400, sessions)
+    starts = rng.uniform(0, (days - 1) * 86_400, sessions)
     weights = rng.lognormal(0, 1.5, max(1, events // 25))  # most visit once, some often
     visitor = rng.choice(len(weights), sessions, p=weights / weights.sum())
     owner = rng.integers(0, sessions, events)
@@ -62,7 +62,7 @@ def write(path: Path, events: int, heavy: int = 0, seed: int = 0) -> None:
     visitors, session = visitor[owner], owner
     if heavy:
         visitors = np.append(visitors, np.full(heavy, -1))
-        seconds = np.append(seconds, rng.uniform(0, 59 * 86_400, heavy))
+        seconds = np.append(seconds, rng.uniform(0, (days - 1) * 86_400, heavy))
         session = np.append(session, sessions + rng.integers(0, 400, heavy))
     order = np.argsort(seconds, kind="stable")
     visitors, seconds, session = visitors[order], seconds[order], session[order]
@@ -88,9 +88,9 @@ def write(path: Path, events: int, heavy: int = 0, seed: int = 0) -> None:
     pq.write_table(pa.table(columns), path, row_group_size=122_880)
 
 
-def write_apart(path: Path, events: int, heavy: int = 0, seed: int = 0) -> None:
+def write_apart(path: Path, events: int, heavy: int = 0, seed: int = 0, days: int = 60) -> None:
     """Do the same in another process, because a child's peak memory starts with its parent's."""
-    numbers = [str(number) for number in (events, heavy, seed)]
+    numbers = [str(number) for number in (events, heavy, seed, days)]
     subprocess.run([sys.executable, __file__, "--write", str(path), *numbers], check=True)
 
 
