@@ -30,6 +30,7 @@ _FACE = {
         "create_table",
         "extract",
         "features_sql",
+        "read_once",
     ],
     "model": ["ProspectModel", "honest_split", "random_split"],
     "evaluation": ["choose_threshold", "evaluate", "evaluate_forward"],
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from prospect_lib.training_set import create_table as create_table
     from prospect_lib.training_set import extract as extract
     from prospect_lib.training_set import features_sql as features_sql
+    from prospect_lib.training_set import read_once as read_once
     from prospect_lib.version import __version__ as __version__
     from prospect_lib.warehouse import DuckDBWarehouse as DuckDBWarehouse
     from prospect_lib.warehouse import SnowflakeWarehouse as SnowflakeWarehouse

@@ -40,7 +40,7 @@ def served_events(
     Raises:
         DataError, ServiceError: as :meth:`EventsPart.of` and :meth:`EventsPart.read`.
     """
-    if isinstance(warehouse, DuckDBWarehouse) or warehouse.data_end is not None:
+    if isinstance(warehouse, DuckDBWarehouse) or warehouse.source:
         yield warehouse
         return
     end, key = end_of_data(warehouse), key_name(problem.group)

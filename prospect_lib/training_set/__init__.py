@@ -9,6 +9,7 @@ Example: ``extract(open_warehouse(settings), anchors=SITE_ANCHORS).table`` -> an
 
 from prospect_lib.anchors import SITE_ANCHORS, TUTORIAL_ANCHORS, Anchors
 from prospect_lib.sql.compiler import attributes_sql, features_sql
+from prospect_lib.training_set.events_part import read_once
 from prospect_lib.training_set.extract import TrainingSet, create_table, extract, extract_to
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "extract",
     "extract_to",
     "features_sql",
+    "read_once",
 ]

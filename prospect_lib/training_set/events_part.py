@@ -84,6 +84,8 @@ class EventsPart:
         needed |= columns_of_anchors(anchors).union(*columns_of(group).values())
         since, until = to_utc(anchors.since), to_utc(anchors.until)
         notes = []
+        if warehouse.source:
+            return cls(tuple(sorted(needed & set(columns))))
         if not is_embedded:
             _refuse_all_events(warehouse, since, columns)
             until = until or end_of_data(warehouse) + MICROSECOND
@@ -111,7 +113,9 @@ class EventsPart:
         )
 
     def select(self, warehouse: Warehouse) -> str:
-        """Return the SELECT of this part."""
+        """Return the SELECT of this part; of a copy, that of which it is one."""
+        if warehouse.source:
+            return warehouse.source
         sql = dialect_of(warehouse.dialect)
         columns = ",\n  ".join(sql.identifier(column) for column in self.columns)
         conditions = self._conditions(warehouse)
@@ -151,22 +155,53 @@ class EventsPart:
     ) -> Iterator[Warehouse]:
         """Yield the warehouse with this part as its events; leaving drops the copy, if any.
 
+        A warehouse whose events are a copy already is yielded as it is.
+
         Args:
             data_end: when the data ends, if it cannot be seen in the part.
         Raises:
             ServiceError: the warehouse refuses the statement.
         """
-        select = self.select(warehouse)
+        if warehouse.source:
+            yield warehouse
+            return
         if isinstance(warehouse, DuckDBWarehouse):
+            select = self.select(warehouse)
             is_all = self.since is None and self.until is None
             yield warehouse.part(warehouse.events if is_all else f"({select})")
             return
+        copy = self.copy(warehouse, data_end=data_end)
+        try:
+            yield copy
+        finally:
+            drop_table(warehouse, copy.events)
+
+    def copy(self, warehouse: Warehouse, *, data_end: datetime | None = None) -> Warehouse:
+        """Copy this part into a temporary table, once it is said what that reads.
+
+        Raises:
+            ServiceError: the warehouse refuses the statement.
+        """
+        select = self.select(warehouse)
         warehouse.announce(select)
         name = create_temporary(warehouse, "events", select)
-        try:
-            yield warehouse.part(name, data_end=data_end, notes=self.notes)
-        finally:
-            drop_table(warehouse, name)
+        return warehouse.part(name, source=select, data_end=data_end, notes=self.notes)
+
+
+def read_once(warehouse: Warehouse, problem: ScoringProblem) -> Warehouse:
+    """Return the warehouse with only the events that a problem's rows need.
+
+    Snowflake's are read once, into a temporary table that lasts until the warehouse is closed;
+    whatever follows reads the copy. Embedded events stay as they are.
+
+    Example: ``warehouse = read_once(open_warehouse(settings), problem)``
+
+    Raises:
+        DataError, ServiceError: as :meth:`EventsPart.of` and :meth:`EventsPart.copy`.
+    """
+    if isinstance(warehouse, DuckDBWarehouse) or warehouse.source:
+        return warehouse
+    return EventsPart.of(warehouse, problem.group, problem.anchors).copy(warehouse)
 
 
 def _refuse_all_events(

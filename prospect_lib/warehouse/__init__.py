@@ -40,6 +40,10 @@ class Warehouse(Protocol):
         """The time column by which the events table is partitioned."""
 
     @property
+    def source(self) -> str:
+        """The SELECT that was copied, where the events are a copy of a part; else empty."""
+
+    @property
     def data_end(self) -> datetime | None:
         """When the data ends (aware), where the events are only a part of it."""
 
@@ -62,9 +66,14 @@ class Warehouse(Protocol):
         """Drop a temporary table, if it exists."""
 
     def part(
-        self, events: str, *, data_end: datetime | None = None, notes: Sequence[str] = ()
+        self,
+        events: str,
+        *,
+        source: str = "",
+        data_end: datetime | None = None,
+        notes: Sequence[str] = (),
     ) -> "Warehouse":
-        """Return the same warehouse with another relation as its events."""
+        """Return the same warehouse with another relation as its events, and more notes."""
 
     def announce(self, select: str) -> None:
         """Say what a SELECT over the events will cost, or stop it, before it runs."""

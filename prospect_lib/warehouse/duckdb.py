@@ -30,6 +30,7 @@ class DuckDBWarehouse:
     events: str = "events"
     notes: tuple[str, ...] = ()
     partition: str = "collector_tstamp"
+    source: str = ""
     data_end: datetime | None = None
 
     @classmethod
@@ -146,11 +147,16 @@ class DuckDBWarehouse:
         self.run(f"DROP TABLE IF EXISTS {name}")
 
     def part(
-        self, events: str, *, data_end: datetime | None = None, notes: Sequence[str] = ()
+        self,
+        events: str,
+        *,
+        source: str = "",
+        data_end: datetime | None = None,
+        notes: Sequence[str] = (),
     ) -> "DuckDBWarehouse":
-        """Return the same warehouse with another relation as its events."""
-        notes = (*self.notes, *notes)
-        return replace(self, events=events, data_end=data_end or self.data_end, notes=notes)
+        """Return the same warehouse with another relation as its events, and more notes."""
+        data_end, notes = data_end or self.data_end, (*self.notes, *notes)
+        return replace(self, events=events, source=source, data_end=data_end, notes=notes)
 
     def announce(self, select: str) -> None:
         """Do nothing: reading embedded events costs no money."""

@@ -44,7 +44,8 @@ class SnowflakeWarehouse:
         events: the name of the atomic events table, or of a part of it.
         scratch: the schema for temporary tables, as ``database.schema``.
         partition: the time column by which the events table is partitioned.
-        data_end: when the data ends, where ``events`` is only a part of it.
+        source: the SELECT of which ``events`` is a copy; empty if it is the whole table.
+        data_end: when the data ends, where it cannot be seen in a copy.
         before_read: gets a sentence about each read of the whole table before it runs; may raise
             to stop it.
 
@@ -56,6 +57,7 @@ class SnowflakeWarehouse:
 
     dialect: str = "snowflake"
     notes: tuple[str, ...] = ()
+    source: str = ""
     data_end: datetime | None = None
 
     def __init__(
@@ -140,11 +142,16 @@ class SnowflakeWarehouse:
         self.run(f"DROP TABLE IF EXISTS {name}")
 
     def part(
-        self, events: str, *, data_end: datetime | None = None, notes: Sequence[str] = ()
+        self,
+        events: str,
+        *,
+        source: str = "",
+        data_end: datetime | None = None,
+        notes: Sequence[str] = (),
     ) -> "SnowflakeWarehouse":
-        """Return the same warehouse with another relation as its events, by the same session."""
+        """Return the same warehouse and session with another relation as its events."""
         part = copy.copy(self)
-        part.events, part._columns = events, None
+        part.events, part.source, part._columns = events, source, None
         part.data_end, part.notes = data_end or self.data_end, (*self.notes, *notes)
         return part
 
@@ -176,8 +183,19 @@ class SnowflakeWarehouse:
         self.connection.close()
 
     def batches(self, sql: str) -> Iterator[pa.Table]:
-        """Run one statement; yield its rows as they arrive, one batch at a time in memory."""
-        yield from self._stream(self._session.execute(sql))
+        """Run one statement; yield its rows as they arrive, one batch at a time in memory.
+
+        Raises:
+            ServiceError: Snowflake refused the statement, or the rows stopped arriving.
+        """
+        import snowflake.connector
+
+        try:
+            yield from self._stream(self._session.execute(sql))
+        except snowflake.connector.errors.Error as error:  # some rows are with the caller already
+            raise ServiceError(
+                f"the rows from Snowflake stopped arriving ({one_line(error.msg)}). Run it again."
+            ) from error
 
     def _fetch(self, sql: str) -> pa.Table:
         parts = list(self._stream(self.connection.cursor().execute(sql)))

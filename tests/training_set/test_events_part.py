@@ -14,10 +14,11 @@ import pytest
 from prospect_lib.anchors import SITE_ANCHORS, Anchors
 from prospect_lib.attributes import PAGE_VIEW, prospect_group, sample_group
 from prospect_lib.errors import DataError
+from prospect_lib.problem import prospect_problem
 from prospect_lib.sandbox.simulation.visitors import simulate
 from prospect_lib.settings import Settings
 from prospect_lib.sql.dialects import Snowflake
-from prospect_lib.training_set import extract
+from prospect_lib.training_set import extract, read_once
 from prospect_lib.training_set.events_part import EventsPart
 from prospect_lib.warehouse import DuckDBWarehouse, SnowflakeWarehouse
 from tests.support import snow
@@ -229,6 +230,20 @@ def test_a_connection_that_is_dropped_anywhere_loses_no_row(
     for number in range(1, sent + 1):
         snow.drop_connection(at=number)
         assert rows_from(snowflake, WINDOW) == expected, number
+
+
+def test_events_that_are_read_once_serve_all_that_follows(
+    snowflake: SnowflakeWarehouse, local: DuckDBWarehouse
+) -> None:
+    """As in a notebook; the manifest still has the whole statement."""
+    once = read_once(snowflake, prospect_problem.with_anchors(WINDOW))
+    narrower = replace(WINDOW, since=UNTIL - timedelta(days=4))
+    for anchors in (WINDOW, narrower):
+        inside, expected = extract(once, prospect_group, anchors), rows_from(local, anchors)
+        assert inside.table.to_pylist() == expected and len(expected) > 20
+        assert inside.manifest["sql"].count("DB.PUBLIC.EVENTS\n") == 1
+        assert "PROSPECT_EVENTS" not in inside.manifest["sql"]
+    assert len(reads(snow.statements())) == 1
 
 
 def test_two_sessions_on_one_schema_do_not_meet(

@@ -10,8 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
+from snowflake.connector.errors import OperationalError
 
-from prospect_lib.errors import SettingsError
+from prospect_lib.errors import ServiceError, SettingsError
 from prospect_lib.settings import Settings
 from prospect_lib.training_set import attributes_sql
 from prospect_lib.warehouse.snowflake import SnowflakeWarehouse
@@ -102,6 +103,19 @@ def test_a_result_without_rows_has_types() -> None:
     empty = pa.table({"TS": pa.array([], pa.timestamp("ns")), "N": pa.array([], pa.int8())})
     result = SnowflakeWarehouse(lambda: Batches(empty), "EVENTS").query("SELECT ts, n FROM t")
     assert result.schema == pa.schema({"ts": pa.timestamp("us"), "n": pa.int8()})
+
+
+def test_rows_that_stop_arriving_are_one_line() -> None:
+    class Broken(Batches):
+        def fetch_arrow_batches(self) -> Iterator[pa.Table]:
+            yield self.batches[0]
+            raise OperationalError("the network is down", errno=250003)
+
+    warehouse = SnowflakeWarehouse(lambda: Broken(pa.table({"n": [1]})), "EVENTS")
+    rows = warehouse.batches("SELECT n FROM t")
+    assert next(rows)["n"].to_pylist() == [1]
+    with pytest.raises(ServiceError, match=r"stopped arriving .*the network is down.*Run it again"):
+        next(rows)
 
 
 def test_a_missing_secret_is_named_and_no_other_is_shown(tmp_path: Path) -> None:
