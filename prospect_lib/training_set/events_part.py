@@ -125,19 +125,19 @@ class EventsPart:
     def _conditions(self, warehouse: Warehouse) -> list[str]:
         """The window, on the column as it is: a function of it would read every partition."""
         sql = dialect_of(warehouse.dialect)
-        partition, conditions = sql.identifier(warehouse.partition), []
+        partition, bounds = sql.identifier(warehouse.partition), []
         by_collector = warehouse.partition == "collector_tstamp"
         if self.since is not None:
-            conditions.append(f"{partition} >= {sql.literal(self.since)}")
+            bounds.append(f"{partition} >= {sql.literal(self.since)}")
         if self.until is not None:
             until = self.until if by_collector else self.until + SLACK
-            conditions.append(f"{partition} < {sql.literal(until)}")
+            bounds.append(f"{partition} < {sql.literal(until)}")
             if not by_collector and "collector_tstamp" in self.columns:
                 collected = sql.identifier("collector_tstamp")
-                conditions.append(f"{collected} < {sql.literal(self.until)}")
-        if self.visitors:
-            conditions.append(f"{self.key} IN ({self.visitors})")
-        return conditions
+                bounds.append(f"{collected} < {sql.literal(self.until)}")
+        if bounds and isinstance(warehouse, DuckDBWarehouse):  # a file may lack some of the times
+            bounds = [f"({' AND '.join(bounds)} OR {partition} IS NULL)"]
+        return [*bounds, f"{self.key} IN ({self.visitors})"] if self.visitors else bounds
 
     def _once(self, warehouse: Warehouse) -> str:
         """The clause by which an ``event_id`` counts once; embedded events are unique already."""

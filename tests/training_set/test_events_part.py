@@ -118,6 +118,18 @@ def test_events_that_are_collected_after_the_window_change_no_row(
     warehouse.close()
 
 
+def test_events_without_a_collector_time_are_read_in_every_window(events: pa.Table) -> None:
+    """A file may lack the collector's time of some events."""
+    rows = events.to_pylist()
+    for row in rows[::3]:
+        row["collector_tstamp"] = None
+    some = pa.Table.from_pylist(rows, events.schema)
+    warehouse = DuckDBWarehouse.over("SELECT * FROM stored", stored=some.to_reader())
+    expected = [r for r in rows_from(warehouse, WITHOUT_WINDOW) if r["anchor_ts"] >= SINCE]
+    assert rows_from(warehouse, WINDOW) == expected and len(expected) > 50
+    warehouse.close()
+
+
 def test_a_whole_history_is_read_where_that_costs_nothing(local: DuckDBWarehouse) -> None:
     window = Anchors(since=SINCE)
     rows = extract(local, sample_group, window)
