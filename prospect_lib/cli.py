@@ -62,6 +62,8 @@ def _parser() -> _Parser:
     command("simulate", _add_simulate, "send simulated visitors' events to the sandbox")
     command("train", _add_train, "train a model, and promote it if it beats the promoted one")
     command("publish", _add_publish, "publish attributes and their service to Signals")
+    command("status", _add_status, "show what is published, and what differs from here")
+    command("unpublish", _add_unpublish, "take the service and the attributes back")
     command("serve", _add_serve, "serve scores of the promoted model over HTTP")
     command("audit", _add_audit, "check served scores against the warehouse and the outcomes")
     command("doctor", _add_doctor, "check this machine, and say how to correct each problem")
@@ -216,6 +218,12 @@ def _add_sandbox(sandbox: argparse.ArgumentParser) -> None:
         help="with start: the address to listen on; 0.0.0.0 opens it to the whole network "
         "(default: %(default)s, this machine only)",
     )
+    sandbox.add_argument(
+        "--no-warehouse",
+        action="store_true",
+        help="with start: refuse to backfill and to test attributes, as Signals does without a "
+        "warehouse connection",
+    )
     sandbox.set_defaults(run=_sandbox)
 
 
@@ -225,7 +233,7 @@ def _sandbox(settings: Settings, options: argparse.Namespace) -> int:
     if options.action == "status":
         return 0 if command.status_command(settings) else 1
     if options.action == "start":
-        command.start_command(settings, options.host)
+        command.start_command(settings, options.host, warehouse=not options.no_warehouse)
     else:
         {"stop": command.stop_command, "reset": command.reset_command}[options.action](settings)
     return 0
@@ -361,30 +369,66 @@ def _train(settings: Settings, options: argparse.Namespace) -> int:
 def _add_publish(publish: argparse.ArgumentParser) -> None:
     publish.description = (
         "Publish the attribute group and the service of a scoring problem to the Signals in use. "
-        "From then on, Signals keeps the attributes of each visitor up to date."
+        "From then on, Signals keeps the attributes of each visitor up to date. A published "
+        "version never changes; the same definition changes nothing."
     )
     publish.add_argument(
         "--since",
         metavar="TIME",
-        help="count past events from this time on too (backfill); such as 2026-01-31 (UTC)",
+        help="count past events from this time on too (backfill); such as 2026-01-31 (UTC); the "
+        "first publishing of a version fixes it",
     )
     publish.add_argument(
         "--replace",
         action="store_true",
-        help="overwrite another definition that is published under the same name and version",
+        help="local sandbox only: delete another definition of the same version, and its values",
     )
     _add_problem(publish)
     publish.set_defaults(run=_publish)
 
 
 def _publish(settings: Settings, options: argparse.Namespace) -> None:
-    from prospect_lib.jobs.publish import publish
+    from prospect_lib.jobs.publishing import publish
     from prospect_lib.jobs.retrain import parse_utc
     from prospect_lib.problem import prospect_problem
 
     problem = _problem_in(options, settings) or prospect_problem
     since = parse_utc("--since", options.since)
     publish(settings, problem, since=since, replace=options.replace)
+
+
+def _add_status(status: argparse.ArgumentParser) -> None:
+    status.description = (
+        "Show what the Signals in use has of a scoring problem: version, owner, from when it "
+        "counts, and which attributes differ from those here. Exit codes: 0 published as it is "
+        "here; 1 not published, or another definition; 2 to 6 errors."
+    )
+    _add_problem(status)
+    status.set_defaults(run=_status)
+
+
+def _status(settings: Settings, options: argparse.Namespace) -> int:
+    from prospect_lib.jobs.publishing import status
+    from prospect_lib.problem import prospect_problem
+
+    publication = status(settings, _problem_in(options, settings) or prospect_problem)
+    return 0 if publication.is_current else 1
+
+
+def _add_unpublish(unpublish: argparse.ArgumentParser) -> None:
+    unpublish.description = (
+        "Delete the service of a scoring problem, then unpublish its attribute group, whose "
+        "definition and values stay in Signals."
+    )
+    _add_problem(unpublish)
+    unpublish.set_defaults(run=_unpublish)
+
+
+def _unpublish(settings: Settings, options: argparse.Namespace) -> None:
+    from prospect_lib.jobs.publishing import unpublish
+    from prospect_lib.problem import prospect_problem
+
+    unpublish(settings, _problem_in(options, settings) or prospect_problem)
 
 
 def _add_serve(serve: argparse.ArgumentParser) -> None:

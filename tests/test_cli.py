@@ -77,7 +77,8 @@ def test_a_wrong_argument_is_one_line(
 
 
 COMMANDS = (
-    "demo", "new", "sandbox", "simulate", "train", "publish", "serve", "audit", "doctor"
+    "demo", "new", "sandbox", "simulate", "train", "publish", "status", "unpublish", "serve",
+    "audit", "doctor",
 )  # fmt: skip
 
 

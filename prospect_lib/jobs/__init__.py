@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prospect_lib.jobs.audit import run_audit
     from prospect_lib.jobs.demo import Demo, once
+    from prospect_lib.jobs.publishing import preview, publish, status, unpublish
     from prospect_lib.jobs.retrain import Job, RetrainResult, parse_utc, run, train_and_promote
 
 __all__ = [
@@ -17,11 +18,20 @@ __all__ = [
     "RetrainResult",
     "once",
     "parse_utc",
+    "preview",
+    "publish",
     "run",
     "run_audit",
+    "status",
     "train_and_promote",
+    "unpublish",
 ]
-_MODULES = {"Demo": "demo", "once": "demo", "run_audit": "audit"}
+_MODULES = {
+    "Demo": "demo",
+    "once": "demo",
+    "run_audit": "audit",
+    **dict.fromkeys(("preview", "publish", "status", "unpublish"), "publishing"),
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -22,7 +22,7 @@ from snowplow_signals import AttributeGroup
 from prospect_lib import signals
 from prospect_lib.errors import DataError, ProspectError, ServiceError, wrong_type
 from prospect_lib.files import write_whole
-from prospect_lib.jobs.publish import published_group
+from prospect_lib.jobs.publishing import published_group
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.store import promoted_path
 from prospect_lib.monitoring.audit import (

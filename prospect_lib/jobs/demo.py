@@ -24,7 +24,7 @@ from prospect_lib import signals
 from prospect_lib.errors import DataError, DefinitionError, ModelError, ServiceError
 from prospect_lib.evaluation.evaluate import MODEL
 from prospect_lib.evaluation.metrics import RESAMPLES
-from prospect_lib.jobs.publish import publish
+from prospect_lib.jobs.publishing import owned, publish
 from prospect_lib.jobs.retrain import RECENT_DAYS, SANDBOX, Job, train_and_promote
 from prospect_lib.jobs.serve import serving
 from prospect_lib.model.prospect_model import ProspectModel
@@ -127,6 +127,7 @@ class Demo:
         if self.is_local:
             self.say(f"Sandbox: {process.ensure_running(self.settings)}")
         signals.connect(self.settings)  # a missing secret is an error before events are read
+        owned(self.settings, self.scored)  # and so is a missing owner
         model = None
         if self.simulates:
             self.write_history()

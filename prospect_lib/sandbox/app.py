@@ -21,11 +21,14 @@ from prospect_lib.sandbox.website.routes import site
 from prospect_lib.settings import Settings
 
 
-def create_sandbox(settings: Settings) -> Flask:
+def create_sandbox(settings: Settings, *, warehouse: bool = True) -> Flask:
     """Return the application over the state in ``settings.home``.
 
     Its parts are in ``app.extensions["sandbox"]``; close its ``events`` at the end.
 
+    Args:
+        warehouse: whether its Signals has a warehouse connection, without which Signals neither
+            backfills nor tests attributes.
     Raises:
         SettingsError: the folder cannot be written, or its registry cannot be read.
         DataError: its events are damaged, or of a format that this release does not read.
@@ -33,6 +36,7 @@ def create_sandbox(settings: Settings) -> Flask:
     home = settings.home
     app = Flask("prospect_lib.sandbox", static_folder=None)
     app.config.update(PROSPECT_HOME=str(home), TOKEN=token(home), MAX_CONTENT_LENGTH=MAX_PAYLOAD)
+    app.config["WAREHOUSE"] = warehouse
     registry, subscribers, events = Registry(home), Subscribers(), EventStore(home)
     attributes = OnlineAttributes(home, events)
     app.extensions["sandbox"] = Sandbox(

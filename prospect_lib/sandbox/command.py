@@ -6,14 +6,21 @@ from prospect_lib.sandbox import process
 from prospect_lib.settings import Settings
 
 
-def start_command(settings: Settings, host: str = process.LOOPBACK) -> None:
+def start_command(
+    settings: Settings, host: str = process.LOOPBACK, *, warehouse: bool = True
+) -> None:
     """Run the sandbox in the foreground; print where it answers and who can reach it.
 
     Raises:
         SettingsError: the port, the address or the home cannot be used.
         DataError: its events are damaged, or of another release.
     """
-    process.serve(settings, host, ready=lambda: print(_welcome(settings, host), flush=True))
+    process.serve(
+        settings,
+        host,
+        warehouse=warehouse,
+        ready=lambda: print(_welcome(settings, host), flush=True),
+    )
 
 
 def status_command(settings: Settings) -> bool:

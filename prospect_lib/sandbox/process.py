@@ -121,13 +121,18 @@ def reset(settings: Settings) -> list[str]:
 
 
 def serve(
-    settings: Settings, host: str = LOOPBACK, *, ready: Callable[[], object] = lambda: None
+    settings: Settings,
+    host: str = LOOPBACK,
+    *,
+    warehouse: bool = True,
+    ready: Callable[[], object] = lambda: None,
 ) -> None:
     """Run the sandbox in the foreground until SIGTERM or Ctrl-C.
 
     Args:
         host: the address to listen on. Any other than the default lets other machines send
             events and see the website; ``0.0.0.0`` stands for all addresses of this machine.
+        warehouse: whether its Signals has a warehouse connection, as ``create_sandbox``.
         ready: called once it listens.
     Raises:
         SettingsError: the port or the home is in use, the host is not an address of this
@@ -143,7 +148,7 @@ def serve(
     with contextlib.ExitStack() as at_the_end:
         at_the_end.enter_context(_lock(settings.home))
         listening = at_the_end.enter_context(_listen(settings, host))
-        app = create_sandbox(settings)
+        app = create_sandbox(settings, warehouse=warehouse)
         at_the_end.callback(app.extensions["sandbox"].events.close)
         server = waitress.create_server(
             app,

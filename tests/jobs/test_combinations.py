@@ -89,7 +89,7 @@ def test_the_demo_trains_publishes_and_scores(
     before = files_in(simulated)
     result = once(Demo(chosen, data=data, days=30, say=lines.append, before_read=lines.append))
     text = "\n".join(lines)
-    steps = ["Signals: ", "Training set", "Model ", "Published: "]
+    steps = ["Signals: ", "Training set", "Model ", "Published"]
     if is_local:
         steps += ["looks at pricing"]
         assert 0 < result["score_before"] < result["score"] < 1

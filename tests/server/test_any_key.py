@@ -25,7 +25,7 @@ from snowplow_signals import (
 
 from prospect_lib import signals
 from prospect_lib.jobs.audit import AuditOptions, run_audit
-from prospect_lib.jobs.publish import publish
+from prospect_lib.jobs.publishing import publish
 from prospect_lib.monitoring.audit import audit
 from prospect_lib.monitoring.served_scores import read_served
 from prospect_lib.problem import ScoringProblem

@@ -43,7 +43,7 @@ class Elsewhere:
         if signals == "hosted":
             return {"SP_SANDBOX_URL": self.url, "SP_SANDBOX_TOKEN": self.token}
         names = {"SP_API_KEY": self.token, "SP_API_KEY_ID": KEY_ID, "SP_ORG_ID": ORGANISATION}
-        return {"SP_API_URL": self.url, **names}
+        return {"SP_API_URL": self.url, "SP_OWNER": "ada@lovelace.org", **names}
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from prospect_lib.files import write_whole
 Stored = dict[str, Any]
 OBJECT_KINDS = ("attribute_keys", "attribute_groups", "services", "interventions")
 VERSIONED = ("attribute_groups", "interventions")
+#: What may change in a published version, besides what the registry writes itself.
+CHANGEABLE = ("is_published", "owner", "description", "published_at", "frozen_at")
 
 
-class InUseError(ValueError):
-    """An object cannot be deleted while other objects need it."""
+class ConflictError(ValueError):
+    """An object cannot change, be unpublished or be deleted as things are."""
 
 
 class Registry:
@@ -53,11 +56,19 @@ class Registry:
         """Store an object, with the times at which it was published and unpublished.
 
         Raises:
+            ConflictError: it is another definition of a version that has been published, or
+                unpublishes a group that a service uses.
             ServiceError: ``registry.json`` cannot be written; the registry is as before.
         """
         with self._lock:
             key = _key(kind, new)
             old = self._objects[kind].get(key, {})
+            if kind in VERSIONED and "published_at" in old and _meaning(old) != _meaning(new):
+                raise ConflictError(
+                    f"{key} has been published with another definition; increment the version."
+                )
+            if kind == "attribute_groups" and old.get("is_published") and not new["is_published"]:
+                self._refuse_in_use(new["name"], self._users(kind, new, among=("services",)))
             now = datetime.now(UTC).isoformat()
             if new.get("is_published"):
                 published_at = old.get("published_at") if old.get("is_published") else None
@@ -72,22 +83,25 @@ class Registry:
         """Remove an object.
 
         Raises:
-            InUseError: other objects need it; the message names them.
+            ConflictError: it is published, or other objects need it; the message names them.
             ServiceError: ``registry.json`` cannot be written; the registry is as before.
         """
         with self._lock:
-            if users := self._users(kind, stored):
-                raise InUseError(
-                    f"{stored['name']} is still used by {', '.join(users)}; delete it first."
-                )
+            self._refuse_in_use(stored["name"], self._users(kind, stored))
             key = _key(kind, stored)
+            if stored.get("is_published"):
+                raise ConflictError(f"{key} is published; unpublish it first.")
             others = {name: each for name, each in self._objects[kind].items() if name != key}
             self._save(kind, others)
 
-    def _users(self, kind: str, stored: Stored) -> list[str]:
+    def _refuse_in_use(self, name: str, users: list[str]) -> None:
+        if users:
+            raise ConflictError(f"{name} is still used by {', '.join(users)}; delete it first.")
+
+    def _users(self, kind: str, stored: Stored, among: Iterable[str] = OBJECT_KINDS) -> list[str]:
         """Return the names of the objects that need this one."""
         needs = {"attribute_groups": _groups_of, "attribute_keys": _keys_of}.get(kind)
-        others = [other for each in OBJECT_KINDS for other in self.every(each)]
+        others = [other for each in among for other in self.every(each)]
         return [o["name"] for o in others if needs and _key(kind, stored) in needs(o)]
 
     def _save(self, kind: str, objects: dict[str, Stored]) -> None:
@@ -121,6 +135,14 @@ def _key(kind: str, stored: Stored) -> str:
     if kind in VERSIONED:
         return f"{stored['name']}_v{stored['version']}"
     return str(stored["name"])
+
+
+def _meaning(stored: Stored) -> Stored:
+    """Return what must not change in a version; of its attribute key, the name."""
+    meaning = {name: value for name, value in stored.items() if name not in CHANGEABLE}
+    if "attribute_key" in meaning:
+        meaning["attribute_key"] = meaning["attribute_key"]["name"]
+    return meaning
 
 
 def _groups_of(other: Stored) -> set[str]:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, current_app, jsonify, request
 from pydantic import BaseModel
 from snowplow_signals import AttributeGroup, AttributeKey, RuleIntervention, Service
 from snowplow_signals.models import InterventionInstance, TestAttributeGroupRequest
@@ -17,7 +17,7 @@ from prospect_lib.sandbox.credentials import authorised
 from prospect_lib.sandbox.signals_api.online_attributes import span
 from prospect_lib.sandbox.signals_api.registry import (
     OBJECT_KINDS,
-    InUseError,
+    ConflictError,
     Stored,
     group_of,
     with_key,
@@ -49,6 +49,11 @@ def _not_computable(error: DefinitionError) -> Response:
     return refused(Refusal(422, [{"loc": ["attribute_group"], "msg": str(error)}]))
 
 
+@api.errorhandler(ConflictError)
+def _conflict(error: ConflictError) -> Response:
+    return refused(Refusal(409, str(error)))
+
+
 @api.errorhandler(OverflowError)
 def _overflow(error: OverflowError) -> Response:
     message = f"a number or a period is too large: {error}"
@@ -76,7 +81,7 @@ def create(kind: str) -> Response:
 @api.put("/registry/<kind>/<name>")
 @api.put("/registry/<kind>/<name>/versions/<int:version>")
 def update(kind: str, name: str, version: int | None = None) -> Response:
-    """Replace an object."""
+    """Replace an object; 409 if it is another definition of a published version."""
     old, new = _stored(kind, name, version), _valid(kind)
     if any(new.get(part) != old.get(part) for part in ("name", "version")):
         raise Refusal(422, [{"loc": ["body", "name"], "msg": "not the object of the address"}])
@@ -94,10 +99,7 @@ def get(kind: str, name: str, version: int | None = None) -> Response:
 @api.delete("/registry/<kind>/<name>/versions/<int:version>")
 def delete(kind: str, name: str, version: int | None = None) -> Response:
     """Remove an object that no other object needs."""
-    try:
-        current().registry.delete(kind, _stored(kind, name, version))
-    except InUseError as error:
-        raise Refusal(400, str(error)) from None
+    current().registry.delete(kind, _stored(kind, name, version))
     return jsonify(status="success")
 
 
@@ -127,6 +129,8 @@ def _stored(kind: str, name: str, version: int | None = None) -> Stored:
 
 
 def _put(kind: str, new: Stored) -> Response:
+    if new.get("backfill_since_tstamp"):
+        _need_warehouse("to backfill attributes")
     for link in new.get("attribute_groups") or []:
         _stored("attribute_groups", link["name"], link["version"])  # 404 if there is none
     return jsonify(_shown(kind, current().registry.put(kind, new)))
@@ -211,6 +215,11 @@ def _of_attributes(body: Stored) -> list[tuple[Stored, list[str]]]:
     return requested
 
 
+def _need_warehouse(purpose: str) -> None:
+    if not current_app.config["WAREHOUSE"]:
+        raise Refusal(400, f"A warehouse connection is required {purpose}.")
+
+
 def _names(group: Stored) -> list[str]:
     return [attribute["name"] for attribute in group.get("attributes") or []]
 
@@ -218,6 +227,7 @@ def _names(group: Stored) -> list[str]:
 @api.post("/testing/attribute_groups/")
 def test() -> Response:
     """Return values of a group, published or not, for some visitors over the latest window."""
+    _need_warehouse("to test attributes")
     test_request = parsed(TestAttributeGroupRequest, json_object())
     group = with_key(parsed(AttributeGroup, json_object()["attribute_group"]), current().registry)
     now, window = datetime.now(UTC), _window(test_request)

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 import requests
-from snowplow_signals import AttributeKeyIdentifiers, InterventionInstance
+from snowplow_signals import AttributeKeyIdentifiers, InterventionInstance, user_id
 from snowplow_signals.api_client import SignalsAPIError
 from snowplow_signals.models import WarehouseTable
 
@@ -14,7 +14,7 @@ from prospect_lib import sandbox, signals
 from prospect_lib.attributes import prospect_group, prospect_service
 from prospect_lib.sandbox.simulation.traffic import conversion, scripted_visitor, send
 from prospect_lib.settings import Settings
-from tests.support.sandbox import page_view, publish
+from tests.support.sandbox import page_view, publish, without_warehouse
 from tests.support.waiting import wait_for
 
 
@@ -24,10 +24,15 @@ def test_publish_look_up_and_delete_with_the_sdk(running: Settings) -> None:
     group = client.get_attribute_group(prospect_group.name)
     assert group.is_published and group.full_name == "prospect_lib_visitor_v1"
     assert [a.name for a in group.attributes or []] == [a.name for a in prospect_group.attributes]
-    with pytest.raises(SignalsAPIError, match="still used by prospect_lib_service"):
-        client.delete([prospect_group])
-    client.unpublish([prospect_service, prospect_group])
-    client.delete([prospect_service, prospect_group])
+    for refused in (client.delete, client.unpublish):
+        with pytest.raises(SignalsAPIError, match=r"409.*still used by prospect_lib_service"):
+            refused([prospect_group])
+    with pytest.raises(SignalsAPIError, match=r"409.*prospect_lib_service is published"):
+        client.delete([prospect_service])
+    client.unpublish([prospect_service])
+    client.delete([prospect_service])
+    client.unpublish([prospect_group])
+    client.delete([prospect_group])
     with pytest.raises(SignalsAPIError, match="404"):
         client.get_attribute_group(prospect_group.name)
 
@@ -60,20 +65,42 @@ def test_live_attributes_follow_a_scripted_visit(running: Settings) -> None:
     assert visitor in set(client.test(prospect_group)["domain_userid"])
 
 
-def test_values_begin_when_a_group_is_published(running: Settings) -> None:
-    visitor = str(uuid4())
+def test_values_begin_when_a_group_is_published_or_at_its_backfill_date(running: Settings) -> None:
+    visitor, client = str(uuid4()), signals.connect(running)
     long_ago = str(int((datetime.now(UTC) - timedelta(days=2)).timestamp() * 1000))
     send(running.sandbox_url, [page_view(duid=visitor, ttm=long_ago)])
-    client = publish(running)
-
-    def views() -> Any:
-        values = client.get_service_attributes(prospect_service.name, "domain_userid", visitor)
-        return values["num_page_views_l7d"]
-
-    assert views() is None
     since = datetime.now(UTC) - timedelta(days=5)
-    client.publish([prospect_group.model_copy(update={"backfill_since_tstamp": since})])
-    assert views() == 1
+    for version, date, expected in ((1, None, None), (2, since, 1)):
+        update = {"name": "begins", "version": version, "backfill_since_tstamp": date}
+        client.publish([prospect_group.model_copy(update=update)])
+        name = ["num_page_views_l7d"]
+        values = client.get_group_attributes("begins", version, name, "domain_userid", visitor)
+        assert values[name[0]] == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ttl": timedelta(days=9)},
+        {"attributes": prospect_group.attributes[1:]},
+        {"backfill_since_tstamp": datetime(2026, 1, 31, tzinfo=UTC)},
+        {"attribute_key": user_id},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_version_that_has_been_published_never_changes(
+    running: Settings, change: dict[str, Any]
+) -> None:
+    client = signals.connect(running)
+    group = prospect_group.model_copy(update={"name": "fixed"})
+    described = group.model_copy(update={"owner": "b@example.com", "description": "other words"})
+    client.publish([group])
+    client.publish([described])  # the definition is the same
+    for state in (client.publish, client.unpublish):
+        with pytest.raises(SignalsAPIError, match=r"409.*increment the version"):
+            state([group.model_copy(update=change)])
+        client.unpublish([group])  # after which it is as fixed as before
+    assert len(client.get_attribute_group("fixed").attributes or []) == 19
 
 
 @pytest.mark.parametrize(
@@ -140,22 +167,20 @@ def test_unpublishing_freezes_values_and_publishing_begins_again(running: Settin
 def test_versions_of_a_group_live_side_by_side(running: Settings) -> None:
     client = signals.connect(running)
     since = datetime.now(UTC) - timedelta(hours=1)
-    first = prospect_group.model_copy(update={"backfill_since_tstamp": since})
+    first = prospect_group.model_copy(update={"name": "two", "backfill_since_tstamp": since})
     second = first.model_copy(update={"version": 2, "attributes": first.attributes[:1]})
     client.publish([first, second])
-    assert client.get_attribute_group(prospect_group.name).version == 2
-    assert len(client.get_attribute_group(prospect_group.name, 1).attributes or []) == 19
+    assert client.get_attribute_group("two").version == 2
+    assert len(client.get_attribute_group("two", 1).attributes or []) == 19
     names = [second.attributes[0].name]
     visitor = str(uuid4())
     send(running.sandbox_url, [page_view(duid=visitor)])
     for version in (1, 2):
-        values = client.get_group_attributes(
-            prospect_group.name, version, names, "domain_userid", visitor
-        )
+        values = client.get_group_attributes("two", version, names, "domain_userid", visitor)
         assert values[names[0]] == "website"
     client.unpublish([second])
     client.delete([second])
-    assert client.get_attribute_group(prospect_group.name).version == 1
+    assert client.get_attribute_group("two").version == 1
 
 
 def test_calls_that_the_sandbox_does_not_have_are_named(running: Settings) -> None:
@@ -174,3 +199,17 @@ def test_data_sets_are_refused_with_the_way_to_build_one(running: Settings) -> N
         client.get_dataset_run_status(uuid4())
     address = f"{running.sandbox_url}/api/v1/datasets/sql"
     assert requests.post(address, json={}, timeout=5).status_code == 401  # without the token
+
+
+def test_without_a_warehouse_nothing_is_backfilled_or_tested(home_settings: Settings) -> None:
+    with without_warehouse(home_settings) as settings:
+        client = signals.connect(settings)
+        since = datetime.now(UTC) - timedelta(days=5)
+        dated = prospect_group.model_copy(update={"backfill_since_tstamp": since})
+        with pytest.raises(SignalsAPIError, match="404"):  # of the PUT that follows a 400
+            client.publish([dated])
+        with pytest.raises(SignalsAPIError, match=r"400.*warehouse connection is required"):
+            client.test(prospect_group)
+        client.publish([prospect_group, prospect_service])
+        with pytest.raises(SignalsAPIError, match=r"400.*warehouse connection is required"):
+            client.publish([dated])
