@@ -2,7 +2,7 @@
 
 These are plain ``snowplow_signals`` objects. The training set's SQL, the live values, the model's
 features and the server's checks are all derived from them: to add an attribute, add one
-``Attribute`` here and train again.
+``Attribute`` here, write the next ``version`` of the group, publish and train again.
 
 The definitions follow Snowplow's "real-time prospect scoring" tutorial
 (https://docs.snowplow.io/tutorials/signals-ml-prospect-scoring/).

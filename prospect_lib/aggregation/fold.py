@@ -151,7 +151,7 @@ def group_hash(group: AttributeGroup) -> str:
     content["key"] = group.attribute_key.name
     if column_of(key_property(group)) != key_name(group):
         content["key_property"] = key_property(group).model_dump(mode="json", exclude_none=True)
-    content["key_ttl"] = str(_key_ttl(group))
+    content["key_ttl"] = str(None if group.ttl else _key_ttl(group))  # the group's ttl wins
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -28,7 +28,7 @@ from snowplow_signals import (
 
 from prospect_lib import signals
 from prospect_lib.aggregation.fold import group_hash
-from prospect_lib.aggregation.keys import key_property
+from prospect_lib.aggregation.keys import key_name, key_property
 from prospect_lib.errors import ServiceError, SettingsError, one_line
 from prospect_lib.files import write_whole
 from prospect_lib.monitoring.audit import changed_attributes
@@ -70,8 +70,15 @@ class Publication:
 
     @property
     def is_same(self) -> bool:
-        """Return whether Signals has the group as it is defined here."""
-        return self.group is not None and group_hash(self.group) == group_hash(self.problem.group)
+        """Return whether Signals has the group as it is defined here.
+
+        The ttl of the attribute key, which Signals may choose itself, is left out.
+        """
+        here, there = self.problem.group, self.group
+        if there is None or _key_of(there) != _key_of(here):
+            return False
+        with_key = there.model_copy(update={"attribute_key": here.attribute_key})
+        return group_hash(with_key) == group_hash(here)
 
     @property
     def is_served(self) -> bool:
@@ -333,6 +340,10 @@ def owned(settings: Settings, problem: ScoringProblem) -> ScoringProblem:
     return problem
 
 
+def _key_of(group: AttributeGroup) -> tuple[str, dict[str, Any]]:
+    return key_name(group), key_property(group).model_dump(mode="json", exclude_none=True)
+
+
 def _own_key(group: AttributeGroup) -> AttributeKey | None:
     key = group.attribute_key
     return key if isinstance(key, AttributeKey) and key.name not in BUILT_IN_KEYS else None
@@ -407,7 +418,7 @@ def _has_key(client: Client, group: AttributeGroup) -> bool:
     if stored is None:
         return False
     other = group.model_copy(update={"attribute_key": AttributeKey.model_validate(stored)})
-    if key_property(other) != key_property(group):
+    if _key_of(other) != _key_of(group):
         raise ServiceError(
             f"Signals has another attribute key {name}, of another property. Give yours another "
             "name."

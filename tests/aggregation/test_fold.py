@@ -164,6 +164,12 @@ def test_the_catalogue_has_19_attributes_with_lifetimes() -> None:
 def test_the_hash_changes_only_with_the_meaning() -> None:
     renamed = prospect_group.model_copy(update={"description": "other", "is_published": True})
     assert group_hash(renamed) == group_hash(prospect_group)
+    ttl = {"ttl": timedelta(days=365)}  # as Signals may set it
+    key = prospect_group.attribute_key.model_copy(update=ttl)
+    kept = prospect_group.model_copy(update={"attribute_key": key})
+    assert group_hash(kept) == group_hash(prospect_group)
+    shorter, longer = (g.model_copy(update={"ttl": None}) for g in (prospect_group, kept))
+    assert group_hash(shorter) != group_hash(longer)
     fewer = prospect_group.model_copy(update={"attributes": prospect_group.attributes[1:]})
     assert group_hash(fewer) != group_hash(prospect_group)
 

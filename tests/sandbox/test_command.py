@@ -14,6 +14,8 @@ import requests
 
 from prospect_lib import cli as command_line
 from prospect_lib import sandbox
+from prospect_lib.jobs import preview
+from prospect_lib.problem import prospect_problem
 from prospect_lib.sandbox import command
 from prospect_lib.settings import Settings
 from tests.conftest import free_port
@@ -105,6 +107,13 @@ def test_another_host_needs_an_option_and_prints_its_consequences(home_settings:
             assert part in lines[2]
         assert sandbox.token(home_settings.home) not in "".join(lines)
         assert sandbox.ensure_running(home_settings) == home_settings.sandbox_url
+
+
+def test_it_can_do_without_a_warehouse_as_signals_can(home_settings: Settings) -> None:
+    lines: list[str] = []
+    with foreground(home_settings, "--host", "0.0.0.0", "--no-warehouse"):
+        assert len(preview(home_settings, prospect_problem, say=lines.append)) == 0
+    assert "warehouse connection is required" in lines[0]
 
 
 def test_by_default_only_this_machine_is_listened_to(run: Settings) -> None:
