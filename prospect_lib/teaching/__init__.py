@@ -9,7 +9,7 @@ Example::
 
 from prospect_lib.teaching import exercises
 from prospect_lib.teaching.replay import replay
-from prospect_lib.teaching.series import ensure_prerequisites, series_picture
+from prospect_lib.teaching.series import ensure_prerequisites, recent_events, series_picture
 from prospect_lib.teaching.visitor import (
     FollowedVisitor,
     followed_visitor,
@@ -23,6 +23,7 @@ __all__ = [
     "ensure_prerequisites",
     "exercises",
     "followed_visitor",
+    "recent_events",
     "replay",
     "scripted_visit",
     "series_picture",

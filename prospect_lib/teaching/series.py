@@ -1,13 +1,17 @@
-"""Start any notebook of the series first, and show where it stands among the others.
+"""Start any notebook of the series first, with its events, and show where it stands.
 
 Example: ``ensure_prerequisites(settings, model=True)`` before a notebook that serves scores.
 """
 
 from prospect_lib import sandbox
 from prospect_lib.jobs.demo import Demo
+from prospect_lib.jobs.retrain import recent_problem
 from prospect_lib.model.store import promoted_version
 from prospect_lib.plots.style import BLUE, GREY, INK, PALE, PAPER, Picture, picture
+from prospect_lib.problem import ScoringProblem, prospect_problem
 from prospect_lib.settings import Settings
+from prospect_lib.training_set.events_part import read_once
+from prospect_lib.warehouse import Warehouse, open_warehouse
 
 #: Number and name of each notebook, and what it makes of the followed visitor.
 NOTEBOOKS = (
@@ -42,6 +46,23 @@ def ensure_prerequisites(settings: Settings, *, model: bool = False) -> None:
     sandbox.ensure_running(settings)
     if model:
         demo.publish()
+
+
+def recent_events(
+    settings: Settings, problem: ScoringProblem = prospect_problem
+) -> tuple[Warehouse, ScoringProblem]:
+    """Return the warehouse with the events of a notebook, and the problem with their window.
+
+    Of Snowflake's events, they are what the rows of the last sixty days need, unless the
+    problem's anchors have a window, read once. Of the sandbox's, they are all.
+
+    Raises:
+        DataError: there are no events.
+        SettingsError, ServiceError: as :func:`open_warehouse`.
+    """
+    warehouse = open_warehouse(settings)
+    problem = recent_problem(problem, warehouse)
+    return read_once(warehouse, problem), problem
 
 
 def series_picture(current: int) -> Picture:

@@ -16,7 +16,6 @@ import requests
 
 from prospect_lib.aggregation.keys import key_property
 from prospect_lib.errors import DataError, ServiceError
-from prospect_lib.jobs.retrain import recent_problem
 from prospect_lib.plots.style import BLUE, Picture, picture
 from prospect_lib.problem import ScoringProblem, prospect_problem
 from prospect_lib.sandbox.simulation import traffic
@@ -40,12 +39,10 @@ def followed_visitor(
 ) -> FollowedVisitor:
     """Return the returning visitor with the most anchors; the same for the same events.
 
-    In Snowflake, the visitor is one of the last weeks, unless the problem's anchors have a window.
-
     Raises:
         DataError: no visitor came back after half a day to six days and submitted a form.
     """
-    key, problem = problem.key, recent_problem(problem, warehouse)
+    key = problem.key
     part = EventsPart.of(warehouse, problem.group, problem.anchors)
     with part.read(warehouse) as events:
         anchors = events.query(anchors_sql(events, problem)).to_pandas()
@@ -67,9 +64,7 @@ def visitor_events(
     """Return the events of one visitor, earliest first, with aware times.
 
     With a window of the problem's anchors, only what its rows need, and only those columns.
-    In Snowflake, the window is the last weeks, if there is none.
     """
-    problem = recent_problem(problem, warehouse)
     sql, group = dialect_of(warehouse.dialect), problem.group
     part = EventsPart.of(warehouse, group, problem.anchors, visitors=sql.text(identifier))
     key = property_sql(key_property(group), sql)

@@ -16,7 +16,7 @@ from snowplow_signals import AttributeGroup
 from prospect_lib.aggregation.keys import key_name
 from prospect_lib.aggregation.properties import to_utc
 from prospect_lib.anchors import Anchors
-from prospect_lib.errors import DataError, ServiceError
+from prospect_lib.errors import DataError, ServiceError, one_line
 from prospect_lib.sql.clocks import BEHIND
 from prospect_lib.sql.conditions import nobody_sql
 from prospect_lib.sql.dialects import Dialect, dialect_of
@@ -72,23 +72,24 @@ class OwnAnchors:
             ServiceError: there is no such relation.
         """
         sql, key = dialect_of(warehouse.dialect), key_name(group)
-        name, relation = relation, qualified_name(warehouse, relation)
+        relation = qualified_name(warehouse, relation)
+        name = one_line(relation, 80)
         try:
             schema = warehouse.query(f"SELECT * FROM {relation} LIMIT 0").schema
         except ServiceError as error:
             raise ServiceError(
-                f"the anchors {relation} cannot be read; give Anchors(...), or a table or view of "
+                f"the anchors {name} cannot be read; give Anchors(...), or a table or view of "
                 f"the warehouse: {error}"
             ) from error
         if missing := [name for name in (key, "anchor_ts") if name not in schema.names]:
             raise DataError(
-                f"the anchors {relation} have no column {' and '.join(missing)}; they have "
+                f"the anchors {name} have no column {' and '.join(missing)}; they have "
                 f"{', '.join(schema.names)}. Give them these names in a view."
             )
         columns = _Columns(sql, schema, key)
         counts = warehouse.query(columns.checks(relation)).to_pylist()[0]
-        _refuse_unreadable(relation, counts)
-        notes = tuple(_left_out(relation, key, counts))
+        _refuse_unreadable(name, counts)
+        notes = tuple(_left_out(name, key, counts))
         first, last = to_utc(counts["first_ts"]), to_utc(counts["last_ts"])
         return cls(columns.select(relation), notes, name, first, last)
 

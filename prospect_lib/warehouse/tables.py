@@ -80,12 +80,16 @@ def create_temporary(warehouse: Warehouse, purpose: str, select: str) -> str:
 def qualified_name(warehouse: Warehouse, name: str) -> str:
     """Return a table's name with the database and schema of the events, where it lacks them.
 
+    A SELECT in parentheses is returned as it is.
+
     >>> from prospect_lib.warehouse import SnowflakeWarehouse
     >>> warehouse = SnowflakeWarehouse(lambda: None, "MY_DB.ATOMIC.EVENTS")
     >>> qualified_name(warehouse, "models.training_set")
     'MY_DB.models.training_set'
+    >>> qualified_name(warehouse, "(SELECT * FROM moments)")
+    '(SELECT * FROM moments)'
     """
-    if isinstance(warehouse, DuckDBWarehouse):
+    if isinstance(warehouse, DuckDBWarehouse) or name.startswith("("):
         return name
     parts, outer = _parts(name), _parts(warehouse.events)[:-1]
     return ".".join([*outer[: max(len(outer) + 1 - len(parts), 0)], *parts])
