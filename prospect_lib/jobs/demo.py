@@ -20,11 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import requests
 
-from prospect_lib import signals
 from prospect_lib.errors import DataError, DefinitionError, ModelError, ServiceError
 from prospect_lib.evaluation.evaluate import MODEL
 from prospect_lib.evaluation.metrics import RESAMPLES
-from prospect_lib.jobs.publishing import owned, publish
+from prospect_lib.jobs.publishing import owned, publish, status
 from prospect_lib.jobs.retrain import RECENT_DAYS, SANDBOX, Job, train_and_promote
 from prospect_lib.jobs.serve import serving
 from prospect_lib.model.prospect_model import ProspectModel
@@ -126,8 +125,8 @@ class Demo:
             self.say(f"Events: {self.data}, instead of the warehouse.")
         if self.is_local:
             self.say(f"Sandbox: {process.ensure_running(self.settings)}")
-        signals.connect(self.settings)  # a missing secret is an error before events are read
-        owned(self.settings, self.scored)  # and so is a missing owner
+        else:
+            self._refuse_early()
         model = None
         if self.simulates:
             self.write_history()
@@ -139,6 +138,18 @@ class Demo:
             auc, visitor = float(model.manifest["metrics"][MODEL]["roc_auc"]["value"]), ""
         self.publish()
         return auc, visitor
+
+    def _refuse_early(self) -> None:
+        """Refuse before events are read what would be refused when the model is there.
+
+        Raises:
+            SettingsError: a secret or an owner is missing.
+            ServiceError: Signals cannot be reached, or has another definition.
+        """
+        owned(self.settings, self.scored)
+        there = status(self.settings, self.scored, say=lambda _: None)
+        if there.group is not None and not there.is_same:
+            self.publish()
 
     def _trained_before(self) -> ProspectModel | None:
         """Return the promoted model if it is newer than the history and fits the attributes."""

@@ -265,16 +265,17 @@ def preview(
     Raises:
         SettingsError, ServiceError: as ``status``.
     """
-    group, reason = problem.group, ""
+    columns = [problem.key, *(attribute.name for attribute in problem.group.attributes)]
     with _in_one_line("did not test", problem):
         try:
-            return signals.connect(settings).test(group, window=window)
+            tested = signals.connect(settings).test(problem.group, window=window)
+            return tested.reindex(columns=columns)  # without events it has none
         except SignalsAPIError as error:
             if error.status_code in _ABOUT_ACCESS:
                 raise
             reason = one_line(error)
     say(f"Not tested: {NO_WAREHOUSE} ({reason}).")
-    return pd.DataFrame(columns=[problem.key, *(a.name for a in group.attributes)])
+    return pd.DataFrame(columns=columns)
 
 
 def published_group(client: Client, group: AttributeGroup) -> AttributeGroup | None:

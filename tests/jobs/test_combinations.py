@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from snowplow_signals import Service
 
 from prospect_lib import sandbox, signals
-from prospect_lib.errors import DataError, SettingsError
+from prospect_lib.errors import DataError, ServiceError, SettingsError
 from prospect_lib.jobs import demo
 from prospect_lib.jobs.demo import Demo, once
+from prospect_lib.jobs.publishing import publish
+from prospect_lib.problem import ScoringProblem, sample_problem
 from prospect_lib.sandbox.simulation import history
 from prospect_lib.sandbox.simulation.history import FILE_NAME
 from prospect_lib.settings import Settings
@@ -24,10 +27,11 @@ from tests.support.accounts import (
 )
 
 END = datetime(2026, 3, 1, tzinfo=UTC)
+HOSTED, ACCOUNT = "signals-sandbox", "signals"
 #: Signals and events; tests/jobs/test_demo.py has the demo with neither chosen.
 COMBINATIONS = [
     (signals, events)
-    for signals in ("local", "hosted", "account")
+    for signals in ("local", HOSTED, ACCOUNT)
     for events in ("sandbox", "file", "snowflake")
     if (signals, events) != ("local", "sandbox")
 ]
@@ -42,24 +46,30 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
-    with signals_elsewhere(tmp_path_factory.mktemp("elsewhere")) as running:
-        yield running
+def doubles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Elsewhere]]:
+    """A hosted sandbox, whose Signals has no warehouse, and an account."""
+    homes = tmp_path_factory.mktemp("hosted"), tmp_path_factory.mktemp("account")
+    with (
+        signals_elsewhere(homes[0], warehouse=False) as hosted,
+        signals_elsewhere(homes[1]) as account,
+    ):
+        yield {HOSTED: hosted, ACCOUNT: account}
 
 
 @pytest.fixture
 def chosen(
     request: pytest.FixtureRequest,
     home_settings: Settings,
-    elsewhere: Elsewhere,
+    doubles: dict[str, Elsewhere],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Settings:
     """Settings of one Signals, named by the parameter, with a home of their own."""
-    monkeypatch.setattr(signals, "CONSOLE_URL", f"{elsewhere.url}{CONSOLE_PATH}")
+    monkeypatch.setattr(signals, "CONSOLE_URL", f"{doubles[ACCOUNT].url}{CONSOLE_PATH}")
     monkeypatch.setattr(demo, "RESAMPLES", 20)
-    elsewhere.calls.clear()
-    values = {} if request.param == "local" else elsewhere.secrets(request.param)
-    return replace(home_settings, values=values)
+    if request.param == "local":
+        return home_settings
+    doubles[request.param].calls.clear()
+    return replace(home_settings, values=doubles[request.param].secrets(request.param))
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +91,7 @@ def with_events(settings: Settings, events: str, simulated: Path) -> tuple[Setti
 @pytest.mark.usefixtures("in_snowflake")
 @pytest.mark.parametrize(("chosen", "events"), COMBINATIONS, indirect=["chosen"])
 def test_the_demo_trains_publishes_and_scores(
-    chosen: Settings, events: str, simulated: Path, elsewhere: Elsewhere
+    chosen: Settings, events: str, simulated: Path, doubles: dict[str, Elsewhere]
 ) -> None:
     is_local = chosen.signals_backend == "local"
     chosen, data = with_events(chosen, events, simulated)
@@ -97,7 +107,7 @@ def test_the_demo_trains_publishes_and_scores(
         steps += ["that of a stranger"]
         assert 0 < result["score"] < 1 and result["score_before"] is None
         assert not (chosen.home / "token").exists()
-        assert "POST /api/v1/get-online-attributes 200" in elsewhere.calls
+        assert "POST /api/v1/get-online-attributes 200" in doubles[chosen.signals_backend].calls
     assert [text.index(step) for step in steps] == sorted(text.index(step) for step in steps)
     assert ("true probability" in text) == (events == "sandbox")
     assert ("will scan DB.PUBLIC.EVENTS" in text) == (events == "snowflake")
@@ -109,19 +119,33 @@ def files_in(home: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in home.rglob("*.parquet")}
 
 
-@pytest.mark.parametrize("chosen", ["hosted", "account"], indirect=True)
+@pytest.mark.parametrize("chosen", [HOSTED, ACCOUNT], indirect=True)
 def test_without_events_nothing_is_simulated_started_or_published(
-    chosen: Settings, elsewhere: Elsewhere
+    chosen: Settings, doubles: dict[str, Elsewhere]
 ) -> None:
     chosen.home.mkdir()
     with pytest.raises(DataError, match=r"no events in .*--data.*Snowflake.*simulate") as error:
         once(Demo(chosen, say=lambda _: None))
     assert "\n" not in str(error.value)
     assert list(chosen.home.iterdir()) == []
-    assert not any(call.startswith("POST") for call in elsewhere.calls)
+    assert not any(call.startswith("POST") for call in doubles[chosen.signals_backend].calls)
 
 
 def test_a_missing_secret_is_an_error_before_events_are_read(home_settings: Settings) -> None:
     settings = replace(home_settings, values={"SP_SANDBOX_URL": "https://a.example", **SNOWFLAKE})
     with pytest.raises(SettingsError, match="not set: SP_SANDBOX_TOKEN"):
         once(Demo(settings, say=lambda _: None))
+
+
+@pytest.mark.parametrize("chosen", [HOSTED], indirect=True)
+def test_another_definition_is_refused_before_events_are_read(chosen: Settings) -> None:
+    def problem(days: int) -> ScoringProblem:
+        group = sample_problem.group.model_copy(
+            update={"name": "early", "ttl": timedelta(days=days)}
+        )
+        service = Service(name="early_service", owner=group.owner, attribute_groups=[group])
+        return ScoringProblem("early", group, service)
+
+    publish(chosen, problem(7), say=lambda _: None)
+    with pytest.raises(ServiceError, match="another definition of early v1"):
+        once(Demo(chosen, problem(8), data="nowhere.parquet", say=lambda _: None))

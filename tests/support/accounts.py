@@ -38,18 +38,18 @@ class Elsewhere:
     token: str
     calls: list[str] = field(default_factory=list)
 
-    def secrets(self, signals: str) -> dict[str, str]:
-        """Return the secrets that choose it as ``"hosted"`` sandbox or as ``"account"``."""
-        if signals == "hosted":
+    def secrets(self, backend: str) -> dict[str, str]:
+        """Return the secrets that choose it as a hosted sandbox or as an account."""
+        if backend == "signals-sandbox":
             return {"SP_SANDBOX_URL": self.url, "SP_SANDBOX_TOKEN": self.token}
         names = {"SP_API_KEY": self.token, "SP_API_KEY_ID": KEY_ID, "SP_ORG_ID": ORGANISATION}
         return {"SP_API_URL": self.url, "SP_OWNER": "ada@lovelace.org", **names}
 
 
 @contextmanager
-def signals_elsewhere(home: Path) -> Iterator[Elsewhere]:
-    """Run an empty sandbox on a port of its own."""
-    app = create_sandbox(Settings(home=home))
+def signals_elsewhere(home: Path, *, warehouse: bool = True) -> Iterator[Elsewhere]:
+    """Run an empty sandbox on a port of its own; hosted ones have no warehouse connection."""
+    app = create_sandbox(Settings(home=home), warehouse=warehouse)
     server = Server(app, port=0)
     elsewhere = Elsewhere("", token(home))
     answer = app.wsgi_app
