@@ -206,6 +206,10 @@ def publish(
                 links = (", ".join(_links(each)) for each in (problem.service, before.service))
                 say("{} now serves {} instead of {}.".format(problem.service.name, *links))
         after = _look(client, problem)
+    if not after.is_current:  # Signals shows something else than it was sent
+        for line in after.lines():
+            say(line)
+        return after
     say(
         f"Published: {after.name} ({len(problem.group.attributes)} attributes) and "
         f"{problem.service.name}."
@@ -261,7 +265,7 @@ def preview(
     refuses, ``say`` tells its reason and the frame has no rows.
 
     Args:
-        window: how far back to compute, from now.
+        window: how far back to compute, from now; Signals reads its warehouse for it.
     Raises:
         SettingsError, ServiceError: as ``status``.
     """

@@ -173,6 +173,11 @@ def test_without_a_warehouse_backfill_and_test_are_left_out_with_a_sentence(
     assert "Not tested" in lines[3] and "warehouse connection is required" in lines[3]
 
 
+def test_a_preview_without_events_has_every_column(running: Settings) -> None:
+    frame = preview(running, problem_of_its_own(), window=timedelta(seconds=1))
+    assert list(frame.columns) == ["account", "n"] and len(frame) == 0
+
+
 def test_undoing_deletes_the_service_and_then_unpublishes_the_group(running: Settings) -> None:
     problem, lines = problem_of_its_own(), list[str]()
     publish(running, problem, since=SINCE, say=quiet)
