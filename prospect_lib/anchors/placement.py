@@ -364,8 +364,11 @@ class Anchors:
             elapsed = sql.microseconds_between(start, "ts")
             places.append(
                 AT_INTERVALS.format(
-                    elapsed=f"CAST(CEIL({elapsed} / {interval}.0) AS BIGINT) * {interval}",
-                    tick=sql.later("session_start", "elapsed"),
+                    elapsed=elapsed,
+                    tick=sql.later(
+                        "session_start",
+                        f"elapsed + MOD({interval} - MOD(elapsed, {interval}), {interval})",
+                    ),
                 )
             )
         return "\n    UNION ALL\n".join(places)

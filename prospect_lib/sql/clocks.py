@@ -23,7 +23,7 @@ FAR, SHARES = timedelta(days=365), (0.05, 0.95)
 _WITHOUT_COLLECTOR = """\
 SELECT MAX(ts) AS ts
 FROM (SELECT {derived} AS ts FROM {events}) AS times
-WHERE ts <= {latest}"""
+WHERE times.ts <= {latest}"""
 _QUANTILE = "(SELECT PERCENTILE_DISC({share}) WITHIN GROUP (ORDER BY {derived}) FROM {events})"
 
 

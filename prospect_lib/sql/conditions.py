@@ -15,7 +15,6 @@ from prospect_lib.aggregation.criteria import compares_as_number
 from prospect_lib.aggregation.definitions import NUMERIC, WITHOUT_PROPERTY
 from prospect_lib.aggregation.keys import NOBODY
 from prospect_lib.aggregation.properties import (
-    INTEGER,
     NUMBER_COLUMNS,
     column_of,
     is_time,
@@ -109,8 +108,7 @@ def _typed(kind: str, prop: Any, sql: Dialect) -> str:
     text = _as_stored(prop, sql)
     if kind == "bool":
         return f"CASE LOWER({text}) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END"
-    exact = f"CASE WHEN {sql.matches(text, INTEGER)} THEN TRY_CAST({text} AS BIGINT) END"
-    return f"COALESCE({exact}, {sql.whole(sql.number(text))})"
+    return f"COALESCE({sql.integer(text)}, {sql.whole(sql.number(text))})"
 
 
 def property_sql(prop: Any, sql: Dialect, relation: str = "") -> str:

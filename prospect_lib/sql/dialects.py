@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
 
-from prospect_lib.aggregation.properties import NUMBER, TIME
+from prospect_lib.aggregation.properties import INTEGER, NUMBER, TIME
 from prospect_lib.errors import DefinitionError
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -100,6 +100,13 @@ class Dialect(ABC):
         """Return text as a floating-point number; NULL if it is not one."""
         return f"CASE WHEN {self.matches(text, NUMBER)} THEN TRY_CAST({text} AS DOUBLE) END"
 
+    def integer(self, text: str) -> str:
+        """Return the text of an integer as one; NULL if it is none, or needs more than 64 bits."""
+        return f"CASE WHEN {self.matches(text, INTEGER)} THEN {self._in_64_bits(text)} END"
+
+    def _in_64_bits(self, text: str) -> str:
+        return f"TRY_CAST({text} AS BIGINT)"
+
     def whole(self, number: str) -> str:
         """Return the nearest integer, halves rounded up; NULL if it needs more than 64 bits."""
         rounded = f"CAST(FLOOR({number} + 0.5) AS BIGINT)"
@@ -160,7 +167,7 @@ class Dialect(ABC):
 
         ``DATEDIFF('second')`` would count the boundaries that were crossed instead.
         """
-        return f"{self.microseconds_between(start, end)} / 1e6"
+        return f"CAST({self.microseconds_between(start, end)} AS DOUBLE) / 1e6"
 
     @abstractmethod
     def later(self, timestamp: str, microseconds: str) -> str:
@@ -208,7 +215,11 @@ class Dialect(ABC):
     def nearest(self, relation: str, alias: str, order: str, left: str) -> str:
         """Join each row of ``left`` with the visitor's nearest row for which ``order`` holds."""
 
-    # --- lists and objects -------------------------------------------------------------------
+    # --- aggregates --------------------------------------------------------------------------
+
+    def least(self, value: str, kind: str) -> str:  # noqa: ARG002
+        """Return an aggregate: the least of the values, which are of this attribute type."""
+        return f"MIN({value})"
 
     @abstractmethod
     def collect(self, value: str, order: str) -> str:
@@ -348,6 +359,18 @@ class Snowflake(Dialect):
     def array(self, items: Sequence[str]) -> str:
         return f"ARRAY_CONSTRUCT({', '.join(items)})"
 
+    def _in_64_bits(self, text: str) -> str:
+        """BIGINT is another name of NUMBER(38, 0)."""
+        number = f"TRY_CAST({text} AS BIGINT)"
+        bounds = "-9223372036854775808 AND 9223372036854775807"
+        return f"CASE WHEN {number} BETWEEN {bounds} THEN {number} END"
+
+    def interval(self, length: timedelta) -> str:
+        """Seconds and microseconds, since large numbers of microseconds may not be read."""
+        seconds, microseconds = divmod(length // _MICROSECOND, 1_000_000)
+        more = f", {microseconds} microseconds" if microseconds else ""
+        return f"INTERVAL '{seconds} seconds{more}'"
+
     def _needs_text(self, column: str, path: Sequence[str | int]) -> str:
         value = self._at(column, path)
         return f"TYPEOF({value}) IN ('DOUBLE', 'DECIMAL', 'OBJECT', 'ARRAY')"
@@ -395,6 +418,10 @@ class Snowflake(Dialect):
     def nearest(self, relation: str, alias: str, order: str, left: str) -> str:
         on = f"ON {alias}.visitor = {left}.visitor"
         return f"ASOF JOIN {relation} AS {alias} MATCH_CONDITION ({order}) {on}"
+
+    def least(self, value: str, kind: str) -> str:
+        """MIN does not take booleans."""
+        return f"BOOLAND_AGG({value})" if kind == "bool" else super().least(value, kind)
 
     def collect(self, value: str, order: str) -> str:
         return f"ARRAY_AGG({value}) WITHIN GROUP (ORDER BY {order})"

@@ -85,10 +85,10 @@ RANKING = """\
     value,
     ts,
     is_anchor,
-    CAST(SUM(events) OVER {frame} AS BIGINT) AS events,
-    MIN(CASE WHEN events > 0 THEN ts END) OVER {frame} AS first_seen,
-    MAX(CASE WHEN events > 0 THEN ts END) OVER {frame} AS last_seen
-  FROM {timeline}
+    CAST(SUM(t.events) OVER {frame} AS BIGINT) AS events,
+    MIN(CASE WHEN t.events > 0 THEN ts END) OVER {frame} AS first_seen,
+    MAX(CASE WHEN t.events > 0 THEN ts END) OVER {frame} AS last_seen
+  FROM {timeline} AS t
 ),
 -- {title}: the values by how often they occurred; ties by the one seen first
 {ranked} AS (
@@ -182,7 +182,7 @@ class Lists:
             keep=MAX_VALUES if all_values else 1,
             not_expired=f" AND updated >= {oldest}" if ttl else "",
             collected=(
-                sql.collect_counts("value", "events", "place") if all_values else "MIN(value)"
+                sql.collect_counts("value", "events", "place") if all_values else "ANY_VALUE(value)"
             ),
             result=context.name(attribute),
             timeline=context.name(attribute, "timeline"),

@@ -18,7 +18,7 @@ from prospect_lib.sql.context import Context, lines
 _AT_ONE_INSTANT = {
     "events": "CAST(COUNT({x}) AS INTEGER)",
     "sum": "SUM({x})",
-    "min": "MIN({x})",
+    "min": "{least}",
     "max": "MAX({x})",
 }
 #: How those columns are combined over the window ``w``, for each aggregation.
@@ -157,15 +157,20 @@ class Windows:
 
     def _timeline(self) -> str:
         xs = self.context.columns(self.attributes)
+        kinds = {self.context.column(a): a.type for a in self.attributes}
         return TIMELINE.format(
             columns="".join(
-                f",\n    {_AT_ONE_INSTANT[how].format(x=x)} AS {x}_{how}"
+                f",\n    {self._at_one_instant(x, how, kinds[x])} AS {x}_{how}"
                 for x, how in self._combined()
             ),
             xs="".join(f", {x}" for x in xs),
             nulls=", NULL" * len(xs),
             materialized=self.context.sql.materialized,
         )
+
+    def _at_one_instant(self, x: str, how: str, kind: str) -> str:
+        least = self.context.sql.least(x, kind)
+        return _AT_ONE_INSTANT[how].format(x=x, least=least)
 
     def _lifetimes(self) -> str:
         names = [

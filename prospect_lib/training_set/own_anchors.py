@@ -27,7 +27,7 @@ from prospect_lib.warehouse.tables import qualified_name
 YES, NO = ("true", "t", "yes", "y"), ("false", "f", "no", "n")
 SELECT = """\
 SELECT {columns}
-FROM {relation}
+FROM {relation} AS own
 WHERE {conditions}"""
 #: One row: how many rows are left out and why, and the values that cannot be read.
 CHECKS = """\
@@ -41,7 +41,7 @@ SELECT
   MIN({bad_label}) AS bad_label,
   MIN({bad_anchor_ts}) AS bad_anchor_ts,
   MIN({bad_weight}) AS bad_weight
-FROM {relation}"""
+FROM {relation} AS own"""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class _Columns:
 
     @property
     def key(self) -> str:
-        column = self.sql.identifier(self.key_name)
+        column = self._column(self.key_name)
         kind = self.schema.field(self.key_name).type
         if pa.types.is_floating(kind) or (pa.types.is_decimal(kind) and kind.scale > 0):
             return self.sql.number_text(f"CAST({column} AS DOUBLE)")  # 12.0 is the identifier 12
@@ -165,7 +165,7 @@ class _Columns:
             time=self._time,
             bad_label=self._unreadable("label", self.label),
             bad_anchor_ts=self._unreadable("anchor_ts", self._time),
-            bad_weight=self._unreadable("weight", f"TRY_CAST({self._text('weight')} AS DOUBLE)"),
+            bad_weight=self._unreadable("weight", self.sql.number(self._text("weight"))),
             relation=relation,
         )
 
@@ -177,7 +177,7 @@ class _Columns:
         return name in self.schema.names
 
     def _column(self, name: str) -> str:
-        return self.sql.identifier(name)
+        return f"own.{self.sql.identifier(name)}"
 
     def _text(self, name: str) -> str:
         return f"CAST({self._column(name)} AS VARCHAR)"

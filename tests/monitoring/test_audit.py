@@ -30,7 +30,7 @@ from prospect_lib.sandbox.simulation.visitors import simulate
 from prospect_lib.settings import Settings
 from prospect_lib.warehouse.snowflake import SnowflakeWarehouse
 from tests.support.served_world import END, World, record, write
-from tests.support.snow import drop_connection, server, statements
+from tests.support.snow import drop_connection, load_into_server, server, statements
 from tests.support.worlds import event, events_table, group_of
 
 
@@ -235,18 +235,14 @@ def test_an_audit_inside_snowflake(tmp_path: Path):
     settings = Settings(tmp_path, values={**secrets, "ATOMIC_TABLE": "DB.PUBLIC.EVENTS"})
     with server():
         warehouse = SnowflakeWarehouse.connect(settings)
-        warehouse.run("CREATE DATABASE IF NOT EXISTS DB")
-        warehouse.run("CREATE SCHEMA IF NOT EXISTS DB.PUBLIC")
-        warehouse.run(
-            "CREATE TABLE DB.PUBLIC.EVENTS (domain_userid VARCHAR, derived_tstamp TIMESTAMP_NTZ, "
-            "collector_tstamp TIMESTAMP_NTZ, event_name VARCHAR, event_vendor VARCHAR, "
-            "event_version VARCHAR)"
-        )
-        for e in events:
-            times = [f"'{e['derived_tstamp']:%Y-%m-%d %H:%M:%S}'"] * 2
-            texts = [f"'{e[name]}'" for name in ("event_name", "event_vendor", "event_version")]
-            line = ", ".join(["'u1'", *times, *texts])
-            warehouse.run(f"INSERT INTO DB.PUBLIC.EVENTS VALUES ({line})")
+        names = ("event_name", "event_vendor", "event_version")
+        table = {"domain_userid": ["u1"] * len(events)}
+        table |= {
+            name: [e["derived_tstamp"] for e in events]
+            for name in ("derived_tstamp", "collector_tstamp")
+        }
+        table |= {name: [e[name] for e in events] for name in names}
+        load_into_server("EVENTS", pa.table(table))
         write(tmp_path, good)
         assert audit(warehouse, read_served(tmp_path, group), group).exit_code == EXIT_CLEAN
         write(tmp_path, [*good, *[lost] * 6])

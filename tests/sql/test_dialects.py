@@ -30,6 +30,15 @@ def test_each_warehouse_has_its_names_backslashes_and_arrays() -> None:
     assert snowflake_sql.literal(["a", 1]) == "ARRAY_CONSTRUCT('a', 1)"
 
 
+def test_snowflake_reads_an_interval_exactly_and_integers_of_64_bits() -> None:
+    sql = dialect_of("snowflake")
+    month = timedelta(days=30, microseconds=1)
+    assert sql.interval(month) == "INTERVAL '2592000 seconds, 1 microseconds'"
+    assert sql.interval(timedelta(days=30)) == "INTERVAL '2592000 seconds'"
+    assert "BETWEEN -9223372036854775808 AND 9223372036854775807" in sql.integer("x")
+    assert sql.least("x", "bool") == "BOOLAND_AGG(x)"
+
+
 def test_a_path_into_a_nested_column() -> None:
     path = [0, "a.b", 1, "it's"]
     assert dialect_of("snowflake").raw('"C"', path) == '"C"[0]:"a.b"[1]."it\'s"::VARCHAR'

@@ -70,7 +70,9 @@ def test_names_are_free_in_snowflake() -> None:
     with snow.snowflake() as connection:
         snow.load(connection, "EVENTS", events_table(EVENTS))
         snow.load(connection, "ANCHORS", anchors_table([("u1", START + HOUR)]))
-        sql = attributes_sql(group, events="EVENTS", anchors="ANCHORS", dialect="snowflake")
+        sql = attributes_sql(
+            group, events="DB.PUBLIC.EVENTS", anchors="DB.PUBLIC.ANCHORS", dialect="snowflake"
+        )
         ((_, _, *values),) = connection.cursor().execute(sql).fetchall()
     expected = list(served(group, EVENTS, "u1", START + HOUR, True).values())
     texts = [value for value in expected if not isinstance(value, list)]

@@ -59,7 +59,7 @@ def test_snowflake_s_times_go_to_utc(column: str) -> None:
     utc = dialect_of("snowflake").utc("X")
     with snow.snowflake() as connection:
         connection._duck_conn.execute(f"CREATE TABLE DB.PUBLIC.T AS SELECT {column} AS X")
-        rows = connection.cursor().execute(f"SELECT {utc} FROM T").fetchall()
+        rows = connection.cursor().execute(f"SELECT {utc} FROM DB.PUBLIC.T").fetchall()
     assert rows == [(datetime(2026, 1, 4, 23, 30, 0, 250_000),)]
 
 

@@ -56,6 +56,7 @@ def on_duckdb(sql: str, events: pa.Table) -> list[Any]:
 def on_snowflake(sql: str, events: pa.Table) -> list[Any]:
     with snow.snowflake() as connection:
         snow.load(connection, "EVENTS", events, (ITEM, DEVICE))
+        sql = sql.replace("FROM events", "FROM DB.PUBLIC.EVENTS")
         rows: list[Any] = connection.cursor().execute(sql).fetchall()
         return rows
 

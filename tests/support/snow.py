@@ -5,14 +5,16 @@ array, nor ``TO_TIMESTAMP_TZ`` and its kin, ``SYSTEM$TYPEOF``, ``TYPEOF`` and ``
 and has no temporary tables with qualified names. They are rewritten here as DuckDB spells them,
 before fakesnow translates the rest. ``EXPLAIN USING JSON`` is answered here.
 
-Every statement is recorded, see :func:`statements`.
+Every statement is recorded, see :func:`statements`, and checked, see ``snowflake_rules``. Where a
+rule needs the types of columns, it becomes part of the statement: a quotient of integers has 6
+decimals, and booleans have no least value, no largest and no sum.
 """
 
 import json
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
@@ -27,21 +29,23 @@ from pytest import MonkeyPatch
 from sqlglot import exp
 from starlette.responses import JSONResponse
 
+from tests.support.snowflake_rules import Tables, bounds, check, full_name
+
 _translate, _execute = FakeSnowflakeCursor._transform, FakeSnowflakeCursor.execute
 PARTITION_BYTES = 16_000_000  # of one day of events
 
 
 @dataclass
 class _Account:
-    """What the stand-in knows while it runs, besides the tables."""
+    """What the stand-in knows while it runs, besides the rows."""
 
-    events: str
-    partition: str
+    tables: Tables = field(default_factory=Tables)
     sent: list[str] = field(default_factory=list)
+    refused: list[AssertionError] = field(default_factory=list)
     drop_in: int = 0
 
 
-_account = _Account("", "")
+_account = _Account()
 
 
 def statements() -> list[str]:
@@ -108,12 +112,12 @@ def _warehouse(node: exp.Expr) -> exp.Expr:
 
 def _temporary(cursor: Any, statement: exp.Expr) -> None:
     """Name temporary tables as DuckDB can: without a database or schema, within the session."""
-    names = cursor._conn.__dict__.setdefault("temporary_tables", set())
-    tables = [_full_name(table) for table in statement.find_all(exp.Table)]
+    names = _temporary_tables(cursor)
+    tables = [full_name(table) for table in statement.find_all(exp.Table)]
     if isinstance(statement, exp.Create) and statement.find(exp.TemporaryProperty):
-        names.add(_full_name(statement.this.find(exp.Table)))
+        names.add(full_name(statement.this.find(exp.Table)))
     for table in list(statement.find_all(exp.Table)):
-        if (name := _full_name(table)) in names:
+        if (name := full_name(table)) in names:
             parent = table.parent
             if not table.alias and isinstance(parent, exp.From | exp.Join):
                 table.set("alias", exp.TableAlias(this=table.this.copy()))
@@ -124,15 +128,45 @@ def _temporary(cursor: Any, statement: exp.Expr) -> None:
         names.difference_update(tables)
 
 
-def _full_name(table: Any) -> str:
-    """Return ``DB.SCHEMA.NAME``; as Snowflake has it, what is not quoted is in upper case."""
-    parts = (part.name if part.quoted else part.name.upper() for part in table.parts)
-    return ".".join(parts)
+def _temporary_tables(cursor: Any) -> set[str]:
+    names: set[str] = cursor._conn.__dict__.setdefault("temporary_tables", set())
+    return names
+
+
+def _typed(node: exp.Expr) -> exp.Expr:
+    """Compute as Snowflake does where it depends on types, which DuckDB knows before it runs."""
+    if isinstance(node, exp.Div):
+        whole = [f"'{kind}'" for kind in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")]
+        inexact = exp.or_(
+            exp.not_(exp.condition(f"kind IN ({', '.join(whole)})").transform(_kind, node.left)),
+            exp.condition("kind IN ('FLOAT', 'DOUBLE')").transform(_kind, node.right),
+        )
+        rounded = exp.Anonymous(this="ROUND", expressions=[node.copy(), exp.Literal.number(6)])
+        return exp.Paren(this=exp.Case().when(inexact, node).else_(rounded))
+    if isinstance(node, exp.Min | exp.Max | exp.Sum):
+        problem = exp.Literal.string(f"{node.key.upper()} of a boolean")
+        error = exp.Anonymous(this="ERROR", expressions=[problem])
+        is_boolean = exp.condition("kind = 'BOOLEAN'").transform(_kind, node.this)
+        node.set("this", exp.Case().when(is_boolean, error).else_(node.this.copy()))
+    return node
+
+
+def _kind(node: exp.Expr, value: exp.Expr) -> exp.Expr:
+    is_placeholder = isinstance(node, exp.Column) and node.name == "kind"
+    return exp.Anonymous(this="TYPEOF", expressions=[value.copy()]) if is_placeholder else node
+
+
+def _interval(node: exp.Expr) -> exp.Expr:
+    if isinstance(node, exp.Interval) and isinstance(node.this, exp.Literal):
+        node.this.set("this", node.this.name.replace(",", ""))
+    return node
 
 
 def _transform(cursor: Any, expression: exp.Expr, params: Any) -> exp.Expr:
-    for rewrite in (_asof, _slice, _timestamp, _type, _warehouse):
+    for rewrite in (_asof, _slice, _timestamp, _type, _warehouse, _interval):
         expression = expression.transform(rewrite)
+    for node in reversed(list(expression.find_all(exp.Div, exp.Min, exp.Max, exp.Sum))):
+        node.replace(_typed(node.copy()))
     _temporary(cursor, expression)
     return _translate(cursor, expression, params)
 
@@ -141,6 +175,11 @@ def _run(cursor: Any, command: str, *args: Any, **kwargs: Any) -> Any:
     from snowflake.connector.errors import ProgrammingError
 
     _account.sent.append(command)
+    try:
+        check(command, replace(_account.tables, temporary=_temporary_tables(cursor)))
+    except AssertionError as error:  # raised again at the end: a server would answer 500
+        _account.refused.append(error)
+        raise ProgrammingError(msg=str(error), errno=1003, sqlstate="42000") from error
     if _account.drop_in:
         _account.drop_in -= 1
         if not _account.drop_in:
@@ -148,13 +187,13 @@ def _run(cursor: Any, command: str, *args: Any, **kwargs: Any) -> Any:
             (token,) = (token for token, session in sessions.items() if session is cursor._conn)
             sessions.pop(token).close()
             raise ProgrammingError(msg="Session no longer exists.", errno=390111, sqlstate="08003")
-    if command.startswith("EXPLAIN USING JSON"):
-        try:
+    try:
+        if command.startswith("EXPLAIN USING JSON"):
             plan = _plan(cursor, command.removeprefix("EXPLAIN USING JSON"))
-        except duckdb.Error as error:
-            raise ProgrammingError(msg=str(error), errno=2003, sqlstate="42S02") from error
-        command = f"""SELECT '{plan}' AS "content" """
-    return _execute(cursor, command, *args, **kwargs)
+            command = f"""SELECT '{plan}' AS "content" """
+        return _execute(cursor, command, *args, **kwargs)
+    except duckdb.Error as error:  # others than fakesnow expects; a server would answer 500
+        raise ProgrammingError(msg=str(error), errno=100038, sqlstate="22018") from error
 
 
 def _plan(cursor: Any, command: str) -> str:
@@ -166,37 +205,26 @@ def _plan(cursor: Any, command: str) -> str:
     query = statement.find(exp.Query)
     assert query, f"EXPLAIN of a statement without a SELECT: {command}"
     _execute(cursor, f"DESCRIBE {query.sql('snowflake')}")
-    scans = []
+    tables, scans = _account.tables, []
     for table in query.find_all(exp.Table):
-        if _full_name(table) == _account.events:
-            day = f"CAST({_account.partition} AS DATE)"
+        if full_name(table) == tables.events:
+            day, select = f"CAST({tables.partition} AS DATE)", table.find_ancestor(exp.Select)
+            conditions = [
+                part.transform(_without_table).sql("duckdb")
+                for part in (bounds(select, tables) if select else ())
+            ]
             (total, assigned), *_ = cursor._duck_conn.execute(
                 f"SELECT COUNT(DISTINCT {day}), COUNT(DISTINCT {day}) FILTER (WHERE "
-                f"{_bounds(table)}) FROM {_account.events}"
+                f"{' AND '.join(conditions) or 'TRUE'}) FROM {tables.events}"
             ).fetchall()
             figures = {"partitionsTotal": total, "partitionsAssigned": assigned}
             figures["bytesAssigned"] = assigned * PARTITION_BYTES
             scan = {"id": len(scans) + 1, "parentOperators": [0], "operation": "TableScan"}
-            scans.append({**scan, "objects": [_account.events], **figures})
+            scans.append({**scan, "objects": [tables.events], **figures})
     names = ("partitionsTotal", "partitionsAssigned", "bytesAssigned")
     stats = {name: sum(scan[name] for scan in scans) for name in names}
     operations = [[{"id": 0, "operation": "Result"}, *scans]]
     return json.dumps({"GlobalStats": stats, "Operations": operations})
-
-
-def _bounds(table: exp.Table) -> str:
-    """Return the conditions on the partition's column in the WHERE of a read, for DuckDB."""
-    select = table.find_ancestor(exp.Select)
-    where = select.args.get("where") if select else None
-    conditions = list(where.this.flatten()) if where and isinstance(where.this, exp.And) else []
-    conditions += [where.this] if where and not conditions else []
-    bounds = []
-    for condition in conditions:
-        columns = [column.name.upper() for column in condition.find_all(exp.Column)]
-        if columns == [_account.partition]:
-            bare = condition.transform(_without_table)
-            bounds.append(bare.sql("duckdb"))
-    return " AND ".join(bounds) or "TRUE"
 
 
 def _without_table(node: exp.Expr) -> exp.Expr:
@@ -204,27 +232,28 @@ def _without_table(node: exp.Expr) -> exp.Expr:
 
 
 @contextmanager
-def _strict(events: str, partition: str) -> Iterator[None]:
+def _strict(tables: Tables | None) -> Iterator[None]:
     global _account
-    _account = _Account(events, partition)
+    _account = _Account(tables or Tables())
     FakeSnowflakeCursor._transform, FakeSnowflakeCursor.execute = _transform, _run
     try:
         yield
     finally:
         FakeSnowflakeCursor._transform, FakeSnowflakeCursor.execute = _translate, _execute
+        if _account.refused:
+            raise _account.refused[0]
 
 
 @contextmanager
-def snowflake(
-    events: str = "DB.PUBLIC.EVENTS", partition: str = "COLLECTOR_TSTAMP"
-) -> Iterator[Any]:
+def snowflake(tables: Tables | None = None) -> Iterator[Any]:
     """Yield a connection to an empty schema ``DB.PUBLIC``, within this process.
 
     Args:
-        events: the table of events.
-        partition: its column by which it is partitioned.
+        tables: which table has the events, and which ones may be written.
+    Raises:
+        AssertionError: at the end; a statement broke a rule, see ``snowflake_rules``.
     """
-    with _strict(events, partition), fakesnow.patch():
+    with _strict(tables), fakesnow.patch():
         import snowflake.connector
 
         with snowflake.connector.connect(database="DB", schema="PUBLIC") as connection:
@@ -238,14 +267,15 @@ PATIENCE = 600
 
 
 @contextmanager
-def server(events: str = "DB.PUBLIC.EVENTS", partition: str = "COLLECTOR_TSTAMP") -> Iterator[None]:
+def server(tables: Tables | None = None) -> Iterator[None]:
     """Let the connector speak to a fakesnow server of its own over HTTP, as it does to Snowflake.
 
     Its database is empty at first; every connection uses the same one.
 
     Args:
-        events: the table of events.
-        partition: its column by which it is partitioned.
+        tables: which table has the events, and which ones may be written.
+    Raises:
+        AssertionError: at the end; a statement broke a rule, see ``snowflake_rules``.
     """
     import snowflake.connector
 
@@ -253,7 +283,7 @@ def server(events: str = "DB.PUBLIC.EVENTS", partition: str = "COLLECTOR_TSTAMP"
     module = import_module("fakesnow.server")
     try:
         with (
-            _strict(events, partition),
+            _strict(tables),
             MonkeyPatch.context() as patch,
             start_server() as to,
         ):
@@ -288,15 +318,19 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
+def set_up(*commands: str) -> None:
+    """Run statements of a test on the running server, neither recorded nor checked."""
+    for command in commands:
+        _execute(list(_sessions().values())[-1].cursor(), command)
+
+
 def load_into_server(name: str, table: pa.Table, variants: tuple[str, ...] = ()) -> None:
     """Fill a table of the running server, as :func:`load` does; there must be a connection.
 
     As statements that the server translates, the rows would take a hundred times as long.
     """
-    session = list(_sessions().values())[-1]
-    for create in ("DATABASE IF NOT EXISTS DB", "SCHEMA IF NOT EXISTS DB.PUBLIC"):
-        _execute(session.cursor(), f"CREATE {create}")
-    load(session, name, table, variants)
+    set_up("CREATE DATABASE IF NOT EXISTS DB", "CREATE SCHEMA IF NOT EXISTS DB.PUBLIC")
+    load(list(_sessions().values())[-1], name, table, variants)
 
 
 def _sessions() -> dict[str, Any]:

@@ -252,11 +252,24 @@ def test_snowflake_places_and_samples_the_same_anchors(
     events = data.draw(visits(collector))
     snow.load(snowflake, "EVENTS", table_of(events))
     how = {"key": key_of(anchors), "columns": COLLECTOR if collector and events else ()}
-    sql = anchors.sql(events="EVENTS", dialect="snowflake", **how)
+    sql = anchors.sql(events="DB.PUBLIC.EVENTS", dialect="snowflake", **how)
     rows = snowflake.cursor().execute(sql).fetchall()
     assert [tuple(row) for row in rows] == [
         tuple(row.values()) for row in run(anchors, events, **how)
     ]
+
+
+@pytest.mark.parametrize("every", [timedelta(seconds=10), timedelta(hours=1), timedelta(days=7)])
+def test_a_microsecond_after_a_tick_the_next_one_follows(snowflake: Any, every: timedelta) -> None:
+    """However long the ticks are; Snowflake rounds a quotient of integers to six decimals."""
+    after = [timedelta(), every, every + timedelta(microseconds=1), 9 * every]
+    events = [event(START + elapsed, domain_sessionid="s") for elapsed in after]
+    anchors = Anchors(at=(), every=every, horizon=timedelta(microseconds=1))
+    snow.load(snowflake, "EVENTS", table_of(events))
+    statement = anchors.sql(events="DB.PUBLIC.EVENTS", dialect="snowflake")
+    ticks = [(START + n * every).replace(tzinfo=None) for n in (0, 1, 2)]
+    assert [row[1] for row in snowflake.cursor().execute(statement).fetchall()] == ticks
+    assert [row["anchor_ts"] for row in run(anchors, events)] == ticks
 
 
 def many() -> list[dict[str, Any]]:

@@ -216,8 +216,8 @@ def test_another_partition_is_read_with_time_for_the_loader(
     snowflake: SnowflakeWarehouse, local: DuckDBWarehouse
 ) -> None:
     table = "DB.PUBLIC.EVENTS"
-    snowflake.run(f"ALTER TABLE {table} ADD COLUMN LOAD_TSTAMP TIMESTAMP_NTZ")
-    snowflake.run(f"UPDATE {table} SET LOAD_TSTAMP = DATEADD('minute', 90, COLLECTOR_TSTAMP)")
+    snow.set_up(f"ALTER TABLE {table} ADD COLUMN LOAD_TSTAMP TIMESTAMP_NTZ")
+    snow.set_up(f"UPDATE {table} SET LOAD_TSTAMP = DATEADD('minute', 90, COLLECTOR_TSTAMP)")
     snowflake.partition = "load_tstamp"
     assert rows_from(snowflake, WINDOW) == rows_from(local, WINDOW)
     (read,) = (s for s in reads(snow.statements()) if s.startswith("CREATE"))

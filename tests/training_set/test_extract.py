@@ -25,6 +25,7 @@ from prospect_lib.training_set.extract import create_table, extract, extract_to
 from prospect_lib.warehouse import DuckDBWarehouse
 from prospect_lib.warehouse.snowflake import SnowflakeWarehouse
 from tests.support import snow
+from tests.support.snowflake_rules import Tables
 from tests.support.worlds import DEVICE
 
 END = datetime(2026, 1, 5, tzinfo=UTC)
@@ -250,10 +251,10 @@ def busiest(home: Path) -> pa.Table:
 def snowflake(tmp_path: Path, busiest: pa.Table) -> Iterator[SnowflakeWarehouse]:
     secrets = {"SF_ACNT": "a", "SF_USR": "u", "SF_WH": "w", "SF_PWD": "hush"}
     secrets |= {"ATOMIC_TABLE": "DB.PUBLIC.EVENTS", "SF_SCRATCH": "DB.SCRATCH"}
-    with snow.server():
+    with snow.server(Tables(writable=frozenset({"DB.SCRATCH"}))):
         warehouse = SnowflakeWarehouse.connect(Settings(tmp_path, values=secrets))
         snow.load_into_server("EVENTS", busiest, (DEVICE,))
-        warehouse.run("CREATE SCHEMA DB.SCRATCH")
+        snow.set_up("CREATE SCHEMA DB.SCRATCH")
         yield warehouse
         warehouse.close()
 
@@ -291,7 +292,7 @@ def test_a_statement_that_snowflake_refuses_is_an_error_without_secrets(
     snowflake: SnowflakeWarehouse,
 ) -> None:
     with pytest.raises(ServiceError, match="Snowflake refused the statement") as refused:
-        snowflake.query("SELECT nothing FROM nowhere")
+        snowflake.query("SELECT nothing FROM DB.PUBLIC.nowhere")
     assert "hush" not in str(refused.value)
 
 
@@ -301,7 +302,7 @@ def test_a_result_without_rows_has_its_columns(snowflake: SnowflakeWarehouse) ->
 
 
 def test_own_anchors_in_snowflake_may_have_texts(snowflake: SnowflakeWarehouse) -> None:
-    snowflake.run(
+    snow.set_up(
         "CREATE TABLE DB.PUBLIC.OWN AS SELECT DOMAIN_USERID, 'yes' AS LABEL, "
         "'2026-01-01T00:00:00+02:00' AS ANCHOR_TS, 1 AS OTHER FROM DB.PUBLIC.EVENTS "
         "UNION SELECT '', 'no', '2026-01-01', 1"
@@ -315,7 +316,7 @@ def test_own_anchors_in_snowflake_may_have_texts(snowflake: SnowflakeWarehouse) 
         "history; events before 2024-12-30 are not read. Give attributes a period."
     )
     assert left_out == "1 of 13 rows of DB.PUBLIC.OWN have no domain_userid; they are left out."
-    snowflake.run("UPDATE DB.PUBLIC.OWN SET LABEL = '?'")
+    snow.set_up("UPDATE DB.PUBLIC.OWN SET LABEL = '?'")
     with pytest.raises(DataError, match=r"label of the anchors DB\.PUBLIC\.OWN is '\?'"):
         extract(snowflake, sample_group, "DB.PUBLIC.OWN")
 
@@ -323,7 +324,7 @@ def test_own_anchors_in_snowflake_may_have_texts(snowflake: SnowflakeWarehouse) 
 def test_attributes_whose_columns_snowflake_lacks_are_left_out(
     snowflake: SnowflakeWarehouse,
 ) -> None:
-    snowflake.run("ALTER TABLE DB.PUBLIC.EVENTS DROP COLUMN mkt_campaign")
+    snow.set_up("ALTER TABLE DB.PUBLIC.EVENTS DROP COLUMN mkt_campaign")
     rows = extract(snowflake, prospect_group, Anchors(since=SINCE))
     assert rows.manifest["left_out"] == {"num_engaged_campaigns_l30d": ["mkt_campaign"]}
     assert "num_engaged_campaigns_l30d" not in rows.table.column_names

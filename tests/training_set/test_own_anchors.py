@@ -107,6 +107,8 @@ def test_whole_numbers_are_identifiers(warehouse: DuckDBWarehouse, user_id: str)
         ({"label": "2"}, r"^label of the anchors own is '2', expected"),
         ({"anchor_ts": "'yesterday'"}, r"^anchor_ts of the anchors own is 'yesterday', expected"),
         ({"weight": "'heavy'"}, r"^weight of the anchors own is 'heavy', expected a number"),
+        ({"weight": "'NaN'"}, r"^weight of the anchors own is 'NaN', expected a number"),
+        ({"weight": "CAST('NaN' AS DOUBLE)"}, r"^weight of the anchors own is 'nan', expected"),
     ],
 )
 def test_a_value_that_cannot_be_read_is_refused_by_one_line(

@@ -62,11 +62,11 @@ def test_without_collector_times_an_event_of_2031_does_not_move_the_end() -> Non
 def test_snowflake_has_the_same_clocks(snowflake: Any, collector: bool) -> None:
     table = events([*MINUTES, *WRONG[:2]], collector=collector)
     snow.load(snowflake, "EVENTS", table, ())
-    wrong = wrong_clock_sql(table.column_names, "snowflake", events="EVENTS")
+    wrong = wrong_clock_sql(table.column_names, "snowflake", events="DB.PUBLIC.EVENTS")
     cursor = snowflake.cursor()
-    end = data_end_sql(table.column_names, "snowflake", events="EVENTS")
+    end = data_end_sql(table.column_names, "snowflake", events="DB.PUBLIC.EVENTS")
     assert cursor.execute(end).fetchall() == [(NOON,)]
-    cursor.execute(f"SELECT COUNT(*) FROM EVENTS WHERE {wrong}")
+    cursor.execute(f"SELECT COUNT(*) FROM DB.PUBLIC.EVENTS WHERE {wrong}")
     assert cursor.fetchall() == [(2,)]
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from snowflake.connector.errors import OperationalError
+from snowplow_signals import AtomicProperty, Attribute
 
 from prospect_lib.errors import ServiceError, SettingsError
 from prospect_lib.settings import Settings
@@ -21,9 +22,13 @@ from tests.support.worlds import (
     COMPARED,
     DEVICE,
     EXAMPLES,
+    HOUR,
     ITEM,
+    START,
     anchors_table,
+    event,
     events_table,
+    group_of,
     served,
     worlds,
 )
@@ -51,7 +56,11 @@ def test_snowflake_equals_fold_on_random_worlds(connection: Any, world: Any) -> 
     snow.load(connection, "EVENTS", events_table(events), (ITEM, DEVICE))
     snow.load(connection, "ANCHORS", anchors_table(anchors, group.attribute_key.name))
     sql = attributes_sql(
-        group, events="EVENTS", anchors="ANCHORS", dialect="snowflake", include_anchor=inclusive
+        group,
+        events="DB.PUBLIC.EVENTS",
+        anchors="DB.PUBLIC.ANCHORS",
+        dialect="snowflake",
+        include_anchor=inclusive,
     )
     rows = connection.cursor().execute(sql).fetchall()
     assert len(rows) == len(anchors)
@@ -60,6 +69,24 @@ def test_snowflake_equals_fold_on_random_worlds(connection: Any, world: Any) -> 
         for (name, value), computed in zip(expected.items(), values, strict=True):
             COMPARED["Snowflake"] += 1
             assert comparable(computed) == value, (name, user, at, sql)
+
+
+def test_the_first_and_the_most_frequent_of_booleans(connection: Any) -> None:
+    """Snowflake has no MIN of booleans; two events at one instant are told apart by value."""
+    prop = AtomicProperty(name="br_cookies")
+    attributes = [
+        Attribute(name=name, type="bool", events=[], aggregation=name, property=prop)
+        for name in ("first", "last", "most_frequent", "least_frequent")
+    ]
+    group = group_of(*attributes, ttl=timedelta(days=9))
+    values = [(0, True), (0, False), (1, True), (2, True)]
+    events = [event(START + n * HOUR, br_cookies=value) for n, value in values]
+    snow.load(connection, "EVENTS", events_table(events), (ITEM, DEVICE))
+    snow.load(connection, "ANCHORS", anchors_table([("u1", START + 3 * HOUR)]))
+    names = {"events": "DB.PUBLIC.EVENTS", "anchors": "DB.PUBLIC.ANCHORS"}
+    sql = attributes_sql(group, dialect="snowflake", **names)
+    (row,) = connection.cursor().execute(sql).fetchall()
+    assert list(row[2:]) == [False, True, True, False]
 
 
 class Batches:

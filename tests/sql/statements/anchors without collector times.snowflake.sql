@@ -19,7 +19,7 @@ used_events AS (
 data_end AS (
   SELECT MAX(ts) AS ts
   FROM (SELECT ts AS ts FROM used_events) AS times
-  WHERE ts <= (SELECT PERCENTILE_DISC(0.95) WITHIN GROUP (ORDER BY ts) FROM used_events) + INTERVAL '31536000 seconds'
+  WHERE times.ts <= (SELECT PERCENTILE_DISC(0.95) WITHIN GROUP (ORDER BY ts) FROM used_events) + INTERVAL '31536000 seconds'
 ),
 goals AS (
   SELECT visitor, ts FROM used_events WHERE is_goal = 1 GROUP BY visitor, ts

@@ -82,7 +82,7 @@ window_counts AS (
 -- each anchor with its values
 SELECT
   a.*,
-  (epoch_us(a."anchor_ts") - epoch_us("a event".ts)) / 1e6 / 86400.0 AS "a"
+  CAST((epoch_us(a."anchor_ts") - epoch_us("a event".ts)) AS DOUBLE) / 1e6 / 86400.0 AS "a"
 FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a."domain_userid"
 LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = a."anchor_ts"

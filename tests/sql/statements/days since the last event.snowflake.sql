@@ -80,7 +80,7 @@ window_counts AS (
 -- each anchor with its values
 SELECT
   a.*,
-  DATEDIFF('microsecond', "A EVENT".ts, a."ANCHOR_TS") / 1e6 / 86400.0 AS "A"
+  CAST(DATEDIFF('microsecond', "A EVENT".ts, a."ANCHOR_TS") AS DOUBLE) / 1e6 / 86400.0 AS "A"
 FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a."DOMAIN_USERID"
 LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = a."ANCHOR_TS"

@@ -63,10 +63,10 @@ timeline AS (
     value,
     ts,
     is_anchor,
-    CAST(SUM(events) OVER (PARTITION BY visitor, value ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS BIGINT) AS events,
-    MIN(CASE WHEN events > 0 THEN ts END) OVER (PARTITION BY visitor, value ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS first_seen,
-    MAX(CASE WHEN events > 0 THEN ts END) OVER (PARTITION BY visitor, value ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS last_seen
-  FROM "A TIMELINE"
+    CAST(SUM(t.events) OVER (PARTITION BY visitor, value ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS BIGINT) AS events,
+    MIN(CASE WHEN t.events > 0 THEN ts END) OVER (PARTITION BY visitor, value ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS first_seen,
+    MAX(CASE WHEN t.events > 0 THEN ts END) OVER (PARTITION BY visitor, value ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS last_seen
+  FROM "A TIMELINE" AS t
 ),
 -- a: the values by how often they occurred; ties by the one seen first
 "A RANKED" AS (

@@ -39,13 +39,13 @@ candidates AS (
   FROM (
     SELECT visitor, ts, session FROM used_events WHERE is_anchor = 1
     UNION ALL
-    SELECT visitor, session_start + to_microseconds(elapsed) AS ts, session
+    SELECT visitor, session_start + to_microseconds(elapsed + MOD(10000000 - MOD(elapsed, 10000000), 10000000)) AS ts, session
     FROM (
       SELECT
         visitor,
         session,
         MIN(ts) OVER (PARTITION BY visitor, session) AS session_start,
-        CAST(CEIL((epoch_us(ts) - epoch_us(MIN(ts) OVER (PARTITION BY visitor, session))) / 10000000.0) AS BIGINT) * 10000000 AS elapsed
+        (epoch_us(ts) - epoch_us(MIN(ts) OVER (PARTITION BY visitor, session))) AS elapsed
       FROM used_events
     ) AS ticks
   ) AS places

@@ -39,13 +39,13 @@ candidates AS (
   FROM (
     SELECT visitor, ts, session FROM used_events WHERE is_anchor = 1
     UNION ALL
-    SELECT visitor, DATEADD('microsecond', elapsed, session_start) AS ts, session
+    SELECT visitor, DATEADD('microsecond', elapsed + MOD(10000000 - MOD(elapsed, 10000000), 10000000), session_start) AS ts, session
     FROM (
       SELECT
         visitor,
         session,
         MIN(ts) OVER (PARTITION BY visitor, session) AS session_start,
-        CAST(CEIL(DATEDIFF('microsecond', MIN(ts) OVER (PARTITION BY visitor, session), ts) / 10000000.0) AS BIGINT) * 10000000 AS elapsed
+        DATEDIFF('microsecond', MIN(ts) OVER (PARTITION BY visitor, session), ts) AS elapsed
       FROM used_events
     ) AS ticks
   ) AS places

@@ -197,7 +197,7 @@ window_counts AS (
     CASE WHEN now.x10_count > before_30d.x10_count THEN before_30d.x10_count + 1 END AS "FIRST_REFR_MEDIUM_L30D EVENT NUMBER",
     CASE WHEN now.x11_count > before_30d.x11_count THEN before_30d.x11_count + 1 END AS "FIRST_MKT_MEDIUM_L30D EVENT NUMBER",
     NULLIF(CAST(now.x12_entered_30d - before_30d.x12_left_30d AS BIGINT), 0) AS "NUM_ENGAGED_CAMPAIGNS_L30D VALUE"
-  FROM (SELECT visitor, ts, ts - INTERVAL '2592000000001 microseconds' AS start_30d, ts - INTERVAL '604800000001 microseconds' AS start_7d FROM anchor_times) AS a
+  FROM (SELECT visitor, ts, ts - INTERVAL '2592000 seconds, 1 microseconds' AS start_30d, ts - INTERVAL '604800 seconds, 1 microseconds' AS start_7d FROM anchor_times) AS a
   ASOF JOIN (SELECT visitor, ts, x1_count, x2_count, x3_entered_7d, x3_entered_30d, x1_entered_7d, x1_entered_30d, x4_count, x5_count, x6_count, x7_count, x8_count, x9_count, x10_count, x11_count, x12_entered_30d FROM running_totals) AS now MATCH_CONDITION (a.ts >= now.ts) ON now.visitor = a.visitor
   ASOF JOIN (SELECT visitor, ts, x1_count, x2_count, x3_left_30d, x1_left_30d, x4_count, x5_count, x6_count, x7_count, x9_count, x10_count, x11_count, x12_left_30d FROM running_totals) AS before_30d MATCH_CONDITION (a.start_30d >= before_30d.ts) ON before_30d.visitor = a.visitor
   ASOF JOIN (SELECT visitor, ts, x3_left_7d, x1_left_7d, x4_count, x5_count, x6_count, x7_count, x8_count FROM running_totals) AS before_7d MATCH_CONDITION (a.start_7d >= before_7d.ts) ON before_7d.visitor = a.visitor

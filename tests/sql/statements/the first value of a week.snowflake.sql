@@ -73,7 +73,7 @@ window_counts AS (
     a.visitor,
     a.ts,
     CASE WHEN now.x1_count > before_7d.x1_count THEN before_7d.x1_count + 1 END AS "A EVENT NUMBER"
-  FROM (SELECT visitor, ts, ts - INTERVAL '604800000001 microseconds' AS start_7d FROM anchor_times) AS a
+  FROM (SELECT visitor, ts, ts - INTERVAL '604800 seconds, 1 microseconds' AS start_7d FROM anchor_times) AS a
   ASOF JOIN (SELECT visitor, ts, x1_count FROM running_totals) AS now MATCH_CONDITION (a.ts >= now.ts) ON now.visitor = a.visitor
   ASOF JOIN (SELECT visitor, ts, x1_count FROM running_totals) AS before_7d MATCH_CONDITION (a.start_7d >= before_7d.ts) ON before_7d.visitor = a.visitor
 )
