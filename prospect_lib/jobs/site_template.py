@@ -38,7 +38,7 @@ group = StreamAttributeGroup(
     name="my_site",
     version=1,  # a published version never changes: count up when you change an attribute
     attribute_key=domain_userid,  # or user_id, network_userid, domain_sessionid, AttributeKey(...)
-    owner="you@example.com",
+    owner="you@example.com",  # published as SP_OWNER, where that is set
     ttl=MONTH,
     attributes=[
         Attribute(
