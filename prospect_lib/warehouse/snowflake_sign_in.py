@@ -118,6 +118,8 @@ def connector_arguments(settings: Settings) -> dict[str, Any]:
         **role,
         **credentials,
         "login_timeout": BROWSER_SECONDS if by_browser else LOGIN_SECONDS,
+        # the connector would ask this machine's cloud who runs it, and tell Snowflake
+        "platform_detection_timeout_seconds": 0.0,
         "session_parameters": dict(SESSION_PARAMETERS),
     }
 

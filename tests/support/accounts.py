@@ -4,14 +4,29 @@ A sandbox stands in for Signals elsewhere: for a hosted Signals sandbox and, wit
 console, for an account. fakesnow stands in for Snowflake. Both record what they get.
 """
 
+import ast
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+import nbformat
 import pyarrow as pa
+from snowplow_signals import (
+    AtomicProperty,
+    Attribute,
+    Criteria,
+    Criterion,
+    Event,
+    Service,
+    StreamAttributeGroup,
+    domain_userid,
+)
 
+from prospect_lib.problem import ScoringProblem
 from prospect_lib.sandbox.app import create_sandbox
 from prospect_lib.sandbox.home import token
 from prospect_lib.server.runner import Server
@@ -88,3 +103,46 @@ def events_in_snowflake(events: pa.Table) -> Iterator[None]:
         snow.load_into_server("EVENTS", events, nested)
         snow.statements().clear()
         yield
+
+
+_VIEW = Event(vendor="com.snowplowanalytics.snowplow", name="page_view", version="1-0-0")
+_PRICING = Criteria(all=[Criterion.like(AtomicProperty(name="page_url"), "%pricing%")])
+_GROUP = StreamAttributeGroup(
+    name="my_site",
+    version=1,
+    attribute_key=domain_userid,
+    owner="ada@lovelace.org",
+    ttl=timedelta(days=7),
+    attributes=[
+        Attribute(
+            name=name,
+            type="int64",
+            aggregation="counter",
+            events=[_VIEW],
+            criteria=criteria,
+            period=timedelta(days=7),
+        )
+        for name, criteria in (("num_views_l7d", None), ("num_pricing_views_l7d", _PRICING))
+    ],
+)
+#: A small problem of a website's owner; as an option, ``tests.support.accounts:MY_SITE``.
+MY_SITE = ScoringProblem(
+    "my_site",
+    _GROUP,
+    Service(name="my_site_service", owner="ada@lovelace.org", attribute_groups=[_GROUP]),
+)
+
+
+def run_notebook(path: Path) -> None:
+    """Run the cells of a notebook in this process; print the value of a cell's last line."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    matplotlib.use("agg")
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type != "code" or '"google.colab" in sys.modules' in cell.source:
+            continue
+        tree = ast.parse(cell.source, str(path))
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, str(path), "exec"), names)
+        if last is not None:
+            value = eval(compile(ast.Expression(last.value), str(path), "eval"), names)
+            print("" if value is None else value)

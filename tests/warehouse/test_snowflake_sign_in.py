@@ -76,6 +76,7 @@ def test_the_secrets_select_how_to_sign_in(
     passed = connector_arguments(settings_of(tmp_path, **secrets))
     assert passed["login_timeout"] == (120 if "externalbrowser" in arguments.values() else 30)
     assert passed.pop("session_parameters")["TIMEZONE"] == "UTC" and passed.pop("login_timeout")
+    assert passed.pop("platform_detection_timeout_seconds") == 0.0
     assert passed == {
         "account": "myorg-account9",
         "user": "analyst-of-tests",
