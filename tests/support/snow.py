@@ -53,6 +53,11 @@ def statements() -> list[str]:
     return _account.sent
 
 
+def tables() -> Tables:
+    """Return the tables that the rules of the running stand-in are about; a test may change it."""
+    return _account.tables
+
+
 def drop_connection(at: int = 1) -> None:
     """End the session that sends the statement number ``at`` from now on; it is not run.
 
@@ -232,9 +237,9 @@ def _without_table(node: exp.Expr) -> exp.Expr:
 
 
 @contextmanager
-def _strict(tables: Tables | None) -> Iterator[None]:
+def _strict(rules: Tables) -> Iterator[None]:
     global _account
-    _account = _Account(tables or Tables())
+    _account = _Account(rules)
     FakeSnowflakeCursor._transform, FakeSnowflakeCursor.execute = _transform, _run
     try:
         yield
@@ -245,15 +250,15 @@ def _strict(tables: Tables | None) -> Iterator[None]:
 
 
 @contextmanager
-def snowflake(tables: Tables | None = None) -> Iterator[Any]:
+def snowflake() -> Iterator[Any]:
     """Yield a connection to an empty schema ``DB.PUBLIC``, within this process.
 
-    Args:
-        tables: which table has the events, and which ones may be written.
+    No table there is the account's table of events, so each may be read as a whole.
+
     Raises:
         AssertionError: at the end; a statement broke a rule, see ``snowflake_rules``.
     """
-    with _strict(tables), fakesnow.patch():
+    with _strict(Tables(events="")), fakesnow.patch():
         import snowflake.connector
 
         with snowflake.connector.connect(database="DB", schema="PUBLIC") as connection:
@@ -267,13 +272,13 @@ PATIENCE = 600
 
 
 @contextmanager
-def server(tables: Tables | None = None) -> Iterator[None]:
+def server(rules: Tables | None = None) -> Iterator[None]:
     """Let the connector speak to a fakesnow server of its own over HTTP, as it does to Snowflake.
 
     Its database is empty at first; every connection uses the same one.
 
     Args:
-        tables: which table has the events, and which ones may be written.
+        rules: which table has the events, and which ones may be written.
     Raises:
         AssertionError: at the end; a statement broke a rule, see ``snowflake_rules``.
     """
@@ -283,7 +288,7 @@ def server(tables: Tables | None = None) -> Iterator[None]:
     module = import_module("fakesnow.server")
     try:
         with (
-            _strict(tables),
+            _strict(rules or Tables()),
             MonkeyPatch.context() as patch,
             start_server() as to,
         ):

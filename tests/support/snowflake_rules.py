@@ -18,8 +18,6 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-#: Whether a read of the events table must have bounds, and be the only one of its statement.
-READS_ARE_PRUNED = False
 MAX_BYTES, MAX_ROWS, MAX_INTERVAL = 1_000_000, 16_384, 2**31 - 1
 FUNCTIONS = _words("""
     ABS ANY_VALUE ARRAY_AGG ARRAY_CONSTRUCT ARRAY_SIZE ARRAY_SLICE AVG BOOLAND_AGG BOOLOR_AGG CAST
@@ -90,8 +88,7 @@ def problems(statement: str, tables: Tables) -> Iterator[str]:
     for rule in RULES:
         yield from rule(parsed[0])
     yield from _writes(parsed[0], tables)
-    if READS_ARE_PRUNED:
-        yield from reads(parsed[0], tables)
+    yield from reads(parsed[0], tables)
 
 
 def full_name(table: exp.Expr) -> str:

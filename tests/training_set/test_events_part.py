@@ -219,6 +219,7 @@ def test_another_partition_is_read_with_time_for_the_loader(
     snow.set_up(f"ALTER TABLE {table} ADD COLUMN LOAD_TSTAMP TIMESTAMP_NTZ")
     snow.set_up(f"UPDATE {table} SET LOAD_TSTAMP = DATEADD('minute', 90, COLLECTOR_TSTAMP)")
     snowflake.partition = "load_tstamp"
+    snow.tables().partition = "LOAD_TSTAMP"
     assert rows_from(snowflake, WINDOW) == rows_from(local, WINDOW)
     (read,) = (s for s in reads(snow.statements()) if s.startswith("CREATE"))
     loaded = UNTIL + timedelta(days=1)
@@ -228,6 +229,7 @@ def test_another_partition_is_read_with_time_for_the_loader(
 
 def test_a_partition_that_the_table_lacks_is_refused(snowflake: SnowflakeWarehouse) -> None:
     snowflake.partition = "load_tstamp"
+    snow.tables().partition = "LOAD_TSTAMP"
     with pytest.raises(DataError, match=r"DB\.PUBLIC\.EVENTS has no column load_tstamp.*SF_PARTI"):
         extract(snowflake, prospect_group, WINDOW)
 
