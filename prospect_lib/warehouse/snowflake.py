@@ -207,9 +207,10 @@ class SnowflakeWarehouse:
         total = cursor.rowcount if (cursor.rowcount or 0) >= 0 else None
         empty = True
         with tqdm(total=total, unit="rows", desc="from Snowflake", leave=False) as bar:
-            for batch in cursor.fetch_arrow_batches():
+            # or else the precision of times would depend on each batch's values
+            for batch in cursor.fetch_arrow_batches(force_microsecond_precision=True):
                 empty = False
-                yield _in_microseconds(batch.rename_columns(names))
+                yield batch.rename_columns(names)
                 bar.update(batch.num_rows)
         if empty:
             table = cursor.fetch_arrow_all(force_return_table=True)
@@ -280,16 +281,12 @@ def _size(size: int) -> str:
     return f"{size / 1000**power:.{1 if power else 0}f} {('bytes', 'KB', 'MB', 'GB', 'TB')[power]}"
 
 
-def _in_microseconds(batch: pa.Table) -> pa.Table:
-    """Return the rows with times in microseconds; each batch arrives with a precision of its own.
-
-    The connector uses nanoseconds unless a batch has a time that they cannot express, such as
-    one of the year 9999.
-    """
+def _in_microseconds(empty: pa.Table) -> pa.Table:
+    """Return a table without rows with times in microseconds, as batches of rows have them."""
     fields = [
         field.with_type(pa.timestamp("us", field.type.tz))
         if pa.types.is_timestamp(field.type)
         else field
-        for field in batch.schema
+        for field in empty.schema
     ]
-    return batch.cast(pa.schema(fields), safe=False)
+    return empty.cast(pa.schema(fields))

@@ -21,8 +21,8 @@ from prospect_lib.settings import SECRETS, SNOWFLAKE_SIGN_IN, Settings
 LOGIN_SECONDS = 30  # until the connector stops trying to sign in
 BROWSER_SECONDS = 120  # for a person who signs in with a browser
 _SECONDS = "YYYY-MM-DD HH24:MI:SS.FF6"
-#: Every parameter of a session that changes results; an account or a user may have others
-#: (https://docs.snowflake.com/en/sql-reference/parameters).
+#: Every parameter of a session that changes results, and what keeps it safe; an account or a user
+#: may have other values (https://docs.snowflake.com/en/sql-reference/parameters).
 SESSION_PARAMETERS: dict[str, str | int | bool] = {
     "QUERY_TAG": "prospect_lib",
     "TIMEZONE": "UTC",
@@ -44,7 +44,11 @@ SESSION_PARAMETERS: dict[str, str | int | bool] = {
     "BINARY_OUTPUT_FORMAT": "HEX",
     "QUOTED_IDENTIFIERS_IGNORE_CASE": False,
     "ROWS_PER_RESULTSET": 0,  # all of them
+    "DEFAULT_NULL_ORDERING": "LAST",
+    "JSON_INDENT": 0,
     "AUTOCOMMIT": True,
+    "MULTI_STATEMENT_COUNT": 1,
+    "ABORT_DETACHED_QUERY": True,  # what nobody waits for any more costs no credits
     "PYTHON_CONNECTOR_QUERY_RESULT_FORMAT": "ARROW",
 }
 _CONVERT = "Convert it: openssl pkcs8 -topk8 -in your_key.pem -out rsa_key.p8"

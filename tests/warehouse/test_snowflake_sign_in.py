@@ -370,5 +370,5 @@ def test_every_session_starts_with_the_parameters_that_change_results(
     assert sessions == [SESSION_PARAMETERS, SESSION_PARAMETERS]
     assert {
         "TIMEZONE", "WEEK_START", "DATE_OUTPUT_FORMAT", "TIMESTAMP_NTZ_OUTPUT_FORMAT",
-        "TIMESTAMP_INPUT_FORMAT", "QUOTED_IDENTIFIERS_IGNORE_CASE",
+        "TIMESTAMP_INPUT_FORMAT", "QUOTED_IDENTIFIERS_IGNORE_CASE", "DEFAULT_NULL_ORDERING",
     } <= SESSION_PARAMETERS.keys()  # fmt: skip
