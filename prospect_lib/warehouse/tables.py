@@ -6,6 +6,7 @@ statement, then ``drop_table(warehouse, name)``.
 
 import hashlib
 import re
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from prospect_lib.errors import DataError, ServiceError, one_line
 from prospect_lib.sql.dialects import Dialect, dialect_of
 from prospect_lib.warehouse import DuckDBWarehouse, SnowflakeWarehouse, Warehouse
 
-_ROWS_PER_INSERT = 10_000  # Snowflake takes at most 16,384
+_ROWS_PER_INSERT, _BYTES_PER_INSERT = 10_000, 500_000  # Snowflake takes 16,384 rows, and 1 MB
 
 
 def _name(warehouse: Warehouse, purpose: str, content: bytes) -> str:
@@ -53,12 +54,24 @@ def write_temporary(warehouse: Warehouse, purpose: str, table: pa.Table) -> str:
         f"{sql.identifier(field.name)} {_type(field.type, sql)}" for field in table.schema
     )
     statements = [f"{sql.create_temporary} {name} ({columns})"]
-    for start in range(0, table.num_rows, _ROWS_PER_INSERT):
-        rows = table.slice(start, _ROWS_PER_INSERT).to_pylist()
-        values = (f"({', '.join(map(sql.literal, row.values()))})" for row in rows)
-        statements.append(f"INSERT INTO {name} VALUES {', '.join(values)}")
+    rows = (f"({', '.join(map(sql.literal, row.values()))})" for row in table.to_pylist())
+    statements += [f"INSERT INTO {name} VALUES {', '.join(values)}" for values in _inserts(rows)]
     warehouse.create_temporary(name, *statements)
     return name
+
+
+def _inserts(rows: Iterable[str]) -> Iterator[list[str]]:
+    """Yield rows as many at a time as one statement may have."""
+    batch, size = list[str](), 0
+    for row in rows:
+        length = len(row.encode()) + 2
+        if batch and (len(batch) == _ROWS_PER_INSERT or size + length > _BYTES_PER_INSERT):
+            yield batch
+            batch, size = [], 0
+        batch.append(row)
+        size += length
+    if batch:
+        yield batch
 
 
 def create_temporary(warehouse: Warehouse, purpose: str, select: str) -> str:

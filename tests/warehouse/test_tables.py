@@ -124,6 +124,17 @@ def test_any_column_of_a_training_set_can_be_written() -> None:
     assert insert.endswith(f"({', '.join(['NULL'] * 7)})")
 
 
+def test_no_statement_has_more_than_snowflake_takes() -> None:
+    """At most 16,384 rows, and 1 MB, in bytes of UTF-8."""
+    for text, rows in (("é" * 400, 2500), ("a", 25_000)):
+        recorder = Recorder()
+        write_temporary(recorder, "moments", pa.table({"x": [text] * rows}))
+        inserts = [sql for sql in recorder.statements if sql.startswith("INSERT")]
+        assert len(inserts) > 2 and max(len(sql.encode()) for sql in inserts) < 1_000_000
+        counts = [sql.count(f"('{text}')") for sql in inserts]
+        assert sum(counts) == rows and max(counts) <= 10_000
+
+
 @pytest.mark.parametrize(
     ("column", "message"),
     [
