@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
@@ -351,8 +352,8 @@ def signals_account(settings: Settings) -> Check:
 def snowflake_checks(settings: Settings, open_snowflake: OpenSnowflake) -> list[Check]:
     """Sign in to Snowflake; check role, warehouse, grants, and the events table's first and last.
 
-    Reads the schema, one row, and the least and largest ``collector_tstamp``, which Snowflake
-    knows without a scan.
+    Creates a temporary table, and reads one row and the least and largest time by which the
+    events are partitioned, which Snowflake knows without a scan.
     """
     try:
         from prospect_lib.signals import Calls  # needs the packages checked above
@@ -381,20 +382,21 @@ def _snowflake(settings: Settings, open_snowflake: OpenSnowflake) -> Iterator[Ch
             do = f"GRANT {grant} TO ROLE {role};"
             yield Check("grant", "failure", f"the role may not {what}", do)
         if not missing:
-            yield _events(warehouse)
+            yield from _events(warehouse)
     finally:
         warehouse.close()
 
 
 def _missing_grants(warehouse: "Warehouse", settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield what the role may not do, and the grant for it, from the outside to the inside."""
-    from prospect_lib.warehouse.snowflake_sign_in import atomic_table
+    from prospect_lib.warehouse.snowflake_sign_in import atomic_table, scratch_schema
 
     (session,) = warehouse.query("SELECT CURRENT_WAREHOUSE() AS warehouse").to_pylist()
     if session["warehouse"] is None:
         yield "use the warehouse of SF_WH", "USAGE ON WAREHOUSE <your SF_WH>"
     database, schema, _ = atomic_table(settings)
-    schema, table = f"{database}.{schema}", warehouse.events
+    schema, table, scratch = f"{database}.{schema}", warehouse.events, scratch_schema(settings)
+    name = f"{scratch}.PROSPECT_DOCTOR_{token_hex(6).upper()}"  # ends with the session
     for what, grant, statement in (
         (
             "use the database",
@@ -403,6 +405,11 @@ def _missing_grants(warehouse: "Warehouse", settings: Settings) -> Iterator[tupl
         ),
         ("use the schema", f"USAGE ON SCHEMA {schema}", f"SHOW TERSE TABLES IN SCHEMA {schema}"),
         ("read the table", f"SELECT ON TABLE {table}", f"SELECT * FROM {table} LIMIT 0"),
+        (
+            f"create a temporary table in {scratch} (SF_SCRATCH chooses another schema)",
+            f"USAGE, CREATE TABLE ON SCHEMA {scratch}",
+            f"CREATE TEMPORARY TABLE {name} (one INTEGER)",
+        ),
     ):
         try:
             warehouse.run(statement)
@@ -410,19 +417,31 @@ def _missing_grants(warehouse: "Warehouse", settings: Settings) -> Iterator[tupl
             yield f"{what}, or there is none", grant
 
 
-def _events(warehouse: "Warehouse") -> Check:
-    table = warehouse.events
-    if "collector_tstamp" not in warehouse.columns():
-        do = "Correct ATOMIC_TABLE: it names the table of Snowplow's atomic events."
-        return Check("events", "failure", f"{table} has no column collector_tstamp", do)
+def _events(warehouse: "Warehouse") -> Iterator[Check]:
+    table, partition, columns = warehouse.events, warehouse.partition, warehouse.columns()
+    for column, do in (
+        ("collector_tstamp", "Correct ATOMIC_TABLE: it names Snowplow's atomic events."),
+        (partition, "Correct SF_PARTITION, or unset it."),
+    ):
+        if column not in columns:
+            yield Check("events", "failure", f"{table} has no column {column}", do)
+            return
+    if "event_id" not in columns:
+        twice = f"{table} has no column event_id, so an event that is there twice counts twice"
+        yield Check("events", "warning", twice, "Add event_id to the view of ATOMIC_TABLE.")
     # a row needs a running warehouse; the bounds alone do not
-    if not warehouse.query(f"SELECT collector_tstamp FROM {table} LIMIT 1").num_rows:
-        return Check("events", "warning", f"{table} is empty", "Wait for the first events.")
+    if not warehouse.query(f"SELECT {partition} FROM {table} LIMIT 1").num_rows:
+        yield Check("events", "warning", f"{table} is empty", "Wait for the first events.")
+        return
     (bounds,) = warehouse.query(
-        f"SELECT MIN(collector_tstamp) AS first, MAX(collector_tstamp) AS last FROM {table}"
+        f"SELECT MIN({partition}) AS first, MAX({partition}) AS last FROM {table}"
     ).to_pylist()
+    if bounds["first"] is None:
+        do = "Set SF_PARTITION to the time column by which the table is partitioned."
+        yield Check("events", "failure", f"{partition} of {table} has no value", do)
+        return
     days = " to ".join(f"{bounds[name]:%Y-%m-%d %H:%M}" for name in ("first", "last"))
-    return Check("events", "ok", f"{table} is readable: {days} UTC")
+    yield Check("events", "ok", f"{table} is readable: {partition} {days} UTC")
 
 
 def _open_snowflake(settings: Settings) -> "Warehouse":

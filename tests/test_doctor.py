@@ -19,6 +19,7 @@ from prospect_lib.settings import SECRET_NAMES, SECRETS, Settings
 from tests.support import snow
 from tests.support.fake_colab import enter
 from tests.support.fake_signals import TOKEN, FakeSignals
+from tests.support.snowflake_rules import Tables
 
 COLAB_VERSIONS = Path(__file__).parent / "colab" / "versions.txt"
 
@@ -206,6 +207,7 @@ class Snowflake:
     """A warehouse with one table, which refuses statements that contain some text."""
 
     dialect, events, notes = "snowflake", "DB.PUBLIC.EVENTS", ()
+    partition = "collector_tstamp"
 
     def __init__(self, refused: tuple[str, ...] = (), warehouse: str | None = "WH", rows: int = 1):
         self.refused, self.warehouse, self.rows = refused, warehouse, rows
@@ -242,7 +244,8 @@ def test_a_usable_snowflake_tells_role_table_and_its_first_and_last_event() -> N
     account = Snowflake()
     assert snowflake_lines(account) == [
         "ok Snowflake: signed in with the role ANALYST -> ",
-        "ok events: DB.PUBLIC.EVENTS is readable: 2026-01-01 00:00 to 2026-02-03 04:05 UTC -> ",
+        "ok events: DB.PUBLIC.EVENTS is readable: collector_tstamp 2026-01-01 00:00 to "
+        "2026-02-03 04:05 UTC -> ",
     ]
     assert not any("COUNT" in sql for sql in account.statements)
     assert snowflake_lines(Snowflake(rows=0))[1].startswith(
@@ -259,6 +262,7 @@ def test_a_usable_snowflake_tells_role_table_and_its_first_and_last_event() -> N
             Snowflake(("TABLES IN SCHEMA", "LIMIT 0")),
             ["USAGE ON SCHEMA DB.PUBLIC", "SELECT ON TABLE DB.PUBLIC.EVENTS"],
         ),
+        (Snowflake(("CREATE",)), ["USAGE, CREATE TABLE ON SCHEMA DB.PUBLIC"]),
         (
             Snowflake(("SHOW", "LIMIT 0"), warehouse=None),
             [
@@ -267,7 +271,7 @@ def test_a_usable_snowflake_tells_role_table_and_its_first_and_last_event() -> N
             ],
         ),
     ],
-    ids=["warehouse", "table", "schema", "all"],
+    ids=["warehouse", "table", "schema", "scratch", "all"],
 )  # fmt: skip
 def test_each_missing_grant_is_one_line_with_the_statement_that_gives_it(
     account: Snowflake, grants: list[str]
@@ -315,7 +319,8 @@ def test_through_the_connector_the_statements_run_and_are_limited(
 ) -> None:
     with snow.server():
         opened = doctor._open_snowflake(Settings(Path(), values=ACCOUNT))
-        snow.load_into_server("EVENTS", pa.table({"collector_tstamp": list(BOUNDS.values())}))
+        times = {"collector_tstamp": list(BOUNDS.values()), "event_id": ["1", "2"]}
+        snow.load_into_server("EVENTS", pa.table(times))
         checks = doctor.snowflake_checks(Settings(Path(), values=ACCOUNT), lambda _: opened)
     assert [(c.state, c.name) for c in checks] == [("ok", "Snowflake"), ("ok", "events")]
     sessions: list[dict[str, object]] = []
@@ -324,6 +329,37 @@ def test_through_the_connector_the_statements_run_and_are_limited(
     )
     doctor._open_snowflake(Settings(Path(), values=ACCOUNT))
     assert sessions[0]["STATEMENT_TIMEOUT_IN_SECONDS"] == doctor.STATEMENT_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("columns", "lines"),
+    [
+        ({"load_tstamp": 1, "event_id": 1}, ["ok events: DB.PUBLIC.EVENTS is readable: load_tst"]),
+        ({"load_tstamp": 1}, ["warning events: DB.PUBLIC.EVENTS has no column event_id", "ok ev"]),
+        ({"event_id": 1}, ["failure events: DB.PUBLIC.EVENTS has no column load_tstamp"]),
+        ({"load_tstamp": None, "event_id": 1}, ["failure events: load_tstamp of DB.PUBLIC.EVENTS"]),
+    ],
+)
+def test_the_column_by_which_the_events_are_partitioned_and_their_ids_are_checked(
+    columns: dict[str, int | None], lines: list[str]
+) -> None:
+    """The grant of the scratch schema is missing as well: there is no such schema."""
+    account = {**ACCOUNT, "SF_PARTITION": "LOAD_TSTAMP", "SF_SCRATCH": "DB.SCRATCH"}
+    settings = Settings(Path(), values=account)
+    values = {"load_tstamp": BOUNDS["first"], "event_id": "1"}
+    table = {name: [values[name] if one else None] for name, one in columns.items()}
+    table["collector_tstamp"] = [BOUNDS["last"]]
+    schema = {"load_tstamp": pa.timestamp("us"), "collector_tstamp": pa.timestamp("us")}
+    kinds = pa.schema({name: schema.get(name, pa.string()) for name in table})
+    with snow.server(Tables(partition="LOAD_TSTAMP")):
+        opened = doctor._open_snowflake(settings)
+        snow.load_into_server("EVENTS", pa.table(table, kinds))
+        (grant,) = doctor.snowflake_checks(settings, lambda _: opened)[1:]
+        assert grant.do.startswith("GRANT USAGE, CREATE TABLE ON SCHEMA DB.SCRATCH TO ROLE ")
+        snow.set_up("CREATE SCHEMA DB.SCRATCH")
+        checks = doctor.snowflake_checks(settings, doctor._open_snowflake)[1:]
+    for check, line in zip(checks, lines, strict=True):
+        assert f"{check.state} {check.name}: {check.observed}".startswith(line)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from typing import Any
 
 import duckdb
 import fakesnow
+import fakesnow.arrow
 import pyarrow as pa
 import sqlglot
 from fakesnow import server as start_server  # its name is later that of a module
@@ -120,7 +121,12 @@ def _temporary(cursor: Any, statement: exp.Expr) -> None:
     names = _temporary_tables(cursor)
     tables = [full_name(table) for table in statement.find_all(exp.Table)]
     if isinstance(statement, exp.Create) and statement.find(exp.TemporaryProperty):
-        names.add(full_name(statement.this.find(exp.Table)))
+        name = full_name(statement.this.find(exp.Table))
+        schema = name.rpartition(".")[0]
+        known = "SELECT catalog_name || '.' || schema_name FROM information_schema.schemata"
+        if (schema,) not in cursor._duck_conn.execute(known).fetchall():
+            raise duckdb.CatalogException(f"Schema {schema} does not exist or not authorized.")
+        names.add(name)
     for table in list(statement.find_all(exp.Table)):
         if (name := full_name(table)) in names:
             parent = table.parent
@@ -294,6 +300,7 @@ def server(rules: Tables | None = None) -> Iterator[None]:
         ):
             patch.setattr(module, "shared_fs", fakesnow.instance.FakeSnow())
             patch.setattr(module, "JSONResponse", _response)
+            patch.setattr(fakesnow.arrow, "timestamp_to_sf_struct", _times)
             replaced = {name: to[name] for name in ("host", "port", "protocol")}
             replaced |= {"socket_timeout": PATIENCE, "login_timeout": PATIENCE}
             patch.setattr(
@@ -302,6 +309,18 @@ def server(rules: Tables | None = None) -> Iterator[None]:
             yield
     finally:
         _sessions().clear()  # of dropped connections, which DuckDB would report as leaks
+
+
+_times_without_null = fakesnow.arrow.timestamp_to_sf_struct
+
+
+def _times(times: pa.ChunkedArray) -> pa.Array:
+    """Return times as Snowflake sends them; fakesnow would send 1970 for NULL."""
+    sent = _times_without_null(times.fill_null(0))
+    fields = list(sent.type)
+    parts = [sent.field(field.name) for field in fields]
+    missing = pa.array(times.is_null().to_pylist(), pa.bool_())
+    return pa.StructArray.from_arrays(parts, fields=fields, mask=missing)
 
 
 def _response(content: Any, **kwargs: Any) -> Any:

@@ -195,6 +195,12 @@ def test_what_is_refused_fails_the_test_even_if_the_code_goes_on() -> None:
         warehouse.close()
 
 
+def test_a_missing_time_is_none(analysts: tuple[SnowflakeWarehouse, Any]) -> None:
+    for kind in ("NTZ", "TZ"):
+        rows = analysts[0].query(f"SELECT CAST(NULL AS TIMESTAMP_{kind}) AS ts")
+        assert rows["ts"].to_pylist() == [None]
+
+
 def test_numbers_are_those_of_snowflake(analysts: tuple[SnowflakeWarehouse, Any]) -> None:
     quotient = analysts[0].query("SELECT 2 / 3 AS a, CAST(2 AS DOUBLE) / 3 AS b").to_pylist()
     assert quotient == [{"a": 0.666667, "b": 2 / 3}]
