@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from snowplow_signals import AtomicProperty, Attribute, Criteria, Criterion, Ent
 from prospect_lib.anchors import TUTORIAL_ANCHORS, Anchors
 from prospect_lib.attributes import PAGE_VIEW, prospect_group
 from prospect_lib.training_set import attributes_sql, features_sql
+from tests.support.snowflake_rules import Tables, problems
 from tests.support.worlds import HOUR, WEEK, group_of
 
 FOLDER = Path(__file__).parent / "statements"
@@ -78,6 +80,12 @@ def test_the_statement_is_the_one_in_its_file(title: str, dialect: str) -> None:
     if os.environ.get("PROSPECT_REWRITE"):
         file.write_text(sql)
     assert sql == file.read_text(), f"{file.name} differs: read it, then rewrite it"
+
+
+@pytest.mark.parametrize("title", STATEMENTS)
+def test_snowflake_reads_the_statement_as_it_is_meant(title: str) -> None:
+    sql = re.sub(r"(FROM|JOIN) (events|anchors)\b", r"\1 A.B.\2", STATEMENTS[title]("snowflake"))
+    assert list(problems(sql, Tables())) == []
 
 
 def test_every_file_belongs_to_a_statement() -> None:
