@@ -40,7 +40,7 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             Settings(tmp_path_factory.mktemp("account"), values=SECRETS)
         )
         snow.load_into_server("EVENTS", simulate(900, 60, end=END).events, (DEVICE,))
-        warehouse.run("CREATE SCHEMA DB.SCRATCH")
+        snow.set_up("CREATE SCHEMA DB.SCRATCH")
         yield
         warehouse.close()
 

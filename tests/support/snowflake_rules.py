@@ -44,6 +44,7 @@ UNITS = r"(?:microsecond|millisecond|second|minute|hour|day|week|month|year)s?"
 INTERVAL = re.compile(rf"(\d+) {UNITS}(?:, (\d+) {UNITS})*")
 SLIDING = (exp.Avg, exp.Count, exp.FirstValue, exp.LastValue, exp.Max, exp.Min, exp.Sum)
 WITHOUT_FRAME = (exp.Lag, exp.Lead, exp.RowNumber)
+DUCKDB = (exp.Columns, exp.Filter, exp.Lambda, exp.SimilarTo, exp.Struct)
 COMPARISONS = (exp.GT, exp.GTE, exp.LT, exp.LTE)
 #: The names of temporary tables, which nobody else uses.
 OURS = re.compile("PROSPECT_[A-Z]+_[0-9A-F]{12}")
@@ -134,7 +135,7 @@ def _writes(statement: exp.Expr, tables: Tables) -> Iterator[str]:
     """Only temporary tables are created or changed, and those that a user names."""
     if isinstance(statement, exp.Create):
         target = statement.this.find(exp.Table)
-        may = statement.find(exp.TemporaryProperty) or statement.kind not in ("TABLE", "VIEW")
+        may = bool(statement.find(exp.TemporaryProperty))
     elif isinstance(statement, exp.Insert | exp.Update | exp.Delete | exp.Drop | exp.Alter):
         target = statement.find(exp.Table)
         may = target is None or full_name(target) in tables.temporary
@@ -161,8 +162,8 @@ def _rows(statement: exp.Expr) -> Iterator[str]:
 def _spellings(statement: exp.Expr) -> Iterator[str]:
     """Constructs of DuckDB."""
     for node in statement.walk():
-        if isinstance(node, exp.Filter):
-            yield "FILTER (WHERE …)"
+        if isinstance(node, DUCKDB):
+            yield f"{node.sql('duckdb')} is of DuckDB"
         elif isinstance(node, exp.Distinct) and node.args.get("on"):
             yield "DISTINCT ON"
         elif isinstance(node, exp.CTE) and node.args.get("materialized") is not None:

@@ -101,6 +101,8 @@ REFUSED = {
     "STRPTIME": "SELECT STRPTIME('1', '%d') AS day",
     "// starts a comment": "SELECT 7 // 2 AS a",
     "FILTER": "SELECT COUNT(*) FILTER (WHERE a > 1) AS n FROM DB.PUBLIC.T",
+    "x -> x": "SELECT REPLACE(a, x -> x) AS b FROM DB.PUBLIC.T",
+    "NEW is not a temporary": "CREATE SCHEMA DB.NEW",
     "DISTINCT ON": "SELECT DISTINCT ON (a) a, b FROM DB.PUBLIC.T",
     "MATERIALIZED": "WITH a AS MATERIALIZED (SELECT 1 AS x) SELECT x FROM a",
     "the type": "SELECT a::TEXT[] AS b FROM DB.PUBLIC.T",
