@@ -276,7 +276,7 @@ def _is_probe(select: exp.Select, tables: Tables) -> bool:
     return not select.args.get("where") and all(
         isinstance(value, exp.Min | exp.Max)
         and isinstance(value.this, exp.Column)
-        and value.this.name.upper() == tables.partition
+        and value.this.name.upper() in (tables.partition, "COLLECTOR_TSTAMP")
         for value in values
     )
 
