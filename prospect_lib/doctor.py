@@ -398,16 +398,19 @@ def _missing_grants(warehouse: "Warehouse", settings: Settings) -> Iterator[tupl
     schema, table, scratch = f"{database}.{schema}", warehouse.events, scratch_schema(settings)
     name = f"{scratch}.PROSPECT_DOCTOR_{token_hex(6).upper()}"  # ends with the session
     for what, grant, statement in (
-        (
-            "use the database",
-            f"USAGE ON DATABASE {database}",
-            f"SHOW TERSE SCHEMAS IN DATABASE {database}",
+        *(
+            (
+                f"use the database {each}",
+                f"USAGE ON DATABASE {each}",
+                f"SHOW TERSE SCHEMAS IN DATABASE {each}",
+            )
+            for each in dict.fromkeys((database, scratch.rpartition(".")[0]))
         ),
         ("use the schema", f"USAGE ON SCHEMA {schema}", f"SHOW TERSE TABLES IN SCHEMA {schema}"),
         ("read the table", f"SELECT ON TABLE {table}", f"SELECT * FROM {table} LIMIT 0"),
         (
             f"create a temporary table in {scratch} (SF_SCRATCH chooses another schema)",
-            f"USAGE, CREATE TABLE ON SCHEMA {scratch}",
+            f"USAGE ON SCHEMA {scratch}",
             f"CREATE TEMPORARY TABLE {name} (one INTEGER)",
         ),
     ):
