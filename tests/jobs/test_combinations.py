@@ -7,19 +7,22 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import requests
 from snowplow_signals import Service
 
-from prospect_lib import sandbox, signals
+from prospect_lib import cli, doctor, sandbox, signals
 from prospect_lib.errors import DataError, ServiceError, SettingsError
 from prospect_lib.jobs import demo
 from prospect_lib.jobs.demo import Demo, once
 from prospect_lib.jobs.publishing import publish
+from prospect_lib.jobs.serve import serving
 from prospect_lib.problem import ScoringProblem, sample_problem
 from prospect_lib.sandbox.simulation import history
 from prospect_lib.sandbox.simulation.history import FILE_NAME
 from prospect_lib.settings import Settings
 from tests.support.accounts import (
     CONSOLE_PATH,
+    MY_SITE,
     SNOWFLAKE,
     Elsewhere,
     events_in_snowflake,
@@ -149,3 +152,50 @@ def test_another_definition_is_refused_before_events_are_read(chosen: Settings) 
     publish(chosen, problem(7), say=lambda _: None)
     with pytest.raises(ServiceError, match="another definition of early v1"):
         once(Demo(chosen, problem(8), data="nowhere.parquet", say=lambda _: None))
+
+
+@pytest.mark.usefixtures("in_snowflake")
+@pytest.mark.parametrize(
+    ("chosen", "events"),
+    [(HOSTED, "file"), (ACCOUNT, "sandbox"), ("local", "snowflake")],
+    indirect=["chosen"],
+)
+def test_every_command_ends_with_its_code_and_at_most_one_line_of_error(
+    request: pytest.FixtureRequest,
+    chosen: Settings,
+    events: str,
+    simulated: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    chosen, data = with_events(chosen, events, simulated)
+    monkeypatch.chdir(tmp_path)
+    ports = {"PROSPECT_PORT": chosen.sandbox_port, "PREDICT_PORT": chosen.predict_port}
+    for name, value in {"PROSPECT_HOME": chosen.home, **ports, **chosen.values}.items():
+        monkeypatch.setenv(name, str(value))
+    request.addfinalizer(lambda: sandbox.stop(chosen))
+    if chosen.signals_backend == "local":
+        sandbox.ensure_running(chosen)
+    file = ("--data", str(data)) if data else ()
+    window = ("--since", "2026-02-01", "--yes") if events == "snowflake" else ()
+    problem, written = ("--problem", "tests.support.accounts:MY_SITE"), str(tmp_path / "new.py")
+    for expected, command in (
+        (0, ["new", written, *file]),
+        (0, ["train", *problem, *file, *window, "--promote", "always"]),
+        (1, ["status", *problem]),
+        (0, ["publish", *problem]),
+        (0, ["status", *problem]),
+        (4, ["audit", *problem, *file, *window[2:]]),
+        (0, ["unpublish", *problem]),
+        (0 if chosen.signals_backend == "local" else 1, ["sandbox", "status"]),
+    ):
+        if command[0] == "audit":
+            with serving(chosen, MY_SITE) as server:
+                body = {"domain_userid": "8e0b5a52-7d4e-4d2c-9e1b-0f6a3c2d1b47"}
+                assert requests.post(f"{server.url}/predict", json=body, timeout=10).ok
+        code = cli.main(command)
+        errors = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+        assert (code, len(errors)) == (expected, int(expected == 4)), command
+    checks = doctor.examine(chosen, reach=lambda *_: None)
+    assert [check for check in checks if check.state == "failure"] == []

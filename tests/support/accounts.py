@@ -133,8 +133,12 @@ MY_SITE = ScoringProblem(
 )
 
 
-def run_notebook(path: Path) -> None:
-    """Run the cells of a notebook in this process; print the value of a cell's last line."""
+def run_notebook(path: Path, until: str | None = None) -> None:
+    """Run the cells of a notebook in this process; print the value of a cell's last line.
+
+    Args:
+        until: text of the last cell to run.
+    """
     names: dict[str, Any] = {"__name__": "__main__"}
     matplotlib.use("agg")
     for cell in nbformat.read(path, as_version=4).cells:
@@ -146,3 +150,5 @@ def run_notebook(path: Path) -> None:
         if last is not None:
             value = eval(compile(ast.Expression(last.value), str(path), "eval"), names)
             print("" if value is None else value)
+        if until is not None and until in cell.source:
+            break
