@@ -12,7 +12,6 @@ from snowplow_signals import Service
 
 from prospect_lib import cli, doctor, sandbox, signals
 from prospect_lib.errors import DataError, ServiceError, SettingsError
-from prospect_lib.jobs import demo
 from prospect_lib.jobs.demo import Demo, once
 from prospect_lib.jobs.publishing import publish
 from prospect_lib.jobs.serve import serving
@@ -27,6 +26,7 @@ from tests.support.accounts import (
     Elsewhere,
     events_in_snowflake,
     signals_elsewhere,
+    train_cheaply,
 )
 
 END = datetime(2026, 3, 1, tzinfo=UTC)
@@ -68,7 +68,7 @@ def chosen(
 ) -> Settings:
     """Settings of one Signals, named by the parameter, with a home of their own."""
     monkeypatch.setattr(signals, "CONSOLE_URL", f"{doubles[ACCOUNT].url}{CONSOLE_PATH}")
-    monkeypatch.setattr(demo, "RESAMPLES", 20)
+    train_cheaply(monkeypatch)
     if request.param == "local":
         return home_settings
     doubles[request.param].calls.clear()

@@ -36,6 +36,7 @@ from tests.support.accounts import (
     events_in_snowflake,
     run_notebook,
     signals_elsewhere,
+    train_cheaply,
 )
 from tests.support.fake_ngrok import write_agent
 
@@ -148,6 +149,7 @@ def accounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         patch.setattr(socket.socket, "connect", connected)
         patch.setattr(socket, "getaddrinfo", looked_up)
         patch.setattr(signals, "CONSOLE_URL", f"{account.url}{CONSOLE_PATH}")
+        train_cheaply(patch)
         patch.chdir(folder)
         patch.setenv("PROSPECT_HOME", str(run.home))
         patch.setenv("PREDICT_PORT", str(free_port()))

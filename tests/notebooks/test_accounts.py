@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from prospect_lib import signals
-from prospect_lib.jobs import demo
 from prospect_lib.sandbox.simulation import history
 from prospect_lib.sandbox.simulation.history import FILE_NAME
 from tests.conftest import free_port
@@ -18,6 +17,7 @@ from tests.support.accounts import (
     events_in_snowflake,
     run_notebook,
     signals_elsewhere,
+    train_cheaply,
 )
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
@@ -36,7 +36,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Variables of a reader without secrets, with a home and ports of their own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(demo, "RESAMPLES", 20)
+    train_cheaply(monkeypatch)
     for name, value in (
         ("PROSPECT_HOME", tmp_path / "home"),
         ("PROSPECT_PORT", free_port()),

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import nbformat
 import pyarrow as pa
+import pytest
 from snowplow_signals import (
     AtomicProperty,
     Attribute,
@@ -26,6 +28,8 @@ from snowplow_signals import (
     domain_userid,
 )
 
+from prospect_lib.jobs import demo, retrain
+from prospect_lib.model.training import Recipe
 from prospect_lib.problem import ScoringProblem
 from prospect_lib.sandbox.app import create_sandbox
 from prospect_lib.sandbox.home import token
@@ -33,6 +37,7 @@ from prospect_lib.server.runner import Server
 from prospect_lib.settings import Settings
 from prospect_lib.warehouse.snowflake import SnowflakeWarehouse
 from tests.support import snow
+from tests.support.synthetic import FAST
 
 CONSOLE_PATH = "/api/msc/v1/organizations"
 ORGANISATION = "0d7f2b52-4d0e-4f53-9d3b-2a9f1c7e6a10"
@@ -131,6 +136,14 @@ MY_SITE = ScoringProblem(
     _GROUP,
     Service(name="my_site_service", owner="ada@lovelace.org", attribute_groups=[_GROUP]),
 )
+
+
+def train_cheaply(patch: pytest.MonkeyPatch) -> None:
+    """Let jobs train small models, without pictures: the way is tested, not the model."""
+    cheap = {"recipe": Recipe(rounds=5, params=FAST), "calibrate": False}
+    patch.setattr(demo, "RESAMPLES", 20)
+    patch.setattr(retrain, "train", partial(retrain.train, **cheap, resamples=20))
+    patch.setattr(retrain, "report_html", lambda *_: "")
 
 
 def run_notebook(path: Path, until: str | None = None) -> None:
