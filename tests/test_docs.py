@@ -16,6 +16,7 @@ import pytest
 
 from prospect_lib.problem import load_problem
 from prospect_lib.settings import SECRET_NAMES
+from tests.test_cli import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -31,6 +32,12 @@ def test_links_and_secrets_of_a_page_exist(page: Path) -> None:
         assert name in SECRET_NAMES
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         assert link.startswith("http") or (page.parent / link).exists(), link
+
+
+def test_the_tables_of_combinations_have_every_command() -> None:
+    text = (ROOT / "docs" / "accounts.md").read_text(encoding="utf-8")
+    tables = text[text.index("## What happens with which secrets") :]
+    assert [name for name in COMMANDS if f"`{name}`" not in tables] == []
 
 
 def paragraphs() -> Iterator[tuple[str, list[str]]]:

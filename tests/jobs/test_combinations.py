@@ -1,5 +1,9 @@
 """Each Signals with each source of events: the table in docs/accounts.md."""
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -31,6 +35,7 @@ from tests.support.accounts import (
 
 END = datetime(2026, 3, 1, tzinfo=UTC)
 HOSTED, ACCOUNT = "signals-sandbox", "signals"
+SHOP = "https://shop.example"
 #: Signals and events; tests/jobs/test_demo.py has the demo with neither chosen.
 COMBINATIONS = [
     (signals, events)
@@ -120,6 +125,34 @@ def test_the_demo_trains_publishes_and_scores(
 def files_in(home: Path) -> dict[Path, int]:
     """Return when each file of events was written."""
     return {path: path.stat().st_mtime_ns for path in home.rglob("*.parquet")}
+
+
+@pytest.mark.parametrize("chosen", [HOSTED], indirect=True)
+def test_the_demo_elsewhere_serves_pages_of_ones_own_until_ctrl_c(
+    chosen: Settings, simulated: Path, doubles: dict[str, Elsewhere]
+) -> None:
+    home = {"PROSPECT_HOME": str(chosen.home), "PREDICT_PORT": str(chosen.predict_port)}
+    data = str(simulated / "history" / FILE_NAME)
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "prospect_lib", "demo", "--data", data, "--origin", SHOP],
+        env=os.environ | home | dict(chosen.values), stdout=subprocess.PIPE, text=True,
+    ) as run:  # fmt: skip
+        lines = []
+        for line in run.stdout or ():
+            lines.append(line)
+            if line.startswith("Ready after"):
+                break
+        asked = requests.options(
+            f"{chosen.predict_url}/predict",
+            headers={"Origin": SHOP, "Access-Control-Request-Method": "POST"},
+            timeout=10,
+        )
+        run.send_signal(signal.SIGINT)
+        run.communicate(timeout=60)
+    assert run.returncode == 0 and asked.headers["Access-Control-Allow-Origin"] == SHOP
+    printed = "".join(lines)
+    assert f'fetch("{chosen.predict_url}/prospect.js"' in printed and "Open http" not in printed
+    assert any(call.startswith("POST /api/v1/registry") for call in doubles[HOSTED].calls)
 
 
 @pytest.mark.parametrize("chosen", [HOSTED, ACCOUNT], indirect=True)
