@@ -1,13 +1,11 @@
 """Each Signals with each source of events: the table in docs/accounts.md."""
 
-import os
-import signal
-import subprocess
-import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,7 +14,8 @@ from snowplow_signals import Service
 
 from prospect_lib import cli, doctor, sandbox, signals
 from prospect_lib.errors import DataError, ServiceError, SettingsError
-from prospect_lib.jobs.demo import Demo, once
+from prospect_lib.jobs import demo
+from prospect_lib.jobs.demo import Demo, once, watch
 from prospect_lib.jobs.publishing import publish
 from prospect_lib.jobs.serve import serving
 from prospect_lib.problem import ScoringProblem, sample_problem
@@ -129,30 +128,24 @@ def files_in(home: Path) -> dict[Path, int]:
 
 @pytest.mark.parametrize("chosen", [HOSTED], indirect=True)
 def test_the_demo_elsewhere_serves_pages_of_ones_own_until_ctrl_c(
-    chosen: Settings, simulated: Path, doubles: dict[str, Elsewhere]
+    chosen: Settings, simulated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = {"PROSPECT_HOME": str(chosen.home), "PREDICT_PORT": str(chosen.predict_port)}
-    data = str(simulated / "history" / FILE_NAME)
-    with subprocess.Popen(
-        [sys.executable, "-u", "-m", "prospect_lib", "demo", "--data", data, "--origin", SHOP],
-        env=os.environ | home | dict(chosen.values), stdout=subprocess.PIPE, text=True,
-    ) as run:  # fmt: skip
-        lines = []
-        for line in run.stdout or ():
-            lines.append(line)
-            if line.startswith("Ready after"):
-                break
-        asked = requests.options(
-            f"{chosen.predict_url}/predict",
-            headers={"Origin": SHOP, "Access-Control-Request-Method": "POST"},
-            timeout=10,
-        )
-        run.send_signal(signal.SIGINT)
-        run.communicate(timeout=60)
-    assert run.returncode == 0 and asked.headers["Access-Control-Allow-Origin"] == SHOP
-    printed = "".join(lines)
-    assert f'fetch("{chosen.predict_url}/prospect.js"' in printed and "Open http" not in printed
-    assert any(call.startswith("POST /api/v1/registry") for call in doubles[HOSTED].calls)
+    lines: list[str] = []
+    headers = {"Origin": SHOP, "Access-Control-Request-Method": "POST"}
+
+    def ctrl_c(_: float) -> None:
+        url = f"{chosen.predict_url}/predict"
+        lines.append(str(requests.options(url, headers=headers, timeout=10).headers))
+        raise KeyboardInterrupt
+
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=ctrl_c)
+    monkeypatch.setattr(demo, "time", clock)
+    data = simulated / "history" / FILE_NAME
+    watch(Demo(chosen, data=data, origins=(SHOP,), say=lines.append))
+    *printed, answered, last = lines
+    assert f"'Access-Control-Allow-Origin': '{SHOP}'" in answered and last == "\nStopping."
+    text = "\n".join(printed)
+    assert f'fetch("{chosen.predict_url}/prospect.js"' in text and "Open http" not in text
 
 
 @pytest.mark.parametrize("chosen", [HOSTED, ACCOUNT], indirect=True)
