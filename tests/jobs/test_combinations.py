@@ -67,14 +67,15 @@ def doubles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Else
 def chosen(
     request: pytest.FixtureRequest,
     home_settings: Settings,
+    running: Settings,
     doubles: dict[str, Elsewhere],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Settings:
-    """Settings of one Signals, named by the parameter, with a home of their own."""
+    """Settings of one Signals, named by the parameter; but for the sandbox, with a new home."""
     monkeypatch.setattr(signals, "CONSOLE_URL", f"{doubles[ACCOUNT].url}{CONSOLE_PATH}")
     train_cheaply(monkeypatch)
     if request.param == "local":
-        return home_settings
+        return running
     doubles[request.param].calls.clear()
     return replace(home_settings, values=doubles[request.param].secrets(request.param))
 
@@ -113,12 +114,12 @@ def test_the_demo_trains_publishes_and_scores(
     else:
         steps += ["that of a stranger"]
         assert 0 < result["score"] < 1 and result["score_before"] is None
-        assert not (chosen.home / "token").exists()
+        assert sandbox.holder(chosen.home) is None and not (chosen.home / "token").exists()
         assert "POST /api/v1/get-online-attributes 200" in doubles[chosen.signals_backend].calls
     assert [text.index(step) for step in steps] == sorted(text.index(step) for step in steps)
     assert ("true probability" in text) == (events == "sandbox")
     assert ("will scan DB.PUBLIC.EVENTS" in text) == (events == "snowflake")
-    assert files_in(simulated) == before and sandbox.holder(chosen.home) is None
+    assert files_in(simulated) == before
 
 
 def files_in(home: Path) -> dict[Path, int]:
@@ -187,7 +188,6 @@ def test_another_definition_is_refused_before_events_are_read(chosen: Settings) 
     indirect=["chosen"],
 )
 def test_every_command_ends_with_its_code_and_at_most_one_line_of_error(
-    request: pytest.FixtureRequest,
     chosen: Settings,
     events: str,
     simulated: Path,
@@ -200,9 +200,6 @@ def test_every_command_ends_with_its_code_and_at_most_one_line_of_error(
     ports = {"PROSPECT_PORT": chosen.sandbox_port, "PREDICT_PORT": chosen.predict_port}
     for name, value in {"PROSPECT_HOME": chosen.home, **ports, **chosen.values}.items():
         monkeypatch.setenv(name, str(value))
-    request.addfinalizer(lambda: sandbox.stop(chosen))
-    if chosen.signals_backend == "local":
-        sandbox.ensure_running(chosen)
     file = ("--data", str(data)) if data else ()
     window = ("--since", "2026-02-01", "--yes") if events == "snowflake" else ()
     problem, written = ("--problem", "tests.support.accounts:MY_SITE"), str(tmp_path / "new.py")
