@@ -1,5 +1,6 @@
 """Each Signals with each source of events: the table in docs/accounts.md."""
 
+import io
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -122,6 +123,13 @@ def test_the_demo_trains_publishes_and_scores(
     assert files_in(simulated) == before
 
 
+def into_environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give settings to commands."""
+    ports = {"PROSPECT_PORT": settings.sandbox_port, "PREDICT_PORT": settings.predict_port}
+    for name, value in {"PROSPECT_HOME": settings.home, **ports, **settings.values}.items():
+        monkeypatch.setenv(name, str(value))
+
+
 def files_in(home: Path) -> dict[Path, int]:
     """Return when each file of events was written."""
     return {path: path.stat().st_mtime_ns for path in home.rglob("*.parquet")}
@@ -167,6 +175,21 @@ def test_a_missing_secret_is_an_error_before_events_are_read(home_settings: Sett
         once(Demo(settings, say=lambda _: None))
 
 
+@pytest.mark.usefixtures("in_snowflake")
+@pytest.mark.parametrize("chosen", [ACCOUNT], indirect=True)
+def test_nothing_is_published_if_nobody_agrees_to_what_snowflake_will_scan(
+    chosen: Settings,
+    doubles: dict[str, Elsewhere],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    into_environment(replace(chosen, values={**chosen.values, **SNOWFLAKE}), monkeypatch)
+    assert cli.main(["demo", "--once"]) == 2
+    assert "add --yes" in capsys.readouterr().err.splitlines()[-1]
+    assert not any(call.startswith("POST") for call in doubles[ACCOUNT].calls)
+
+
 @pytest.mark.parametrize("chosen", [HOSTED], indirect=True)
 def test_another_definition_is_refused_before_events_are_read(chosen: Settings) -> None:
     def problem(days: int) -> ScoringProblem:
@@ -197,9 +220,7 @@ def test_every_command_ends_with_its_code_and_at_most_one_line_of_error(
 ) -> None:
     chosen, data = with_events(chosen, events, simulated)
     monkeypatch.chdir(tmp_path)
-    ports = {"PROSPECT_PORT": chosen.sandbox_port, "PREDICT_PORT": chosen.predict_port}
-    for name, value in {"PROSPECT_HOME": chosen.home, **ports, **chosen.values}.items():
-        monkeypatch.setenv(name, str(value))
+    into_environment(chosen, monkeypatch)
     file = ("--data", str(data)) if data else ()
     window = ("--since", "2026-02-01", "--yes") if events == "snowflake" else ()
     problem, written = ("--problem", "tests.support.accounts:MY_SITE"), str(tmp_path / "new.py")

@@ -1,5 +1,6 @@
 """Any notebook can come first: what earlier ones leave behind is created where it is missing."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -35,6 +36,17 @@ def test_missing_prerequisites_are_created(
     steps.clear()
     ensure_prerequisites(home_settings, model=True)
     assert steps[0] == "prepare" and steps[-1] == "publish"
+
+
+def test_nothing_is_simulated_where_the_events_are_in_snowflake(
+    home_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    monkeypatch.setattr(sandbox, "ensure_running", lambda _: steps.append("sandbox"))
+    for step in ("prepare", "write_history", "publish"):
+        monkeypatch.setattr(Demo, step, lambda _, step=step: steps.append(step))
+    ensure_prerequisites(replace(home_settings, values={"SF_USR": "x"}), model=True)
+    assert steps == ["sandbox", "publish"]
 
 
 def test_nothing_is_written_for_an_account_of_ones_own(home_settings: Settings) -> None:
