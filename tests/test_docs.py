@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from prospect_lib import doctor
+from prospect_lib.errors import ServiceError
 from prospect_lib.problem import load_problem
-from prospect_lib.settings import SECRET_NAMES
+from prospect_lib.settings import SECRET_NAMES, Settings
 from tests.test_cli import COMMANDS
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +41,30 @@ def test_the_tables_of_combinations_have_every_command() -> None:
     text = (ROOT / "docs" / "accounts.md").read_text(encoding="utf-8")
     tables = text[text.index("## What happens with which secrets") :]
     assert [name for name in COMMANDS if f"`{name}`" not in tables] == []
+
+
+class Powerless:
+    """A connection to Snowflake with a role that may do nothing."""
+
+    events = "SNOWPLOW_DB.ATOMIC.EVENTS"
+
+    def query(self, _: str) -> pa.Table:
+        return pa.table({"role": ["PROSPECT"], "warehouse": pa.nulls(1, pa.string())})
+
+    def run(self, _: str) -> None:
+        raise ServiceError("no")
+
+    def close(self) -> None:
+        pass
+
+
+def test_the_grants_of_the_page_are_those_that_the_doctor_asks_for(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "accounts.md").read_text(encoding="utf-8").upper()
+    granted = set(re.findall(r"^GRANT (.+) TO ROLE PROSPECT;", text, re.MULTILINE))
+    names = {"ATOMIC_TABLE": "snowplow_db.atomic.events", "SF_SCRATCH": "my_db.scratch"}
+    checks = doctor.snowflake_checks(Settings(tmp_path, values=names), lambda _: Powerless())
+    asked = [re.findall(r"^GRANT (.+) TO ROLE PROSPECT;", check.do.upper()) for check in checks]
+    assert {"".join(grant).replace("<YOUR SF_WH>", "PROSPECT_WH") for grant in asked[1:]} == granted
 
 
 def paragraphs() -> Iterator[tuple[str, list[str]]]:
