@@ -91,11 +91,11 @@ def _before_read(options: argparse.Namespace) -> Callable[[str], None]:
     """Return what prints how much will be scanned, and asks whether to go on."""
 
     def ask(sentence: str) -> None:
+        if not options.yes and not sys.stdin.isatty():
+            raise SettingsError(f"{sentence} Nobody is here to agree: add --yes to read them.")
         print(sentence, file=sys.stderr)
         if options.yes:
             return
-        if not sys.stdin.isatty():
-            raise SettingsError(f"{sentence} Nobody is here to agree: add --yes to read them.")
         print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise SettingsError("stopped, and nothing was read. A later --since reads less.")
