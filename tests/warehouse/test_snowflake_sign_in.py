@@ -157,8 +157,11 @@ def test_an_unqualified_events_table_is_refused(tmp_path: Path) -> None:
         ENCRYPTED.replace("\n", " "),
         keys.base64_of(ENCRYPTED),
     ],
-    ids=lambda text: text[:20],
-)
+    ids=[
+        "lines", "CRLF", "spaces", "one line", "escaped", "quoted", "commented", "DER base64",
+        "PEM base64", "encrypted", "encrypted in one line", "encrypted base64",
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("in_file", [False, True], ids=["text", "file"])
 def test_a_key_is_read_in_every_form(tmp_path: Path, text: str, in_file: bool) -> None:
     (tmp_path / "rsa_key").write_text(text)
