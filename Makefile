@@ -14,11 +14,13 @@ demo: $(VENV)/installed $(TRACKER)
 once: $(VENV)/installed
 	@$(BIN)/python -m prospect_lib demo --once
 
+# Tests run in two processes, whole files in each.
+WORKERS ?= 2
 test: programs $(VENV)/installed-test $(TRACKER) .venv-colab/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 # The SQL against the fold on PARITY random worlds per dialect: over 100,000 cases in some minutes.
 PARITY ?= 650
