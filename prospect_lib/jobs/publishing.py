@@ -194,6 +194,7 @@ def publish(
                 f"Published already: {before.name} ({len(problem.group.attributes)} attributes, "
                 f"{before.since}) and {problem.service.name}; nothing changes."
             )
+            _say_fixed_date(before, since, say)
             return before
         if before.group is None:
             dates = None if local else _Dates(settings.home / BACKFILL_FILE, client)
@@ -205,11 +206,16 @@ def publish(
             if before.service is not None:
                 links = (", ".join(_links(each)) for each in (problem.service, before.service))
                 say("{} now serves {} instead of {}.".format(problem.service.name, *links))
+                say(
+                    "What it served before stays published, and Signals goes on computing it. To "
+                    "end that, unpublish it with its own version in the group."
+                )
         after = _look(client, problem)
     if not after.is_current:  # Signals shows something else than it was sent
         for line in after.lines():
             say(line)
         return after
+    _say_fixed_date(after, since, say)
     say(
         f"Published: {after.name} ({len(problem.group.attributes)} attributes) and "
         f"{problem.service.name}."
@@ -352,6 +358,16 @@ def _key_of(group: AttributeGroup) -> tuple[str, dict[str, Any]]:
 def _own_key(group: AttributeGroup) -> AttributeKey | None:
     key = group.attribute_key
     return key if isinstance(key, AttributeKey) and key.name not in BUILT_IN_KEYS else None
+
+
+def _say_fixed_date(publication: Publication, since: datetime | None, say: Say) -> None:
+    """Say that a version keeps its first backfill date, if an earlier one is asked for."""
+    fixed = publication.group and publication.group.backfill_since_tstamp
+    if since is not None and fixed and since < fixed:  # the later dates of a demo say nothing
+        say(
+            f"{since:%Y-%m-%d %H:%M} has no effect: {publication.name} counts {publication.since}, "
+            "and a version keeps its first date. Another version can have another one."
+        )
 
 
 def _refuse_another(client: Client, before: Publication, *, local: bool) -> None:

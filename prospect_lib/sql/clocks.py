@@ -9,7 +9,7 @@ Example: ``data_end_sql(["collector_tstamp", "derived_tstamp"], "duckdb")`` -> `
 """
 
 from collections.abc import Collection
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from prospect_lib.sql.dialects import Dialect, dialect_of
 
@@ -94,3 +94,13 @@ def _bounds(derived: str, events: str, sql: Dialect) -> tuple[str, str]:
 def time_sql(column: str, sql: Dialect) -> str:
     """Return a column of times in UTC."""
     return sql.utc(sql.identifier(column))
+
+
+def earlier(moment: datetime, length: timedelta) -> datetime:
+    """Return a moment so much earlier; at least the first that Python knows.
+
+    >>> earlier(datetime(1, 1, 2, tzinfo=UTC), timedelta(days=7)).day
+    1
+    """
+    first = datetime.min.replace(tzinfo=moment.tzinfo)
+    return first if moment - first < length else moment - length

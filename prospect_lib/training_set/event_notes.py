@@ -10,7 +10,7 @@ from snowplow_signals import AttributeGroup
 
 from prospect_lib.aggregation.keys import key_name, key_property
 from prospect_lib.anchors import Anchors
-from prospect_lib.sql.clocks import AHEAD, time_sql, wrong_clock_sql
+from prospect_lib.sql.clocks import AHEAD, earlier, time_sql, wrong_clock_sql
 from prospect_lib.sql.conditions import counts_sql, nobody_sql, property_sql
 from prospect_lib.sql.dialects import Dialect, dialect_of
 from prospect_lib.warehouse import Warehouse
@@ -74,7 +74,7 @@ def _window(anchors: Anchors, columns: Collection[str], sql: Dialect) -> str:
     """Return the condition that an event was collected in the window of the anchors."""
     if "collector_tstamp" not in columns or anchors.since is None:
         return "TRUE"
-    return f"{time_sql('collector_tstamp', sql)} >= {sql.literal(anchors.since - AHEAD)}"
+    return f"{time_sql('collector_tstamp', sql)} >= {sql.literal(earlier(anchors.since, AHEAD))}"
 
 
 def _kinds(warehouse: Warehouse, sql: Dialect) -> str:

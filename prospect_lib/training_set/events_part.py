@@ -25,6 +25,7 @@ from prospect_lib.aggregation.properties import to_utc
 from prospect_lib.anchors import Anchors
 from prospect_lib.errors import DataError
 from prospect_lib.problem import ScoringProblem
+from prospect_lib.sql.clocks import earlier
 from prospect_lib.sql.conditions import property_sql
 from prospect_lib.sql.context import MICROSECOND
 from prospect_lib.sql.dialects import dialect_of
@@ -92,11 +93,11 @@ class EventsPart:
         if since is not None:
             length, unbounded = _history(group, anchors)
             if not unbounded:
-                since -= length + SLACK
+                since = earlier(since, length + SLACK)
             elif is_embedded:
                 since = None
             else:
-                since -= max(length, LONGEST_HISTORY) + SLACK
+                since = earlier(since, max(length, LONGEST_HISTORY) + SLACK)
                 notes.append(
                     f"{', '.join(unbounded)}: these look at a visitor's whole history; events "
                     f"before {since:%Y-%m-%d} are not read. Give attributes a period."

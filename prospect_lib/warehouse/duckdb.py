@@ -180,4 +180,6 @@ def _connect() -> "duckdb.DuckDBPyConnection":
     spill = Path(tempfile.gettempdir()) / f"prospect_lib-{uuid4().hex}"
     connection = duckdb.connect(config={"temp_directory": str(spill)})
     connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+    # by default, an ASOF join from what DuckDB guesses to be 64 rows or fewer compares all pairs
+    connection.execute("SET asof_loop_join_threshold = 0")
     return connection
