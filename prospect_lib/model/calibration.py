@@ -1,10 +1,9 @@
 """Calibration: a curve from the booster's probability to the observed share of conversions.
 
 A curve is chosen if it improves log loss on visitors left out (cross-fitted), and is kept
-in the bundle as plain numbers. Explanations stay in the booster's log-odds, that is
-ln(p / (1 - p)): the sum of explanations and bias is the margin, ``sigmoid(margin)`` is the
-raw probability, and the score is the curve at the raw probability. The curve never falls,
-so the order of prospects and the sign of every explanation stay as they are.
+in the bundle as plain numbers. The booster gives a margin, that is log-odds ln(p / (1 - p)),
+and the curve turns it into the log-odds of the score. The curve never falls, so the order of
+prospects stays as it is, and so does the sign of every explanation.
 """
 
 from collections.abc import Mapping
@@ -104,11 +103,24 @@ class Calibration:
     def apply(self, probability: Floats) -> Floats:
         """Calibrate raw probabilities; the shape stays the same."""
         if self.method == "sigmoid":
-            return sigmoid(self.x[0] * logit(probability) + self.y[0])
+            return sigmoid(self.log_odds(logit(probability)))
         if self.method == "isotonic":
             calibrated: Floats = np.interp(probability, self.x, self.y)
             return calibrated
         return probability
+
+    def log_odds(self, margin: Any) -> Floats:
+        """Return the log-odds of the score at the booster's log-odds; the shape stays the same."""
+        if self.method == "isotonic":
+            return logit(self.apply(sigmoid(margin)))
+        slope, shift = self.line
+        straight: Floats = slope * np.asarray(margin, dtype=np.float64) + shift
+        return straight
+
+    @property
+    def line(self) -> tuple[float, float]:
+        """Slope and shift of the curve in log-odds; (1, 0) for ``isotonic``, which is no line."""
+        return (self.x[0], self.y[0]) if self.method == "sigmoid" else (1.0, 0.0)
 
 
 def _floats(values: Any) -> tuple[float, ...]:

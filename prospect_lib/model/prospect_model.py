@@ -25,7 +25,7 @@ from snowplow_signals import AttributeGroup
 
 from prospect_lib.errors import ModelError, TooFewError, wrong_type
 from prospect_lib.features import Feature, from_attributes
-from prospect_lib.model.calibration import Calibration, sigmoid
+from prospect_lib.model.calibration import Calibration, logit, sigmoid
 from prospect_lib.model.dataset import DatasetSummary, Source, summarize
 from prospect_lib.model.encoding import Encoder, Matrix
 from prospect_lib.model.rows import Floats
@@ -50,7 +50,7 @@ from prospect_lib.model.training import (
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem, sample_problem
 
 TOP = 5
-OTHERS = "__sum_of_others"
+OTHERS, CALIBRATION = "__sum_of_others", "__calibration"
 _KNOWN_PROBLEMS = {p.group.name: p for p in (prospect_problem, sample_problem)}
 
 
@@ -59,24 +59,33 @@ class Score:
     """One prospect's score and its explanations.
 
     Explanations are TreeSHAP values: they divide the difference between the score and an
-    average score among the features. They are in log-odds, because log-odds add up.
+    average score among the features. They are in log-odds, because log-odds add up:
+    ``base_value`` and all explanations are the log-odds of the score.
+
+    A ``sigmoid`` calibration is a line in log-odds, so it scales TreeSHAP's values and moves the
+    base value, and the explanations are exactly those of the calibrated score. An ``isotonic``
+    one is no line: the features keep the booster's log-odds, and the curve's shift at this
+    score is a part of its own, ``__calibration``.
 
     Attributes:
         score: calibrated probability (0 to 1) of the goal within the horizon.
         features: the values that were scored, by name, in the model's order.
         explanations: log-odds of the 5 features that moved the score most, largest first,
-            then the sum of the others as ``__sum_of_others``; empty if not requested.
-        bias: log-odds before any feature is known; ``bias`` and the explanations add up to
-            ``margin``.
-        margin: the booster's log-odds. The score is the calibration curve at
-            ``sigmoid(margin)``.
+            then the sum of the others as ``__sum_of_others``, and ``__calibration`` if the
+            curve is ``isotonic``; empty if not requested.
+        base_value: log-odds before any feature is known, the same for every prospect; ``None``
+            if not requested.
     """
 
     score: float
     features: dict[str, Any]
     explanations: dict[str, float]
-    bias: float
-    margin: float
+    base_value: float | None
+
+    @property
+    def log_odds(self) -> float:
+        """Log-odds of the score, ln(score / (1 - score))."""
+        return float(logit(self.score))
 
 
 class ProspectModel:
@@ -213,12 +222,12 @@ class ProspectModel:
 
     def predict(self, table: pa.Table) -> Floats:
         """Return the calibrated probability of each row, float64, shape (rows,)."""
-        return self.calibration.apply(sigmoid(self.margins(table)))
+        return sigmoid(self.calibration.log_odds(self.margins(table)))
 
     def contributions(self, table: pa.Table) -> Floats:
-        """Return the TreeSHAP log-odds per feature and, last, the bias.
+        """Return TreeSHAP's log-odds per feature and, last, the base value.
 
-        The shape is (rows, features + 1).
+        They add up to :meth:`margins`, before calibration. The shape is (rows, features + 1).
         """
         rows = xgb.DMatrix(self.encoder.matrix(table), feature_types=self.encoder.types)
         return np.asarray(self._contributions(rows), dtype=np.float64)
@@ -229,7 +238,7 @@ class ProspectModel:
         Args:
             attributes: values by attribute name; ``None`` for no value.
             at: the time of scoring, aware.
-            explain: compute ``explanations`` and ``bias`` as well.
+            explain: compute ``explanations`` and ``base_value`` as well.
         Raises:
             DataError: an attribute is missing or of another type than in training.
             ModelError: the explanations do not add up to the score.
@@ -241,8 +250,8 @@ class ProspectModel:
         values = from_attributes(attributes, at, self.features)
         row = self.encoder.row(values)
         if not explain:
-            margin = float(self._margins(row)[0])
-            return Score(self._calibrated(margin), values, {}, 0.0, margin)
+            log_odds = float(self.calibration.log_odds(self._margins(row))[0])
+            return Score(float(sigmoid(log_odds)), values, {}, None)
         one = xgb.DMatrix(row, nthread=1)  # the trees know which features are categories
         margin = float(self.booster.predict(one, output_margin=True, validate_features=False)[0])
         *shares, bias = self._contributions(one)[0].tolist()
@@ -251,8 +260,13 @@ class ProspectModel:
                 f"explanations add up to {sum(shares) + bias}, but the margin is {margin}: the "
                 "bundle is damaged or needs another xgboost. Train the model again."
             )
-        reasons = top_reasons(self.encoder.names, shares)
-        return Score(self._calibrated(margin), values, reasons, bias, margin)
+        slope, shift = self.calibration.line
+        reasons = top_reasons(self.encoder.names, [slope * share for share in shares])
+        reasons[OTHERS] += slope * (margin - bias - sum(shares))  # TreeSHAP rounds to 32 bits
+        log_odds = float(self.calibration.log_odds(margin))
+        if self.calibration.method == "isotonic":
+            reasons[CALIBRATION] = log_odds - margin
+        return Score(float(sigmoid(log_odds)), values, reasons, slope * bias + shift)
 
     def save(self, path: Path | str) -> Path:
         """Write the bundle into a folder, created if it is missing, and return the folder."""
@@ -302,9 +316,6 @@ class ProspectModel:
     def _contributions(self, rows: xgb.DMatrix) -> Matrix:
         shares: Matrix = self.booster.predict(rows, pred_contribs=True, validate_features=False)
         return shares
-
-    def _calibrated(self, margin: float) -> float:
-        return float(self.calibration.apply(sigmoid([margin]))[0])
 
 
 def _folder(path: object) -> Path:

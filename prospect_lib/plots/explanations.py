@@ -1,7 +1,8 @@
 """Pictures of explanations: of a model, of one score, and of one visitor's events in time.
 
 Explanations are XGBoost's TreeSHAP values in log-odds: a feature right of zero raised the
-score. Those of several features can be added up, because log-odds add up.
+score. Those of several features can be added up, because log-odds add up. Those of one score
+include its calibration; those of many rows are the booster's, before it.
 """
 
 from bisect import bisect
@@ -14,11 +15,12 @@ import pyarrow as pa
 
 from prospect_lib.model.calibration import sigmoid
 from prospect_lib.model.encoding import ABSENT, Column
-from prospect_lib.model.prospect_model import OTHERS, ProspectModel, Score
+from prospect_lib.model.prospect_model import CALIBRATION, OTHERS, ProspectModel, Score
 from prospect_lib.model.rows import Floats
 from prospect_lib.plots.style import BLUE, GREY, INK, ORANGE, RED, SKY, Picture, dates, picture
 
 _ROWS = 1500  # more dots than this cover each other
+_NO_FEATURES = {OTHERS: "all other features", CALIBRATION: "calibration"}
 
 
 def by_attribute(model: ProspectModel, table: pa.Table) -> dict[str, Floats]:
@@ -59,9 +61,9 @@ def importance(model: ProspectModel, table: pa.Table, *, top: int = 10) -> Pictu
 
 
 def waterfall(score: Score) -> Picture:
-    """Show one score's explanations, from the average log-odds to this score."""
-    steps = list(score.explanations.items())
-    starts = score.bias + np.cumsum([0.0, *(share for _, share in steps)])
+    """Show one score's explanations, from the base value to the log-odds of this score."""
+    steps, base = list(score.explanations.items()), score.base_value or 0.0
+    starts = base + np.cumsum([0.0, *(share for _, share in steps)])
     with picture(height=1.3 + 0.42 * len(steps)) as (figure, axes):
         for row, ((_, share), start) in enumerate(zip(steps, starts, strict=False)):
             axes.barh(row, share, left=start, height=0.62, color=BLUE if share > 0 else ORANGE)
@@ -75,10 +77,10 @@ def waterfall(score: Score) -> Picture:
             )
             axes.plot([start + share] * 2, [row - 0.31, row + 1.31], color=GREY, lw=0.8)
         axes.set_yticks(range(len(steps)), [_label(name, score) for name, _ in steps])
-        axes.axvline(score.bias, color=GREY, ls=":")
+        axes.axvline(base, color=GREY, ls=":")
         axes.set(
             title=f"Score {score.score:.1%}",
-            xlabel=f"log-odds, from {score.bias:.2f} (no feature known) to {score.margin:.2f}",
+            xlabel=f"log-odds, from {base:.2f} (no feature known) to {score.log_odds:.2f}",
             ylim=(len(steps) - 0.3, -0.6),
         )
         axes.use_sticky_edges = False
@@ -86,7 +88,7 @@ def waterfall(score: Score) -> Picture:
         top = axes.secondary_xaxis("top", functions=(lambda x: x, lambda x: x))
         ticks = axes.get_xticks()
         top.set_xticks(ticks, [f"{p:.1%}" for p in sigmoid(ticks)])
-        top.set_xlabel("as a probability, before calibration", fontsize=8.5, color=GREY)
+        top.set_xlabel("as a probability", fontsize=8.5, color=GREY)
         top.tick_params(labelsize=8, colors=GREY)
     return figure
 
@@ -215,8 +217,8 @@ def _shades(values: Any, column: Column) -> Any:
 
 
 def _label(name: str, score: Score) -> str:
-    if name == OTHERS:
-        return "all other features"
+    if name in _NO_FEATURES:
+        return _NO_FEATURES[name]
     value = score.features[name]
     return f"{name} = {'none' if value is None else value}"
 

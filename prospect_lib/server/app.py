@@ -45,7 +45,12 @@ from prospect_lib.settings import SANDBOX_PORT, Settings
 __all__ = ["Options", "Server", "create_app"]
 
 _SCRIPT = Path(__file__).parent / "prospect.js"
-_HIDDEN_FROM_THE_PUBLIC = {"signals": None, "scoring_attributes": None, "explanations": None}
+_HIDDEN_FROM_THE_PUBLIC = {
+    "signals": None,
+    "scoring_attributes": None,
+    "explanations": None,
+    "base_value": None,
+}
 #: Called after each score with the visitor, the answer, and both as one JSON object.
 Follower = Callable[[str, PredictResponse, bytes], None]
 

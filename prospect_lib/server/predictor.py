@@ -30,7 +30,8 @@ Scorer = Any  # has score(attributes, at), and may have version, threshold, feat
 
 
 class ScoreLike(Protocol):
-    """A scorer's result. It may also have ``features``, which are computed otherwise."""
+    """A scorer's result. It may also have ``features``, which are computed otherwise, and
+    ``base_value``, the log-odds to which the explanations are added."""
 
     @property
     def score(self) -> float:
@@ -168,11 +169,12 @@ class Predictor:
         if not (math.isfinite(score) and 0 <= score <= 1):
             raise ModelError(f"{loaded.version} returned {score}, expected a number from 0 to 1.")
         attributes = reading.attributes
-        features = getattr(scored, "features", None)
+        features, base = getattr(scored, "features", None), getattr(scored, "base_value", None)
         return PredictResponse.model_construct(
             signals=dict(attributes),
             scoring_attributes=self._computed(attributes, at) if features is None else {**features},
             explanations={name: float(x) for name, x in scored.explanations.items()},
+            base_value=None if base is None else float(base),
             score=score,
             model_version=loaded.version,
             scored_at=at,

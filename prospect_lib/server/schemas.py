@@ -84,13 +84,19 @@ class Decision(_Strict):
 
 
 class PredictResponse(_Strict):
-    """A score and its origin. The first three fields are null for callers who may see only
+    """A score and its origin. The first four fields are null for callers who may see only
     the score."""
 
     signals: dict[str, Any] | None = Field(description="attributes as Signals returned them")
     scoring_attributes: dict[str, Any] | None = Field(description="the features scored")
     explanations: dict[str, float] | None = Field(
-        description="the features that moved the score most, in log-odds, and __sum_of_others"
+        description="the features that moved the score most, in log-odds, __sum_of_others, and "
+        "__calibration if the calibration curve is no line in log-odds"
+    )
+    base_value: float | None = Field(
+        default=None,
+        description="log-odds before any feature is known: with all explanations, the log-odds "
+        "of the score; null if the scorer gives none",
     )
     score: float = Field(ge=0, le=1, description="probability of the goal")
     model_version: str

@@ -311,7 +311,7 @@ def with_reasons(attempt: object) -> str:
     reasons: Mapping[str, float] = answer["explanations"]
     if len(reasons) < 2:
         raise NotYetError(f"{len(reasons)} reasons; give at least two, by name, in log-odds.")
-    total = sum(reasons.values())
+    total = sum(reasons.values()) + (answer["base_value"] or 0.0)
     margin = math.log(answer["score"] / (1 - answer["score"]))
     if abs(total - margin) > 1e-3:
         raise NotYetError(

@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -11,8 +12,8 @@ import pytest
 from prospect_lib.attributes import prospect_group, sample_group
 from prospect_lib.errors import DataError, ModelError, ProspectError
 from prospect_lib.features import FEATURES, from_attributes
-from prospect_lib.model.calibration import Calibration, sigmoid
-from prospect_lib.model.prospect_model import OTHERS, ProspectModel, top_reasons
+from prospect_lib.model.calibration import Calibration
+from prospect_lib.model.prospect_model import CALIBRATION, OTHERS, ProspectModel, top_reasons
 from prospect_lib.model.training import Recipe
 from tests.support.synthetic import FAST, training_table
 
@@ -56,10 +57,9 @@ def test_a_served_score_is_the_batch_prediction(model, attributes):
 
 
 @pytest.mark.parametrize("attributes", [NOTHING, ACTIVE])
-def test_explanations_add_up_to_the_margin(model, attributes):
+def test_explanations_add_up_to_the_log_odds_of_the_score(model, attributes):
     score = model.score(attributes, AT)
-    assert score.bias + sum(score.explanations.values()) == pytest.approx(score.margin, abs=1e-4)
-    assert score.score == pytest.approx(float(sigmoid(score.margin)))
+    assert log_odds_explained(score) == pytest.approx(score.log_odds, abs=1e-6)
     assert [*score.explanations][-1] == OTHERS
     assert len(score.explanations) == 6
     reasons = [abs(value) for name, value in score.explanations.items() if name != OTHERS]
@@ -201,7 +201,7 @@ def test_a_prospect_without_history_scores_near_the_base_rate_or_below(model, ta
     score = model.score(NOTHING, AT)
     rate = np.mean(table["label"].to_numpy(zero_copy_only=False))
     assert 0 < score.score <= 2 * rate
-    assert score.bias + sum(score.explanations.values()) == pytest.approx(score.margin, abs=1e-4)
+    assert log_odds_explained(score) == pytest.approx(score.log_odds, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -230,16 +230,64 @@ def test_attributes_that_do_not_fit_are_named(model):
         model.score({**ACTIVE, "num_page_views_l7d": "seven"}, AT)
 
 
-def test_a_calibrated_score_keeps_its_explanations_in_log_odds(model):
-    curve = Calibration("sigmoid", (1.0,), (-1.0,))
-    tuned = ProspectModel(
-        model.booster, {**model.manifest, "calibration": curve.to_json()}, model.features
-    )
+def calibrated(model, curve):
+    manifest = {**model.manifest, "calibration": curve.to_json()}
+    return ProspectModel(model.booster, manifest, model.features)
+
+
+def log_odds_explained(score):
+    return score.base_value + sum(score.explanations.values())
+
+
+def test_a_line_in_log_odds_scales_explanations_and_moves_the_base_value(model):
+    tuned = calibrated(model, Calibration("sigmoid", (2.0,), (-1.0,)))
     plain, score = model.score(ACTIVE, AT), tuned.score(ACTIVE, AT)
-    assert score.explanations == plain.explanations
-    assert score.score == pytest.approx(float(sigmoid(score.margin - 1.0)))
-    assert score.score < plain.score
-    assert score.score == tuned.predict(row_of(ACTIVE))[0]
+    assert score.explanations == pytest.approx({k: 2 * v for k, v in plain.explanations.items()})
+    assert score.base_value == pytest.approx(2 * plain.base_value - 1)
+    assert score.log_odds == pytest.approx(2 * plain.log_odds - 1)
+    assert tuned.score({**ACTIVE, "num_page_views_l7d": 1}, AT).base_value == score.base_value
+
+
+def test_another_curve_is_a_part_of_its_own(model):
+    curve = Calibration("isotonic", (0.01, 0.2, 0.6), (0.002, 0.03, 0.9))
+    plain, score = model.score(ACTIVE, AT), calibrated(model, curve).score(ACTIVE, AT)
+    shift = score.explanations.pop(CALIBRATION)
+    assert (score.explanations, score.base_value) == (plain.explanations, plain.base_value)
+    assert shift == pytest.approx(score.log_odds - plain.log_odds)
+    assert CALIBRATION not in plain.explanations
+
+
+def curves(rng):
+    """Return curves of each kind, some steep enough for scores of nearly 0 and 1."""
+    x = np.sort(rng.random(rng.integers(1, 9)))
+    y = np.sort(rng.random(len(x))) * 0.998 + 0.001
+    slope, shift = rng.choice([0.1, 1.0, 6.0]), rng.normal(0, 3)
+    return (
+        Calibration(),
+        Calibration("sigmoid", (float(slope),), (float(shift),)),
+        Calibration("isotonic", tuple(x.tolist()), tuple(y.tolist())),
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_explanations_and_base_value_are_the_log_odds_of_any_model_and_curve(seed):
+    rng = np.random.default_rng(seed)
+    deep = {**FAST, "max_depth": int(rng.integers(1, 8)), "eta": 0.3}
+    rows = training_table(visitors=300, seed=seed, base=float(rng.choice([-3, 0, 2])))
+    model = ProspectModel.fit(rows, recipe=Recipe(deep, rounds=20), calibrate=False)
+    visits = [{**ACTIVE, "num_pricing_views_l7d": n, "num_page_views_l30d": m}
+              for n, m in rng.integers(0, 9, (5, 2)).tolist()]  # fmt: skip
+    for tuned in (calibrated(model, curve) for curve in curves(rng)):
+        scores = [tuned.score(visit, AT) for visit in visits]
+        for visit, score in zip(visits, scores, strict=True):
+            assert log_odds_explained(score) == pytest.approx(
+                np.log(score.score / (1 - score.score)), rel=1e-6, abs=1e-6
+            )
+            assert score.score == tuned.predict(row_of(visit))[0]
+            assert tuned.score(visit, AT, explain=False) == replace(
+                score, explanations={}, base_value=None
+            )
+        assert len({score.base_value for score in scores}) == 1
 
 
 def test_a_model_without_a_constant_feature_is_saved_loaded_and_scores(table, tmp_path):
@@ -280,9 +328,10 @@ def test_served_scores_from_several_threads_equal_the_batch_path(model):
     with ThreadPoolExecutor(4) as pool:
         scores = list(pool.map(lambda visit: model.score(visit, AT), visits))
         plain = list(pool.map(lambda visit: model.score(visit, AT, explain=False), visits))
-    margins, shares = model.margins(rows).tolist(), model.contributions(rows)
-    assert [score.margin for score in scores] == margins
-    assert [score.margin for score in plain] == margins
-    for score, row in zip(scores, shares, strict=True):
-        assert score.explanations == top_reasons(model.encoder.names, row[:-1].tolist())
-        assert score.bias == row[-1]
+    expected = model.predict(rows).tolist()
+    assert [score.score for score in scores] == expected
+    assert [score.score for score in plain] == expected
+    for score, row in zip(scores, model.contributions(rows), strict=True):
+        reasons = top_reasons(model.encoder.names, row[:-1].tolist())
+        assert score.explanations == {**reasons, OTHERS: pytest.approx(reasons[OTHERS], abs=1e-4)}
+        assert score.base_value == row[-1]

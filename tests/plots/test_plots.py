@@ -19,7 +19,7 @@ from tests.support.synthetic import training_table
 
 QUICK = {"recipe": Recipe(rounds=20), "calibrate": False, "resamples": 10}
 AT = datetime(2026, 3, 10, 12, tzinfo=UTC)
-SCORE = Score(0.2, {"a": 3, "b": None}, {"a": 1.5, "b": -0.4, "__sum_of_others": 0.1}, -2.6, -1.4)
+SCORE = Score(0.2, {"a": 3, "b": None}, {"a": 1.5, "b": -0.4, "__sum_of_others": 0.0}, -2.5)
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +74,10 @@ def test_a_picture_has_a_background_of_its_own_and_labelled_axes(pictures, name)
         assert shared or axes.get_ylabel() or axes.get_yticklabels()
 
 
-def test_the_waterfall_ends_at_the_margin():
+def test_the_waterfall_leads_from_the_base_value_to_the_score():
     bars = list(explanations.waterfall(SCORE).axes[0].patches)
-    assert bars[0].get_x() == pytest.approx(SCORE.bias)
-    assert bars[-1].get_x() + bars[-1].get_width() == pytest.approx(SCORE.margin)
+    assert bars[0].get_x() == pytest.approx(SCORE.base_value)
+    assert bars[-1].get_x() + bars[-1].get_width() == pytest.approx(SCORE.log_odds, abs=0.02)
 
 
 @pytest.mark.parametrize("converts", [True, False])

@@ -58,8 +58,8 @@ def test_a_loopback_host_is_local(host):
 
 def test_the_public_sees_only_the_score_if_the_owner_allows_it():
     answer = post(app_of(options=Options(public_scores=True)), headers=PUBLIC).get_json()
-    hidden = ("signals", "scoring_attributes", "explanations")
-    assert [answer[key] for key in hidden] == [None, None, None]
+    hidden = ("signals", "scoring_attributes", "explanations", "base_value")
+    assert [answer[key] for key in hidden] == [None] * 4
     assert (answer["score"], answer["decision"]["act"]) == (0.6, True)
 
 

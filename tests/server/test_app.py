@@ -16,6 +16,7 @@ from prospect_lib.aggregation.fold import group_hash
 from prospect_lib.attributes import prospect_group, sample_group
 from prospect_lib.errors import ModelError, ProspectError
 from prospect_lib.features import FEATURES
+from prospect_lib.model.calibration import logit
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.training import Recipe
 from prospect_lib.problem import prospect_problem
@@ -46,8 +47,8 @@ from tests.support.waiting import wait_for
 def test_the_contract_of_an_answer(model):
     answer = post(app_of(model)).get_json()
     assert list(answer) == [
-        "signals", "scoring_attributes", "explanations", "score", "model_version",
-        "scored_at", "decision", "cold_start", "stale",
+        "signals", "scoring_attributes", "explanations", "base_value", "score",
+        "model_version", "scored_at", "decision", "cold_start", "stale",
     ]  # fmt: skip
     assert answer["signals"] == {"domain_userid": VISITOR, **WARM}
     assert list(answer["scoring_attributes"]) == [feature.name for feature in FEATURES]
@@ -55,6 +56,8 @@ def test_the_contract_of_an_answer(model):
     assert answer["scoring_attributes"]["had_conversions_l7d"] is False
     assert len(answer["explanations"]) == 6
     assert list(answer["explanations"])[-1] == "__sum_of_others"
+    log_odds = answer["base_value"] + sum(answer["explanations"].values())
+    assert log_odds == pytest.approx(float(logit(answer["score"])), abs=1e-6)
     assert answer["score"] == model.score(WARM, AT).score
     assert answer["model_version"] == model.version
     assert datetime.fromisoformat(answer["scored_at"]) == AT

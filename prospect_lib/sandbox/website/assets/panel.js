@@ -30,9 +30,11 @@ const memory = {
 
 /* ---- display ---- */
 
+const NO_FEATURES = { __sum_of_others: "All other features", __calibration: "Calibration" };
+
 /** `num_pricing_views_l7d` -> "Pricing views, 7 days". */
 function readable(name) {
-  if (name === "__sum_of_others") return "All other features";
+  if (name in NO_FEATURES) return NO_FEATURES[name];
   const [, stem, days] = name.match(/^(.*?)(?:_l(\d+)d)?$/);
   const words = stem
     .replace(/^(num|had)_/, "")
@@ -68,13 +70,13 @@ function reason(name, amount, value, largest) {
   return item;
 }
 
-/** Sort the strongest reason first, the sum of the small ones last. */
+/** Sort the strongest reason first, the sum of the small ones and the calibration last. */
 function byWeight([a, x], [b, y]) {
-  const rest = (name) => (name === "__sum_of_others" ? 1 : 0);
+  const rest = (name) => Object.keys(NO_FEATURES).indexOf(name);
   return rest(a) - rest(b) || Math.abs(y) - Math.abs(x);
 }
 
-function showReasons({ explanations, scoring_attributes: features }) {
+function showReasons({ explanations, base_value: base, scoring_attributes: features }) {
   const entries = Object.entries(explanations ?? {}).sort(byWeight);
   const largest = Math.max(...entries.map(([, amount]) => Math.abs(amount)), 1e-9);
   const items = entries.map(([name, amount]) => reason(name, amount, features?.[name], largest));
@@ -82,6 +84,7 @@ function showReasons({ explanations, scoring_attributes: features }) {
   if (!items.length) items.push(element("li", "empty", none));
   slot("reasons").replaceChildren(...items);
   slot("legend").hidden = !entries.length;
+  slot("base").textContent = base == null ? "log-odds" : `log-odds, added to ${base.toFixed(2)}`;
 }
 
 function showSignals(signals) {
