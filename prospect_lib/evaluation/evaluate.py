@@ -45,6 +45,7 @@ class Evaluation:
         rows: outcome, score and weight of each test row, by model name.
         metrics: by model name, then metric name.
         about: sizes and dates of the split, plain JSON values.
+        visitors: the visitor of each test row.
         visitor_days: the visitor and the UTC day of each test row, as one text.
         notes: sentences about what the model and its baselines were made without.
     """
@@ -52,6 +53,7 @@ class Evaluation:
     rows: Mapping[str, ScoredRows]
     metrics: Mapping[str, Mapping[str, Interval]]
     about: Mapping[str, Any]
+    visitors: pa.ChunkedArray
     visitor_days: Texts
     notes: tuple[str, ...] = ()
 
@@ -74,7 +76,10 @@ class Evaluation:
         return gain_share(prior, model, best)
 
     def summary(self) -> str:
-        """Return some lines for people: the test rows, and each model's figures."""
+        """Return some lines for people: the test rows, and each model's figures.
+
+        Figures are weighted, so that they hold for all visitors of the test period.
+        """
         a = self.about
         lines = [
             f"Trained on {a['train_rows']:,} rows of {a['train_visitors']:,} visitors; tested on "
@@ -84,7 +89,8 @@ class Evaluation:
                 if a["shared_visitors"]
                 else " that the model has not seen"
             )
-            + f" ({a['test_positive_rate']:.1%} positive; 95% intervals over visitors).",
+            + f" ({a['test_positives'] / a['test_rows']:.1%} positive; 95% intervals over "
+            "visitors).",
             f"{'':20}" + "".join(f"{TITLES[key]:>22}" for key in _SUMMARY_METRICS),
         ]
         if a["unused_rows"]:
@@ -92,6 +98,13 @@ class Evaluation:
                 1,
                 f"{a['unused_rows']:,} rows are on neither side: earlier ones of visitors tested "
                 "on, later ones of visitors trained on, and those in the gap between.",
+            )
+        if a["weighted"]:
+            lines.insert(
+                1,
+                "All figures are weighted: a row counts for the rows of the period that it stands "
+                f"for, as only a part of them is tested. Weighted, {a['test_positive_rate']:.1%} "
+                "are positive.",
             )
         for name, metrics in self.metrics.items():
             columns = (f"{metrics[key]!s:>22}" for key in _SUMMARY_METRICS)
@@ -162,7 +175,8 @@ def evaluate_model(model: ProspectModel, split: Split, *, resamples: int = 300) 
     draws = visitor_draws(visitors_of(split.test), resamples=resamples)
     metrics = {name: draws.intervals(scored) for name, scored in rows.items()}
     notes = (*model.manifest.get("notes", ()), *baselines.notes)
-    return Evaluation(rows, metrics, _about(split, baselines), _visitor_days(split.test), notes)
+    about, visitors = _about(split, baselines), visitors_of(split.test)
+    return Evaluation(rows, metrics, about, visitors, _visitor_days(split.test), notes)
 
 
 def evaluate_forward(
@@ -206,6 +220,7 @@ def _days(table: pa.Table) -> float:
 def _about(split: Split, baselines: Baselines) -> dict[str, Any]:
     sides = {"train": split.train, "test": split.test}
     visitors = {f"{n}_visitors": len(pc.unique(visitors_of(t))) for n, t in sides.items()}
+    label = labels(split.test)
     return {
         "name": split.name,
         "cut": split.cut.isoformat() if split.cut else None,
@@ -216,5 +231,7 @@ def _about(split: Split, baselines: Baselines) -> dict[str, Any]:
         "test_days": _days(split.test),
         "shared_visitors": split.shared_visitors(),
         "rule": baselines.rule,
-        "test_positive_rate": float(np.average(labels(split.test), weights=split.test_weight)),
+        "weighted": bool(np.ptp(split.test_weight) > 0),
+        "test_positives": int(label.sum()),
+        "test_positive_rate": float(np.average(label, weights=split.test_weight)),
     }

@@ -1,5 +1,9 @@
 """The score from which to act on a prospect, from costs or from a capacity.
 
+Value and cost give the score by a formula. A capacity needs rows to choose it on, and its figures
+come from others: each tenth of the test visitors is acted on from the score that the other nine
+chose. So its ``per_day`` is an estimate, and may be a little above the capacity.
+
 Example: ``choose_threshold(evaluation, value=50, cost=2)`` returns a threshold of 0.038,
 because there 50 x 0.038 = 2 x (1 - 0.038), with the precision, recall and volume to expect.
 """
@@ -11,15 +15,16 @@ import numpy as np
 
 from prospect_lib.errors import DataError, wrong_type
 from prospect_lib.evaluation.evaluate import MODEL, Evaluation
-from prospect_lib.evaluation.metrics import ScoredRows
-from prospect_lib.model.rows import Floats
+from prospect_lib.evaluation.metrics import Ints, ScoredRows
+from prospect_lib.model.rows import Floats, Mask
+from prospect_lib.model.splits import visitor_folds
 
-VALUE, COST = 20.0, 1.0
+VALUE, COST, FOLDS = 20.0, 1.0, 10
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A threshold, and its effect on the test rows.
+    """A threshold, and its effect on the test rows, all of it weighted as in ``Split``.
 
     Attributes:
         score: act on a prospect from this score on.
@@ -45,7 +50,7 @@ class Threshold:
         """Return one sentence for people."""
         return (
             f"Act from a score of {self.score:.3f} on ({self.reason}): {self.share:.1%} of the "
-            f"test rows, {self.precision:.1%} of them right."
+            f"moments, {self.precision:.1%} of them right (weighted test rows)."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -70,7 +75,7 @@ def choose_threshold(
     Raises:
         DataError: a figure is not above 0, or a capacity is combined with value or cost.
 
-    Example: ``choose_threshold(evaluation, capacity=5).per_day`` is at most 5.
+    Example: ``choose_threshold(evaluation, capacity=5).per_day`` is about 5.
     """
     if not isinstance(evaluation, Evaluation):
         raise wrong_type("evaluation", evaluation, "the Evaluation that evaluate() returns second")
@@ -78,8 +83,7 @@ def choose_threshold(
         raise DataError("give either value and cost, or capacity, not both.")
     if capacity is not None:
         _refuse_unless_positive(capacity=capacity)
-        score = _score_for_capacity(evaluation, capacity)
-        return evaluate_threshold(evaluation, score, f"capacity of {capacity:g} visitors per day")
+        return _for_capacity(evaluation, capacity)
     value, cost = VALUE if value is None else value, COST if cost is None else cost
     _refuse_unless_positive(value=value, cost=cost)
     # a calibrated score p gains p * value and loses (1 - p) * cost: it pays from here on
@@ -88,11 +92,22 @@ def choose_threshold(
     return replace(threshold, value=value, cost=cost)
 
 
-def evaluate_threshold(evaluation: Evaluation, score: float, reason: str) -> Threshold:
-    """Return the effect of acting from ``score`` on, with the test rows' weights."""
-    rows = evaluation.rows[MODEL]
-    best, stands_for = _visitor_days(evaluation, rows)
-    acted = rows.score >= score
+def evaluate_threshold(
+    evaluation: Evaluation, score: float, reason: str, *, applied: Floats | None = None
+) -> Threshold:
+    """Return the effect of acting from ``score`` on, with the test rows' weights.
+
+    Args:
+        evaluation: the scored test rows.
+        score: the threshold.
+        reason: where it comes from, in words.
+        applied: the threshold of each row, shape (rows,), if the rows chose ``score``
+            themselves; by default ``score``.
+
+    Example: ``evaluate_threshold(evaluation, 0.0, "everyone").recall`` is 1.
+    """
+    rows, days = evaluation.rows[MODEL], _VisitorDays.of(evaluation)
+    acted = rows.score >= (score if applied is None else applied)
     hits = float(rows.weight[acted] @ rows.label[acted])
     weight = float(rows.weight[acted].sum())
     return Threshold(
@@ -101,7 +116,7 @@ def evaluate_threshold(evaluation: Evaluation, score: float, reason: str) -> Thr
         precision=hits / weight if weight else 0.0,
         recall=hits / float(rows.weight @ rows.label),
         share=weight / float(rows.weight.sum()),
-        per_day=float(stands_for[best >= score].sum()) / evaluation.days,
+        per_day=float(days.weight[np.unique(days.place[acted])].sum()) / evaluation.days,
     )
 
 
@@ -111,21 +126,49 @@ def gains(rows: ScoredRows, value: float = VALUE, cost: float = COST) -> tuple[F
     return rows.thresholds(), (value * hits - cost * misses) / rows.weight.sum() * 1000
 
 
-def _score_for_capacity(evaluation: Evaluation, capacity: float) -> float:
-    score, weight = _visitor_days(evaluation, evaluation.rows[MODEL])
-    order = np.argsort(-score, kind="stable")
-    fits = np.cumsum(weight[order]) <= capacity * evaluation.days
-    return float(score[order][fits][-1]) if fits.any() else float(np.nextafter(score.max(), 2))
+def _for_capacity(evaluation: Evaluation, capacity: float) -> Threshold:
+    """Choose a threshold on all rows; its figures apply to each fold what the others choose."""
+    days, room = _VisitorDays.of(evaluation), capacity * evaluation.days
+    folds = visitor_folds(evaluation.visitors, FOLDS)
+    applied = np.empty(len(folds))
+    for fold in np.unique(folds):
+        choosing = np.ones(len(days.best), dtype=bool)
+        choosing[days.place[folds == fold]] = False
+        share = days.weight[choosing].sum() / days.weight.sum()
+        applied[folds == fold] = days.score_within(room * share, choosing)
+    score = days.score_within(room, np.ones(len(days.best), dtype=bool))
+    reason = f"capacity of {capacity:g} visitors per day"
+    return evaluate_threshold(evaluation, score, reason, applied=applied)
 
 
-def _visitor_days(evaluation: Evaluation, rows: ScoredRows) -> tuple[Floats, Floats]:
-    """Return the best score per visitor and day, and the number of visitors it stands for."""
-    _, place = np.unique(evaluation.visitor_days, return_inverse=True)
-    best = np.full(place.max() + 1, -np.inf)
-    weight = np.zeros(place.max() + 1)
-    np.maximum.at(best, place, rows.score)
-    np.maximum.at(weight, place, rows.weight)
-    return best, weight
+@dataclass(frozen=True)
+class _VisitorDays:
+    """The test rows by visitor and UTC day.
+
+    ``place`` is the visitor-day of each row; ``best`` is the best score of each visitor-day, and
+    ``weight`` the number of visitors that it stands for.
+    """
+
+    place: Ints
+    best: Floats
+    weight: Floats
+
+    @classmethod
+    def of(cls, evaluation: Evaluation) -> "_VisitorDays":
+        rows = evaluation.rows[MODEL]
+        _, place = np.unique(evaluation.visitor_days, return_inverse=True)
+        best, weight = np.full(place.max() + 1, -np.inf), np.zeros(place.max() + 1)
+        np.maximum.at(best, place, rows.score)
+        np.maximum.at(weight, place, rows.weight)
+        return cls(place, best, weight)
+
+    def score_within(self, room: float, chosen: Mask) -> float:
+        """Return the lowest score that at most ``room`` of the chosen visitor-days reach."""
+        best, weight = self.best[chosen], self.weight[chosen]
+        order = np.argsort(-best, kind="stable")
+        fits = np.cumsum(weight[order]) <= room
+        nobody = float(np.nextafter(self.best.max(), 2))
+        return float(best[order][fits][-1]) if fits.any() else nobody
 
 
 def _refuse_unless_positive(**figures: float) -> None:

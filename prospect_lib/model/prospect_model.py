@@ -163,6 +163,45 @@ class ProspectModel:
         model.manifest |= {"training_set": about and dict(about), "notes": notes}
         return model
 
+    def refit(
+        self,
+        source: Source,
+        *,
+        problem: ScoringProblem | AttributeGroup = prospect_problem,
+        cache: Path | None = None,
+    ) -> "ProspectModel":
+        """Return the same model fitted on more rows, the rows that judged it among them.
+
+        Features, parameters, number of trees, calibration and threshold stay. In the manifest,
+        ``data`` is about the new rows, and ``metrics`` are still those of this model, whose
+        version and rows ``judged`` names.
+
+        Args:
+            source: all rows.
+            problem: the scoring problem, or an attribute group.
+            cache: as for :meth:`fit`.
+        Raises:
+            DataError: the rows cannot train this model.
+
+        Example: ``evaluate(honest_split(table))[0].refit(table)``
+        """
+        recipe = Recipe(**self.manifest["recipe"])
+        model = ProspectModel.fit(
+            source,
+            features=self.features,
+            problem=problem,
+            recipe=recipe,
+            calibrate=False,
+            cache=cache,
+        )
+        kept = ("calibration", "metrics", "notes", "threshold", "training_set")
+        manifest = {
+            **model.manifest,
+            **{name: self.manifest[name] for name in kept},
+            "judged": {"version": self.version, "data": self.manifest["data"]},
+        }
+        return ProspectModel(model.booster, manifest, model.features)
+
     @classmethod
     def assemble(
         cls,
@@ -196,6 +235,7 @@ class ProspectModel:
             "training_set": None,
             "threshold": None,
             "metrics": {},
+            "judged": None,
             "packages": package_versions(),
         }
         return cls(booster, manifest, summary.features)

@@ -59,7 +59,7 @@ def comparison_html(
     Args:
         champion: the promoted model.
         challenger: the new model.
-        comparison: both on the same rows.
+        comparison: both on the same rows, or the fits that were judged instead of them.
         reason: the result in words.
 
     Example: ``comparison_html(champion, challenger, compare(champion, challenger, table), "…")``
@@ -86,7 +86,8 @@ def comparison_html(
 
 
 def _training_data(role: str, model: ProspectModel) -> list[str]:
-    data, rounds = model.manifest["data"], model.manifest["recipe"]["rounds"]
+    judged, rounds = model.manifest.get("judged"), model.manifest["recipe"]["rounds"]
+    data = judged["data"] if judged else model.manifest["data"]
     period = f"{data['since'][:16]} to {data['until'][:16]}"
     sizes = [f"{data[key]:,}" for key in ("rows", "positives", "visitors")]
     return [role, model.version, period, *sizes, str(rounds)]

@@ -66,6 +66,15 @@ def test_the_summary_names_every_model_and_the_split(evaluation):
     assert "achievable log-loss gain" in text
 
 
+def test_the_summary_tells_what_happened_from_what_is_weighted(table, evaluation):
+    test = honest_split(table).test
+    happened = f"({pc.mean(test['label'].cast('int8')).as_py():.1%} positive;"
+    weighted = f"Weighted, {evaluation.about['test_positive_rate']:.1%} are positive."
+    assert happened[1:5] != weighted[10:14]
+    assert happened in evaluation.summary() and weighted in evaluation.summary()
+    assert "Weighted" not in evaluate(random_split(table), **QUICK)[1].summary()
+
+
 def test_the_manifest_gets_the_figures(table):
     model, evaluation = evaluate(honest_split(table), **QUICK)
     saved = model.manifest["metrics"]

@@ -1,14 +1,18 @@
-"""Metrics and their bootstrap intervals."""
+"""Metrics and their intervals over visitors."""
+
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom
 from sklearn import metrics as sk
 
 from prospect_lib.errors import DataError
 from prospect_lib.evaluation.metrics import Interval, gain_share, score_rows, visitor_draws
+from prospect_lib.model.calibration import logit, sigmoid
 
 
 @settings(max_examples=60)
@@ -85,6 +89,54 @@ def test_the_difference_of_a_model_with_itself_is_zero():
     rows = score_rows(rng.integers(0, 2, 50).astype(float), rng.random(50))
     draws = visitor_draws(pa.chunked_array([np.arange(50)]))
     assert draws.difference("log_loss", rows, rows) == Interval(0, 0, 0)
+
+
+def equal_pair(rng, visitors=60):
+    """Return rows that two models score equally well: each visitor's scores are swapped at random.
+
+    A third of the visitors count more, as held-out ones do, and few reach the goal.
+    """
+    visitor = np.repeat(np.arange(visitors), rng.geometric(0.15, visitors))
+    margin = rng.normal(-3, 1.3, visitors)[visitor]
+    label = (rng.random(len(visitor)) < sigmoid(margin)).astype(float)
+    label[:2] = 0, 1
+    scores = sigmoid(margin + rng.normal(0, 0.3, (2, visitors))[:, visitor])
+    weight = np.where(rng.random(visitors) < 0.3, 1 / 0.3, 1.0)[visitor]
+    pair = tuple(score_rows(label, score, weight) for score in scores)
+    return (*pair, visitor_draws(pa.chunked_array([visitor])))
+
+
+def test_equal_models_seem_better_no_more_often_than_nominally():
+    """Of 1,000 equal pairs 25 are expected beyond each end; a percentile bootstrap had 53."""
+    rng = np.random.default_rng(0)
+    better = worse = 0
+    for _ in range(1000):
+        one, other, draws = equal_pair(rng)
+        interval = draws.difference("log_loss", one, other)
+        better, worse = better + (interval.high < 0), worse + (interval.low > 0)
+    assert max(better, worse) <= binom.ppf(0.999, 1000, 0.025)
+    assert min(better, worse) >= 5  # not so careful that nothing is ever found
+
+
+def test_a_better_model_is_found():
+    one, other, draws = equal_pair(np.random.default_rng(1), visitors=2000)
+    spoilt = replace(other, score=sigmoid(logit(other.score) * 0.7))
+    interval = draws.difference("log_loss", one, spoilt)
+    assert interval.high < 0
+    expected = one.metrics()["log_loss"] - spoilt.metrics()["log_loss"]
+    assert interval.value == pytest.approx(expected)
+
+
+def test_rows_without_weight_do_not_count_as_visitors():
+    one, other, draws = equal_pair(np.random.default_rng(2))
+    doubled = visitor_draws(pa.chunked_array([np.concatenate([draws.codes, draws.codes + 60])]))
+    more = [
+        score_rows(*(np.tile(values, 2) for values in (rows.label, rows.score)),
+                   np.concatenate([rows.weight, 0 * rows.weight]))
+        for rows in (one, other)
+    ]  # fmt: skip
+    expected = draws.difference("log_loss", one, other)
+    assert doubled.difference("log_loss", *more) == expected
 
 
 def test_the_share_of_the_possible_gain():

@@ -1,12 +1,14 @@
 """The threshold from costs or from a capacity."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from prospect_lib.errors import DataError
 from prospect_lib.evaluation.evaluate import MODEL, evaluate
-from prospect_lib.evaluation.threshold import choose_threshold, evaluate_threshold, gains
-from prospect_lib.model.splits import honest_split
+from prospect_lib.evaluation.threshold import FOLDS, choose_threshold, evaluate_threshold, gains
+from prospect_lib.model.splits import honest_split, visitor_folds
 from prospect_lib.model.training import Recipe
 from tests.support.synthetic import training_table
 
@@ -36,8 +38,27 @@ def test_a_higher_cost_means_fewer_and_more_precise_actions(evaluation):
 
 @pytest.mark.parametrize("capacity", [1, 5, 20])
 def test_a_capacity_is_used_but_not_exceeded(evaluation, capacity):
-    chosen = choose_threshold(evaluation, capacity=capacity)
-    assert 0.6 * capacity < chosen.per_day <= capacity
+    score = choose_threshold(evaluation, capacity=capacity).score
+    assert 0.6 * capacity < evaluate_threshold(evaluation, score, "").per_day <= capacity
+
+
+def test_the_visitors_that_choose_a_threshold_do_not_report_it(evaluation):
+    """One tenth's scores are raised above all others: no tenth is acted on as it would choose."""
+    rows, tenth = evaluation.rows[MODEL], visitor_folds(evaluation.visitors, FOLDS) == 0
+    raised = replace(rows, score=np.where(tenth, 0.5 + rows.score / 2, rows.score / 2))
+    chosen = choose_threshold(replace(evaluation, rows={MODEL: raised}), capacity=3)
+    everyone = evaluate_threshold(evaluation, 0.5, "", applied=np.where(tenth, 0.0, 1.0))
+    assert chosen.per_day == pytest.approx(everyone.per_day)
+    assert everyone.per_day > 6
+    assert chosen.score > 0.5
+
+
+def test_the_figures_of_a_capacity_are_about_right_for_other_visitors(evaluation):
+    chosen = choose_threshold(evaluation, capacity=20)
+    assert chosen.per_day == pytest.approx(20, rel=0.2)
+    assert chosen.precision == pytest.approx(
+        evaluate_threshold(evaluation, chosen.score, "").precision, abs=0.05
+    )
 
 
 def test_a_capacity_beyond_everyone_acts_on_everyone(evaluation):

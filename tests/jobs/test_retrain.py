@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from prospect_lib.anchors import Anchors
 from prospect_lib.errors import DataError
 from prospect_lib.evaluation.comparison import compare, unseen_rows
+from prospect_lib.evaluation.evaluate import evaluate_model
 from prospect_lib.evaluation.metrics import Interval
+from prospect_lib.jobs import retrain
 from prospect_lib.jobs.retrain import (
     EXIT_KEPT,
     EXIT_PROMOTED,
@@ -20,7 +23,7 @@ from prospect_lib.jobs.retrain import (
     train_and_promote,
 )
 from prospect_lib.model.prospect_model import ProspectModel
-from prospect_lib.model.splits import HELD_OUT, HORIZON, visitor_fractions
+from prospect_lib.model.splits import HELD_OUT, HORIZON, honest_split, visitor_fractions
 from prospect_lib.model.store import promoted_version
 from prospect_lib.model.training import Recipe
 from prospect_lib.problem import prospect_problem
@@ -54,7 +57,7 @@ def test_the_first_model_is_promoted_with_bundle_and_report(table, tmp_path):
     assert "no champion yet" in result.reason
     assert promoted_version(tmp_path) == result.version == result.folder.name
     names = sorted(p.name for p in result.folder.iterdir())
-    assert names == ["manifest.json", "model.ubj", "report.html"]
+    assert names == ["judged", "manifest.json", "model.ubj", "report.html"]
     loaded = ProspectModel.load(result.folder)
     assert loaded.threshold == pytest.approx(1 / 21)
     assert loaded.manifest["threshold"]["recall"] > 0
@@ -75,6 +78,48 @@ def test_running_the_job_twice_changes_nothing(table, tmp_path):
     assert (again.exit_code, again.promoted) == (EXIT_PROMOTED, True)
     assert "already" in again.reason
     assert files(tmp_path) == before
+
+
+def test_what_is_promoted_is_fitted_on_all_rows_after_it_was_judged(table, tmp_path):
+    result = train_and_promote(table, tmp_path, **{**QUICK, "calibrate": True})
+    served, judged = (
+        ProspectModel.load(folder) for folder in (result.folder, result.folder / "judged")
+    )
+    assert served.manifest["data"]["rows"] == table.num_rows > judged.manifest["data"]["rows"]
+    assert judged.manifest["data"]["rows"] == result.evaluation.about["train_rows"]
+    assert served.manifest["judged"] == {
+        "version": judged.version,
+        "data": judged.manifest["data"],
+    }
+    for name in ("recipe", "calibration", "metrics", "threshold", "notes", "label", "training_set"):
+        assert served.manifest[name] == judged.manifest[name]
+    assert [c.name for c in served.encoder.columns] == [c.name for c in judged.encoder.columns]
+    test = honest_split(table).test
+    assert evaluate_model(judged, honest_split(table), resamples=5).auc == result.evaluation.auc
+    assert not np.array_equal(served.predict(test), judged.predict(test))
+
+
+def test_the_fits_that_are_compared_have_not_seen_the_rows(table, last_week, tmp_path, monkeypatch):
+    train_and_promote(last_week, tmp_path, **POOR)
+    compared = []
+
+    def remember(*models_and_rows):
+        compared.append(models_and_rows)
+        return compare(*models_and_rows)
+
+    monkeypatch.setattr(retrain, "compare", remember)
+    train_and_promote(table, tmp_path, **QUICK)
+    ((champion, challenger, rows, horizon),) = compared
+    test = unseen_rows([champion, challenger], rows, horizon).test
+    since = pc.min(test["anchor_ts"]).as_py()
+    for model, known in ((champion, last_week), (challenger, table)):
+        assert datetime.fromisoformat(model.manifest["data"]["until"]) < since - HORIZON
+        trained = honest_split(known).train
+        assert model.manifest["data"]["rows"] == trained.num_rows
+        assert not set(trained["domain_userid"].to_pylist()) & set(
+            test["domain_userid"].to_pylist()
+        )
+    assert test.num_rows > 0.8 * honest_split(table).test.num_rows  # not only the last days
 
 
 def test_a_better_challenger_replaces_the_champion(table, last_week, tmp_path):
@@ -145,7 +190,7 @@ def test_a_champion_of_another_goal_or_horizon_is_replaced(table, tmp_path):
 
 
 def test_models_are_only_compared_on_rows_that_neither_has_seen(table):
-    model = train(table, **QUICK).model
+    model = train(table, **QUICK).judged
     newer = ProspectModel(model.booster, model.manifest, model.features)
     newer.manifest["data"] = {**model.manifest["data"], "until": "2099-01-01T00:00:00+00:00"}
     with pytest.raises(DataError, match="test side is empty"):
@@ -155,7 +200,7 @@ def test_models_are_only_compared_on_rows_that_neither_has_seen(table):
 
 def test_a_visitor_that_the_champion_may_have_seen_before_the_window_is_not_new(table):
     """When the window moves on, the champion's oldest visitors are no longer in the table."""
-    model = train(table, **QUICK).model
+    model = train(table, **QUICK).judged
     older = ProspectModel(model.booster, model.manifest, model.features)
     older.manifest["data"] = {**model.manifest["data"], "early": "2020-01-01T00:00:00+00:00"}
     everyone, held_out = compare(model, model, table).about, compare(older, model, table).about
