@@ -49,8 +49,11 @@ class Eager:
         }
         moved = {name: w * (attributes[name] or 0) for name, w in weights.items()}
         moved["__sum_of_others"] = -0.2
+        moved["__calibration"] = 0.1
         score = 1 / (1 + math.exp(3 - sum(moved.values())))
-        return SimpleNamespace(score=score, features=dict(attributes), explanations=moved)
+        return SimpleNamespace(
+            score=score, features=dict(attributes), explanations=moved, base_value=-3.0
+        )
 
 
 @dataclass
@@ -96,7 +99,7 @@ class Visit:
         visitor: the ``domain_userid`` in the panel.
         scores: the scores along the way.
         invitations: the invitation's title on each page; empty without one.
-        reasons: the text of the panel's reasons.
+        reasons: the text of the panel's section of reasons.
         watched: the page.
         events: the visitor's events in the sandbox, oldest first.
     """
@@ -168,7 +171,7 @@ def visit(settings: Settings, browser: Browser) -> Visit:
         fill_in(page)
         scores.append(watched.score_after(lambda: page.wait_for_url("**/thank-you")))
         expect(page.locator(".decision")).to_have_text("Invite")
-        reasons = page.locator(".reasons").inner_text()
+        reasons = page.locator("section:has(.reasons)").inner_text()
         for path in ("demo", "pricing", "product"):
             watched.score_after(lambda path=path: page.goto(f"{settings.sandbox_url}/{path}"))
             invitations.append(invitation(page))
@@ -229,8 +232,16 @@ def test_the_console_has_a_line_per_score(visit: Visit) -> None:
 
 
 def test_reasons_are_readable_and_strongest_first(visit: Visit) -> None:
-    assert visit.reasons.startswith("Form engagements, 7 days")
-    assert visit.reasons.index("Page views, 7 days") < visit.reasons.index("All other features")
+    places = [
+        visit.reasons.index(text)
+        for text in ("Form engagements, 7 days", "Page views, 7 days", "All other features")
+    ]
+    assert places == sorted(places)
+
+
+def test_reasons_show_the_calibration_and_what_they_are_added_to(visit: Visit) -> None:
+    assert visit.reasons.index("All other features") < visit.reasons.index("Calibration\n+0.10")
+    assert "log-odds, added to −3.00" in visit.reasons
 
 
 def test_the_invitation_is_shown_once_per_session(visit: Visit) -> None:

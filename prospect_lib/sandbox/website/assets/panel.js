@@ -57,6 +57,8 @@ function element(tag, className, text = "") {
   return node;
 }
 
+const signed = (amount) => (amount < 0 ? "−" : "+") + Math.abs(amount).toFixed(2);
+
 function reason(name, amount, value, largest) {
   const item = document.createElement("li");
   const label = element("span", "", readable(name));
@@ -65,8 +67,7 @@ function reason(name, amount, value, largest) {
   bar.style.width = `${(50 * Math.abs(amount)) / largest}%`;
   const track = element("span", "track");
   track.append(bar);
-  const signed = (amount < 0 ? "−" : "+") + Math.abs(amount).toFixed(2);
-  item.append(label, element("span", "amount", signed), track);
+  item.append(label, element("span", "amount", signed(amount)), track);
   return item;
 }
 
@@ -84,7 +85,7 @@ function showReasons({ explanations, base_value: base, scoring_attributes: featu
   if (!items.length) items.push(element("li", "empty", none));
   slot("reasons").replaceChildren(...items);
   slot("legend").hidden = !entries.length;
-  slot("base").textContent = base == null ? "log-odds" : `log-odds, added to ${base.toFixed(2)}`;
+  slot("base").textContent = base == null ? "log-odds" : `log-odds, added to ${signed(base)}`;
 }
 
 function showSignals(signals) {
