@@ -230,10 +230,13 @@ class RetrainResult:
     def lines(self) -> list[str]:
         """Return the result as lines for people; the last one is JSON, for a scheduler."""
         pages = [REPORT_FILE, *([COMPARISON_FILE] if self.differences else [])]
+        about = self.evaluation.about
+        rows = sum(about[f"{part}_rows"] for part in ("train", "test", "unused"))
         repeated = "The same data gave the same bytes as an earlier run: nothing is new."
         return [
             self.evaluation.summary(),
             self.threshold.summary(),
+            f"Then fitted again on all {rows:,} rows, with the same trees and calibration.",
             f"Model {self.version}: {self.reason.rstrip('.')}.",
             *([repeated] if self.repeated else []),
             *(f"See {self.folder / page}" for page in pages),

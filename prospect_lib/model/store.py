@@ -2,7 +2,8 @@
 
 A folder of models holds one bundle per version, and the file ``current`` with the version
 of the promoted one. A bundle is a folder with ``model.ubj`` (XGBoost's own format) and
-``manifest.json`` (everything needed to use it, and to refuse to use it wrongly).
+``manifest.json`` (everything needed to use it, and to refuse to use it wrongly). Its folder
+``judged``, if there is one, is the bundle of the fit that was judged in its place.
 """
 
 import hashlib

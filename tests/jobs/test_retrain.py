@@ -131,6 +131,7 @@ def test_a_better_challenger_replaces_the_champion(table, last_week, tmp_path):
     page = (result.folder / "comparison.html").read_text()
     assert champion.version in page
     assert "better than the champion beyond noise" in page
+    assert "Each run of the job is one look" in page and "promoted in 2.5% of the runs" in page
     assert page.count("data:image/png;base64,") == 2
     assert "http" not in page
     for role in (champion, result):
