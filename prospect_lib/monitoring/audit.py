@@ -10,7 +10,7 @@ Example: ``audit(warehouse, read_served(home / "served", group), group).summary(
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import pandas as pd
 import pyarrow as pa
@@ -19,20 +19,10 @@ from snowplow_signals import AttributeGroup
 from snowplow_signals.models.model import Attribute
 
 from prospect_lib.aggregation.fold import group_hash
-from prospect_lib.monitoring.causes import (
-    CAUSES,
-    DEFINITION,
-    EXPECTED_CAUSES,
-    UNEXPLAINED,
-    explain_clock,
-    explain_definition,
-    explain_freshness,
-    explain_history,
-    explain_late_events,
-    missing_event_types,
-)
+from prospect_lib.monitoring.causes import CAUSES, DEFINITION, EXPECTED_CAUSES, UNEXPLAINED
 from prospect_lib.monitoring.keyed_events import served_events
 from prospect_lib.monitoring.recompute import Recomputation
+from prospect_lib.monitoring.search import Explanation, Search
 from prospect_lib.monitoring.served_scores import check_moments, check_served
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
 from prospect_lib.training_set.available import Available
@@ -56,7 +46,7 @@ class AuditReport:
         examples: a few mismatches per cause: ``cause``, the key, ``anchor_ts``, ``attribute``,
             ``served``, ``recomputed``.
         findings: what is wrong, one sentence each.
-        clock_error: how far the server's clock was ahead, if it was wrong.
+        explanations: each cause that was found, with how many values it explains.
         tolerated: share of scores that may have late events or values some seconds old.
     """
 
@@ -68,7 +58,7 @@ class AuditReport:
     causes: Mapping[str, int]
     examples: pd.DataFrame
     findings: tuple[str, ...] = ()
-    clock_error: timedelta | None = None
+    explanations: tuple[Explanation, ...] = ()
     tolerated: float = TOLERATED
 
     @property
@@ -123,13 +113,15 @@ def audit(
     ):
         recomputation.compare()
         changed = changed_attributes(group, published) if published else []
-        explain_definition(recomputation, group, changed)
-        explain_late_events(recomputation)
-        explain_freshness(recomputation)
-        if known_since is not None:
-            explain_history(recomputation, known_since)
-        clock_error = explain_clock(recomputation)
-        recomputation.explain(UNEXPLAINED)
+        by_name = {a.name: a for a in published.attributes or []} if published else {}
+        search = Search(
+            recomputation,
+            group,
+            known_since=known_since,
+            published={str(n): by_name[n] for n in changed if n in by_name},
+            changed=changed,
+        )
+        explanations = search.run()
         mismatches = recomputation.frame(
             f'SELECT m.*, s."{key}", s.anchor_ts FROM mismatches AS m '
             "JOIN served AS s USING (served_row) ORDER BY served_row, attribute"
@@ -148,8 +140,8 @@ def audit(
         attributes=_by_attribute(mismatches, names, scores),
         causes={cause: int(counts.get(cause, 0)) for cause in CAUSES},
         examples=examples.sort_values("cause", ignore_index=True),
-        findings=(*_findings(group, mismatches, changed, clock_error), *available.notes()),
-        clock_error=clock_error,
+        findings=(*_findings(explanations, mismatches, changed, tolerated, scores), *available.notes()),
+        explanations=tuple(explanations),
         tolerated=tolerated,
     )
 
@@ -176,30 +168,25 @@ def _by_attribute(mismatches: pd.DataFrame, names: list[str], scores: int) -> pd
 
 
 def _findings(
-    group: AttributeGroup,
+    explanations: list[Explanation],
     mismatches: pd.DataFrame,
     changed: list[str],
-    clock_error: timedelta | None,
-) -> tuple[str, ...]:
-    by_definition = mismatches.loc[mismatches["cause"] == DEFINITION, "attribute"]
-    findings = []
-    if changed:
+    tolerated: float,
+    scores: int,
+) -> list[str]:
+    """Return one sentence per explanation; expected causes only beyond what is tolerated."""
+    findings, total = list[str](), len(mismatches)
+    rows = mismatches.groupby("cause")["served_row"].nunique()
+    if changed and not any(e.cause == DEFINITION for e in explanations):
+        names = ", ".join(changed)
+        findings.append(f"{DEFINITION.capitalize()}: Signals now defines {names} differently.")
+    for e in explanations:
+        if e.cause not in EXPECTED_CAUSES or rows[e.cause] > tolerated * scores:
+            share = f"It explains {e.values:,} of {total:,} values that differ."
+            findings.append(f"{e.cause.capitalize()}: {e.sentence} {share}")
+    if left := int((mismatches["cause"] == UNEXPLAINED).sum()):
         findings.append(
-            f"Changed definition: Signals now defines {', '.join(changed)} differently."
+            f"{UNEXPLAINED.capitalize()}: no cause explains {left:,} of {total:,} values that "
+            "differ. Look at the examples."
         )
-    elif names := sorted(set(by_definition)):
-        findings.append(
-            f"Changed definition: {', '.join(names)} were served under a different one."
-        )
-    if clock_error is not None:
-        direction = "ahead" if clock_error > timedelta() else "behind"
-        findings.append(
-            f"Wrong clock: the scoring times are about {_length(clock_error)} {direction}."
-        )
-    findings += missing_event_types(group, mismatches[mismatches["cause"] == UNEXPLAINED])
-    return tuple(findings)
-
-
-def _length(time: timedelta) -> str:
-    seconds = round(abs(time).total_seconds())
-    return f"{seconds} seconds" if seconds < 120 else f"{seconds / 60:.1f} minutes"
+    return findings

@@ -1,11 +1,10 @@
 """Recompute served attribute values with the training set's compiler and list the differences.
 
-The warehouse computes the values at each served moment. An embedded DuckDB holds the served
-rows and the mismatches, so that each possible cause reads only the rows in question again.
+The warehouse computes the values at each served moment, also as they would be if something had
+gone wrong. An embedded DuckDB holds the served rows, the mismatches and what is recomputed.
 """
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -15,11 +14,11 @@ import pyarrow as pa
 from snowplow_signals import AttributeGroup
 from snowplow_signals.models.model import Attribute
 
+from prospect_lib.aggregation.fold import SECONDS_IN
 from prospect_lib.aggregation.keys import key_name
-from prospect_lib.monitoring.keyed_events import HAPPENED, KEY, keyed_events
 from prospect_lib.monitoring.served_scores import (
+    CASE,
     ROW,
-    SHIFT,
     anchors_of,
     is_number,
     recomputed_value,
@@ -39,8 +38,9 @@ class Recomputation:
     """Served rows, their recomputed values and the values that differ.
 
     A context manager: leaving it drops its tables; the warehouse stays open. Local tables are
-    ``served``, ``recomputed`` and ``mismatches`` with ``served_row``, ``attribute``,
-    ``served`` and ``recomputed`` (as text) and ``cause`` (null until one is known).
+    ``served``; ``current``, the values of training, or of what is known to have gone wrong; and
+    ``mismatches`` with ``served_row``, ``attribute``, ``served`` and ``recomputed`` (as text) and
+    ``cause`` (null until one is known).
 
     Args:
         warehouse: holds the events.
@@ -65,9 +65,13 @@ class Recomputation:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for name in self._temporary:
-            drop_table(self.warehouse, name)
+        self.drop_temporary()
         self._local.close()
+
+    def drop_temporary(self) -> None:
+        """Drop what was written into the warehouse so far."""
+        while self._temporary:
+            drop_table(self.warehouse, self._temporary.pop())
 
     def write(self, anchors: pa.Table) -> str:
         """Write anchors into the warehouse until the context ends; return the table's name."""
@@ -82,18 +86,19 @@ class Recomputation:
         return name
 
     def compare(self) -> None:
-        """Recompute every served row and write ``mismatches``.
+        """Recompute every served row, and write ``current`` and ``mismatches``.
 
         Raises:
             DefinitionError: an attribute cannot be compiled.
             ServiceError: the warehouse refuses a statement.
         """
-        self.recompute("recomputed", anchors_of(self.served, self.key))
+        self.recompute("current", anchors_of(self.served, self.key), self.warehouse.events)
         differences = [
             f"SELECT served_row, {_SQL.text(attribute.name)} AS attribute, "
             f"CAST(s.{column} AS VARCHAR) AS served, CAST(r.{column} AS VARCHAR) AS recomputed, "
             "CAST(NULL AS VARCHAR) AS cause "
-            f"FROM served AS s JOIN recomputed AS r USING (served_row) WHERE {_differs(attribute)}"
+            f"FROM served AS s JOIN current AS r USING (served_row) "
+            f"WHERE {_differs(attribute, 'r')}"
             for attribute in self.attributes
             for column in [_SQL.identifier(served_column(attribute))]
         ]
@@ -103,105 +108,109 @@ class Recomputation:
         self,
         table: str,
         anchors: pa.Table,
-        events: str | None = None,
+        events: str,
         group: AttributeGroup | None = None,
+        cases: Mapping[int, AttributeGroup] | None = None,
     ) -> None:
         """Compute the attributes at anchors into a local table.
 
         Args:
-            table: its name; it has ``served_row``, ``audit_shift`` and the attributes.
+            table: its name; it has ``served_row``, ``audit_case``, ``anchor_ts`` and the
+                attributes.
             anchors: as :func:`prospect_lib.monitoring.served_scores.anchors_of` returns them.
-            events: another relation of events than the warehouse's.
-            group: the same attributes by another key.
+            events: a relation of events.
+            group: the attributes by another key or with other definitions.
+            cases: several definitions of the attributes at once; their numbers become the
+                ``audit_case`` instead of the anchors'.
         """
+        group = group or self.group
+        columns = {_definition(a): a for a in group.attributes or []}  # each is computed once
+        numbered = {str(number): case for number, case in (cases or {}).items()} or {CASE: group}
+        for number, case in numbered.items():
+            for a in case.attributes or []:
+                other = a.model_copy(update={"name": f"{a.name}_case_{number}"})
+                columns.setdefault(_definition(a), other)
+        merged = group.model_copy(update={"attributes": list(columns.values())})
         sql = attributes_sql(
-            group or self.group,
-            events=events or self.warehouse.events,
-            anchors=self.write(anchors),
-            dialect=self.warehouse.dialect,
+            merged, events=events, anchors=self.write(anchors), dialect=self.warehouse.dialect
         )
         values = self.warehouse.query(sql)
         types = {field.name.lower(): field.type for field in values.schema}
-        columns = ", ".join(
-            f"{recomputed_value(a, types[a.name.lower()])} AS {_SQL.identifier(served_column(a))}"
-            for a in self.attributes
-        )
+        selects = list[str]()
+        for number, case in numbered.items():
+            fields = ", ".join(
+                f"{recomputed_value(a, column, types[column.lower()])} "
+                f"AS {_SQL.identifier(served_column(a))}"
+                for a in case.attributes or []
+                for column in [columns[_definition(a)].name]
+            )
+            selects.append(
+                f"SELECT CAST({ROW} AS BIGINT) AS served_row, CAST({number} AS BIGINT) AS {CASE}, "
+                f"CAST(anchor_ts AS TIMESTAMP) AS anchor_ts, {fields} FROM warehouse_values"
+            )
         self._local.register("warehouse_values", values)
-        self._local.execute(
-            f"CREATE OR REPLACE TABLE {table} AS SELECT CAST({ROW} AS BIGINT) AS served_row, "
-            f"CAST({SHIFT} AS BIGINT) AS {SHIFT}, {columns} FROM warehouse_values"
-        )
+        self._local.execute(f"CREATE OR REPLACE TABLE {table} AS {' UNION ALL '.join(selects)}")
         self._local.unregister("warehouse_values")
 
-    def unexplained_rows(self, limit: int | None = None) -> pa.Table:
-        """Return the served rows with a mismatch of unknown cause, in a random order."""
-        at_most = "" if limit is None else f" LIMIT {limit}"
-        return self._local.sql(
-            "SELECT * FROM served WHERE served_row IN "
-            "(SELECT served_row FROM mismatches WHERE cause IS NULL) "
-            f"ORDER BY hash(served_row){at_most}"
-        ).to_arrow_table()
+    def judge(self, table: str) -> None:
+        """Write ``verdicts`` on recomputed values: what they explain, and what they break.
 
-    def explain(self, cause: str, condition: str = "TRUE") -> None:
-        """Give a cause to the mismatches of unknown cause that meet a condition in SQL."""
+        A value is explained if it is open, that is, no cause of its mismatch is known, and comes
+        out as it was served; it is broken if it agreed and comes out otherwise.
+        """
+        parts = [
+            f"SELECT r.served_row, r.{CASE}, r.anchor_ts, {_SQL.text(a.name)} AS attribute, "
+            f"NOT ({_differs(a, 'r')}) AS comes_out, NOT ({_differs(a, 'n')}) AS agrees "
+            f"FROM served AS s JOIN {table} AS r USING (served_row) "
+            "JOIN current AS n USING (served_row)"
+            for a in self.attributes
+        ]
         self._local.execute(
-            f"UPDATE mismatches SET cause = {_SQL.text(cause)} WHERE cause IS NULL AND {condition}"
+            f"CREATE OR REPLACE TABLE verdicts AS SELECT c.served_row, {CASE}, anchor_ts, "
+            "c.attribute, comes_out AND is_open AS explained, agrees AND NOT comes_out AS broken, "
+            f"is_open FROM (SELECT c.*, NOT agrees AND m.served_row IS NOT NULL AS is_open FROM "
+            f"({' UNION ALL '.join(parts)}) AS c LEFT JOIN mismatches AS m ON "
+            "m.served_row = c.served_row AND m.attribute = c.attribute AND m.cause IS NULL) AS c"
         )
 
-    def explain_served(self, cause: str, condition: str) -> None:
-        """Give a cause to the mismatches of served rows that meet a condition in SQL."""
-        self.explain(cause, f"served_row IN (SELECT served_row FROM served WHERE {condition})")
+    def explain(self, cause: str, condition: str = "TRUE") -> int:
+        """Give a cause to the mismatches of unknown cause that meet a condition in SQL.
 
-    def explain_equal_values(self, cause: str, table: str) -> None:
-        """Give a cause to the mismatches whose served value is in a recomputed table."""
-        for attribute in self.attributes:
-            self.explain(
-                cause,
-                f"attribute = {_SQL.text(attribute.name)} AND served_row IN (SELECT served_row "
-                f"FROM served AS s JOIN {table} AS r USING (served_row) "
-                f"WHERE NOT ({_differs(attribute)}))",
-            )
+        Returns:
+            How many they are.
+        """
+        update = f"UPDATE mismatches SET cause = {_SQL.text(cause)} WHERE cause IS NULL"
+        ((count,),) = self._local.execute(f"{update} AND ({condition})").fetchall()
+        return int(count)
 
-    def equal_rows(self, table: str) -> str:
-        """Return the SELECT of the ``served_row`` and ``audit_shift`` for which all values in a
-        recomputed table are those that were served."""
-        any_differs = " OR ".join(f"({_differs(attribute)})" for attribute in self.attributes)
-        return (
-            f"SELECT served_row, r.{SHIFT} FROM served AS s JOIN {table} AS r USING (served_row) "
-            f"WHERE NOT ({any_differs})"
-        )
+    def register(self, name: str, frame: pd.DataFrame) -> None:
+        """Make a frame a local table."""
+        self._local.register(name, frame)
+
+    def run(self, sql: str) -> None:
+        """Run a statement over the local tables."""
+        self._local.execute(sql)
 
     def frame(self, sql: str) -> pd.DataFrame:
         """Return the rows of a statement over the local tables."""
         return self._local.sql(sql).to_df()
 
-    def event_times(self, rows: pa.Table, within: timedelta) -> pd.DataFrame:
-        """Return when the visitors of served rows had events, up to ``within`` before and
-        after each row: ``audit_row``, the identifier, ``anchor_ts`` and ``scored_at``."""
-        anchors = self.write(anchors_of(rows, self.key))
-        length = dialect_of(self.warehouse.dialect).interval(within)
-        return self.warehouse.query(
-            f"SELECT DISTINCT a.{ROW}, e.{KEY}, e.{HAPPENED} AS anchor_ts, "
-            f"a.anchor_ts AS scored_at FROM {self.events_of_visitors(anchors)} "
-            f"AND e.{HAPPENED} BETWEEN a.anchor_ts - {length} AND a.anchor_ts + {length}"
-        ).to_pandas()
 
-    def events_of_visitors(self, anchors: str) -> str:
-        """Return the join of the events ``e`` with the anchors ``a`` of the same visitor."""
-        key = dialect_of(self.warehouse.dialect).identifier(self.key)
-        events = keyed_events(self.warehouse, self.group)
-        return f"{events} AS e JOIN {anchors} AS a ON e.{KEY} = a.{key}"
+def _definition(attribute: Attribute) -> str:
+    return attribute.model_copy(update={"name": "", "description": None}).model_dump_json()
 
 
-def _differs(attribute: Attribute) -> str:
-    """Return the condition that a served value ``s`` differs from a recomputed one ``r``."""
+def _differs(attribute: Attribute, other: str) -> str:
+    """Return the condition that a served value ``s`` differs from a recomputed one."""
     column = _SQL.identifier(served_column(attribute))
     if not is_number(attribute):
-        return f"s.{column} IS DISTINCT FROM r.{column}"
+        return f"s.{column} IS DISTINCT FROM {other}.{column}"
     tolerance = f"{_TOLERANCE} * GREATEST(1, ABS(s.{column}))"
-    if attribute.aggregation.startswith("time_since"):
-        tolerance = str(_AGE_TOLERANCE)
+    if attribute.aggregation.startswith("time_since"):  # an age at another moment, or since then
+        moved = f"ABS(date_diff('microsecond', {other}.anchor_ts, s.anchor_ts)) / 1e6"
+        unit = SECONDS_IN[attribute.time_unit or "s"]
+        tolerance = f"({_AGE_TOLERANCE} + {moved}) / {unit}"
     return (
-        f"(s.{column} IS NULL) <> (r.{column} IS NULL) "
-        f"OR COALESCE(ABS(s.{column} - r.{column}) > {tolerance}, FALSE)"
+        f"(s.{column} IS NULL) <> ({other}.{column} IS NULL) "
+        f"OR COALESCE(ABS(s.{column} - {other}.{column}) > {tolerance}, FALSE)"
     )

@@ -8,7 +8,7 @@ the attribute key, ``anchor_ts`` and one column per attribute.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -41,12 +41,11 @@ LOG_COLUMNS = {
 _OWN_COLUMNS = ("served_row", "anchor_ts", "score", "model_version", "group_hash", "cold_start",
                 "stale", "threshold", "act", "not_served")  # fmt: skip
 #: Columns of the anchors of served rows, after the key and ``anchor_ts``.
-ROW, SHIFT = "audit_row", "audit_shift"
+ROW, CASE = "audit_row", "audit_case"
 _NUMERIC_AGGREGATIONS = (
     "counter", "sum", "mean", "approx_count_distinct", "time_since_last", "time_since_first",
 )  # fmt: skip
 _FEATURE_TYPES = {"number": "DOUBLE", "flag": "BOOLEAN", "category": "VARCHAR"}
-_MICROSECOND = timedelta(microseconds=1)
 _SQL = DuckDB()
 
 
@@ -169,35 +168,28 @@ def check_moments(**moments: object) -> None:
             )
 
 
-def anchors_of(
-    served: pa.Table, key: str, shifts: Sequence[timedelta] = (timedelta(),)
-) -> pa.Table:
-    """Return one anchor per served row and shift: the moment of the score plus the shift.
+def anchors_of(served: pa.Table, key: str) -> pa.Table:
+    """Return one anchor per served row: the moment of the score.
 
     Args:
         served: as :func:`read_served` returns it.
         key: name of the column with the identifiers.
-        shifts: rounded to microseconds.
     Returns:
-        The key, ``anchor_ts``, ``audit_row`` (the served row) and ``audit_shift`` (microseconds).
+        The key, ``anchor_ts``, ``audit_row`` (the served row) and ``audit_case``, 0.
 
     >>> times = pa.array([datetime(2026, 1, 31)], pa.timestamp("us"))
     >>> served = pa.table({"domain_userid": ["u"], "anchor_ts": times, "served_row": [0]})
-    >>> shifts = [timedelta(), timedelta(seconds=-1)]
-    >>> anchors_of(served, "domain_userid", shifts)["audit_shift"].to_pylist()
-    [0, -1000000]
+    >>> anchors_of(served, "domain_userid").column_names
+    ['domain_userid', 'anchor_ts', 'audit_row', 'audit_case']
     """
-    at = served["anchor_ts"].combine_chunks().cast(pa.int64()).to_numpy()
-    parts = []
-    for shift in (round(shift / _MICROSECOND) for shift in shifts):
-        anchors = {
+    return pa.table(
+        {
             key: served[key],
-            "anchor_ts": pa.array(at + shift).cast(pa.timestamp("us")),
+            "anchor_ts": served["anchor_ts"].cast(pa.timestamp("us")),
             ROW: served["served_row"],
-            SHIFT: pa.array([shift] * served.num_rows, pa.int64()),
+            CASE: pa.array([0] * served.num_rows, pa.int64()),
         }
-        parts.append(pa.table(anchors))
-    return pa.concat_tables(parts)
+    )
 
 
 def is_number(attribute: Attribute) -> bool:
@@ -212,14 +204,14 @@ def served_column(attribute: Attribute) -> str:
     return f"signals.{name}" if name.lower() in _OWN_COLUMNS else name
 
 
-def recomputed_value(attribute: Attribute, kind: pa.DataType) -> str:
+def recomputed_value(attribute: Attribute, column: str, kind: pa.DataType) -> str:
     """Return DuckDB's SQL for an attribute's comparable form.
 
     Args:
-        attribute: also the name of the column that holds its recomputed values.
+        column: that holds its recomputed values.
         kind: the Arrow type of that column.
     """
-    return _comparable(attribute, _SQL.identifier(attribute.name), is_list=pa.types.is_list(kind))
+    return _comparable(attribute, _SQL.identifier(column), is_list=pa.types.is_list(kind))
 
 
 def _served_value(attribute: Attribute) -> str:

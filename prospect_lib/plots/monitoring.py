@@ -19,7 +19,7 @@ from prospect_lib.plots.style import (
     picture,
 )
 
-_COLOURS = dict(zip(CAUSES, (SKY, BLUE, ORANGE, GREEN, PURPLE, RED), strict=True))
+_COLOURS = dict(zip(CAUSES, [SKY, BLUE, ORANGE, GREEN, PURPLE, RED]*3))
 
 
 def mismatches(report: AuditReport) -> Picture:
