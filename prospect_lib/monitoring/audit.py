@@ -140,7 +140,10 @@ def audit(
         attributes=_by_attribute(mismatches, names, scores),
         causes={cause: int(counts.get(cause, 0)) for cause in CAUSES},
         examples=examples.sort_values("cause", ignore_index=True),
-        findings=(*_findings(explanations, mismatches, changed, tolerated, scores), *available.notes()),
+        findings=(
+            *_findings(explanations, mismatches, changed, tolerated, scores),
+            *available.notes(),
+        ),
         explanations=tuple(explanations),
         tolerated=tolerated,
     )

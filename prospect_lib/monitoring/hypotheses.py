@@ -9,16 +9,17 @@ Example: ``Hypothesis(EVENT_TYPE, "Signals did not count events page_ping.", wit
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 import pandas as pd
-from snowplow_signals import AtomicProperty, AttributeGroup, Criteria, Event
+from snowplow_signals import Criteria, Event
 from snowplow_signals.models.model import Attribute
 
 from prospect_lib.aggregation.properties import column_of, leaves
 from prospect_lib.monitoring.causes import (
+    CLOCK,
     DAY,
     DEFINITION,
     DUPLICATES,
@@ -32,12 +33,14 @@ from prospect_lib.monitoring.causes import (
     VALUES,
     WINDOW,
 )
+from prospect_lib.monitoring.facts import Facts, property_name
 from prospect_lib.monitoring.keyed_events import ARRIVED, HAPPENED, KEY
 from prospect_lib.monitoring.served_scores import is_number
 from prospect_lib.sql.conditions import event_condition, property_sql
 from prospect_lib.sql.dialects import Dialect, dialect_of
 
 _LOCAL = dialect_of("duckdb")
+_TWICE = "SELECT * FROM {events} AS e UNION ALL SELECT * FROM {events} AS e"
 _DAY = timedelta(days=1)
 _OLDEST, _NEWEST = timedelta(seconds=60), timedelta(seconds=2)
 #: How much older than the score frozen values may be.
@@ -63,6 +66,7 @@ class Hypothesis:
         attributes: other definitions, by name.
         evidence: a condition on mismatches in DuckDB's SQL, where nothing can be recomputed.
         by_row: whether it may be true of some rows only: those of which it breaks no value.
+        is_flexible: whether it fits many worlds, so that it must explain more than others.
         shift: of all moments.
     """
 
@@ -75,41 +79,8 @@ class Hypothesis:
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     evidence: str = ""
     by_row: bool = False
+    is_flexible: bool = False
     shift: timedelta | None = None
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is known of an audit before its causes are.
-
-    Attributes:
-        group: the attributes that were served.
-        sql: of the warehouse.
-        open: names of the attributes with mismatches of unknown cause.
-        types: ``event_vendor``, ``event_name`` and ``events`` of each event type in the warehouse.
-        days: number of events per day.
-        values: ``visitor``, ``property`` (a number), ``value`` and ``open`` of a sample.
-        pairs: ``attribute``, ``served`` and ``recomputed`` of text mismatches, most first.
-        columns: of the events.
-        known_since: when Signals began to count.
-        published: attributes that Signals defines differently, by name.
-    """
-
-    group: AttributeGroup
-    sql: Dialect
-    open: frozenset[str]
-    types: pd.DataFrame
-    days: Mapping[date, int]
-    values: pd.DataFrame
-    pairs: pd.DataFrame
-    columns: frozenset[str]
-    known_since: datetime | None = None
-    published: Mapping[str, Attribute] = field(default_factory=dict)
-
-    @property
-    def attributes(self) -> list[Attribute]:
-        """The attributes with mismatches of unknown cause."""
-        return [a for a in self.group.attributes or [] if a.name in self.open]
 
 
 def hypotheses(facts: Facts) -> list[Hypothesis]:
@@ -151,15 +122,9 @@ def _definition(facts: Facts) -> Iterator[Hypothesis]:
 
 
 def _event_types(facts: Facts) -> Iterator[Hypothesis]:
-    """A type that Signals did not count or counted twice; one that the warehouse lacks."""
+    """A type that Signals did not count, or that the warehouse lacks."""
     for condition, name in _types(facts).items():
         yield Hypothesis(EVENT_TYPE, f"Signals did not count events {name}.", without(condition))
-        yield Hypothesis(
-            DUPLICATES,
-            f"Signals counted events {name} twice.",
-            f"SELECT * FROM {{events}} AS e UNION ALL SELECT * FROM {{events}} AS e "
-            f"WHERE {condition}",
-        )
     lacking = dict[str, list[Event]]()
     for attribute in facts.attributes:
         absent = [event for event in attribute.events if not _has_events(event, facts.types)]
@@ -197,30 +162,23 @@ def _types(facts: Facts) -> dict[str, str]:
 
 
 def _days(facts: Facts) -> Iterator[Hypothesis]:
-    days = sorted(facts.days)
-    for day in days:
+    for day, is_empty in facts.days.items():
         start = datetime(day.year, day.month, day.day)
-        bounds = f"{facts.sql.literal(start)} AND e.{HAPPENED} < {facts.sql.literal(start + _DAY)}"
-        yield Hypothesis(
-            DAY, f"Signals did not count the events of {day}.", without(f"e.{HAPPENED} >= {bounds}")
+        if not is_empty:
+            bounds = [f"e.{HAPPENED} {sign} {facts.sql.literal(at)}"
+                      for sign, at in ((">=", start), ("<", start + _DAY))]  # fmt: skip
+            sentence = f"Signals did not count the events of {day}."
+            yield Hypothesis(DAY, sentence, without(" AND ".join(bounds)))
+            continue
+        moment = "(SELECT anchor_ts FROM served AS s WHERE s.served_row = mismatches.served_row)"
+        reaching = " OR ".join(
+            f"({_too_low(a)} AND {moment} < {_LOCAL.literal(start + _DAY + a.period)})"
+            if a.period
+            else _too_low(a)
+            for a in facts.attributes
         )
-    for day in (days[0] + n * _DAY for n in range(1, (days[-1] - days[0]).days if days else 0)):
-        if day not in facts.days:
-            start = datetime(day.year, day.month, day.day)
-            within = " OR ".join(
-                f"({_too_low(a)}) AND anchor_ts < {_LOCAL.literal(start + _DAY + a.period)}"
-                if a.period
-                else _too_low(a)
-                for a in facts.attributes
-            )
-            after = f"anchor_ts >= {_LOCAL.literal(start)}"
-            rows = f"served_row IN (SELECT served_row FROM served WHERE {after})"
-            moment = "(SELECT anchor_ts FROM served AS s WHERE s.served_row = mismatches.served_row)"
-            yield Hypothesis(
-                DAY,
-                f"The warehouse has no events of {day}.",
-                evidence=f"{rows} AND ({within.replace('anchor_ts', moment)})",
-            )
+        evidence = f"{moment} >= {_LOCAL.literal(start)} AND ({reaching})"
+        yield Hypothesis(DAY, f"The warehouse has no events of {day}.", evidence=evidence)
 
 
 def _filters(facts: Facts) -> Iterator[Hypothesis]:
@@ -236,41 +194,28 @@ def _filters(facts: Facts) -> Iterator[Hypothesis]:
         shares = shares.div(visitors.reindex([True, False]).fillna(1), axis=1)
         shares = (shares[True] - shares[False]).sort_values(ascending=False, kind="stable")
         for number, value in shares[shares > 0].index[:8]:
-            prop = filtered_properties(facts.group, facts.columns)[number]
+            prop = facts.properties[number]
             text = f"{property_sql(prop, facts.sql)} = {facts.sql.text(value)}"
-            shown = f"{_property_name(prop)} {value[:60]!r}"
-            yield Hypothesis(
-                FILTER, f"Signals did not count events with {shown}.", without(text)
-            )
+            shown = f"{property_name(prop)} {value[:60]!r}"
+            yield Hypothesis(FILTER, f"Signals did not count events with {shown}.", without(text))
             visitors_with = f"e.{KEY} IN (SELECT {KEY} FROM {{events}} AS e WHERE {text})"
             yield Hypothesis(
                 FILTER, f"Signals did not count visitors with {shown}.", without(visitors_with)
             )
     yield Hypothesis(
-        FILTER, "Signals counted nothing of some visitors.", without("TRUE"), by_row=True
+        FILTER,
+        "Signals counted nothing of some visitors.",
+        without("TRUE"),
+        by_row=True,
+        is_flexible=True,
     )
+    too_low = " OR ".join(_too_low(a) for a in facts.attributes)
     yield Hypothesis(
         FILTER,
         "The warehouse has no events of some visitors.",
-        evidence=f"served_row IN (SELECT served_row FROM served_without_events) "
-        f"AND ({' OR '.join(_too_low(a) for a in facts.attributes) or 'FALSE'})",
+        evidence=f"served_row IN (SELECT served_row FROM served_without_events) AND ({too_low})",
+        is_flexible=True,
     )
-
-
-def filtered_properties(group: AttributeGroup, columns: frozenset[str]) -> list[Any]:
-    """Return the properties by which one side may leave out events or visitors."""
-    props = [leaf for a in group.attributes or [] if a.property for leaf in leaves(a.property)]
-    robots = [
-        AtomicProperty.model_construct(type="atomic", name=name, date_part=None)
-        for name in ROBOT_COLUMNS
-        if name in columns
-    ]
-    unique = {prop.model_dump_json(): prop for prop in [*props, *robots]}
-    return [prop for prop in unique.values() if column_of(prop) in columns]
-
-
-#: Columns by which robots and tests are often left out.
-ROBOT_COLUMNS = ("useragent", "br_type", "br_family", "platform")
 
 
 def _properties(facts: Facts) -> Iterator[Hypothesis]:
@@ -280,12 +225,14 @@ def _properties(facts: Facts) -> Iterator[Hypothesis]:
     for column, prop in properties.items():
         if column in ("event_name", "event_vendor", "event_version", "derived_tstamp"):
             continue
-        quoted, name = facts.sql.identifier(column), _property_name(prop)
+        quoted, name = facts.sql.identifier(column), property_name(prop)
         yield Hypothesis(
             PROPERTY,
             f"Signals had no values of {name}.",
             _replacing({column: f"CASE WHEN FALSE THEN {quoted} END"}, facts.sql),
         )
+        if name not in facts.empty:
+            continue
         reading = [a for a in facts.attributes if a.property and prop in leaves(a.property)]
         names = ", ".join(_LOCAL.text(a.name) for a in reading)
         yield Hypothesis(
@@ -323,10 +270,12 @@ def _values(facts: Facts) -> Iterator[Hypothesis]:
         if criterion.operator in ("like", "=", "in")
     }
     for (column, operator, value), (attribute, criterion) in criterions.items():
-        only = attribute.model_copy(update={"criteria": Criteria.model_construct(all=[criterion], any=None)})
+        only = attribute.model_copy(
+            update={"criteria": Criteria.model_construct(all=[criterion], any=None)}
+        )
         met = event_condition(only, facts.sql)
         quoted = f"e.{facts.sql.identifier(column)}"
-        shown = f"{_property_name(criterion.property)} {operator} {value!r}"
+        shown = f"{property_name(criterion.property)} {operator} {value!r}"
         yield Hypothesis(
             VALUES,
             f"Signals saw no events with {shown}: it knows them by another value.",
@@ -348,7 +297,7 @@ def _values(facts: Facts) -> Iterator[Hypothesis]:
 
 def _tokens(facts: Facts, column: str, *, like: bool) -> Sequence[str]:
     """Return the values of a column in the sample; parts of paths, if a part is compared."""
-    values: list[str] = facts.values.attrs["texts"].get(column, [])
+    values: list[str] = list(facts.paths.get(column, []))
     if not like:
         return values[:30]
     parts = [part for value in values for part in value.split("?")[0].split("/")[3:] if part]
@@ -359,15 +308,19 @@ def _duplicates(facts: Facts) -> Iterator[Hypothesis]:
     yield Hypothesis(
         DUPLICATES,
         "Signals counted every event twice.",
-        "SELECT * FROM {events} AS e UNION ALL SELECT * FROM {events} AS e",
+        _TWICE,
     )
+    for condition, name in _types(facts).items():
+        sentence = f"Signals counted events {name} twice."
+        yield Hypothesis(DUPLICATES, sentence, f"{_TWICE} WHERE {condition}")
     same = ["event_id"] if "event_id" in facts.columns else [KEY, HAPPENED, "event_name"]
     names = ", ".join(facts.sql.identifier(name) for name in same)
     order = f"ORDER BY {ARRIVED}, {HAPPENED}"
     yield Hypothesis(
         DUPLICATES,
         "The warehouse has events twice.",
-        f"SELECT * FROM {{events}} AS e QUALIFY ROW_NUMBER() OVER (PARTITION BY {names} {order}) = 1",
+        "SELECT * FROM {events} AS e "
+        f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {names} {order}) = 1",
     )
 
 
@@ -389,7 +342,20 @@ def _windows(facts: Facts) -> Iterator[Hypothesis]:
             )
 
 
-def frozen(rows: pd.DataFrame, moments: Sequence[datetime]) -> Iterator[Hypothesis]:
+def clock(shift: timedelta) -> Hypothesis:
+    """Scoring times that are all wrong; the right moments are so much later."""
+    seconds = round(abs(shift).total_seconds())
+    length = f"{seconds} seconds" if seconds < 120 else f"{seconds / 60:.1f} minutes"
+    direction = "behind" if shift > timedelta() else "ahead"
+    return Hypothesis(
+        CLOCK,
+        f"The scoring times are about {length} {direction}.",
+        moves=lambda frame: frame["anchor_ts"] + shift,
+        shift=-shift,
+    )
+
+
+def frozen(rows: pd.DataFrame, moments: Sequence[datetime], sql: Dialect) -> Iterator[Hypothesis]:
     """Values that stopped changing: at one moment, or after a visitor's first score."""
     for moment in moments:
         shown, limit = f"{moment:%Y-%m-%d %H:%M} UTC", pd.Timestamp(moment)
@@ -397,6 +363,11 @@ def frozen(rows: pd.DataFrame, moments: Sequence[datetime]) -> Iterator[Hypothes
             FROZEN,
             f"Signals' values are frozen since {shown}.",
             moves=partial(_no_later, limit=limit),
+        )
+        yield Hypothesis(
+            FROZEN,
+            f"Signals has counted nothing since {shown}.",
+            without(f"e.{HAPPENED} > {sql.literal(moment)}"),
         )
     first = rows.groupby("visitor")["anchor_ts"].min()
     yield Hypothesis(
@@ -409,6 +380,7 @@ def frozen(rows: pd.DataFrame, moments: Sequence[datetime]) -> Iterator[Hypothes
         "Signals' values are from an earlier moment.",
         within=(-LONGEST_FROZEN, -_OLDEST),
         by_row=True,
+        is_flexible=True,
     )
 
 
@@ -447,7 +419,3 @@ def _overlap(one: Event, other: Event) -> bool:
 
 def _event_name(event: Event) -> str:
     return event.name or f"of {event.vendor or 'any vendor'}"
-
-
-def _property_name(prop: Any) -> str:
-    return str(getattr(prop, "path", None) or prop.name)

@@ -25,6 +25,8 @@ from prospect_lib.warehouse.tables import drop_table, write_temporary
 
 #: The columns that are added: the identifier (text), and when the event happened and arrived (UTC).
 KEY, HAPPENED, ARRIVED = "audit_key", "audit_ts", "audit_arrived"
+#: Columns by which robots are often left out; an audit reads them too.
+ROBOT_COLUMNS = ("useragent", "br_type", "br_family", "platform")
 
 
 @contextmanager
@@ -53,6 +55,8 @@ def served_events(
     try:
         select = f"SELECT {dialect_of(warehouse.dialect).identifier(key)} FROM {visitors}"
         part = EventsPart.of(warehouse, problem.group, anchors, visitors=select)
+        robots = set(ROBOT_COLUMNS) & set(warehouse.columns())
+        part = replace(part, columns=tuple(sorted({*part.columns, *robots})))
         with part.read(warehouse, data_end=end) as events:
             yield events
     finally:

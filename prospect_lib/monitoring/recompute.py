@@ -81,7 +81,7 @@ class Recomputation:
 
     def write_events(self, select: str) -> str:
         """Write events into the warehouse until the context ends; return the table's name."""
-        name = create_temporary(self.warehouse, "some_events", select)
+        name = create_temporary(self.warehouse, "selected", select)
         self._temporary.add(name)
         return name
 

@@ -9,10 +9,9 @@ Example: ``Search(recomputation).run()`` ->
 ``[Explanation("event type", "Signals did not count events page_ping.", 412)]``
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,27 +24,24 @@ from prospect_lib.aggregation.fold import group_hash
 from prospect_lib.aggregation.keys import NOBODY
 from prospect_lib.errors import DefinitionError, ServiceError
 from prospect_lib.monitoring.causes import (
-    CLOCK,
+    CAUSES,
     DEFINITION,
     EXPECTED_CAUSES,
     FRESHNESS,
-    FROZEN,
     HISTORY,
     UNEXPLAINED,
 )
+from prospect_lib.monitoring.facts import Facts, facts_of
 from prospect_lib.monitoring.hypotheses import (
     LONGEST_FROZEN,
-    Facts,
     Hypothesis,
-    filtered_properties,
+    clock,
     frozen,
     hypotheses,
-    without,
 )
 from prospect_lib.monitoring.keyed_events import HAPPENED, KEY, keyed_events
 from prospect_lib.monitoring.recompute import Recomputation
 from prospect_lib.monitoring.served_scores import CASE, ROW
-from prospect_lib.sql.conditions import property_sql
 from prospect_lib.sql.dialects import dialect_of
 
 _CASE_KEY = "audit_case_key"  # identifies a visitor in one hypothesis
@@ -53,6 +49,8 @@ _SMALL, _LARGE = (24, 24), (300, 300)  # rows of a sample: with open mismatches,
 _SHORTLIST, _MOST_FAULTS = 6, 8
 _MOST_BROKEN = 0.05  # of what a hypothesis explains
 _MIN_ROWS = 3  # fewer are no evidence of a cause that concerns all
+_MIN_SHARE = 0.5  # of the open values of some attribute
+_FLEXIBLE = 0.9  # the weight of a hypothesis that fits many worlds
 _ENOUGH = 0.98  # of what is open: nothing better needs to be tested
 _MAX_CLOCK_ERROR = timedelta(hours=14)  # the largest difference of a time zone from UTC
 _MICROSECOND = timedelta(microseconds=1)
@@ -70,37 +68,45 @@ class Explanation:
 
 @dataclass(frozen=True)
 class _Sample:
-    """Served rows with their weights, and their visitors' events in a table."""
+    """Served rows with their weights, their visitors' events in a table, and how many values of
+    each attribute are open."""
 
     rows: pd.DataFrame
     events: str
-    open_values: float
-    is_everything: bool
+    open_values: "pd.Series[float]"
 
     @property
     def open(self) -> pd.DataFrame:
         return self.rows[self.rows["open"]]
 
+    @property
+    def is_everything(self) -> bool:
+        return bool((self.rows["weight"] == 1).all())
+
 
 @dataclass(frozen=True)
 class _Tested:
+    """How many values a hypothesis explains and breaks, in how many rows, and the largest share
+    of an attribute's open values that it explains."""
+
     hypothesis: Hypothesis
-    explained: float
-    broken: float
-    rows: float
+    explained: float = 0.0
+    broken: float = 0.0
+    rows: float = 0.0
+    share: float = 0.0
 
     @property
     def score(self) -> float:
-        return self.explained - self.broken
+        score = self.explained - self.broken
+        return score * _FLEXIBLE if self.hypothesis.is_flexible else score
 
     @property
     def is_accepted(self) -> bool:
-        is_single = self.hypothesis.cause in (*EXPECTED_CAUSES, HISTORY, DEFINITION)
-        return (
-            self.explained > 0
-            and self.broken <= _MOST_BROKEN * self.explained
-            and (is_single or self.rows >= _MIN_ROWS)
-        )
+        if not self.explained or self.broken > _MOST_BROKEN * self.explained:
+            return False
+        if self.hypothesis.cause in (*EXPECTED_CAUSES, HISTORY, DEFINITION):
+            return True
+        return self.rows >= _MIN_ROWS and self.share >= _MIN_SHARE
 
 
 class Search:
@@ -139,20 +145,20 @@ class Search:
         if not self._count_open():
             return []
         self._explain_not_served(explanations)
-        while self._count_open() and len(explanations) < _MOST_FAULTS:
+        while self._count_open() and len(explanations) + len(self.rejected) < _MOST_FAULTS:
             tested = self._best()
             self.recomputation.drop_temporary()
             if tested is None:
                 break
-            if count := self._apply(tested.hypothesis):
-                h = tested.hypothesis
+            h = tested.hypothesis
+            if count := self._apply(h):
                 explanations.append(Explanation(h.cause, h.sentence, count, h.shift))
             else:
-                self.rejected.add(tested.hypothesis.sentence)
+                self.rejected.add(h.sentence)
             self.recomputation.drop_temporary()
         self._explain_by_log(explanations)
         self.recomputation.explain(UNEXPLAINED)
-        return explanations
+        return _merged(explanations)
 
     # --- what the log itself says ------------------------------------------------------------
 
@@ -191,134 +197,75 @@ class Search:
         facts = self._facts(sample)
         every = [h for h in hypotheses(facts) if h.sentence not in self.rejected]
         expected = [h for h in every if h.cause in EXPECTED_CAUSES]
+        others = [h for h in every if h.cause not in EXPECTED_CAUSES]
         tested = self._test(expected, sample)
-        best = max(tested, key=lambda t: t.score, default=None)
-        if best is None or best.score < _ENOUGH * sample.open_values:
-            others = [h for h in every if h.cause not in EXPECTED_CAUSES]
-            changed = [h for h in others if h.attributes]
-            others = [h for h in others if not h.attributes]
-            tested += self._test([*others, *self._moved(sample)], sample)
-            if max(t.score for t in tested) < _ENOUGH * sample.open_values:
-                tested += self._test(changed, sample)
+        enough = _ENOUGH * sample.open_values.sum()
+        stages: list[Callable[[], list[Hypothesis]]] = [
+            lambda: [h for h in others if not h.attributes],
+            lambda: self._moved(sample),
+            lambda: [h for h in others if h.attributes],
+        ]
+        for candidates in stages:
+            if max((t.score for t in tested), default=0.0) < enough:
+                tested += self._test(candidates(), sample)
         tested = [t for t in tested if t.is_accepted or (t.score > 0 and not sample.is_everything)]
         tested = sorted(tested, key=lambda t: -t.score)[:_SHORTLIST]
         if not sample.is_everything and tested:
             shortlist = [t.hypothesis for t in tested]
             tested = self._test(shortlist, self._sample(*_LARGE))
         accepted = [t for t in tested if t.is_accepted]
-        order = {h.sentence: place for place, h in enumerate(every)}
+        order = list(CAUSES)
         return min(
             accepted,
-            key=lambda t: (-round(t.score, 6), order.get(t.hypothesis.sentence, len(order))),
+            key=lambda t: (-round(t.score, 6), order.index(t.hypothesis.cause)),
             default=None,
         )
 
     def _sample(self, wrong: int, right: int) -> _Sample:
         """Return some rows with open mismatches and some others, in a random order."""
-        is_open = "served_row IN (SELECT served_row FROM mismatches WHERE cause IS NULL)"
+        wrong_rows = "served_row IN (SELECT served_row FROM mismatches WHERE cause IS NULL)"
         parts = []
-        for condition, limit in ((is_open, wrong), (f"NOT {is_open}", right)):
+        for condition, limit in ((wrong_rows, wrong), (f"NOT {wrong_rows}", right)):
             rows = self.recomputation.frame(
                 f"SELECT served_row, COUNT(*) OVER () AS total FROM served WHERE {condition} "
                 f"ORDER BY hash(served_row) LIMIT {limit}"
             )
             rows["weight"] = rows["total"] / max(len(rows), 1)
-            parts.append(rows.assign(open=condition == is_open))
+            parts.append(rows.assign(open=condition == wrong_rows))
         chosen = pd.concat(parts).merge(self.rows, on="served_row")
         keys = self.recomputation.write(self._anchors(chosen))
         key = self.sql.identifier(self.recomputation.key)
         events = self.recomputation.write_events(
             f"SELECT e.* FROM ({self.events}) AS e WHERE e.{KEY} IN (SELECT {key} FROM {keys})"
         )
-        everything = bool((chosen["weight"] == 1).all())
-        return _Sample(chosen, events, float(self._count_open()), everything)
+        is_open = self.recomputation.frame(
+            "SELECT served_row, attribute FROM mismatches WHERE cause IS NULL"
+        )
+        weights = chosen.set_index("served_row")["weight"]
+        is_open["weight"] = is_open["served_row"].map(weights)
+        return _Sample(chosen, events, is_open.groupby("attribute")["weight"].sum())
 
     def _facts(self, sample: _Sample) -> Facts:
-        recomputation, sql = self.recomputation, self.sql
-        warehouse = recomputation.warehouse
-        is_open = recomputation.frame("SELECT DISTINCT attribute FROM mismatches WHERE cause IS NULL")
-        columns = frozenset(warehouse.columns())
-        names = [
-            sql.identifier(name) if name in columns else f"NULL AS {sql.identifier(name)}"
-            for name in ("event_vendor", "event_name")
-        ]
-        types = warehouse.query(
-            f"SELECT {', '.join(names)}, COUNT(*) AS events FROM {warehouse.events} "
-            "GROUP BY 1, 2 ORDER BY 1, 2"
-        ).to_pandas()
-        days = warehouse.query(
-            f"SELECT CAST(e.{HAPPENED} AS DATE) AS day, COUNT(*) AS events "
-            f"FROM ({self.events}) AS e GROUP BY 1 ORDER BY 1"
-        ).to_pydict()
-        last = self.rows["anchor_ts"].max()
-        recent = {
-            day: count
-            for day, count in zip(days["day"], days["events"], strict=True)
-            if day is not None and last - timedelta(days=31) <= pd.Timestamp(day) <= last
-        }
-        pairs = recomputation.frame(
-            "SELECT attribute, served, recomputed, COUNT(*) AS number FROM mismatches WHERE cause IS "
-            "NULL AND served IS NOT NULL AND recomputed IS NOT NULL AND TRY_CAST(served AS DOUBLE) "
-            "IS NULL AND served NOT LIKE '[%' GROUP BY ALL ORDER BY number DESC, attribute, served LIMIT 8"
-        )
         self._write_without_events()
-        return Facts(
-            group=recomputation.group,
-            sql=sql,
-            open=frozenset(is_open["attribute"]),
-            types=types.astype(object).where(types.notna(), None),
-            days=recent,
-            values=self._values(sample, columns),
-            pairs=pairs,
-            columns=columns,
-            known_since=self.known_since,
-            published=self.published,
-        )
+        facts = facts_of(self.recomputation, self.events, sample.events, sample.open["visitor"])
+        return replace(facts, known_since=self.known_since, published=self.published)
 
     def _write_without_events(self) -> None:
         """Write the open rows of visitors without an event into ``served_without_events``."""
         recomputation = self.recomputation
-        rows = self._open_rows()
-        anchors, key = recomputation.write(self._anchors(rows)), recomputation.key
-        key = self.sql.identifier(key)
+        anchors = recomputation.write(self._anchors(self._open_rows()))
+        key = self.sql.identifier(recomputation.key)
         known = f"SELECT e.{KEY} FROM ({self.events}) AS e WHERE e.{KEY} IS NOT NULL"
-        lacking = recomputation.warehouse.query(
-            f"SELECT a.{ROW} FROM {anchors} AS a WHERE a.{key} NOT IN ({known})"
+        rows = recomputation.warehouse.query(
+            f"SELECT a.{ROW} AS served_row FROM {anchors} AS a WHERE a.{key} NOT IN ({known})"
         )
-        listed = ", ".join(f"({row})" for row in lacking[ROW].to_pylist()) or "(-1)"
-        recomputation.run(
-            "CREATE OR REPLACE TABLE served_without_events AS "
-            f"SELECT * FROM (VALUES {listed}) AS t(served_row)"
-        )
-
-    def _values(self, sample: _Sample, columns: frozenset[str]) -> pd.DataFrame:
-        """Return the distinct values of properties by visitor, and some texts of the columns."""
-        props = filtered_properties(self.recomputation.group, columns)
-        selects = (
-            f"SELECT DISTINCT {KEY} AS visitor, {number} AS property, "
-            f"{property_sql(prop, self.sql)} AS value FROM {sample.events}"
-            for number, prop in enumerate(props)
-        )
-        query = self.recomputation.warehouse.query
-        values = query(" UNION ALL ".join(selects)).to_pandas().dropna()
-        values["open"] = values["visitor"].isin(sample.open["visitor"])
-        values = values.sort_values(["property", "value", "visitor"], ignore_index=True)
-        texts = {}
-        for column in {"page_url", "page_urlpath"} & columns:
-            name = self.sql.identifier(column)
-            counted = query(
-                f"SELECT {name} AS value, COUNT(*) AS events FROM {sample.events} "
-                f"WHERE {name} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 200"
-            )
-            texts[column] = counted["value"].to_pylist()
-        values.attrs["texts"] = texts
-        return values
+        recomputation.register("served_without_events", rows.to_pandas())
 
     def _moved(self, sample: _Sample) -> list[Hypothesis]:
         """Return what other moments may explain: a wrong clock, and frozen values."""
         rows = sample.open
         self._recompute_near(rows, sample.events, -LONGEST_FROZEN, _MAX_CLOCK_ERROR)
-        verdicts = self._by_row(by_moment=True).merge(rows, on="served_row", suffixes=("", "_of"))
+        verdicts = self._by_moment().merge(rows, on="served_row", suffixes=("", "_of"))
         verdicts = verdicts.sort_values(["served_row", "anchor_ts"])
         moments = verdicts["anchor_ts"]
         after = moments.groupby(verdicts["served_row"]).shift(-1)
@@ -327,7 +274,7 @@ class Search:
         right = (verdicts["broken"] == 0) & (verdicts["explained"] > 0)
         right &= verdicts["explained"] == best
         if not right.any():
-            return list(frozen(self.rows, []))
+            return list(frozen(self.rows, [], self.sql))
         start, end, scored = (
             column[right].astype("int64").to_numpy()
             for column in (moments, after, verdicts["anchor_ts_of"])
@@ -336,53 +283,47 @@ class Search:
         is_near = start - scored >= -_MAX_CLOCK_ERROR // _MICROSECOND
         if is_near.any():
             shift = _most_overlap((start - scored)[is_near], (end - scored)[is_near])
-            candidates.append(_clock(shift * _MICROSECOND))
-        earlier = start < scored
-        stopped = []
-        if earlier.any():
-            moment = pd.Timestamp(_most_overlap(start[earlier], end[earlier]), unit="us")
-            stopped = [moment.to_pydatetime()]
-            shown = f"{moment:%Y-%m-%d %H:%M} UTC"
-            candidates.append(
-                Hypothesis(
-                    FROZEN,
-                    f"Signals has counted nothing since {shown}.",
-                    without(f"e.{HAPPENED} > {self.sql.literal(stopped[0])}"),
-                )
-            )
-        return [*candidates, *frozen(self.rows, stopped)]
+            candidates.append(clock(shift * _MICROSECOND))
+        is_earlier, moments = start < scored, list[datetime]()
+        if is_earlier.any():
+            moment = _most_overlap(start[is_earlier], end[is_earlier])
+            moments = [pd.Timestamp(moment, unit="us").to_pydatetime()]
+        return [*candidates, *frozen(self.rows, moments, self.sql)]
 
     # --- tests -------------------------------------------------------------------------------
 
     def _test(self, candidates: Sequence[Hypothesis], sample: _Sample) -> list[_Tested]:
         """Return how many values each hypothesis explains and breaks, scaled from the sample."""
         results = dict[int, _Tested]()
-        by_kind: dict[str, list[int]] = {"evidence": [], "within": [], "attributes": [], "events": []}
+        changed, defined = dict[int, Hypothesis](), dict[int, Hypothesis]()
         for number, h in enumerate(candidates):
-            kind = next((k for k in by_kind if getattr(h, k) and k != "events"), "events")
-            by_kind[kind].append(number)
-        for number in by_kind["evidence"]:
-            counted = self.recomputation.frame(
-                "SELECT COUNT(*) AS number, COUNT(DISTINCT served_row) AS rows FROM mismatches "
-                f"WHERE cause IS NULL AND ({candidates[number].evidence})"
-            ).iloc[0]
-            results[number] = _Tested(
-                candidates[number], float(counted["number"]), 0.0, float(counted["rows"])
-            )
-        for number in by_kind["within"]:
-            low, high = candidates[number].within or (timedelta(), timedelta())
-            self._recompute_near(sample.open, sample.events, low, high)
-            best = _best_moments(self._by_row(by_moment=True))
-            results[number] = _weigh(candidates[number], best, sample)
-        if by_kind["events"]:
-            self._recompute_cases({n: candidates[n] for n in by_kind["events"]}, sample)
-            verdicts = self._by_row()
-            for number in by_kind["events"]:
-                of_case = verdicts[verdicts[CASE] == number]
-                results[number] = _weigh(candidates[number], of_case, sample)
-        if by_kind["attributes"]:
-            results |= self._test_definitions({n: candidates[n] for n in by_kind["attributes"]}, sample)
+            if h.evidence:
+                results[number] = self._count_evidence(h)
+            elif h.within:
+                self._recompute_near(sample.open, sample.events, *h.within)
+                best = _best_moments(self._by_moment()).assign(attribute="")
+                open_values = pd.Series({"": sample.open_values.sum()})
+                results[number] = _weigh(h, best, replace(sample, open_values=open_values))
+            else:
+                (defined if h.attributes else changed)[number] = h
+        if changed:
+            self._recompute_cases(changed, sample)
+            verdicts = self._verdicts()
+            for number, h in changed.items():
+                results[number] = _weigh(h, verdicts[verdicts[CASE] == number], sample)
+        if defined:
+            results |= self._test_definitions(defined, sample)
         return [results[number] for number in sorted(results)]
+
+    def _count_evidence(self, h: Hypothesis) -> _Tested:
+        counts = self.recomputation.frame(
+            f"SELECT served_row, attribute, ({h.evidence}) AS explained FROM mismatches "
+            "WHERE cause IS NULL"
+        )
+        explained = counts[counts["explained"].fillna(value=False).astype(bool)]
+        share = explained["attribute"].value_counts() / counts["attribute"].value_counts()
+        rows = explained["served_row"].nunique()
+        return _Tested(h, float(len(explained)), 0.0, float(rows), float(share.fillna(0).max()))
 
     def _test_definitions(
         self, candidates: Mapping[int, Hypothesis], sample: _Sample
@@ -391,14 +332,11 @@ class Search:
         cases = list[dict[str, Attribute]]()
         case_of = dict[int, int]()
         for number, h in candidates.items():
-            for place, case in enumerate(cases):
-                if all(case.get(n, a) == a for n, a in h.attributes.items()):
-                    break
-            else:
-                place = len(cases)
+            agrees = [all(c.get(n, a) == a for n, a in h.attributes.items()) for c in cases]
+            case_of[number] = agrees.index(True) if True in agrees else len(cases)
+            if case_of[number] == len(cases):
                 cases.append({})
-            cases[place].update(h.attributes)
-            case_of[number] = place
+            cases[case_of[number]].update(h.attributes)
         groups = {place: self._group(case) for place, case in enumerate(cases)}
         recomputation = self.recomputation
         try:
@@ -408,26 +346,28 @@ class Search:
         except (DefinitionError, ServiceError):  # a definition that this warehouse cannot compute
             return {}
         recomputation.judge("cases")
-        results = {}
+        results, verdicts = {}, self._verdicts()
         for number, h in candidates.items():
-            verdicts = self._by_row(f"{CASE} = {case_of[number]}", h.attributes)
-            results[number] = _weigh(h, verdicts, sample)
+            of_case = verdicts[verdicts[CASE] == case_of[number]]
+            of_case = of_case[of_case["attribute"].isin(list(h.attributes))]
+            results[number] = _weigh(h, of_case, sample)
         return results
 
-    def _by_row(
-        self, condition: str = "TRUE", attributes: Iterable[str] = (), *, by_moment: bool = False
-    ) -> pd.DataFrame:
-        """Return how many values the last verdicts explain and break, per case and row."""
-        names = ", ".join(dialect_of("duckdb").text(name) for name in attributes)
-        only = f" AND attribute IN ({names})" if names else ""
-        moment = ", anchor_ts" if by_moment else ""
-        frame = self.recomputation.frame(
-            f"SELECT {CASE}, served_row{moment}, SUM(CAST(explained AS DOUBLE)) AS explained, "
-            f"SUM(CAST(broken AS DOUBLE)) AS broken FROM verdicts WHERE {condition}{only} "
-            f"GROUP BY ALL ORDER BY ALL"
+    def _verdicts(self) -> pd.DataFrame:
+        """Return what is explained or broken, per case, row and attribute."""
+        return self.recomputation.frame(
+            f"SELECT {CASE}, served_row, attribute, CAST(explained AS DOUBLE) AS explained, "
+            "CAST(broken AS DOUBLE) AS broken FROM verdicts WHERE explained OR broken "
+            "ORDER BY ALL"
         )
-        if by_moment:
-            frame["anchor_ts"] = frame["anchor_ts"].astype("datetime64[us]")
+
+    def _by_moment(self) -> pd.DataFrame:
+        """Return how many values are explained and broken, per row and moment."""
+        frame = self.recomputation.frame(
+            "SELECT served_row, anchor_ts, SUM(CAST(explained AS DOUBLE)) AS explained, "
+            "SUM(CAST(broken AS DOUBLE)) AS broken FROM verdicts GROUP BY ALL ORDER BY ALL"
+        )
+        frame["anchor_ts"] = frame["anchor_ts"].astype("datetime64[us]")
         return frame
 
     def _recompute_cases(self, candidates: Mapping[int, Hypothesis], sample: _Sample) -> None:
@@ -466,7 +406,7 @@ class Search:
         self, rows: pd.DataFrame, events: str, low: timedelta, high: timedelta
     ) -> None:
         """Recompute rows at each event of their visitors from ``low`` to ``high`` after them, and
-        before all these."""
+        at these bounds, as far as they are earlier."""
         key = self.sql.identifier(self.recomputation.key)
         anchors = self.recomputation.write(self._anchors(rows))
         times = self.recomputation.warehouse.query(
@@ -477,9 +417,10 @@ class Search:
         times["served_row"] = times["served_row"].astype("int64")
         times["anchor_ts"] = times["anchor_ts"].astype("datetime64[us]")
         times = times.merge(rows[["served_row", "visitor"]], on="served_row")
-        first = rows[["served_row", "visitor", "anchor_ts"]]
-        first = first.assign(anchor_ts=first["anchor_ts"] + low)
-        self._recompute(self._anchors(pd.concat([first, times])), events)
+        moments = [rows.assign(anchor_ts=rows["anchor_ts"] + low), times]
+        if high < timedelta():
+            moments.append(rows.assign(anchor_ts=rows["anchor_ts"] + high))
+        self._recompute(self._anchors(pd.concat(moments)), events)
 
     def _later(self, timestamp: str, length: timedelta) -> str:
         return self.sql.later(timestamp, str(length // _MICROSECOND))
@@ -523,8 +464,8 @@ class Search:
             self._recompute_near(rows, events, *h.within)
         else:
             rows = rows.assign(open=True, weight=1.0)
-            self._recompute_cases({0: h}, _Sample(rows, events, 0.0, is_everything=True))
-        best = _best_moments(self._by_row(by_moment=True))[["served_row", "anchor_ts"]]
+            self._recompute_cases({0: h}, _Sample(rows, events, pd.Series()))
+        best = _best_moments(self._by_moment())[["served_row", "anchor_ts"]]
         recomputation.register("best", best)
         count = self._assign(h.cause, "SEMI JOIN best USING (served_row, anchor_ts)")
         if h.within:  # what follows is tested at these moments
@@ -579,16 +520,13 @@ class Search:
         )
 
 
-def _clock(shift: timedelta) -> Hypothesis:
-    seconds = round(abs(shift).total_seconds())
-    length = f"{seconds} seconds" if seconds < 120 else f"{seconds / 60:.1f} minutes"
-    direction = "behind" if shift > timedelta() else "ahead"
-    return Hypothesis(
-        CLOCK,
-        f"The scoring times are about {length} {direction}.",
-        moves=lambda frame: frame["anchor_ts"] + shift,
-        shift=-shift,
-    )
+def _merged(explanations: Sequence[Explanation]) -> list[Explanation]:
+    """Return explanations with one sentence as one."""
+    merged = dict[str, Explanation]()
+    for e in explanations:
+        values = e.values + (merged[e.sentence].values if e.sentence in merged else 0)
+        merged[e.sentence] = replace(e, values=values)
+    return list(merged.values())
 
 
 def _best_moments(verdicts: pd.DataFrame) -> pd.DataFrame:
@@ -599,12 +537,22 @@ def _best_moments(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _weigh(h: Hypothesis, verdicts: pd.DataFrame, sample: _Sample) -> _Tested:
+    """Scale verdicts from the sample to all rows."""
     if h.by_row:
-        verdicts = verdicts[verdicts["broken"] == 0]
-    weights = verdicts["served_row"].map(sample.rows.set_index("served_row")["weight"])
-    explained = float((verdicts["explained"] * weights).sum())
-    broken = float((verdicts["broken"] * weights).sum())
-    return _Tested(h, explained, broken, float(weights[verdicts["explained"] > 0].sum()))
+        wrong = verdicts.loc[verdicts["broken"] > 0, "served_row"]
+        verdicts = verdicts[~verdicts["served_row"].isin(wrong)]
+    row_weights = sample.rows.set_index("served_row")["weight"]
+    weights = verdicts["served_row"].map(row_weights)
+    explained = verdicts["explained"] * weights
+    share = explained.groupby(verdicts["attribute"]).sum() / sample.open_values
+    rows = row_weights[verdicts.loc[verdicts["explained"] > 0, "served_row"].unique()]
+    return _Tested(
+        h,
+        float(explained.sum()),
+        float((verdicts["broken"] * weights).sum()),
+        float(rows.sum()),
+        float(share.fillna(0).max()) if len(share) else 0.0,
+    )
 
 
 def _most_overlap(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> int:
