@@ -282,12 +282,12 @@ class Search:
         candidates = list[Hypothesis]()
         is_near = start - scored >= -_MAX_CLOCK_ERROR // _MICROSECOND
         if is_near.any():
-            shift = _most_overlap((start - scored)[is_near], (end - scored)[is_near])
-            candidates.append(clock(shift * _MICROSECOND))
+            low, high = _most_overlap((start - scored)[is_near], (end - scored)[is_near])
+            candidates.append(clock((low + high) // 2 * _MICROSECOND))
         is_earlier, moments = start < scored, list[datetime]()
         if is_earlier.any():
-            moment = _most_overlap(start[is_earlier], end[is_earlier])
-            moments = [pd.Timestamp(moment, unit="us").to_pydatetime()]
+            _, first_lost = _most_overlap(start[is_earlier], end[is_earlier])
+            moments = [pd.Timestamp(first_lost - 1, unit="us").to_pydatetime()]
         return [*candidates, *frozen(self.rows, moments, self.sql)]
 
     # --- tests -------------------------------------------------------------------------------
@@ -555,12 +555,13 @@ def _weigh(h: Hypothesis, verdicts: pd.DataFrame, sample: _Sample) -> _Tested:
     )
 
 
-def _most_overlap(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> int:
-    """Return the middle of where most intervals overlap."""
+def _most_overlap(
+    starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+) -> tuple[int, int]:
+    """Return the bounds of where most intervals overlap; of several places the last."""
     edges = np.concatenate([starts, ends])
     steps = np.repeat([1, -1], len(starts))
     order = np.lexsort((steps, edges))  # at one edge, intervals end before others start
     overlap = np.cumsum(steps[order])
-    most = int(overlap.argmax())
-    end = edges[order][min(most + 1, len(edges) - 1)]
-    return int((edges[order][most] + end) // 2)
+    most = int(np.flatnonzero(overlap == overlap.max())[-1])
+    return int(edges[order][most]), int(edges[order][min(most + 1, len(edges) - 1)])
