@@ -69,6 +69,11 @@ class AuditReport:
         expected = max((self.causes.get(cause, 0) for cause in EXPECTED_CAUSES), default=0)
         return EXIT_ATTENTION if expected > self.tolerated * self.scores else EXIT_CLEAN
 
+    def label(self, cause: str) -> str:
+        """Return a cause with what went wrong, as pictures, tables and captions name it."""
+        sentences = [e.sentence.rstrip(".") for e in self.explanations if e.cause == cause]
+        return ": ".join([cause, "; ".join(sentences)]) if sentences else cause
+
     def summary(self) -> str:
         """Return the result in one line."""
         total = f"{self.scores:,} scores, {self.values:,} values"

@@ -130,6 +130,8 @@ def _properties(group: AttributeGroup, columns: frozenset[str]) -> list[Any]:
 
 
 def _empty(warehouse: Warehouse, properties: Sequence[Any], sql: Dialect) -> frozenset[str]:
+    if not properties:
+        return frozenset()
     counts = ", ".join(
         f"COUNT({property_sql(prop, sql)}) AS n{place}" for place, prop in enumerate(properties)
     )
@@ -151,13 +153,16 @@ def _values(
     visitors: "pd.Series[str]",
     sql: Dialect,
 ) -> pd.DataFrame:
-    selects = (
+    selects = [
         f"SELECT DISTINCT {KEY} AS visitor, {place} AS property, "
         f"CAST({property_sql(prop, sql)} AS VARCHAR) AS property_value FROM {sample}"
         for place, prop in enumerate(properties)
-    )
+    ]
+    columns = ["visitor", "property", "value"]
+    if not selects:
+        return pd.DataFrame(columns=[*columns, "open"])
     values = warehouse.query(" UNION ALL ".join(selects)).to_pandas().dropna()
-    values.columns = pd.Index(["visitor", "property", "value"])
+    values.columns = pd.Index(columns)
     values["open"] = values["visitor"].isin(visitors)
     return values.sort_values(["property", "value", "visitor"], ignore_index=True)
 

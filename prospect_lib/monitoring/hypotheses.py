@@ -195,13 +195,11 @@ def _filters(facts: Facts) -> Iterator[Hypothesis]:
         shares = (shares[True] - shares[False]).sort_values(ascending=False, kind="stable")
         for number, value in shares[shares > 0].index[:8]:
             prop = facts.properties[number]
-            text = f"{property_sql(prop, facts.sql)} = {facts.sql.text(value)}"
-            shown = f"{property_name(prop)} {value[:60]!r}"
-            yield Hypothesis(FILTER, f"Signals did not count events with {shown}.", without(text))
-            visitors_with = f"e.{KEY} IN (SELECT {KEY} FROM {{events}} AS e WHERE {text})"
-            yield Hypothesis(
-                FILTER, f"Signals did not count visitors with {shown}.", without(visitors_with)
-            )
+            has = f"{property_sql(prop, facts.sql)} = {facts.sql.text(value)}"
+            visitor_has = f"e.{KEY} IN (SELECT {KEY} FROM {{events}} AS e WHERE {has})"
+            for who, condition in (("visitors", visitor_has), ("events", has)):
+                sentence = f"Signals did not count {who} with {property_name(prop)} {value[:60]!r}."
+                yield Hypothesis(FILTER, sentence, without(condition))
     yield Hypothesis(
         FILTER,
         "Signals counted nothing of some visitors.",
@@ -369,6 +367,11 @@ def frozen(rows: pd.DataFrame, moments: Sequence[datetime], sql: Dialect) -> Ite
             f"Signals has counted nothing since {shown}.",
             without(f"e.{HAPPENED} > {sql.literal(moment)}"),
         )
+    yield Hypothesis(
+        FROZEN,
+        "Signals' values are those of the last midnight (UTC).",
+        moves=lambda frame: frame["anchor_ts"].dt.floor("D"),
+    )
     first = rows.groupby("visitor")["anchor_ts"].min()
     yield Hypothesis(
         FROZEN,

@@ -283,7 +283,10 @@ class Search:
         is_near = start - scored >= -_MAX_CLOCK_ERROR // _MICROSECOND
         if is_near.any():
             low, high = _most_overlap((start - scored)[is_near], (end - scored)[is_near])
-            candidates.append(clock((low + high) // 2 * _MICROSECOND))
+            minute = 60_000_000
+            whole = -(-low // minute) * minute  # the first one that is as likely
+            shifts = [whole] * (whole < high) + [low, (low + high) // 2]
+            candidates += [clock(shift * _MICROSECOND) for shift in dict.fromkeys(shifts)]
         is_earlier, moments = start < scored, list[datetime]()
         if is_earlier.any():
             _, first_lost = _most_overlap(start[is_earlier], end[is_earlier])
@@ -555,9 +558,7 @@ def _weigh(h: Hypothesis, verdicts: pd.DataFrame, sample: _Sample) -> _Tested:
     )
 
 
-def _most_overlap(
-    starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
-) -> tuple[int, int]:
+def _most_overlap(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> tuple[int, int]:
     """Return the bounds of where most intervals overlap; of several places the last."""
     edges = np.concatenate([starts, ends])
     steps = np.repeat([1, -1], len(starts))

@@ -1,9 +1,13 @@
 """Pictures of a running service: served values, outcomes and drift."""
 
+import itertools
+import textwrap
+from collections.abc import Sequence
+
 import numpy as np
 
 from prospect_lib.monitoring.audit import AuditReport
-from prospect_lib.monitoring.causes import CAUSES
+from prospect_lib.monitoring.causes import EXPECTED_CAUSES, UNEXPLAINED
 from prospect_lib.monitoring.drift import WORTH_A_LOOK, DriftReport
 from prospect_lib.monitoring.outcomes import OutcomeReport
 from prospect_lib.plots.style import (
@@ -19,18 +23,21 @@ from prospect_lib.plots.style import (
     picture,
 )
 
-_COLOURS = dict(zip(CAUSES, [SKY, BLUE, ORANGE, GREEN, PURPLE, RED]*3))
+#: Of expected causes, of the others in the order of their places, and of no known cause.
+_EXPECTED, _OTHERS, _NOT_KNOWN = (SKY, BLUE), (ORANGE, GREEN, PURPLE), RED
+_LABEL = 90  # characters
 
 
 def mismatches(report: AuditReport) -> Picture:
     """Show the share of served values that differ from the warehouse, by attribute and cause."""
     table = report.attributes[report.attributes["mismatches"] > 0][::-1]
-    with picture(height=1.5 + 0.28 * max(len(table), 1)) as (figure, axes):
+    causes = [cause for cause, count in report.causes.items() if count]
+    with picture(height=1.5 + 0.28 * max(len(table), 1) + 0.2 * len(causes)) as (figure, axes):
         start = table["mismatches"] * 0.0
-        for cause, colour in _COLOURS.items():
+        for cause, colour in _colours(causes).items():
             share = table[cause] / report.scores
-            if share.any():
-                axes.barh(table.index, share, left=start, color=colour, height=0.6, label=cause)
+            label = textwrap.shorten(report.label(cause), _LABEL, placeholder=" …")
+            axes.barh(table.index, share, left=start, color=colour, height=0.6, label=label)
             start = start + share
         axes.set(title="Served values that differ from the warehouse", xlabel="share of scores")
         axes.grid(visible=False, axis="y")
@@ -39,8 +46,15 @@ def mismatches(report: AuditReport) -> Picture:
             axes.set(xlim=(0, 1), ylim=(0, 1), yticks=[])
             axes.text(0.5, 0.5, "no differences", ha="center", va="center", color=GREY)
         else:
-            figure.legend(loc="outside lower center", ncols=len(_COLOURS))
+            figure.legend(loc="outside lower left")
     return figure
+
+
+def _colours(causes: Sequence[str]) -> dict[str, str]:
+    others = [c for c in causes if c not in (*EXPECTED_CAUSES, UNEXPLAINED)]
+    colours = dict(zip(others, itertools.cycle(_OTHERS), strict=False))
+    colours |= {UNEXPLAINED: _NOT_KNOWN, **dict(zip(EXPECTED_CAUSES, _EXPECTED, strict=True))}
+    return {cause: colours[cause] for cause in causes}
 
 
 def live_calibration(outcomes: OutcomeReport, bins: int = 8) -> Picture:

@@ -52,7 +52,7 @@ def audit_html(
 def _causes(report: AuditReport) -> list[list[str]]:
     return [
         [
-            cause,
+            report.label(cause),
             f"{count:,}",
             "expected, in small numbers" if cause in EXPECTED_CAUSES else "",
             CAUSES[cause],

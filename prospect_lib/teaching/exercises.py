@@ -342,7 +342,7 @@ def broken_tracker_sends(event: Mapping[str, Any]) -> bool:
     return bool(event["event_name"] != "focus_form")
 
 
-@exercise("print(broken.findings[0]) names the attribute that differs; which events does it count?")
+@exercise("print(broken.findings[0]) says which events Signals did not count.")
 def lost_event(attempt: str) -> str:
     """05: the name of the event that :func:`broken_tracker_sends` loses."""
     names = {"page_view", "page_ping", "focus_form", "change_form", "submit_form", "play_event"}

@@ -18,7 +18,6 @@ from prospect_lib.monitoring.audit import (
     changed_attributes,
 )
 from prospect_lib.monitoring.causes import (
-    CLOCK,
     DEFINITION,
     FRESHNESS,
     HISTORY,
@@ -26,16 +25,11 @@ from prospect_lib.monitoring.causes import (
     UNEXPLAINED,
 )
 from prospect_lib.monitoring.served_scores import read_served
-from prospect_lib.sandbox.simulation.visitors import simulate
 from prospect_lib.settings import Settings
 from prospect_lib.warehouse.snowflake import SnowflakeWarehouse
-from tests.support.served_world import END, World, record, write
+from tests.support.served_world import END, World, happened, record, simulated, write
 from tests.support.snow import drop_connection, load_into_server, server, statements
 from tests.support.worlds import event, events_table, group_of
-
-
-def aware(row):
-    return row["derived_tstamp"].replace(tzinfo=UTC)
 
 
 def run(world, **options):
@@ -53,7 +47,7 @@ def causes(report):
 
 def test_a_correct_service_has_no_mismatch(tmp_path: Path):
     report = run(World(tmp_path), published=prospect_group, known_since=END - timedelta(days=90))
-    assert report.scores > 30 and report.values == report.scores * 19
+    assert report.scores > 30 and report.values == report.scores * len(prospect_group.attributes)
     assert causes(report) == set() and report.findings == () and report.exit_code == EXIT_CLEAN
     assert report.examples.empty and (report.attributes["rate"] == 0).all()
     assert "every value is the one that training sees" in report.summary()
@@ -69,10 +63,11 @@ def test_late_events_are_distinguished_from_lost_ones(tmp_path: Path):
         return int(row["domain_userid"].replace("-", "")[:6], 16)
 
     world = World(
-        tmp_path, seen=lambda events, at: [e for e in events if not late(e) or aware(e) < at - HOUR]
+        tmp_path,
+        seen=lambda events, at: [e for e in events if not late(e) or happened(e) < at - HOUR],
     )
     served = world.serve()
-    table = simulate(world.visitors, 10, end=END).events
+    table = simulated(world.visitors)
     times = [r["derived_tstamp"] + (HOUR if late(r) else timedelta()) for r in table.to_pylist()]
     place = table.column_names.index("collector_tstamp")
     arrived = pa.array(times, table.schema.field(place).type)
@@ -87,7 +82,7 @@ HOUR = timedelta(hours=1)
 
 
 def test_values_some_seconds_old_are_freshness(tmp_path: Path):
-    world = World(tmp_path, seen=lambda events, at: [e for e in events if aware(e) < at])
+    world = World(tmp_path, seen=lambda events, at: [e for e in events if happened(e) < at])
     report = run(world)
     assert causes(report) == {FRESHNESS} and report.exit_code == EXIT_ATTENTION
     assert report.causes[FRESHNESS] == report.scores, "each was scored at a page view"
@@ -96,9 +91,9 @@ def test_values_some_seconds_old_are_freshness(tmp_path: Path):
 
 def test_values_twenty_seconds_old_are_freshness_whatever_happened_since(tmp_path: Path):
     ago = timedelta(seconds=20)
-    world = World(tmp_path, seen=lambda events, at: [e for e in events if aware(e) <= at - ago])
+    world = World(tmp_path, seen=lambda events, at: [e for e in events if happened(e) <= at - ago])
     report = run(world)
-    assert causes(report) == {FRESHNESS} and report.clock_error is None
+    assert causes(report) == {FRESHNESS}
 
 
 def test_a_changed_definition_is_named(tmp_path: Path):
@@ -109,9 +104,8 @@ def test_a_changed_definition_is_named(tmp_path: Path):
     changed = prospect_group.model_copy(update={"attributes": attributes})
     report = run(World(tmp_path, group=changed, visitors=200), published=changed)
     assert causes(report) == {DEFINITION} and report.exit_code == EXIT_WRONG
-    assert report.findings == (
-        "Changed definition: Signals now defines num_page_pings_l7d differently.",
-    )
+    (finding,) = report.findings
+    assert finding.startswith("Definition: Signals now defines num_page_pings_l7d differently. It")
     assert changed_attributes(prospect_group, prospect_group) == []
 
 
@@ -124,37 +118,7 @@ def test_a_served_hash_that_differs_is_a_changed_definition(tmp_path: Path):
     report = audit(warehouse, read_served(tmp_path, prospect_group), prospect_group)
     warehouse.close()
     assert causes(report) == {DEFINITION}
-    assert "num_page_views_l7d were served under a different one" in report.findings[0]
-
-
-@pytest.mark.parametrize(
-    ("event_name", "finding_part"),
-    [("page_ping", "events page_ping "), ("change_form", "focus_form / change_form")],
-)
-def test_a_dropped_event_type_is_named(tmp_path: Path, event_name: str, finding_part: str):
-    lost = World(
-        tmp_path / "lost", visitors=150, stored=lambda row: row["event_name"] != event_name
-    )
-    report = run(lost)
-    assert report.causes[UNEXPLAINED] and report.exit_code == EXIT_WRONG
-    (finding,) = report.findings
-    assert finding_part in finding and "the warehouse lacks" in finding
-    unseen = World(
-        tmp_path / "unseen",
-        visitors=150,
-        seen=lambda events, _at: [e for e in events if e["event_name"] != event_name],
-    )
-    (finding,) = run(unseen).findings
-    assert finding_part in finding and "Signals did not count" in finding
-
-
-@pytest.mark.parametrize("minutes", [9, -9, 60])
-def test_a_wrong_clock_is_found_and_measured(tmp_path: Path, minutes: int):
-    off = timedelta(minutes=minutes)
-    report = run(World(tmp_path, visitors=150, at=lambda at: at + off))
-    assert report.causes[CLOCK] and report.exit_code == EXIT_WRONG
-    assert abs(report.clock_error - off) < timedelta(minutes=1)
-    assert ("ahead" if minutes > 0 else "behind") in report.findings[0]
+    assert report.findings[0].startswith("Definition: num_page_views_l7d were not served at all.")
 
 
 def test_a_history_from_before_publishing_is_named(tmp_path: Path):
@@ -162,21 +126,10 @@ def test_a_history_from_before_publishing_is_named(tmp_path: Path):
     world = World(
         tmp_path,
         visitors=400,
-        seen=lambda events, _at: [e for e in events if aware(e) >= published],
+        seen=lambda events, _at: [e for e in events if happened(e) >= published],
     )
     report = run(world, known_since=published)
     assert causes(report) == {HISTORY} and report.exit_code == EXIT_WRONG
-
-
-def test_two_faults_at_once_are_both_named(tmp_path: Path):
-    world = World(
-        tmp_path,
-        visitors=150,
-        stored=lambda row: row["event_name"] != "page_ping",
-        seen=lambda events, at: [e for e in events if aware(e) < at],
-    )
-    report = run(world)
-    assert {FRESHNESS, UNEXPLAINED} & causes(report) and "page_ping" in " ".join(report.findings)
 
 
 def test_every_aggregation_is_compared_whatever_its_form(tmp_path: Path):

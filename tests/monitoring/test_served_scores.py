@@ -66,17 +66,10 @@ def test_a_folder_without_a_log_is_one_message(folder: Path) -> None:
         read_served_features(folder, FEATURES)
 
 
-def test_each_row_gets_an_anchor_per_shift(folder: Path) -> None:
+def test_each_row_gets_an_anchor(folder: Path) -> None:
     write(folder, [record("u", VALUES, AT, prospect_group)])
-    served = read_served(folder, prospect_group)
-    anchors = anchors_of(served, "domain_userid", [timedelta(seconds=-0.3), timedelta(minutes=1)])
-    naive = AT.replace(tzinfo=None)
+    anchors = anchors_of(read_served(folder, prospect_group), "domain_userid")
+    at = AT.replace(tzinfo=None)
     assert anchors.to_pylist() == [
-        {
-            "domain_userid": "u",
-            "anchor_ts": naive + timedelta(microseconds=shift),
-            "audit_row": 0,
-            "audit_shift": shift,
-        }
-        for shift in (-300_000, 60_000_000)
+        {"domain_userid": "u", "anchor_ts": at, "audit_row": 0, "audit_case": 0}
     ]

@@ -3,8 +3,9 @@
 The values come from the fold, which is the definition in plain Python; the audit compiles SQL.
 """
 
+import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +24,18 @@ END = datetime(2026, 3, 1, tzinfo=UTC)
 Row = dict[str, Any]
 
 
+@functools.cache
+def simulated(visitors: int, days: int = 10, seed: int = 0) -> pa.Table:
+    """Simulated events up to END, the same for all tests of a run."""
+    return simulate(visitors, days, end=END, seed=seed).events
+
+
+def happened(event: Row) -> datetime:
+    """When an event happened (aware)."""
+    at: datetime = event["derived_tstamp"]
+    return at.replace(tzinfo=UTC)
+
+
 @dataclass
 class World:
     """Events of some visitors and the moments at which they were scored.
@@ -31,9 +44,11 @@ class World:
         group: the attributes as Signals defined them.
         claimed: the attributes as the log names them.
         seen: the events of a visitor that Signals knew at a moment.
+        as_of: the moment of the values that Signals answers with.
         at: the time on the server's clock.
-        stored: whether the warehouse has an event.
+        stored: the events that the warehouse has instead of one.
         since: the first moment that is scored.
+        days, seed: of the simulated events.
         score: the score of a visitor's attribute values.
     """
 
@@ -42,33 +57,36 @@ class World:
     group: Any = field(default_factory=lambda: prospect_group)
     claimed: Any = field(default_factory=lambda: prospect_group)
     seen: Callable[[list[Row], datetime], list[Row]] = lambda events, _at: events
+    as_of: Callable[[datetime], datetime] = lambda at: at
     at: Callable[[datetime], datetime] = lambda at: at
-    stored: Callable[[Row], bool] = lambda _event: True
+    stored: Callable[[Row], Sequence[Row]] = lambda event: [event]
     since: datetime = END - timedelta(days=2)
+    days: int = 10
+    seed: int = 0
     score: Callable[[Row], float] = lambda _values: 0.1
     events: list[Row] = field(default_factory=list)
 
     def serve(self) -> pa.Table:
         """Write the log of every page view since ``since``, and read it."""
-        self.events = simulate(self.visitors, 10, end=END).events.to_pylist()
+        self.events = simulated(self.visitors, self.days, self.seed).to_pylist()
         visitors: dict[str, list[Row]] = {}
         for event in self.events:
             visitors.setdefault(event["domain_userid"], []).append(event)
         records = [
-            self._record(visitor, events, event["derived_tstamp"].replace(tzinfo=UTC))
+            self._record(visitor, events, happened(event))
             for visitor, events in visitors.items()
             for event in events
-            if event["event_name"] == "page_view"
-            and event["derived_tstamp"].replace(tzinfo=UTC) >= self.since
+            if event["event_name"] == "page_view" and happened(event) >= self.since
         ]
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(exist_ok=True, parents=True)
         write(self.folder, records)
         return read_served(self.folder, self.claimed)
 
     def warehouse(self, table: pa.Table | None = None) -> DuckDBWarehouse:
         """Open a warehouse of the events that were stored."""
-        events = simulate(self.visitors, 10, end=END).events if table is None else table
-        stored = events.filter(pa.array([self.stored(row) for row in events.to_pylist()]))
+        events = simulated(self.visitors, self.days, self.seed) if table is None else table
+        rows = [row for event in events.to_pylist() for row in self.stored(event)]
+        stored = pa.Table.from_pylist(rows, schema=events.schema)
         opened = DuckDBWarehouse.over("SELECT NULL AS nothing")
         opened.connection.register("stored", stored)
         opened.run("CREATE OR REPLACE TABLE events AS SELECT * FROM stored")
@@ -76,8 +94,9 @@ class World:
         return opened
 
     def _record(self, visitor: str, events: list[Row], at: datetime) -> Row:
-        then = [e for e in events if e["derived_tstamp"].replace(tzinfo=UTC) <= at]
-        values = attribute_values(self.group, self.seen(then, at), at)
+        as_of = self.as_of(at)
+        then = [event for event in events if happened(event) <= as_of]
+        values = attribute_values(self.group, self.seen(then, at), as_of)
         return record(visitor, values, self.at(at), self.claimed, self.score(values))
 
 

@@ -10,7 +10,7 @@ from prospect_lib.attributes import prospect_group
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.training import Recipe
 from prospect_lib.monitoring.audit import audit
-from prospect_lib.monitoring.causes import UNEXPLAINED
+from prospect_lib.monitoring.causes import EVENT_TYPE
 from prospect_lib.monitoring.served_scores import read_served
 from prospect_lib.server.schemas import PredictResponse
 from prospect_lib.teaching.replay import replay
@@ -44,5 +44,5 @@ def test_a_replayed_log_is_like_the_servers_and_passes_the_audit(
         received=lambda event: event["event_name"] != "page_ping",
     )  # fmt: skip
     report = audit(warehouse, read_served(tmp_path / "broken", prospect_group))
-    assert report.causes[UNEXPLAINED] and "page_ping" in report.findings[0]
+    assert report.causes[EVENT_TYPE] and "page_ping" in report.findings[0]
     warehouse.close()
