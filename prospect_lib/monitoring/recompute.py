@@ -16,6 +16,7 @@ from snowplow_signals.models.model import Attribute
 
 from prospect_lib.aggregation.fold import SECONDS_IN
 from prospect_lib.aggregation.keys import key_name
+from prospect_lib.monitoring.keyed_events import KEY
 from prospect_lib.monitoring.served_scores import (
     CASE,
     ROW,
@@ -52,7 +53,7 @@ class Recomputation:
         self.warehouse, self.group, self.served = warehouse, group, served
         self.attributes: Sequence[Attribute] = group.attributes or []
         self.key = key_name(group)
-        self._temporary = set[str]()
+        self._temporary = list[str]()
         self._local = duckdb.connect()
         self._local.register("served", served)
 
@@ -69,20 +70,27 @@ class Recomputation:
         self._local.close()
 
     def drop_temporary(self) -> None:
-        """Drop what was written into the warehouse so far."""
+        """Drop what was written into the warehouse so far, the last first."""
         while self._temporary:
             drop_table(self.warehouse, self._temporary.pop())
 
-    def write(self, anchors: pa.Table) -> str:
-        """Write anchors into the warehouse until the context ends; return the table's name."""
-        name = write_temporary(self.warehouse, "anchors", anchors)
-        self._temporary.add(name)
+    def write(self, anchors: pa.Table, purpose: str = "anchors") -> str:
+        """Write anchors into the warehouse for a while; return the table's name."""
+        name = write_temporary(self.warehouse, purpose, anchors)
+        self._temporary.append(name)
         return name
 
-    def write_events(self, select: str) -> str:
-        """Write events into the warehouse until the context ends; return the table's name."""
+    def write_events(self, events: str, anchors: pa.Table) -> str:
+        """Write the events of the anchors' visitors for a while; return the table's name.
+
+        The anchors are a table of its own, made before it if the connection is dropped.
+        """
+        keys, key = self.write(anchors, "visitors"), dialect_of(self.warehouse.dialect).identifier
+        select = (
+            f"SELECT e.* FROM ({events}) AS e WHERE e.{KEY} IN (SELECT {key(self.key)} FROM {keys})"
+        )
         name = create_temporary(self.warehouse, "selected", select)
-        self._temporary.add(name)
+        self._temporary.append(name)
         return name
 
     def compare(self) -> None:

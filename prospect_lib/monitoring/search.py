@@ -233,11 +233,7 @@ class Search:
             rows["weight"] = rows["total"] / max(len(rows), 1)
             parts.append(rows.assign(open=condition == wrong_rows))
         chosen = pd.concat(parts).merge(self.rows, on="served_row")
-        keys = self.recomputation.write(self._anchors(chosen))
-        key = self.sql.identifier(self.recomputation.key)
-        events = self.recomputation.write_events(
-            f"SELECT e.* FROM ({self.events}) AS e WHERE e.{KEY} IN (SELECT {key} FROM {keys})"
-        )
+        events = self.recomputation.write_events(self.events, self._anchors(chosen))
         is_open = self.recomputation.frame(
             "SELECT served_row, attribute FROM mismatches WHERE cause IS NULL"
         )
@@ -458,11 +454,7 @@ class Search:
 
     def _apply_by_row(self, h: Hypothesis) -> int:
         recomputation, rows = self.recomputation, self._open_rows()
-        keys = recomputation.write(self._anchors(rows))
-        key = self.sql.identifier(recomputation.key)
-        events = recomputation.write_events(
-            f"SELECT e.* FROM ({self.events}) AS e WHERE e.{KEY} IN (SELECT {key} FROM {keys})"
-        )
+        events = recomputation.write_events(self.events, self._anchors(rows))
         if h.within:
             self._recompute_near(rows, events, *h.within)
         else:
