@@ -6,7 +6,7 @@
 
 LATE, FRESHNESS, DEFINITION = "late events", "freshness", "definition"
 HISTORY, EVENT_TYPE, VALUES = "not backfilled", "event type", "renamed value"
-PROPERTY, DUPLICATES, WINDOW = "empty property", "duplicates", "window length"
+PROPERTY, COUNTED_TWICE, WINDOW = "empty property", "duplicates", "window length"
 FILTER, DAY, FROZEN = "filter", "missing day", "frozen values"
 CLOCK, UNEXPLAINED = "clock", "not known"
 #: Each cause of a mismatch, and what to do about it. Of two that explain equally many values the
@@ -28,7 +28,7 @@ CAUSES = {
     PROPERTY: "One side has no values of a property. Check its enrichment or its schema's version.",
     VALUES: "One side knows a value by another name, such as a renamed page. Change the criterion "
     "or the property's values so that both sides agree, publish the group and train again.",
-    DUPLICATES: "One side counts events twice. Remove duplicates by event_id.",
+    COUNTED_TWICE: "One side counts events twice. Remove duplicates by event_id.",
     WINDOW: "Signals counts over another length of time than training. Publish the group again, or "
     "train on the period that is served.",
     FROZEN: "Signals' values stopped changing. Check that its stream runs and that nothing "

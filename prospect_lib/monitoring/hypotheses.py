@@ -20,9 +20,9 @@ from snowplow_signals.models.model import Attribute
 from prospect_lib.aggregation.properties import column_of, leaves
 from prospect_lib.monitoring.causes import (
     CLOCK,
+    COUNTED_TWICE,
     DAY,
     DEFINITION,
-    DUPLICATES,
     EVENT_TYPE,
     FILTER,
     FRESHNESS,
@@ -304,18 +304,18 @@ def _tokens(facts: Facts, column: str, *, like: bool) -> Sequence[str]:
 
 def _duplicates(facts: Facts) -> Iterator[Hypothesis]:
     yield Hypothesis(
-        DUPLICATES,
+        COUNTED_TWICE,
         "Signals counted every event twice.",
         _TWICE,
     )
     for condition, name in _types(facts).items():
         sentence = f"Signals counted events {name} twice."
-        yield Hypothesis(DUPLICATES, sentence, f"{_TWICE} WHERE {condition}")
+        yield Hypothesis(COUNTED_TWICE, sentence, f"{_TWICE} WHERE {condition}")
     same = ["event_id"] if "event_id" in facts.columns else [KEY, HAPPENED, "event_name"]
     names = ", ".join(facts.sql.identifier(name) for name in same)
     order = f"ORDER BY {ARRIVED}, {HAPPENED}"
     yield Hypothesis(
-        DUPLICATES,
+        COUNTED_TWICE,
         "The warehouse has events twice.",
         "SELECT * FROM {events} AS e "
         f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {names} {order}) = 1",
@@ -355,6 +355,11 @@ def clock(shift: timedelta) -> Hypothesis:
 
 def frozen(rows: pd.DataFrame, moments: Sequence[datetime], sql: Dialect) -> Iterator[Hypothesis]:
     """Values that stopped changing: at one moment, or after a visitor's first score."""
+    yield Hypothesis(
+        FROZEN,
+        "Signals' values are those of the last midnight (UTC).",
+        moves=lambda frame: frame["anchor_ts"].dt.floor("D"),
+    )
     for moment in moments:
         shown, limit = f"{moment:%Y-%m-%d %H:%M} UTC", pd.Timestamp(moment)
         yield Hypothesis(
@@ -367,11 +372,6 @@ def frozen(rows: pd.DataFrame, moments: Sequence[datetime], sql: Dialect) -> Ite
             f"Signals has counted nothing since {shown}.",
             without(f"e.{HAPPENED} > {sql.literal(moment)}"),
         )
-    yield Hypothesis(
-        FROZEN,
-        "Signals' values are those of the last midnight (UTC).",
-        moves=lambda frame: frame["anchor_ts"].dt.floor("D"),
-    )
     first = rows.groupby("visitor")["anchor_ts"].min()
     yield Hypothesis(
         FROZEN,

@@ -18,8 +18,8 @@ from prospect_lib.monitoring.audit import (
     changed_attributes,
 )
 from prospect_lib.monitoring.causes import (
+    COUNTED_TWICE,
     DEFINITION,
-    DUPLICATES,
     FRESHNESS,
     HISTORY,
     LATE,
@@ -203,7 +203,7 @@ def test_an_audit_inside_snowflake(tmp_path: Path):
         write(tmp_path, [*twice, *[lost] * 3])
         served, sent = read_served(tmp_path, group), len(statements())
         report = audit(warehouse, served, group, known_since=moments[0])
-        assert (report.causes[DUPLICATES], report.causes[UNEXPLAINED]) == (4, 3), report.findings
+        assert (report.causes[COUNTED_TWICE], report.causes[UNEXPLAINED]) == (4, 3), report.findings
         run = statements()[sent:]
         (read,) = (s for s in run if "FROM DB.PUBLIC.EVENTS\nWHERE" in s and "EXPLAIN" not in s)
         assert "FROM DB.PUBLIC.PROSPECT_VISITORS_" in read and '"COLLECTOR_TSTAMP" >= ' in read

@@ -13,8 +13,8 @@ from prospect_lib.attributes import prospect_group
 from prospect_lib.monitoring.audit import EXIT_CLEAN, EXIT_WRONG, AuditReport, audit
 from prospect_lib.monitoring.causes import (
     CLOCK,
+    COUNTED_TWICE,
     DAY,
-    DUPLICATES,
     EVENT_TYPE,
     FILTER,
     FRESHNESS,
@@ -123,11 +123,11 @@ FAULTS: dict[str, tuple[Plant, str, str]] = {
         warehouse_has(mkt_campaign=None), PROPERTY, "warehouse has no values of mkt_campaign."
     ),
     "counted twice": (
-        {"seen": lambda events, _at: events + events}, DUPLICATES, "counted every event twice."
+        {"seen": lambda events, _at: events + events}, COUNTED_TWICE, "counted every event twice."
     ),
     "some stored twice": (
         {"stored": lambda event: [event] * (1 + (event["event_id"] < "4"))},
-        DUPLICATES, "The warehouse has events twice.",
+        COUNTED_TWICE, "The warehouse has events twice.",
     ),
     "another window": (
         another_window("num_page_pings_l7d", DAY_LENGTH), WINDOW, "num_page_pings_l7d over 1 day."
@@ -173,7 +173,7 @@ def named(report: AuditReport) -> set[str]:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_named_and_nothing_else_is(tmp_path: Path, fault: str) -> None:
     plant, cause, part = FAULTS[fault]
-    report = audited(World(tmp_path / "served", visitors=90, **plant))
+    report = audited(World(tmp_path / "served", visitors=120, **plant))
     assert named(report) == {cause}, report.findings
     (finding,) = report.findings
     (explanation,) = report.explanations
@@ -194,7 +194,7 @@ def test_a_planted_fault_is_named_and_nothing_else_is(tmp_path: Path, fault: str
         ),
         (
             {"seen": lambda events, _at: [e for e in events * 2 if not is_missing(e)]},
-            {DUPLICATES, DAY},
+            {COUNTED_TWICE, DAY},
             ["every event twice", f"did not count the events of {MISSING}"],
         ),
         (
@@ -212,7 +212,7 @@ def test_a_planted_fault_is_named_and_nothing_else_is(tmp_path: Path, fault: str
 def test_two_faults_at_once_are_both_named(
     tmp_path: Path, plant: Plant, causes: set[str], parts: list[str]
 ) -> None:
-    report = audited(World(tmp_path / "served", visitors=90, **plant))
+    report = audited(World(tmp_path / "served", visitors=120, **plant))
     assert named(report) == causes and report.exit_code == EXIT_WRONG
     assert all(part in " ".join(report.findings) for part in parts), report.findings
     explained = sum(explanation.values for explanation in report.explanations)
@@ -260,7 +260,7 @@ def test_ten_clean_days_with_late_events_raise_nothing(tmp_path: Path, seed: int
         folder = tmp_path / f"{day:%d}"
         folder.mkdir()
         write(folder, records)
-        report = audit(warehouse, read_served(folder, group), group, tolerated=0.3)
+        report = audit(warehouse, read_served(folder, group), group, tolerated=0.6)
         assert report.findings == () and report.exit_code == EXIT_CLEAN
         assert named(report) <= {LATE, FRESHNESS}
         late += report.causes[LATE]
