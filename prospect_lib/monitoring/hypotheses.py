@@ -67,7 +67,6 @@ class Hypothesis:
         evidence: a condition on mismatches in DuckDB's SQL, where nothing can be recomputed.
         by_row: whether it may be true of some rows only: those of which it breaks no value.
         is_flexible: whether it fits many worlds, so that it must explain more than others.
-        shift: of all moments.
     """
 
     cause: str
@@ -80,7 +79,6 @@ class Hypothesis:
     evidence: str = ""
     by_row: bool = False
     is_flexible: bool = False
-    shift: timedelta | None = None
 
 
 def hypotheses(facts: Facts) -> list[Hypothesis]:
@@ -349,7 +347,6 @@ def clock(shift: timedelta) -> Hypothesis:
         CLOCK,
         f"The scoring times are about {length} {direction}.",
         moves=lambda frame: frame["anchor_ts"] + shift,
-        shift=-shift,
     )
 
 

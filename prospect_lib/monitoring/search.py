@@ -63,7 +63,6 @@ class Explanation:
     cause: str
     sentence: str
     values: int
-    shift: timedelta | None = None
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ class Search:
                 break
             h = tested.hypothesis
             if count := self._apply(h):
-                explanations.append(Explanation(h.cause, h.sentence, count, h.shift))
+                explanations.append(Explanation(h.cause, h.sentence, count))
             else:
                 self.rejected.add(h.sentence)
             self.recomputation.drop_temporary()
