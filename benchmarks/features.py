@@ -107,13 +107,13 @@ def _coded(values: list[Any], codes: np.ndarray) -> pa.Array:
 
 
 def ours(path: Path) -> pa.Table:
-    from prospect_lib.attributes import prospect_group
+    from prospect_lib.attributes import tutorial_group
     from prospect_lib.training_set.extract import extract
     from prospect_lib.warehouse import DuckDBWarehouse
 
     warehouse = DuckDBWarehouse.over_file(path)
     warehouse.run(f"SET threads = {THREADS}")
-    return extract(warehouse, prospect_group).table
+    return extract(warehouse, tutorial_group).table
 
 
 def polars(path: Path) -> pa.Table:
@@ -338,7 +338,7 @@ def scene(events: int, contenders: list[str], turns: int, heavy: int = 0) -> dic
 def profile(events: int) -> dict[str, float]:
     """Return the processor seconds of the compiled statement by kind of operator."""
     from prospect_lib.anchors import Anchors
-    from prospect_lib.attributes import prospect_group
+    from prospect_lib.attributes import tutorial_group
     from prospect_lib.training_set import features_sql
 
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
@@ -352,7 +352,7 @@ def profile(events: int) -> dict[str, float]:
             f"PRAGMA enable_profiling = 'json'; SET profiling_output = '{output}'; "
             "SET profiling_mode = 'detailed'"
         )
-        sql = features_sql(prospect_group, events="events", anchors="anchors")
+        sql = features_sql(tutorial_group, events="events", anchors="anchors")
         connection.execute(f"CREATE TEMP TABLE kept AS {sql}")
         spent: dict[str, float] = {}
         operators = list(json.loads(output.read_text())["operator"])

@@ -29,7 +29,7 @@ SIZES, FILE = (0.1, 1.0, 10.0), 1_000_000
 
 def measure(folder: Path) -> None:
     """Extract the training set of the files in a folder; print the figures as a line of JSON."""
-    from prospect_lib.attributes import prospect_group
+    from prospect_lib.attributes import tutorial_group
     from prospect_lib.training_set.extract import extract_to
     from prospect_lib.warehouse import DuckDBWarehouse
 
@@ -38,7 +38,7 @@ def measure(folder: Path) -> None:
         "", files=f"SELECT * FROM read_parquet('{folder / 'events'}/*.parquet')"
     )
     warehouse.run(f"SET threads = {THREADS}")
-    manifest = extract_to(folder / "rows", warehouse, prospect_group)
+    manifest = extract_to(folder / "rows", warehouse, tutorial_group)
     figures = {
         "rows": manifest["rows"],
         "seconds": round(time.perf_counter() - start, 1),
@@ -51,7 +51,7 @@ def measure(folder: Path) -> None:
 def shape(events: int = FILE) -> dict[str, object]:
     """Return the most rows that an operator of the statement for features emits."""
     from prospect_lib.anchors import Anchors
-    from prospect_lib.attributes import prospect_group
+    from prospect_lib.attributes import tutorial_group
     from prospect_lib.training_set import features_sql
 
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
@@ -61,7 +61,7 @@ def shape(events: int = FILE) -> dict[str, object]:
         connection.execute(f"CREATE VIEW events AS FROM '{path}'")
         connection.execute(f"CREATE TABLE anchors AS {Anchors().sql(events='events')}")
         ((anchors,),) = connection.execute("SELECT COUNT(*) FROM anchors").fetchall()
-        sql = features_sql(prospect_group, events="events", anchors="anchors")
+        sql = features_sql(tutorial_group, events="events", anchors="anchors")
         ((_, plan),) = connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}").fetchall()
     operators, most = list(json.loads(plan)["operator"]), 0
     while operators:

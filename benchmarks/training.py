@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from prospect_lib.features import FEATURES
+from prospect_lib.problem import tutorial_problem
 
 CONTENDERS = ("ours", "ours on disk", "public", "forest", "logistic")
 PART, TEST, ROUNDS, TIME_LIMIT = 500_000, 100_000, 100, 300
@@ -67,7 +67,7 @@ def rows(count: int, seed: int) -> pa.Table:
     medium = rng.integers(0, 6, count)
     margin = -4.5 + 0.9 * np.minimum(pricing, 3) + 1.4 * (forms > 0) + 0.5 * (medium == 2)
     columns["label"] = pa.array(rng.random(count) < 1 / (1 + np.exp(-margin)))
-    for feature in FEATURES:
+    for feature in tutorial_problem.features:
         if feature.kind == "category":
             codes = (
                 medium
@@ -124,8 +124,8 @@ def pipeline(folder: Path, name: str) -> tuple[float, np.ndarray]:
         "forest": HistGradientBoostingClassifier(max_iter=ROUNDS, early_stopping=False),
         "logistic": LogisticRegression(max_iter=1000),
     }[name]
-    categories = [f.name for f in FEATURES if f.kind == "category"]
-    numbers = [f.name for f in FEATURES if f.kind == "number"]
+    categories = [f.name for f in tutorial_problem.features if f.kind == "category"]
+    numbers = [f.name for f in tutorial_problem.features if f.kind == "number"]
     one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=name == "logistic")
     encode = ColumnTransformer([("num", StandardScaler(), numbers), ("cat", one_hot, categories)])
     start = time.perf_counter()
@@ -138,7 +138,7 @@ def pipeline(folder: Path, name: str) -> tuple[float, np.ndarray]:
 
 def prepared(frame):
     """Replace missing counts by 0 and missing categories by '', as the tutorial does."""
-    for feature in FEATURES:
+    for feature in tutorial_problem.features:
         frame[feature.name] = frame[feature.name].fillna("" if feature.kind == "category" else 0)
     return frame
 

@@ -1,11 +1,12 @@
-"""The catalogue: 19 attributes of a visitor, their attribute group and their service.
+"""The catalogue: 23 attributes of a visitor, their attribute group and their service.
 
 These are plain ``snowplow_signals`` objects. The training set's SQL, the live values, the model's
 features and the server's checks are all derived from them: to add an attribute, add one
 ``Attribute`` here, write the next ``version`` of the group, publish and train again.
 
-The definitions follow Snowplow's "real-time prospect scoring" tutorial
-(https://docs.snowplow.io/tutorials/signals-ml-prospect-scoring/).
+The first nineteen, ``tutorial_group``, are those of Snowplow's "real-time prospect scoring"
+tutorial (https://docs.snowplow.io/tutorials/signals-ml-prospect-scoring/). They know a visitor's
+weeks; four more see the moment: the open page, the last thing done on it, and when.
 """
 
 from datetime import timedelta
@@ -26,6 +27,7 @@ from snowplow_signals import (
 SNOWPLOW = "com.snowplowanalytics.snowplow"
 OWNER = "prospect-scoring@example.com"
 WEEK, MONTH = timedelta(days=7), timedelta(days=30)
+FIVE_MINUTES = timedelta(minutes=5)
 
 
 def _snowplow_event(name: str) -> Event:
@@ -100,48 +102,76 @@ def _weekly_and_monthly() -> list[Attribute]:
     return [attribute for pair in zip(*rows, strict=True) for attribute in pair]
 
 
-prospect_group = StreamAttributeGroup(
-    name="prospect_lib_visitor",
-    version=1,
-    attribute_key=domain_userid,
-    owner=OWNER,
-    description="What a visitor of the marketing website did over up to 30 days.",
-    ttl=MONTH,
-    attributes=[
-        _page_view_value("latest_app_id", "last", AtomicProperty(name="app_id")),
-        _page_view_value("latest_device_class", "last", _DEVICE_CLASS),
-        *_weekly_and_monthly(),
-        _counter("num_form_engagements_l7d", [FOCUS_FORM, CHANGE_FORM], WEEK),
-        _counter("num_media_events_l30d", [ANY_MEDIA_EVENT], MONTH),
-        _page_view_value(
-            "first_refr_medium_l30d", "first", AtomicProperty(name="refr_medium"), MONTH
-        ),
-        _page_view_value(
-            "first_mkt_medium_l30d", "first", AtomicProperty(name="mkt_medium"), MONTH
-        ),
-        _page_view_value(
-            "num_engaged_campaigns_l30d",
-            "unique_list",
-            AtomicProperty(name="mkt_campaign"),
-            MONTH,
-        ),
-    ],
-)
+_TUTORIAL = [
+    _page_view_value("latest_app_id", "last", AtomicProperty(name="app_id")),
+    _page_view_value("latest_device_class", "last", _DEVICE_CLASS),
+    *_weekly_and_monthly(),
+    _counter("num_form_engagements_l7d", [FOCUS_FORM, CHANGE_FORM], WEEK),
+    _counter("num_media_events_l30d", [ANY_MEDIA_EVENT], MONTH),
+    _page_view_value("first_refr_medium_l30d", "first", AtomicProperty(name="refr_medium"), MONTH),
+    _page_view_value("first_mkt_medium_l30d", "first", AtomicProperty(name="mkt_medium"), MONTH),
+    _page_view_value(
+        "num_engaged_campaigns_l30d", "unique_list", AtomicProperty(name="mkt_campaign"), MONTH
+    ),
+]
+#: What a visitor does. A page ping only says that the page is still open.
+DEEDS = [PAGE_VIEW, ANY_MEDIA_EVENT, FOCUS_FORM, CHANGE_FORM, SUBMIT_FORM]
+_OF_THE_MOMENT = [
+    _page_view_value("last_page_path", "last", AtomicProperty(name="page_urlpath")),
+    Attribute(
+        name="last_event_name",
+        type="string",
+        events=DEEDS,
+        aggregation="last",
+        property=AtomicProperty(name="event_name"),
+        ttl=MONTH,
+    ),
+    _counter("num_form_engagements_l5m", [FOCUS_FORM, CHANGE_FORM], FIVE_MINUTES),
+    Attribute(
+        name="seconds_since_page_view",
+        type="double",
+        events=[PAGE_VIEW],
+        aggregation="time_since_last",
+        time_unit="s",
+        ttl=MONTH,
+    ),
+]
 
-prospect_service = Service(
-    name="prospect_lib_service",
-    owner=OWNER,
-    description="The attributes that the prospect model scores.",
-    attribute_groups=[prospect_group],
-)
+
+def _group(name: str, *attributes: Attribute) -> StreamAttributeGroup:
+    return StreamAttributeGroup(
+        name=name,
+        version=1,
+        attribute_key=domain_userid,
+        owner=OWNER,
+        description="What a visitor of the marketing website did over up to 30 days.",
+        ttl=MONTH,
+        attributes=[*attributes],
+    )
+
+
+#: The nineteen attributes of Snowplow's tutorial.
+tutorial_group = _group("prospect_lib_tutorial", *_TUTORIAL)
+#: The nineteen, and the four that see the moment.
+prospect_group = _group("prospect_lib_visitor", *_TUTORIAL, *_OF_THE_MOMENT)
+
+
+def _service(name: str, group: StreamAttributeGroup) -> Service:
+    return Service(
+        name=name,
+        owner=OWNER,
+        description="The attributes that the prospect model scores.",
+        attribute_groups=[group],
+    )
+
+
+tutorial_service = _service("prospect_lib_tutorial_service", tutorial_group)
+prospect_service = _service("prospect_lib_service", prospect_group)
 
 #: The catalogue's counts that become flags: the attribute, and the name of the feature.
 COUNTS_AS_FLAGS = {f"num_conversions_{label}": f"had_conversions_{label}" for label in _PERIODS}
 #: The catalogue's features that never lower the score when they grow, by knowledge of the business.
-NEVER_LOWER = ("num_pricing_views_l7d", "num_pricing_views_l30d")
-
-#: The nineteen attributes of Snowplow's tutorial.
-tutorial_group = prospect_group
+NEVER_LOWER = ("num_pricing_views_l7d", "num_pricing_views_l30d", "num_media_events_l30d")
 
 #: The three attributes that Snowplow's published sample of events can support.
 sample_group = StreamAttributeGroup(

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from snowplow_signals import AttributeGroup
 from snowplow_signals.models.model import Attribute
 
-from prospect_lib.attributes import COUNTS_AS_FLAGS, prospect_group
+from prospect_lib.attributes import COUNTS_AS_FLAGS, prospect_group, tutorial_group
 from prospect_lib.errors import DataError
 
 Kind = Literal["number", "flag", "category"]
@@ -55,10 +55,11 @@ def features_of(
     Args:
         group: the attributes.
         flags: the counts that become flags: attribute -> name of the feature; by default those of
-            the catalogue's group, and none for another one.
+            the catalogue's groups, and none for another one.
     """
     if flags is None:
-        flags = COUNTS_AS_FLAGS if group.name == prospect_group.name else {}
+        catalogue = (prospect_group.name, tutorial_group.name)
+        flags = COUNTS_AS_FLAGS if group.name in catalogue else {}
     features = [_feature(attribute, flags) for attribute in group.attributes or []]
     return (*features, Feature("day_of_week", "number", None, "day_of_week"))
 
@@ -73,7 +74,7 @@ def _feature(attribute: Attribute, flags: Mapping[str, str]) -> Feature:
     return Feature(name, kinds.get(attribute.type, "number"), name)
 
 
-#: The 20 features of the prospect model, in order.
+#: The 24 features of the prospect model, in order.
 FEATURES = features_of(prospect_group)
 
 

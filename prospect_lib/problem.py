@@ -37,6 +37,8 @@ from prospect_lib.attributes import (
     prospect_group,
     prospect_service,
     sample_group,
+    tutorial_group,
+    tutorial_service,
 )
 from prospect_lib.errors import DefinitionError, SettingsError, one_line, wrong_type
 from prospect_lib.features import Feature, features_of
@@ -58,6 +60,8 @@ class ScoringProblem:
         flags: counts that become flags (none, or at least one): attribute -> name of the feature.
         never_lower: numeric features that never lower the score when they grow.
         decision: name of the decision that a score is for, and of the intervention.
+        suppressed_by: counts that forbid to act when they are at least one, because the visitor
+            has just done what they would be invited to.
 
     Raises:
         DefinitionError: a part has no meaning or does not fit another one; the message names it.
@@ -74,6 +78,7 @@ class ScoringProblem:
     flags: Mapping[str, str] = field(default_factory=dict)
     never_lower: Collection[str] = ()
     decision: str = "invite"
+    suppressed_by: Sequence[str] = ()
 
     def __repr__(self) -> str:
         """Return the name, the key and the number of attributes, as help() shows defaults."""
@@ -95,11 +100,12 @@ class ScoringProblem:
                     f"{type(getattr(self, part)).__name__}, expected a {kind.__name__}."
                 )
         known = {attribute.name for attribute in self.group.attributes or []}
-        if unknown := sorted(set(self.flags) - known):
-            raise DefinitionError(
-                f"flags of ScoringProblem {self.name!r}: the group has no attribute "
-                f"{', '.join(unknown)}. Write a name of the group's attributes."
-            )
+        for part in ("flags", "suppressed_by"):
+            if unknown := sorted(set(getattr(self, part)) - known):
+                raise DefinitionError(
+                    f"{part} of ScoringProblem {self.name!r}: the group has no attribute "
+                    f"{', '.join(unknown)}. Write a name of the group's attributes."
+                )
         if unknown := sorted(set(self.never_lower) - {feature.name for feature in self.features}):
             raise DefinitionError(
                 f"never_lower of ScoringProblem {self.name!r}: there is no feature "
@@ -171,6 +177,12 @@ prospect_problem = ScoringProblem(
     anchors=SITE_ANCHORS,
     flags=COUNTS_AS_FLAGS,
     never_lower=NEVER_LOWER,
+    suppressed_by=("num_conversions_l30d",),
+)
+
+#: The same question on the nineteen attributes of Snowplow's tutorial.
+tutorial_problem = replace(
+    prospect_problem, name="tutorial", group=tutorial_group, service=tutorial_service
 )
 
 #: Snowplow's published sample of events, which supports three attributes.
@@ -202,7 +214,7 @@ def problem_of(what: ScoringProblem | AttributeGroup) -> ScoringProblem:
         if not isinstance(what, StreamAttributeGroup)
         else what
     )
-    for known in (prospect_problem, sample_problem):
+    for known in (prospect_problem, tutorial_problem, sample_problem):
         if known.group is group:
             return known.with_anchors(Anchors())
     service = Service(name=f"{group.name}_service", owner=group.owner, attribute_groups=[group])
@@ -255,7 +267,7 @@ def load_problem(where: str | Path) -> ScoringProblem:
 
 def _problems(module: ModuleType) -> dict[str, ScoringProblem]:
     """Return the problems that a module defines, without those that it imports from here."""
-    ours = (id(prospect_problem), id(sample_problem))
+    ours = (id(prospect_problem), id(tutorial_problem), id(sample_problem))
     return {
         name: value
         for name, value in vars(module).items()

@@ -20,7 +20,7 @@ from prospect_lib.features import features_of
 NUMERIC = {"sum", "min", "max", "mean"}
 WITHOUT_PROPERTY = {"counter", "time_since_last", "time_since_first"}
 #: The columns that training sets have in addition to the key and the features.
-COLUMNS = ("anchor_ts", "label", "weight", "p_true")
+COLUMNS = ("anchor_ts", "label", "weight", "best_observable")
 #: The metadata of a training set's schema: the attributes without columns in the events, as JSON.
 LEFT_OUT = b"left_out"
 _FLOATS = {"double", "float"}
@@ -39,7 +39,8 @@ def check_definitions(group: AttributeGroup, flags: Mapping[str, str] | None = N
     """Refuse a group of which an attribute cannot be computed, or whose names collide.
 
     Names are compared without regard to case, as warehouses do. Those of a training set's other
-    columns (the key, ``anchor_ts``, ``label``, ``weight``, ``p_true``, ``day_of_week``) are taken.
+    columns (the key, ``anchor_ts``, ``label``, ``weight``, ``best_observable``, ``day_of_week``)
+    are taken.
 
     Args:
         group: the attributes.

@@ -1,8 +1,8 @@
 """Simple models that a model is compared with: the prior, one rule, a logistic regression.
 
 The prior is the training rate for everyone. The rule is a curve over one number, such as the
-visitor's pricing views. On simulated data the true probability is a ceiling that no model can
-beat. A baseline that these rows do not allow is left out, and a sentence says so.
+visitor's pricing views. On simulated data the best observable score is a ceiling that no model
+can expect to pass. A baseline that these rows do not allow is left out, and a sentence says so.
 """
 
 import warnings
@@ -25,8 +25,8 @@ from prospect_lib.model.encoding import ABSENT, Encoder, Matrix
 from prospect_lib.model.rows import Floats, labels, row_weights
 from prospect_lib.model.splits import Split
 
-TRUTH = "p_true"
-PRIOR, RULE, LOGISTIC, CEILING = "prior", "one rule", "logistic regression", "true probability"
+TRUTH = "best_observable"
+PRIOR, RULE, LOGISTIC, CEILING = "prior", "one rule", "logistic regression", "best observable"
 
 
 @dataclass(frozen=True)

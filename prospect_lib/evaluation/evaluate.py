@@ -69,7 +69,7 @@ class Evaluation:
 
     @property
     def share_of_ceiling(self) -> float | None:
-        """Share of the achievable log-loss gain; ``None`` if the true probability is unknown."""
+        """Share of the best observable log-loss gain; ``None`` if that score is unknown."""
         if CEILING not in self.rows:
             return None
         prior, model, best = (self.rows[name].metrics() for name in (PRIOR, MODEL, CEILING))
@@ -112,7 +112,9 @@ class Evaluation:
         if a["rule"] is not None:
             lines.append(f"The one rule is a curve over {a['rule']}.")
         if self.share_of_ceiling is not None:
-            lines.append(f"Share of the achievable log-loss gain: {self.share_of_ceiling:.0%}.")
+            lines.append(
+                f"Share of the best observable log-loss gain: {self.share_of_ceiling:.0%}."
+            )
         return "\n".join([*lines, *self.notes])
 
     def to_json(self) -> dict[str, Any]:

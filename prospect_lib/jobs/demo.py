@@ -205,13 +205,16 @@ class Demo:
         )
 
     def play(self, url: str) -> list[dict[str, Any]]:
-        """Let a scripted visitor visit the demo website; return the scores before and after."""
+        """Let a scripted visitor visit the demo website; return the scores before and after.
+
+        The last step sends the form; the one before it has the score of the whole visit.
+        """
         visitor, session, website = str(uuid4()), str(uuid4()), self.settings.sandbox_url
         scores = [self.score(url, visitor)]
         steps = traffic.scripted_visitor(visitor, session, website, start=datetime.now(UTC))
-        for name, payload in steps:
-            traffic.send(website, [traffic.happening_now(payload)])
-            scores.append(self.score(url, visitor))
+        for name, payloads in steps:
+            traffic.send(website, traffic.happening_now(payloads))
+            scores.append({"step": name, **self.score(url, visitor)})
             self.say(f"  {name:<28} {scores[-1]['score']:.3f}")
         return scores
 
@@ -236,9 +239,9 @@ def once(demo: Demo) -> dict[str, Any]:
     training row is scored.
 
     Returns:
-        ``score`` after the visit, ``score_before`` it (both 0..1; ``None`` where no visitor is
-        played), median ``latency_ms`` of a score, ``auc`` on visitors not trained on, and
-        ``seconds`` in all.
+        ``score`` when the form is filled in, ``score_before`` the visit (both 0..1; ``None`` where
+        no visitor is played), median ``latency_ms`` of a score, ``auc`` on visitors not trained
+        on, and ``seconds`` in all.
     """
     end_with_signals()
     with ExitStack() as at_the_end:
@@ -246,11 +249,12 @@ def once(demo: Demo) -> dict[str, Any]:
         auc, visitor = demo.prepare()
         url = at_the_end.enter_context(demo.serving()).url
         scores = demo.play(url) if demo.plays else [demo.score(url, visitor)]
-    if scores[-1]["cold_start"]:
+    last = scores[-2] if demo.plays else scores[-1]
+    if last["cold_start"]:
         demo.say("Signals has no values of this visitor yet: the score is that of a stranger.")
     latencies = sorted(score["latency_ms"] for score in scores)
     return {
-        "score": scores[-1]["score"],
+        "score": last["score"],
         "score_before": scores[0]["score"] if demo.plays else None,
         "latency_ms": round(latencies[len(latencies) // 2], 2),
         "auc": round(auc, 4),

@@ -1,6 +1,7 @@
 """A training set, wherever its rows are, and one pass over them before training."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,6 +37,8 @@ Source: TypeAlias = pa.Table | Path | str | Callable[[], Iterable[pa.RecordBatch
 BATCH_ROWS = 131_072
 #: Visitors of each class that training needs, and a test.
 MIN_VISITORS, MIN_TEST_VISITORS = 10, 5
+#: Values of a categorical feature that a model tells apart.
+MAX_CATEGORIES = 100
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class DatasetSummary:
         early: the time that 2% of the rows are before: the first row may have a wrong clock.
         later: the time that three quarters of the rows are before.
         features: those that a model can learn from.
-        categories: the values of each categorical feature, without null.
+        categories: the values of each categorical feature, without null; of a feature with many,
+            such as a page path, the ``MAX_CATEGORIES`` most frequent. All others count as unseen.
         absent: features that extraction left out, because the events lack their columns.
         empty: features without a value in any row, left out as well.
         constant: features with the same value in all rows, left out as well.
@@ -147,7 +151,7 @@ def summarize(
     by_class: dict[float, set[str]] = {0.0: set(), 1.0: set()}
     times = TimeSample()
     absent: list[Feature] | None = None
-    values: dict[str, set[Any]] = {}
+    values: dict[str, Counter[Any]] = {}
     for batch in batches(source):
         check_rows(batch)
         if absent is None:
@@ -155,7 +159,7 @@ def summarize(
             left_out = json.loads((batch.schema.metadata or {}).get(LEFT_OUT, b"{}"))
             absent = [f for f in features if f.attribute in left_out]
             features = [f for f in features if f not in absent]
-            values = {feature.name: set() for feature in features}
+            values = {feature.name: Counter() for feature in features}
         visitor, label = visitors_of(batch), labels(batch)
         _require(batch, features)
         counted = row_weights(batch) > 0
@@ -175,7 +179,7 @@ def summarize(
     _refuse_too_few(counts, len(visitors), MIN_VISITORS, "training")
     varying = tuple(feature for feature in features if len(values[feature.name]) > 1)
     same = [feature.name for feature in features if feature not in varying]
-    empty = [name for name in same if values[name] <= {None}]
+    empty = [name for name in same if set(values[name]) <= {None}]
     if not varying:
         raise TooFewError(
             f"every feature is the same in all {rows:,} rows: nothing to learn from. {MORE_DATA}"
@@ -190,7 +194,7 @@ def summarize(
         later=moment(times.quantile(0.75)),
         features=varying,
         categories={
-            f.name: frozenset(values[f.name] - {None}) for f in varying if f.kind == "category"
+            f.name: _most_frequent(values[f.name]) for f in varying if f.kind == "category"
         },
         absent=tuple(feature.name for feature in absent or ()),
         empty=tuple(empty),
@@ -273,11 +277,19 @@ def _require(batch: pa.RecordBatch, features: Sequence[Feature]) -> None:
         check_type(feature, batch.schema.field(feature.name).type)
 
 
-def _values(column: pa.Array, kind: str) -> list[Any]:
-    """Return all values of a category; of other columns, enough to see whether they vary."""
+def _most_frequent(values: Counter[Any]) -> frozenset[str]:
+    counts = [(-rows, value) for value, rows in values.items() if value is not None]
+    return frozenset(value for _, value in sorted(counts)[:MAX_CATEGORIES])
+
+
+def _values(column: pa.Array, kind: str) -> Mapping[Any, int]:
+    """Count all values of a category; of other columns, enough to see whether they vary."""
     if kind == "category":
-        return list(pc.unique(column).to_pylist())
+        counts = pc.value_counts(column)
+        return dict(zip(*(counts.field(i).to_pylist() for i in range(2)), strict=True))
     if pa.types.is_floating(column.type):  # NaN is a missing number
         column = pc.if_else(pc.is_nan(column), None, column)
     ends = pc.min_max(column)
-    return [ends["min"].as_py(), ends["max"].as_py(), *([None] if column.null_count else [])]
+    return Counter(
+        [ends["min"].as_py(), ends["max"].as_py(), *([None] if column.null_count else [])]
+    )

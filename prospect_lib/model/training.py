@@ -70,12 +70,12 @@ class Recipe:
 
     params: Mapping[str, float] = field(
         default_factory=lambda: {
-            "max_depth": 3,
-            "eta": 0.02,
-            "min_child_weight": 20,
+            "max_depth": 4,
+            "eta": 0.03,
+            "min_child_weight": 5,
             "lambda": 2.0,
-            "subsample": 0.8,
-            "colsample_bytree": 0.8,
+            "subsample": 0.6,
+            "colsample_bytree": 0.4,
         }
     )
     rounds: int | None = None

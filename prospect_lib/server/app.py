@@ -133,6 +133,7 @@ def create_app(
         key=problem.key,
         features=problem.features,
         decision=decision,
+        suppressed_by=problem.suppressed_by,
         explain=options.explain,
     )
     guard = Guard((*_site(settings), *options.origins), public_scores=options.public_scores)

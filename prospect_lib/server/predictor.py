@@ -110,6 +110,7 @@ class Predictor:
         key: name of the attribute key.
         features: those to show for a scorer that does not return its own.
         decision: name of the decision that the score is for.
+        suppressed_by: counts that forbid to act when they are at least one.
         explain: add reasons to each score; without them a model takes half the time.
     """
 
@@ -121,11 +122,13 @@ class Predictor:
         key: str = "domain_userid",
         features: Sequence[Feature] = FEATURES,
         decision: str = "invite",
+        suppressed_by: Sequence[str] = (),
         explain: bool = True,
     ) -> None:
         self._current, self._attributes = current, attributes
         self._key, self._features = key, features
         self._decision, self._explain = decision, explain
+        self._suppressed_by = suppressed_by
 
     def predict(self, visitor: str, at: datetime) -> PredictResponse:
         """Score one visitor at a point in time.
@@ -170,6 +173,7 @@ class Predictor:
             raise ModelError(f"{loaded.version} returned {score}, expected a number from 0 to 1.")
         attributes = reading.attributes
         features, base = getattr(scored, "features", None), getattr(scored, "base_value", None)
+        suppressed_by = next((name for name in self._suppressed_by if attributes.get(name)), None)
         return PredictResponse.model_construct(
             signals=dict(attributes),
             scoring_attributes=self._computed(attributes, at) if features is None else {**features},
@@ -181,7 +185,8 @@ class Predictor:
             decision=Decision.model_construct(
                 name=self._decision,
                 threshold=threshold,
-                act=threshold is not None and score >= threshold,
+                act=threshold is not None and score >= threshold and suppressed_by is None,
+                suppressed_by=suppressed_by,
             ),
             cold_start=is_cold(attributes, self._key),
             stale=reading.stale,

@@ -81,6 +81,10 @@ class Decision(_Strict):
     name: str = Field(description="name of the decision, such as 'invite'")
     threshold: float | None = Field(description="score from which to act; null: never")
     act: bool
+    suppressed_by: str | None = Field(
+        default=None,
+        description="the attribute because of which not to act, such as a form sent this month",
+    )
 
 
 class PredictResponse(_Strict):

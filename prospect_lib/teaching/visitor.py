@@ -1,13 +1,13 @@
 """Follow one visitor from notebook to notebook.
 
 The visitor came back to the website after half a day to six days, and submitted a form within
-the hour. The notebooks ask for a score at one moment of that visit.
+the hour, for the first time. The notebooks ask for a score at one moment of that visit.
 
 Example: ``followed_visitor(warehouse)`` -> ``FollowedVisitor("7f0c…", datetime(2026, 11, 20, …))``
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -39,10 +39,13 @@ def followed_visitor(
 ) -> FollowedVisitor:
     """Return the returning visitor with the most anchors; the same for the same events.
 
+    Their form is their first one.
+
     Raises:
         DataError: no visitor came back after half a day to six days and submitted a form.
     """
     key = problem.key
+    problem = problem.with_anchors(replace(problem.anchors, until_goal=True))
     part = EventsPart.of(warehouse, problem.group, problem.anchors)
     with part.read(warehouse) as events:
         anchors = events.query(anchors_sql(events, problem)).to_pandas()
@@ -96,18 +99,16 @@ def scripted_visit(
 
         scripted_visit(settings, server.url, str(uuid4()), ["looks at pricing"])
     """
-    session, sandbox_url = str(uuid4()), settings.sandbox_url
-    payloads: dict[str, traffic.Payload] = {}
-    for name, payload in traffic.scripted_visitor(
-        domain_userid, session, sandbox_url, start=datetime.now(UTC)
-    ):
-        payloads[f"{name} again" if name in payloads else name] = payload
-    steps = list(payloads) if steps is None else steps
-    if unknown := [step for step in steps if step not in payloads]:
-        raise DataError(f"steps {unknown}: expected some of {list(payloads)}.")
+    sandbox_url = settings.sandbox_url
+    visit = dict(
+        traffic.scripted_visitor(domain_userid, str(uuid4()), sandbox_url, start=datetime.now(UTC))
+    )
+    steps = list(visit) if steps is None else steps
+    if unknown := [step for step in steps if step not in visit]:
+        raise DataError(f"steps {unknown}: expected some of {list(visit)}.")
     scores = {"arrives": _score(predict_url, domain_userid)}
     for step in steps:
-        traffic.send(sandbox_url, [traffic.happening_now(payloads[step])])
+        traffic.send(sandbox_url, traffic.happening_now(visit[step]))
         scores[step] = _score(predict_url, domain_userid)
     return scores
 

@@ -42,14 +42,14 @@ from prospect_lib.warehouse.tables import name_of_new_table
 
 #: The relation in a training set's SQL that is the part of the events it reads.
 _PART = "events_part"
-#: Each anchor with the simulator's true probability of a goal, from files with both.
+#: Each anchor with the simulator's best observable score, from files with both.
 WITH_TRUTH = """
-SELECT r.*, t.p_true
+SELECT r.*, t.best_observable
 FROM training_rows AS r
 JOIN (
   SELECT DISTINCT ON ({key}, anchor_ts) *
   FROM read_parquet({files})
-  ORDER BY {key}, anchor_ts, p_true
+  ORDER BY {key}, anchor_ts, best_observable
 ) AS t ON t.{key} = r.{key} AND t.anchor_ts = CAST(r.anchor_ts AS TIMESTAMP)
 ORDER BY r.{key}, r.anchor_ts
 """
@@ -65,8 +65,9 @@ class TrainingSet:
     """Rows to train on, and everything that is needed to build them again.
 
     Attributes:
-        table: the key, ``anchor_ts`` (UTC), ``label`` (bool), ``weight`` and ``p_true`` where
-            they exist, then one column per feature; sorted by key and ``anchor_ts``.
+        table: the key, ``anchor_ts`` (UTC), ``label`` (bool), ``weight`` and
+            ``best_observable`` where they exist, then one column per feature; sorted by key and
+            ``anchor_ts``.
         manifest: group, anchors, number of rows and positives, first and last anchor, the SQL,
             and hashes of group, SQL and rows; ``left_out``, the attributes without features, with
             the columns that the events lack; ``notes``, sentences about what was left out.
@@ -96,7 +97,7 @@ def extract(
             relation in the warehouse, with the key column, ``anchor_ts`` (UTC), and ``label``
             and ``weight`` if you have them; other columns are ignored.
         include_anchor: whether events exactly at an anchor count, as they do when serving.
-        truth: a folder with the simulator's true probabilities, which become ``p_true``.
+        truth: a folder with the simulator's best observable scores, which become a column.
         rows_at_once: on DuckDB, visitors are processed in parts of fewer anchors than this, so
             that memory stays flat; the rows do not depend on it.
 
@@ -441,7 +442,7 @@ def _jsonable(value: Any) -> Any:
 
 
 def _with_truth(table: pa.Table, folder: Path, key: str) -> pa.Table:
-    """Return the rows with the true probabilities; rows without one are left out.
+    """Return the rows with the best observable scores; rows without one are left out.
 
     The simulator's files say them for some keys only; for another key there are none.
     """
@@ -454,5 +455,5 @@ def _with_truth(table: pa.Table, folder: Path, key: str) -> pa.Table:
         connection.register("training_rows", table)
         select = WITH_TRUTH.format(files=sql.files(files), key=sql.identifier(key))
         joined = connection.sql(select).to_arrow_table()
-    result: pa.Table = joined.cast(table.schema.append(pa.field("p_true", pa.float64())))
+    result: pa.Table = joined.cast(table.schema.append(pa.field("best_observable", pa.float64())))
     return result

@@ -18,7 +18,7 @@ from snowplow_signals import (
 from prospect_lib.aggregation.criteria import like
 from prospect_lib.aggregation.fold import attribute_values, group_hash
 from prospect_lib.aggregation.properties import column_of, path_of
-from prospect_lib.attributes import prospect_group, prospect_service, sample_group
+from prospect_lib.attributes import prospect_group, prospect_service, sample_group, tutorial_group
 from prospect_lib.errors import DataError
 from prospect_lib.features import FEATURES, features_of, from_attributes
 
@@ -155,8 +155,8 @@ def test_an_event_without_a_time_is_refused_by_its_id(stamp: Any) -> None:
 # --- the catalogue and its features ------------------------------------------------------------
 
 
-def test_the_catalogue_has_19_attributes_with_lifetimes() -> None:
-    assert len(prospect_group.attributes) == 19
+def test_the_catalogue_has_23_attributes_with_lifetimes() -> None:
+    assert len(prospect_group.attributes) == 23 and len(tutorial_group.attributes) == 19
     assert all((a.period is None) != (a.ttl is None) for a in prospect_group.attributes)
     assert prospect_service.attribute_groups[0].name == prospect_group.name
 
@@ -174,11 +174,11 @@ def test_the_hash_changes_only_with_the_meaning() -> None:
     assert group_hash(fewer) != group_hash(prospect_group)
 
 
-def test_the_20_features_and_their_rules() -> None:
+def test_the_24_features_and_their_rules() -> None:
     values: dict[str, Any] = {a.name: None for a in prospect_group.attributes}
     values |= {"num_apps_l7d": ["a", "b"], "num_conversions_l7d": 3, "num_page_views_l7d": 4}
     features = from_attributes(values, datetime(2026, 1, 4, 23, tzinfo=UTC))
-    assert list(features) == [f.name for f in FEATURES] and len(features) == 20
+    assert list(features) == [f.name for f in FEATURES] and len(features) == 24
     assert features["num_apps_l7d"] == 2 and features["num_page_views_l7d"] == 4
     assert features["had_conversions_l7d"] is True and features["had_conversions_l30d"] is False
     assert features["num_sessions_l7d"] is None and features["day_of_week"] == 7

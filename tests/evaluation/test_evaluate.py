@@ -63,7 +63,7 @@ def test_the_summary_names_every_model_and_the_split(evaluation):
     assert "that the model has not seen" in text
     for name in evaluation.metrics:
         assert f"\n{name} " in text
-    assert "achievable log-loss gain" in text
+    assert "best observable log-loss gain" in text
 
 
 def test_the_summary_tells_what_happened_from_what_is_weighted(table, evaluation):
@@ -129,7 +129,7 @@ def test_rows_with_an_unobserved_horizon_are_in_neither_side(table):
 
 
 def test_a_sample_without_truth_has_no_ceiling(table):
-    _, evaluation = evaluate(honest_split(table.drop_columns(["p_true"])), **QUICK)
+    _, evaluation = evaluate(honest_split(table.drop_columns(["best_observable"])), **QUICK)
     assert evaluation.share_of_ceiling is None
     assert CEILING not in evaluation.metrics
 

@@ -118,7 +118,7 @@ def test_the_demo_trains_publishes_and_scores(
         assert sandbox.holder(chosen.home) is None and not (chosen.home / "token").exists()
         assert "POST /api/v1/get-online-attributes 200" in doubles[chosen.signals_backend].calls
     assert [text.index(step) for step in steps] == sorted(text.index(step) for step in steps)
-    assert ("true probability" in text) == (events == "sandbox")
+    assert ("best observable" in text) == (events == "sandbox")
     assert ("will scan DB.PUBLIC.EVENTS" in text) == (events == "snowflake")
     assert files_in(simulated) == before
 

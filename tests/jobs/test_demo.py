@@ -47,7 +47,7 @@ def test_the_whole_job_once_prints_its_result_and_leaves_nothing_running(job: Se
     assert set(result) == {"score", "score_before", "latency_ms", "auc", "seconds"}
     assert 0 <= result["score_before"] < result["score"] <= 1
     assert 0.6 < result["auc"] < 1
-    assert "true probability" in out and "has not seen" in out
+    assert "best observable" in out and "has not seen" in out
     assert (job.home / "token").read_text() not in out + err
     assert sandbox.holder(job.home) is None
     assert is_free(job.sandbox_port) and is_free(job.predict_port)

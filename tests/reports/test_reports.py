@@ -60,7 +60,7 @@ def test_the_report_explains_its_metrics_and_the_share_of_the_ceiling(trained):
     html = report_html(*trained)
     for title in ("ROC-AUC", "PR-AUC", "log loss", "Brier score", "lift of the top 10%"):
         assert title in html
-    assert "Share of the achievable log-loss gain" in html
+    assert "Share of the best observable log-loss gain" in html
     assert "roc_auc" not in html
 
 

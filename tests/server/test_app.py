@@ -61,7 +61,8 @@ def test_the_contract_of_an_answer(model):
     assert answer["score"] == model.score(WARM, AT).score
     assert answer["model_version"] == model.version
     assert datetime.fromisoformat(answer["scored_at"]) == AT
-    assert answer["decision"] == {"name": "invite", "threshold": None, "act": False}
+    decision = {"name": "invite", "threshold": None, "act": False, "suppressed_by": None}
+    assert answer["decision"] == decision
     assert (answer["cold_start"], answer["stale"]) == (False, False)
     PredictResponse.model_validate_json(json.dumps(answer))
 
@@ -73,6 +74,15 @@ def test_an_unknown_visitor_is_a_cold_start(model):
     assert set(answer["signals"].values()) == {None, OTHER_VISITOR}
 
 
+def test_after_a_form_the_decision_is_not_to_act_and_says_why():
+    scorer = Rule()
+    scorer.threshold = 0.0
+    asked = MemoryAttributes({VISITOR: COLD | {"num_conversions_l30d": 1}})
+    decision = post(app_of(scorer, asked)).get_json()["decision"]
+    assert decision["act"] is False
+    assert decision["suppressed_by"] == "num_conversions_l30d"
+
+
 @pytest.mark.parametrize(
     ("of_scorer", "of_options", "act"), [(0.5, None, True), (0.7, None, False), (0.7, 0.6, True)]
 )
@@ -80,12 +90,14 @@ def test_the_threshold_of_the_options_comes_before_that_of_the_scorer(of_scorer,
     scorer = Rule()
     scorer.threshold = of_scorer
     decision = post(app_of(scorer, options=Options(threshold=of_options))).get_json()["decision"]
+    assert decision.pop("suppressed_by") is None
     assert decision == {"name": "invite", "threshold": of_options or of_scorer, "act": act}
 
 
 def test_the_threshold_in_the_models_manifest_decides(model):
     manifest = {**model.manifest, "threshold": {"score": 0.0}}
     decision = post(app_of(ProspectModel(model.booster, manifest, FEATURES))).get_json()["decision"]
+    assert decision.pop("suppressed_by") is None
     assert decision == {"name": "invite", "threshold": 0.0, "act": True}
 
 

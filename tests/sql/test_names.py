@@ -86,7 +86,7 @@ def test_names_are_free_in_snowflake() -> None:
         (["WEIGHT"], {}, "attribute 'WEIGHT'.*column weight"),
         (["anchor_ts"], {}, "anchor_ts"),
         (["Domain_UserId"], {}, "column domain_userid"),
-        (["p_true"], {}, "p_true"),
+        (["best_observable"], {}, "best_observable"),
         (["views", "Views"], {}, "'Views'.*another attribute is called views"),
         (["day_of_week"], {}, "'day_of_week'.*another feature is called day_of_week"),
         (["n", "had_n"], {"n": "had_n"}, "feature 'had_n'.*another feature"),

@@ -14,14 +14,16 @@ CATEGORIES = {
     "latest_device_class": ["Desktop", "Phone", "Tablet"],
     "first_refr_medium_l30d": ["search", "social", None],
     "first_mkt_medium_l30d": ["cpc", "email", None],
+    "last_page_path": ["/", "/pricing", "/demo"],
+    "last_event_name": ["page_view", "focus_form"],
 }
 
 #: Larger steps than the default, for boosters of few trees.
-FAST = {**Recipe().params, "eta": 0.05}
+FAST = {**Recipe().params, "eta": 0.05, "subsample": 0.8, "colsample_bytree": 0.8}
 
 
 def training_table(visitors=800, views=8, days=40, seed=0, signal=1.0, base=-3.0):
-    """Return page views of visitors with a hidden interest: label, features, ``p_true``.
+    """Return page views of visitors with a hidden interest: label, features, ``best_observable``.
 
     The interest determines pricing views and the medium; the other features are noise.
     """
@@ -39,9 +41,11 @@ def training_table(visitors=800, views=8, days=40, seed=0, signal=1.0, base=-3.0
             [START + timedelta(seconds=s) for s in seconds], pa.timestamp("us", "UTC")
         ),
     }
-    p_true = 1 / (1 + np.exp(-(base + signal * (1.2 * np.minimum(pricing, 3) + 0.8 * email))))
-    columns["label"] = pa.array(rng.random(rows) < p_true)
-    columns["p_true"] = pa.array(p_true)
+    best_observable = 1 / (
+        1 + np.exp(-(base + signal * (1.2 * np.minimum(pricing, 3) + 0.8 * email)))
+    )
+    columns["label"] = pa.array(rng.random(rows) < best_observable)
+    columns["best_observable"] = pa.array(best_observable)
     for feature in FEATURES:
         columns[feature.name] = _noise(feature, rng, rows)
     columns["num_pricing_views_l7d"] = _counts(pricing)

@@ -56,6 +56,7 @@ COLUMNS = {
     "user_id": pa.string(),
     "network_userid": pa.string(),
     "refr_medium": pa.string(),
+    "page_urlpath": pa.string(),
     "mkt_medium": pa.string(),
     "mkt_campaign": pa.string(),
     "domain_sessionidx": pa.int32(),

@@ -33,12 +33,12 @@ def test_the_history_of_a_home_becomes_a_training_set(home: Path) -> None:
     rows = extract(warehouse, truth=home / "truth")
     warehouse.close()
     assert rows.table.column_names == [
-        "domain_userid", "anchor_ts", "label", *(f.name for f in FEATURES), "p_true",
+        "domain_userid", "anchor_ts", "label", *(f.name for f in FEATURES), "best_observable",
     ]  # fmt: skip
     assert rows.manifest["rows"] > 300 and rows.manifest["positives"] > 5
     assert rows.table.schema.field("anchor_ts").type == pa.timestamp("us", "UTC")
     assert rows.table.column("had_conversions_l7d").type == pa.bool_()
-    assert rows.table["p_true"].null_count == 0
+    assert rows.table["best_observable"].null_count == 0
 
 
 def test_the_same_events_give_the_same_training_set(home: Path) -> None:

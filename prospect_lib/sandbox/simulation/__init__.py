@@ -1,1 +1,1 @@
-"""Simulated visitors: a history of events with true probabilities, and live traffic."""
+"""Simulated visitors: a history of events with the best observable scores, and live traffic."""

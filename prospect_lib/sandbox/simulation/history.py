@@ -1,4 +1,4 @@
-"""Write the history: simulated events and, in a second file, their true probabilities."""
+"""Write the history: simulated events and, in a second file, the best observable scores."""
 
 import json
 from contextlib import ExitStack

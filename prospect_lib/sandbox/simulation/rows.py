@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from prospect_lib.attributes import SNOWPLOW
-from prospect_lib.sandbox.simulation.walk import PAGES, IntArray
+from prospect_lib.sandbox.simulation.intent import PAGES, IntArray
 
 SITE = "https://samphire.example"
 MEDIA = f"{SNOWPLOW}.media"
@@ -22,7 +22,14 @@ CHANNELS: tuple[tuple[str | None, str | None, str | None, str | None, str | None
     ("email", "newsletter", "spring-offer", "email", "mail.example.com"),
     ("social", "linkedin", "awareness", "social", "www.linkedin.com"),
 )
-DEVICES = ("Desktop", "Phone", "Tablet", "Robot")
+#: how the channels show in ``mkt_campaign`` and ``refr_urlhost``, joined by a space
+ORIGINS = tuple(f"{campaign or ''} {host or ''}" for _, _, campaign, _, host in CHANNELS)
+#: the YAUAA entity of each device
+DEVICE_NAMES = tuple(
+    json.dumps([{"deviceClass": name}]) for name in ("Desktop", "Phone", "Tablet", "Robot")
+)
+PATHS = tuple("/" if name == "home" else f"/{name}" for name in PAGES)
+APPS = {"landing": "hs-landing", "docs": "docs"}  # of these pages; the others are of the website
 USER_AGENTS = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0 Safari/537.36",
     "Mozilla/5.0 (Linux; Android 15; Pixel 9) AppleWebKit/537.36 Chrome/140.0 Mobile Safari/537.36",
@@ -70,7 +77,7 @@ BODIES: dict[str, dict[int, Any]] = {
 
 def events_table(
     rng: np.random.Generator,
-    sessions: dict[str, Any],
+    views: dict[str, Any],
     actions: dict[str, Any],
     start: Any,
     part: tuple[int, int],
@@ -79,24 +86,24 @@ def events_table(
 
     Args:
         rng: source of the ids.
-        sessions: columns of the sessions, see :func:`~.walk.sessions_of`.
-        actions: columns of the actions: their session, kind, page, step and time.
-        start: start of the period (``numpy.datetime64``); times are in seconds after it.
+        views: columns of the page views, see :func:`~.walk.walk`.
+        actions: of each action its page view (a row of ``views``), its kind, and its time in
+            seconds after the start.
+        start: start of the period (``numpy.datetime64``).
         part: number of this part, and of all parts: visitors' ids of later parts are larger.
     """
-    session, kind = actions["session"], actions["kind"]
-    visitor_ids, session_ids = (
-        _uuids(rng, sessions["visitors"], part),
-        _uuids(rng, len(sessions["level"])),
+    kind = actions["kind"]
+    visitor, session, step, page, channel, device = (
+        views[name][actions["view"]]
+        for name in ("visitor", "session", "step", "page", "channel", "device")
     )
+    new_session = np.diff(visitor * 10_000 + session, prepend=-1) != 0
+    visitor_ids = _uuids(rng, visitor.max() + 1, part)
+    session_ids = _uuids(rng, int(new_session.sum()))
     when = start + (actions["at"] * 1e6).astype("timedelta64[us]")
-    app = np.where(sessions["docs"][session], 2, 0)
-    entry = (actions["step"] == 0) & sessions["landing"][session] & (app == 0)
-    app = np.where(entry & (sessions["channel"][session] >= 4), 1, app)
-    channel = np.where(actions["step"] == 0, sessions["channel"][session], len(CHANNELS))
     columns: dict[str, Any] = {
-        "app_id": _take(["website", "hs-landing", "docs"], app),
-        "platform": _take(["web"], np.zeros_like(app)),
+        "app_id": _take([APPS.get(name, "website") for name in PAGES], page),
+        "platform": _take(["web"], np.zeros_like(page)),
         **dict.fromkeys(
             ("collector_tstamp", "derived_tstamp", "dvce_created_tstamp"), pa.array(when)
         ),
@@ -105,17 +112,15 @@ def events_table(
             for i, name in enumerate(("event", "event_vendor", "event_name"))
         },
         "event_id": pa.array(_uuids(rng, len(kind))),
-        "event_format": _take(["jsonschema"], np.zeros_like(app)),
-        "event_version": _take(["1-0-0"], np.zeros_like(app)),
-        "name_tracker": _take(["sp"], np.zeros_like(app)),
-        "domain_userid": pa.array(visitor_ids).take(pa.array(sessions["visitor"][session])),
-        "domain_sessionid": pa.array(session_ids).take(pa.array(session)),
-        "domain_sessionidx": pa.array(sessions["index"][session].astype("int32")),
-        **_web(channel, actions["page"], app),
-        "useragent": _take(USER_AGENTS, sessions["device"][session]),
-        "contexts_nl_basjes_yauaa_context_1": _take(
-            [json.dumps([{"deviceClass": name}]) for name in DEVICES], sessions["device"][session]
-        ),
+        "event_format": _take(["jsonschema"], np.zeros_like(page)),
+        "event_version": _take(["1-0-0"], np.zeros_like(page)),
+        "name_tracker": _take(["sp"], np.zeros_like(page)),
+        "domain_userid": pa.array(visitor_ids).take(pa.array(visitor)),
+        "domain_sessionid": pa.array(session_ids).take(pa.array(np.cumsum(new_session) - 1)),
+        "domain_sessionidx": pa.array(session.astype("int32")),
+        **_web(np.where(step == 0, channel, len(CHANNELS)), page),
+        "useragent": _take(USER_AGENTS, device),
+        "contexts_nl_basjes_yauaa_context_1": _take(DEVICE_NAMES, device),
         **{
             name: _take(
                 [
@@ -130,26 +135,22 @@ def events_table(
     return pa.table(columns)
 
 
-def _web(channel: IntArray, page: IntArray, app: IntArray) -> dict[str, pa.Array]:
+def _web(channel: IntArray, page: IntArray) -> dict[str, pa.Array]:
     """Return address and origin of each event; within a session, pages refer to one another."""
     origins = [*CHANNELS, (None, None, None, "internal", "samphire.example")]
-    paths = ["/" if name == "home" else f"/{name}" for name in PAGES]
-    combos = [(o, p, a) for o in range(len(origins)) for p in range(len(PAGES)) for a in range(3)]
-    prefix = {0: "{}", 1: "/landing", 2: "/docs{}"}
-    urls = [_url(origins[o], prefix[a].format(paths[p])) for o, p, a in combos]
-    code = (channel * len(PAGES) + page) * 3 + app
+    urls = [_url(origin, path) for origin in origins for path in PATHS]
     fields = ("mkt_medium", "mkt_source", "mkt_campaign", "refr_medium", "refr_urlhost")
     origin = {name: _take([o[i] for o in origins], channel) for i, name in enumerate(fields)}
     referrers = [o[4] and f"https://{o[4]}/" for o in origins]
     return {
-        "page_url": _take(urls, code),
+        "page_url": _take(urls, channel * len(PAGES) + page),
         "page_title": _take([name.capitalize() for name in PAGES], page),
         "page_referrer": _take(referrers, channel),
         "refr_source": _take(
             [None if o[3] in ("internal", "unknown") else o[4] for o in origins], channel
         ),
         "page_urlhost": _take(["samphire.example"], np.zeros_like(page)),
-        "page_urlpath": _take([url.removeprefix(SITE).split("?")[0] for url in urls], code),
+        "page_urlpath": _take(PATHS, page),
         **origin,
     }
 

@@ -51,68 +51,108 @@ def send(collector: str, payloads: Sequence[Payload], *, user_agent: str = USER_
         raise ServiceError(f"{address} answered {answer.status_code}: {answer.text[:200]}")
 
 
-def happening_now(payload: Payload) -> Payload:
-    """Return a payload with the current time, so that the next score counts it."""
-    now = str(int(datetime.now(UTC).timestamp() * 1000))
-    stamps = {"dtm": now, "stm": now} | ({"ttm": now} if "ttm" in payload else {})
-    return payload | stamps
+def happening_now(payloads: Sequence[Payload]) -> list[Payload]:
+    """Return payloads with the current time, in their order, so that the next score counts them."""
+    now = int(datetime.now(UTC).timestamp() * 1000)
+    result = []
+    for ago, payload in zip(range(len(payloads) - 1, -1, -1), payloads, strict=True):
+        stamps = ("dtm", "stm", "ttm") if "ttm" in payload else ("dtm", "stm")
+        result.append(payload | dict.fromkeys(stamps, str(now - ago)))
+    return result
 
 
 def scripted_visitor(
     domain_userid: str, session_id: str, base_url: str, *, start: datetime
-) -> Iterator[tuple[str, Payload]]:
-    """Yield the steps of an interested visitor: what they do, and what the tracker sends.
+) -> Iterator[tuple[str, list[Payload]]]:
+    """Yield the steps of a visitor who asks for a demo: a name, and what the tracker sends.
 
-    The visitor reads about the product and its customers, looks at the pricing twice, watches a
-    film and starts to fill in the form.
+    They come from an advertisement, look at the pricing, watch the film, look at the pricing
+    again, and fill in and send the form. They take the time that interested people take; the
+    events of a step include the page pings since the step before.
 
     Args:
         domain_userid: id of the visitor.
         session_id: id of the session.
         base_url: address of the website.
-        start: time of the last step (aware); the others happened in the minute before.
+        start: time of the last event (aware); the others happened in the minutes before.
     """
     steps = _visit(base_url)
-    for number, (name, kind, fields) in enumerate(steps):
-        at = start - timedelta(seconds=6 * (len(steps) - 1 - number))
-        yield name, _payload(domain_userid, session_id, at, kind, fields)
+    end = steps[-1][1][-1][0]
+    for name, events in steps:
+        yield (
+            name,
+            [
+                _payload(
+                    domain_userid, session_id, start - timedelta(seconds=end - at), kind, fields
+                )
+                for at, kind, fields in events
+            ],
+        )
 
 
-def conversion(domain_userid: str, session_id: str, base_url: str, *, at: datetime) -> Payload:
-    """Return the payload of a submitted form; what was typed is masked."""
-    element = {"name": "email", "value": MASKED, "nodeName": "INPUT", "type": "email"}
-    data = {"formId": "request-demo", "formClasses": [], "elements": [element]}
-    fields = {
-        "url": f"{base_url}/demo",
-        **_event(f"{SNOWPLOW_SCHEMAS}/submit_form/jsonschema/1-0-0", data),
-    }
-    return _payload(domain_userid, session_id, at, "ue", fields)
+_Event = tuple[float, str, Payload]  # seconds after the visit's begin, kind, fields
 
 
-def _visit(base: str) -> list[tuple[str, str, Payload]]:
-    field = {"formId": "request-demo", "elementId": "email", "nodeName": "INPUT",
-             "elementClasses": [], "value": MASKED}  # fmt: skip
-    form = f"{base}/demo"
-    focus = _event(
-        f"{SNOWPLOW_SCHEMAS}/focus_form/jsonschema/1-0-0", {**field, "elementType": "email"}
+def _visit(base: str) -> list[tuple[str, list[_Event]]]:
+    home, pricing, videos, demo, thanks = (
+        f"{base}{path}" for path in ("/", "/pricing", "/videos", "/demo", "/thank-you")
     )
-    change = _event(f"{SNOWPLOW_SCHEMAS}/change_form/jsonschema/1-0-0", {**field, "type": "email"})
-    player = {"currentTime": 0, "paused": False, "ended": False, "label": "one morning"}
-    play = _event(f"{SNOWPLOW_SCHEMAS}.media/play_event/jsonschema/1-0-0", {}) | _player([player])
+    form = {"formId": "request-demo"}
+    field = {**form, "elementId": "email", "nodeName": "INPUT", "elementClasses": [],
+             "value": MASKED}  # fmt: skip
+    sent = {**form, "formClasses": [], "elements": [
+        {"name": "email", "value": MASKED, "nodeName": "INPUT", "type": "email"}]}  # fmt: skip
+    focus = _form(demo, "focus_form", {**field, "elementType": "email"})
+    change = _form(demo, "change_form", {**field, "type": "email"})
+    advertisement = _page(f"{home}?utm_medium=cpc&utm_campaign=brand", "Home")
     return [
-        ("sees the home page", "pv", _page(f"{base}/?utm_medium=cpc&utm_campaign=brand", "Home")),
-        ("looks at the product", "pv", _page(f"{base}/product", "Product")),
-        ("reads on", "pp", _ping(f"{base}/product")),
-        ("looks at customers", "pv", _page(f"{base}/customers", "Customers")),
-        ("looks at pricing", "pv", _page(f"{base}/pricing", "Pricing")),
-        ("reads on", "pp", _ping(f"{base}/pricing")),
-        ("opens a video", "pv", _page(f"{base}/videos", "Videos")),
-        ("plays it", "ue", {"url": f"{base}/videos", **play}),
-        ("looks at pricing again", "pv", _page(f"{base}/pricing", "Pricing")),
-        ("opens the demo form", "pv", _page(form, "Demo")),
-        ("begins to fill it in", "ue", {"url": form, **focus}),
-        ("fills in a field", "ue", {"url": form, **change}),
+        ("sees the home page", [(0, "pv", advertisement)]),
+        ("looks at pricing", [*_pings(home, 0, 2), (26, "pv", _page(pricing, "Pricing"))]),
+        (
+            "watches a video",
+            [
+                *_pings(pricing, 26, 3),
+                (62, "pv", _page(videos, "Videos")),
+                (64, "ue", _film(videos, "play_event")),
+                (72, "pp", _ping(videos)),
+                (74, "ue", _film(videos, "percent_progress_event")),
+            ],
+        ),
+        (
+            "looks at pricing again",
+            [
+                (82, "pp", _ping(videos)),
+                (84, "ue", _film(videos, "end_event")),
+                (88, "pv", _page(pricing, "Pricing")),
+            ],
+        ),
+        ("opens the demo form", [*_pings(pricing, 88, 2), (114, "pv", _page(demo, "Demo"))]),
+        ("begins to fill it in", [(120, "ue", focus)]),
+        ("fills in a field", [*_pings(demo, 114, 2), (142, "ue", change)]),
+        (
+            "sends the form",
+            [
+                *_pings(demo, 134, 2),
+                (164, "ue", _form(demo, "submit_form", sent)),
+                (164.5, "pv", _page(thanks, "Thank-you")),
+            ],
+        ),
     ]
+
+
+def _pings(url: str, begin: float, count: int) -> list[_Event]:
+    return [(begin + 10.0 * n, "pp", _ping(url)) for n in range(1, count + 1)]
+
+
+def _film(url: str, name: str) -> Payload:
+    player = {"currentTime": 0, "paused": False, "ended": name == "end_event",
+              "label": "one morning"}  # fmt: skip
+    schema = f"{SNOWPLOW_SCHEMAS}.media/{name}/jsonschema/1-0-0"
+    return {"url": url, **_event(schema, {}), **_player([player])}
+
+
+def _form(url: str, name: str, data: dict[str, Any]) -> Payload:
+    return {"url": url, **_event(f"{SNOWPLOW_SCHEMAS}/{name}/jsonschema/1-0-0", data)}
 
 
 def _page(url: str, title: str) -> Payload:
@@ -182,7 +222,7 @@ def live(
     try:
         for due, payload, agent in tqdm(queue, desc="live events", unit="event"):
             time.sleep(max(0.0, due - (time.monotonic() - start)))
-            send(settings.sandbox_url, [happening_now(payload)], user_agent=agent)
+            send(settings.sandbox_url, happening_now([payload]), user_agent=agent)
             sent += 1
             if payload["e"] != "pp":
                 scores.submit(payload)

@@ -1,9 +1,8 @@
-"""Simulate visitors with a hidden intent, and the true probability of each of their events.
+"""Simulate the events of visitors with a hidden intent, and the best score that they allow.
 
-A session is a walk over the pages of the demo website (:mod:`~.walk`). Each step depends on the
-page and on the visitor's intent. The intent is hidden; the observable data (channel, device,
-reading, films, forms, earlier sessions) only hints at it. The probability that a session ends
-with a submitted form is known at every moment: no model can predict better than that.
+The intent is hidden; what can be observed (channel, device, pages, reading, films, forms, earlier
+sessions) only hints at it. :mod:`~.intent` has the probabilities, :mod:`~.walk` draws visitors
+from them, and :mod:`~.best_observable` computes what nobody can predict better.
 """
 
 from dataclasses import dataclass
@@ -14,6 +13,16 @@ import numpy as np
 import pyarrow as pa
 
 from prospect_lib.errors import DataError
+from prospect_lib.sandbox.simulation.best_observable import best_observable
+from prospect_lib.sandbox.simulation.intent import (
+    CHANGED,
+    FOCUSED,
+    MAX_PINGS,
+    ROBOT,
+    SENT,
+    FloatArray,
+    IntArray,
+)
 from prospect_lib.sandbox.simulation.rows import (
     CHANGE,
     END,
@@ -28,33 +37,21 @@ from prospect_lib.sandbox.simulation.rows import (
     VITALS,
     events_table,
 )
-from prospect_lib.sandbox.simulation.walk import (
-    BOT,
-    DEMO,
-    LEVELS,
-    MAX_VIEWS,
-    SUBMIT,
-    VIDEOS,
-    FloatArray,
-    IntArray,
-    chances,
-    sessions_of,
-    transitions,
-    views_of,
-)
+from prospect_lib.sandbox.simulation.walk import walk
 
-FORM_STARTED = (0.06, 0.10, 0.16, 0.24, 0.34)  # share of those who see but do not send it
-SCORABLE = (VIEW, PLAY, PROGRESS, END, FOCUS, CHANGE)  # kinds of event that have a true score
+#: The events of a film of twenty seconds; who stays longer sees it again after ten seconds.
+FILM = ((PLAY, 2.0), (PROGRESS, 7.0), (PROGRESS, 12.0), (PROGRESS, 17.0), (END, 22.0))
+FILM_SECONDS, MAX_FILMS = 30.0, 3
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """Simulated events, and their true probabilities.
+    """Simulated events, and the best score that they allow.
 
     Attributes:
         events: rows of atomic events, sorted by visitor, time and id.
-        truth: ``domain_userid``, ``anchor_ts`` and ``p_true`` (0..1) of every page view and
-            every event of a film or a form: the probability of a submitted form in the next hour.
+        truth: ``domain_userid``, ``anchor_ts`` and ``best_observable`` of every page view and
+            every event of a film or a form, see :func:`~.best_observable.best_observable`.
     """
 
     events: pa.Table
@@ -89,22 +86,16 @@ def simulate(
     _check(visitors, days, end)
     rng = np.random.default_rng([seed, part[0]])
     begin = end.astimezone(UTC) - timedelta(days=days)
-    sessions = sessions_of(rng, visitors, days, begin)
-    views = views_of(rng, sessions)
-    actions = _actions(rng, sessions, views)
+    views = walk(rng, visitors, days, begin)
+    actions = _actions(rng, views)
     start = np.datetime64(begin.replace(tzinfo=None), "us")
     actions = {name: column[actions["at"] < days * 86400] for name, column in actions.items()}
-    order = np.lexsort((actions["at"], sessions["visitor"][actions["session"]]))
+    order = np.lexsort((actions["at"], views["visitor"][actions["view"]]))
     actions = {name: column[order] for name, column in actions.items()}
-    events = events_table(rng, sessions, actions, start, part)
-    scorable = np.isin(actions["kind"], SCORABLE)
-    truth = events.select(["domain_userid", "derived_tstamp"]).filter(pa.array(scorable))
-    truth = truth.rename_columns(["domain_userid", "anchor_ts"])
-    truth = truth.append_column("p_true", pa.array(actions["p_true"][scorable]))
-    by_visitor = [(name, "ascending") for name in ("domain_userid", "derived_tstamp", "event_id")]
-    return Simulation(
-        events.sort_by(by_visitor), truth.sort_by([*by_visitor[:1], ("anchor_ts", "ascending")])
+    events = events_table(rng, views, actions, start, part).sort_by(
+        [(name, "ascending") for name in ("domain_userid", "derived_tstamp", "event_id")]
     )
+    return Simulation(events, best_observable(events))
 
 
 def _check(visitors: int, days: int, end: datetime) -> None:
@@ -115,57 +106,31 @@ def _check(visitors: int, days: int, end: datetime) -> None:
         raise DataError(f"end={end!r} has no time zone; pass an aware datetime such as UTC.")
 
 
-def _actions(
-    rng: np.random.Generator, sessions: dict[str, Any], views: dict[str, Any]
-) -> dict[str, Any]:
+def _actions(rng: np.random.Generator, views: dict[str, Any]) -> dict[str, Any]:
     """Return page views and the other events on each page, with their times in seconds."""
-    level = sessions["level"][views["session"]]
-    human, dwell, every = level != BOT, views["dwell"], np.arange(len(level))
-    chance = {name: rng.random(len(level)) for name in ("film", "form", "link", "vitals", "error")}
-    intent = np.minimum(level, LEVELS - 1) / (LEVELS - 1)
-    film = human & (views["page"] == VIDEOS) & (chance["film"] < 0.35 + 0.5 * intent) & (dwell > 6)
-    sent = views["next"] == SUBMIT
-    started = np.array([*FORM_STARTED, 0.0])[level]
-    form = human & (views["page"] == DEMO) & (sent | (chance["form"] < started))
+    size, dwell, form = len(views["at"]), views["dwell"], views["form"]
+    human, every = views["intent"] != ROBOT, np.arange(size)
+    clicks, measured, fails = (rng.random(size) < share for share in (0.2, 0.25, 0.01))
+    film = views["watches"]
     #: kind, page views on which it happens, seconds after the beginning of the view
-    parts: list[tuple[int, IntArray, FloatArray]] = [(VIEW, every, np.zeros(len(level)))]
-    parts += [(PING, every[human & (dwell > 10 * n)], np.array(10.0 * n)) for n in range(1, 16)]
+    parts: list[tuple[int, IntArray, FloatArray]] = [(VIEW, every, np.zeros(size))]
     parts += [
-        (PLAY, every[film], np.array(2.0)),
-        (PROGRESS, every[film], dwell[film] * 0.5),
-        (END, every[film & (dwell > 25)], np.array(22.0)),
-        (FOCUS, every[form], dwell[form] * 0.3),
-        (CHANGE, every[form & (sent | (chance["link"] < 0.5))], np.array(0.9)),
-        (SUBMITTED, every[sent], dwell[sent]),
-        (LINK, every[human & (chance["link"] < 0.2)], np.array(0.8)),
-        (VITALS, every[human & (chance["vitals"] < 0.25)], np.array(0.7)),
-        (ERROR, every[chance["error"] < 0.01], np.array(0.6)),
+        (PING, every[human & (dwell > 10 * n)], np.array(10.0 * n)) for n in range(1, MAX_PINGS + 1)
+    ]
+    parts += [
+        *(
+            (kind, every[film & (dwell > at + again)], np.array(at + again))
+            for again in FILM_SECONDS * np.arange(MAX_FILMS)
+            for kind, at in FILM
+        ),
+        (FOCUS, every[form >= FOCUSED], views["focus"][form >= FOCUSED]),
+        (CHANGE, every[form >= CHANGED], views["change"][form >= CHANGED]),
+        (SUBMITTED, every[form == SENT], dwell[form == SENT]),
+        (LINK, every[human & clicks], np.array(0.8)),
+        (VITALS, every[human & measured], np.array(0.7)),
+        (ERROR, every[fails], np.array(0.6)),
     ]
     view = np.concatenate([at for _, at, _ in parts])
     offset = np.concatenate([np.broadcast_to(after, len(at)) for _, at, after in parts])
     kind = np.concatenate([np.full(len(at), kind) for kind, at, _ in parts])
-    return {
-        **{name: column[view] for name, column in views.items()},
-        "p_true": _informed(kind, level[view], views["step"][view], views["p_true"][view]),
-        "kind": kind,
-        "at": views["at"][view] + np.minimum(offset, dwell[view]),
-    }
-
-
-def _informed(kind: IntArray, level: IntArray, step: IntArray, p_view: FloatArray) -> FloatArray:
-    """Return the true probability at each event.
-
-    At most events it is that of the page view. Starting or filling in a form makes sending it
-    more likely.
-    """
-    matrix, chance = transitions(), chances()
-    left = MAX_VIEWS - 2 - step  # page views still possible after this one
-    onward = np.einsum("ln,lkn->lk", matrix[:, DEMO, :SUBMIT], chance)
-    goes_on = np.where(left >= 0, onward[level, np.maximum(left, 0)], 0.0)
-    sent = matrix[level, DEMO, SUBMIT]
-    result = p_view
-    for event, share in ((FOCUS, 1.0), (CHANGE, 0.5)):
-        started = share * np.array([*FORM_STARTED, 0.0])[level]
-        informed = (sent + goes_on * started) / np.maximum(sent + (1 - sent) * started, 1e-12)
-        result = np.where(kind == event, informed, result)
-    return result
+    return {"view": view, "kind": kind, "at": views["at"][view] + offset}

@@ -12,7 +12,7 @@ from snowplow_signals.models import WarehouseTable
 
 from prospect_lib import sandbox, signals
 from prospect_lib.attributes import prospect_group, prospect_service
-from prospect_lib.sandbox.simulation.traffic import conversion, scripted_visitor, send
+from prospect_lib.sandbox.simulation.traffic import happening_now, scripted_visitor, send
 from prospect_lib.settings import Settings
 from tests.support.sandbox import page_view, publish, without_warehouse
 from tests.support.waiting import wait_for
@@ -42,26 +42,22 @@ def test_live_attributes_follow_a_scripted_visit(running: Settings) -> None:
     visitor, session = str(uuid4()), str(uuid4())
     cold = client.get_service_attributes(prospect_service.name, "domain_userid", visitor)
     assert all(value is None for name, value in cold.items() if name != "domain_userid")
-    now = datetime.now(UTC) + timedelta(seconds=90)
-    steps = [p for _, p in scripted_visitor(visitor, session, "https://s.example", start=now)]
-    steps = [{**p, "ttm": str(int(datetime.now(UTC).timestamp() * 1000))} for p in steps]
-    send(running.sandbox_url, steps)
-    ttm = {"ttm": str(int(datetime.now(UTC).timestamp() * 1000))}
-    send(
-        running.sandbox_url, [{**conversion(visitor, session, "https://s.example", at=now), **ttm}]
-    )
+    steps = dict(scripted_visitor(visitor, session, "https://s.example", start=datetime.now(UTC)))
+    for payloads in steps.values():
+        send(running.sandbox_url, happening_now(payloads))
     warm = client.get_service_attributes(prospect_service.name, "domain_userid", visitor)
-    assert warm["num_page_views_l7d"] == 7 and warm["num_pricing_views_l30d"] == 2
-    assert warm["num_page_pings_l7d"] == 2 and warm["num_form_engagements_l7d"] == 2
-    assert warm["num_media_events_l30d"] == 1 and warm["num_conversions_l7d"] == 1
+    assert warm["num_page_views_l7d"] == 6 and warm["num_pricing_views_l30d"] == 2
+    assert warm["num_page_pings_l7d"] == 13 and warm["num_form_engagements_l7d"] == 2
+    assert warm["num_media_events_l30d"] == 3 and warm["num_conversions_l7d"] == 1
     assert warm["num_sessions_l7d"] == [session] and warm["num_apps_l30d"] == ["website"]
+    assert warm["last_page_path"] == "/thank-you" and warm["last_event_name"] == "page_view"
     assert warm["latest_device_class"] == "Desktop" and warm["first_mkt_medium_l30d"] == "cpc"
     some = client.get_group_attributes(
         prospect_group.name, 1, ["num_page_views_l7d"], "domain_userid", visitor
     )
-    assert some == {"domain_userid": visitor, "num_page_views_l7d": 7}
+    assert some == {"domain_userid": visitor, "num_page_views_l7d": 6}
     tested = client.test(prospect_group, attribute_key_ids=[visitor])
-    assert tested.loc[0, "num_page_views_l7d"] == 7
+    assert tested.loc[0, "num_page_views_l7d"] == 6
     assert visitor in set(client.test(prospect_group)["domain_userid"])
 
 
@@ -171,7 +167,7 @@ def test_versions_of_a_group_live_side_by_side(running: Settings) -> None:
     second = first.model_copy(update={"version": 2, "attributes": first.attributes[:1]})
     client.publish([first, second])
     assert client.get_attribute_group("two").version == 2
-    assert len(client.get_attribute_group("two", 1).attributes or []) == 19
+    assert len(client.get_attribute_group("two", 1).attributes or []) == 23
     names = [second.attributes[0].name]
     visitor = str(uuid4())
     send(running.sandbox_url, [page_view(duid=visitor)])

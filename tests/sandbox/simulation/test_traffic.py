@@ -65,11 +65,11 @@ def collector() -> Iterator[Collector]:
 
 def script() -> list[traffic.Payload]:
     visit = traffic.scripted_visitor(VISITOR, SESSION, "https://s.example", start=NOW)
-    return [payload for _, payload in visit]
+    return [payload for _, payloads in visit for payload in payloads]
 
 
 def test_every_value_is_text_and_every_event_becomes_a_row() -> None:
-    payloads = [*script(), traffic.conversion(VISITOR, SESSION, "https://s.example", at=NOW)]
+    payloads = script()
     assert all(isinstance(value, str) for payload in payloads for value in payload.values())
     assert len({UUID(payload["eid"]) for payload in payloads}) == len(payloads)
     rows = [enrich(payload, at=NOW) for payload in payloads]
@@ -77,15 +77,16 @@ def test_every_value_is_text_and_every_event_becomes_a_row() -> None:
     times = [row["derived_tstamp"] for row in rows]
     assert times == sorted(times)
     names = [row["event_name"] for row in rows]
-    assert names[-3:] == ["focus_form", "change_form", "submit_form"]
+    forms = [name for name in names if name.endswith("_form")]
+    assert forms == ["focus_form", "change_form", "submit_form"]
+    assert rows[-1]["page_urlpath"] == "/thank-you"
     film = rows[names.index("play_event")]
     assert film["event_vendor"] == "com.snowplowanalytics.snowplow.media"
     assert film[PLAYER][0].keys() >= {"currentTime", "paused", "ended"}
 
 
 def test_typed_text_is_masked() -> None:
-    submitted = traffic.conversion(VISITOR, SESSION, "https://s.example", at=NOW)
-    forms = [p for p in [*script(), submitted] if p["e"] == "ue" and "/demo" in p["url"]]
+    forms = [p for p in script() if p["e"] == "ue" and "/demo" in p["url"]]
     assert len(forms) == 3
     for payload in forms:
         data = json.loads(payload["ue_pr"])["data"]["data"]

@@ -1,20 +1,30 @@
-"""The simulation is plausible and repeatable, and its true probabilities are calibrated."""
+"""The simulation is plausible and repeatable."""
 
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sklearn.metrics import roc_auc_score
 
 from prospect_lib.errors import SettingsError
 from prospect_lib.sandbox.simulation import history
+from prospect_lib.sandbox.simulation.intent import (
+    BETWEEN,
+    DEMO,
+    DEVICES,
+    ENTRIES,
+    FIRST_CHANNELS,
+    FIRST_INTENTS,
+    LATER_CHANNELS,
+    chances,
+    next_pages,
+)
 from prospect_lib.sandbox.simulation.visitors import Simulation, simulate
-from prospect_lib.sandbox.simulation.walk import chances, transitions
 
 END = datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -24,59 +34,98 @@ def world() -> Simulation:
     return simulate(3000, 60, end=END, seed=0)
 
 
-def outcomes(world: Simulation) -> tuple[np.ndarray, np.ndarray]:
-    """The true probability and the outcome of every row of the truth."""
+def query(world: Simulation, sql: str) -> list[tuple[Any, ...]]:
     with duckdb.connect() as connection:
         connection.register("events", world.events)
-        connection.register("truth", world.truth)
-        rows = connection.execute(
-            """
-            SELECT p_true, known, COALESCE(MAX(goal) OVER (
-              PARTITION BY domain_userid ORDER BY ts
-              RANGE BETWEEN INTERVAL 1 MICROSECOND FOLLOWING AND INTERVAL 1 HOUR FOLLOWING
-            ), 0) AS y
-            FROM (
-              SELECT domain_userid, anchor_ts AS ts, p_true, 0 AS goal, TRUE AS known FROM truth
-              UNION ALL
-              SELECT domain_userid, derived_tstamp, NULL, 1, FALSE FROM events
-              WHERE event_name = 'submit_form'
-            )
-            QUALIFY known
-            """
-        ).fetchnumpy()
-    return np.asarray(rows["p_true"], dtype=float), np.asarray(rows["y"], dtype=float)
+        return connection.execute(sql).fetchall()
 
 
 def test_every_step_of_the_walk_has_probability_one() -> None:
-    np.testing.assert_allclose(transitions().sum(axis=2), 1)
-    assert (chances() >= 0).all() and (chances() <= 1).all()
-    assert (np.diff(chances()[:5, -1], axis=0) > 0).all(), "more intent, more forms"
+    for table in (
+        FIRST_INTENTS,
+        BETWEEN,
+        ENTRIES,
+        DEVICES,
+        FIRST_CHANNELS,
+        LATER_CHANNELS,
+        next_pages(),
+    ):
+        np.testing.assert_allclose(table.sum(axis=-1), 1)
+    on_page, after_page = chances()
+    assert (on_page >= 0).all() and (on_page <= 1).all() and (after_page <= on_page).all()
+    assert (np.diff(on_page[:3, -1, :DEMO], axis=0) > 0).all(), "more intent, more forms"
 
 
-def test_the_true_probability_is_calibrated(world: Simulation) -> None:
-    p, y = outcomes(world)
-    assert abs(y.mean() - p.mean()) < 0.01
-    for lower, upper in ((0, 0.05), (0.05, 0.2), (0.2, 0.5), (0.5, 1.01)):
-        inside = (p >= lower) & (p < upper)
-        assert inside.sum() > 300
-        # moments of one visit share its fate, so the error is that of fewer rows
-        error = 4 * np.sqrt(p[inside].mean() * (1 - p[inside].mean()) / (inside.sum() / 8))
-        assert abs(y[inside].mean() - p[inside].mean()) < error
+def test_a_field_is_entered_before_it_is_filled_in_before_the_form_is_sent(
+    world: Simulation,
+) -> None:
+    rows = query(
+        world,
+        """
+        SELECT domain_sessionid, LIST(event_name ORDER BY derived_tstamp) FROM events
+        WHERE event_name IN ('focus_form', 'change_form', 'submit_form') GROUP BY ALL
+        """,
+    )
+    before = {"change_form": "focus_form", "submit_form": "change_form"}
+    for _, names in rows:
+        for earlier, name in zip([None, *names], names, strict=False):
+            assert before.get(name) in (None, earlier)
 
 
-def test_the_true_probability_ranks_outcomes_well_but_not_perfectly(world: Simulation) -> None:
-    p, y = outcomes(world)
-    assert 0.85 < roc_auc_score(y, p) < 0.97
+def test_the_intent_ends_with_the_form(world: Simulation) -> None:
+    ((forms, visitors),) = query(
+        world,
+        "SELECT COUNT(*), COUNT(DISTINCT domain_userid) FROM events "
+        "WHERE event_name = 'submit_form'",
+    )
+    assert forms == visitors > 100
+    ((afterwards,),) = query(
+        world,
+        """
+        SELECT COUNT(*) FROM events AS e JOIN (
+          SELECT domain_userid, MAX(derived_tstamp) AS sent FROM events
+          WHERE event_name = 'submit_form' GROUP BY ALL
+        ) AS f ON f.domain_userid = e.domain_userid AND e.derived_tstamp > sent + INTERVAL 1 DAY
+        """,
+    )
+    assert afterwards > 100, "they come back, and ask for nothing"
+
+
+def test_what_is_seen_on_four_pages_matters_as_it_would(large_world: Simulation) -> None:
+    """How much more often the fifth page view leads to a form if it was seen before."""
+    with_numbers = """
+        WITH numbered AS (
+          SELECT *, COUNT(*) FILTER (event_name = 'page_view') OVER (
+            PARTITION BY domain_sessionid ORDER BY derived_tstamp
+          ) AS view
+          FROM events WHERE domain_sessionidx = 1 AND useragent NOT LIKE '%Bot%'
+        ), visits AS (
+          SELECT {seen} AS seen, COALESCE(BOOL_OR(event_name = 'submit_form'), FALSE) AS sent
+          FROM numbered GROUP BY domain_sessionid
+          HAVING MAX(view) >= 5 AND NOT BOOL_OR(event_name LIKE '%_form' AND view < 5)
+        )
+        SELECT AVG(sent::INT) FILTER (seen) / AVG(sent::INT) FILTER (NOT seen) FROM visits
+    """
+    lift = {
+        name: query(large_world, with_numbers.format(seen=seen))[0][0]
+        for name, seen in {
+            "pricing": "BOOL_OR(page_urlpath = '/pricing' AND view < 5)",
+            "customers": "BOOL_OR(page_urlpath = '/customers' AND view < 5)",
+            "film": "BOOL_OR(event_name = 'play_event' AND view < 5)",
+            "reading": "COUNT(*) FILTER (event_name = 'page_ping' AND view < 5) > 5",
+        }.items()
+    }
+    assert lift["pricing"] > lift["film"] > lift["reading"] > 1.2
+    assert lift["customers"] > 1.2
 
 
 def test_two_to_five_percent_of_sessions_convert(world: Simulation) -> None:
-    with duckdb.connect() as connection:
-        connection.register("events", world.events)
-        share = connection.execute(
-            "SELECT count(DISTINCT CASE WHEN event_name = 'submit_form' THEN domain_sessionid END)"
-            " / count(DISTINCT domain_sessionid) FROM events"
-        ).fetchone()
-    assert share is not None and 0.02 < share[0] < 0.05
+    ((share,),) = query(
+        world,
+        "SELECT COUNT(DISTINCT domain_sessionid) FILTER (event_name = 'submit_form') "
+        "/ COUNT(DISTINCT domain_sessionid) FROM events",
+    )
+    assert 0.02 < share < 0.055
 
 
 def test_all_kinds_of_visitor_and_event_occur(world: Simulation) -> None:

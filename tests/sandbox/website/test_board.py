@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, expect
 
 from prospect_lib.sandbox import token
 from prospect_lib.sandbox.app import create_sandbox
-from prospect_lib.sandbox.simulation.traffic import conversion, scripted_visitor, send
+from prospect_lib.sandbox.simulation.traffic import scripted_visitor, send
 from prospect_lib.sandbox.website import board
 from prospect_lib.sandbox.website.board import (
     MAX_BOARD_VISITORS,
@@ -257,17 +257,18 @@ def test_the_board_in_a_browser(client: FlaskClient, browser: Browser) -> None:
         expect(page.get_by_role("status")).to_have_text("live")
         expect(page.get_by_text("Nobody is here.")).to_be_visible()
         visitor = str(uuid4())
-        steps = scripted_visitor(visitor, visitor, "https://s.example", start=datetime.now(UTC))
-        send(running.url, [payload for _, payload in steps])
+        visit = scripted_visitor(visitor, visitor, "https://s.example", start=datetime.now(UTC))
+        *steps, (_, final) = visit
+        events = [payload for _, payloads in steps for payload in payloads]
+        send(running.url, events)
         post_score(client, record(0.82, visitor, act=True))
         card = page.locator(".card")
         expect(card.locator(".score")).to_have_text("82%")
         expect(card).to_contain_text(disguised(visitor).name)
         expect(card).to_have_class(re.compile("act"))
-        expect(card.locator(".ticks i")).to_have_count(12)
+        expect(card.locator(".ticks i")).to_have_count(len(events))
         expect(page.locator(".feed li").first).to_contain_text("fills in a field")
-        final = conversion(visitor, visitor, "https://s.example", at=datetime.now(UTC))
-        send(running.url, [final])
+        send(running.url, final)
         expect(page.locator(".converted")).to_have_count(2)  # the list, and the card
         expect(page.locator(".converted .was")).to_contain_text("the last score was 82%")
         expect(page.locator("[data-slot=conversions]")).to_have_text("1")

@@ -30,7 +30,7 @@ matched AS (
     CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN COALESCE(CASE WHEN TYPEOF("CONTEXTS_NL_BASJES_YAUAA_CONTEXT_1"[0]:"deviceClass") IN ('DOUBLE', 'DECIMAL', 'OBJECT', 'ARRAY') THEN REGEXP_REPLACE(CAST(TRY_CAST("CONTEXTS_NL_BASJES_YAUAA_CONTEXT_1"[0]:"deviceClass"::VARCHAR AS DOUBLE) + 0.0 AS VARCHAR), '[.]0$', '') ELSE "CONTEXTS_NL_BASJES_YAUAA_CONTEXT_1"[0]:"deviceClass"::VARCHAR END, CASE WHEN TYPEOF("CONTEXTS_NL_BASJES_YAUAA_CONTEXT_1"[0]:"device_class") IN ('DOUBLE', 'DECIMAL', 'OBJECT', 'ARRAY') THEN REGEXP_REPLACE(CAST(TRY_CAST("CONTEXTS_NL_BASJES_YAUAA_CONTEXT_1"[0]:"device_class"::VARCHAR AS DOUBLE) + 0.0 AS VARCHAR), '[.]0$', '') ELSE "CONTEXTS_NL_BASJES_YAUAA_CONTEXT_1"[0]:"device_class"::VARCHAR END) END AS x2,
     -- num_sessions_l7d, num_sessions_l30d
     CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN CAST("DOMAIN_SESSIONID" AS VARCHAR) END AS x3,
-    -- num_page_views_l7d, num_page_views_l30d
+    -- num_page_views_l7d, num_page_views_l30d, seconds_since_page_view
     CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN TRUE END AS x4,
     -- num_page_pings_l7d, num_page_pings_l30d
     CASE WHEN "EVENT_NAME" = 'page_ping' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN TRUE END AS x5,
@@ -38,7 +38,7 @@ matched AS (
     CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' AND CAST("PAGE_URL" AS VARCHAR) LIKE '%pricing%' THEN TRUE END AS x6,
     -- num_conversions_l7d, num_conversions_l30d
     CASE WHEN "EVENT_NAME" = 'submit_form' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN TRUE END AS x7,
-    -- num_form_engagements_l7d
+    -- num_form_engagements_l7d, num_form_engagements_l5m
     CASE WHEN (("EVENT_NAME" = 'focus_form' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0') OR ("EVENT_NAME" = 'change_form' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0')) THEN TRUE END AS x8,
     -- num_media_events_l30d
     CASE WHEN "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow.media' THEN TRUE END AS x9,
@@ -47,7 +47,11 @@ matched AS (
     -- first_mkt_medium_l30d
     CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN CAST("MKT_MEDIUM" AS VARCHAR) END AS x11,
     -- num_engaged_campaigns_l30d
-    CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN CAST("MKT_CAMPAIGN" AS VARCHAR) END AS x12
+    CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN CAST("MKT_CAMPAIGN" AS VARCHAR) END AS x12,
+    -- last_page_path
+    CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN CAST("PAGE_URLPATH" AS VARCHAR) END AS x13,
+    -- last_event_name
+    CASE WHEN (("EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0') OR ("EVENT_VENDOR" = 'com.snowplowanalytics.snowplow.media') OR ("EVENT_NAME" = 'focus_form' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0') OR ("EVENT_NAME" = 'change_form' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0') OR ("EVENT_NAME" = 'submit_form' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0')) THEN CAST("EVENT_NAME" AS VARCHAR) END AS x14
   FROM events AS e
   JOIN visitors AS v ON v.visitor_key = CAST(e."DOMAIN_USERID" AS VARCHAR)
 ),
@@ -67,7 +71,9 @@ flags AS (
     x9 IS NOT NULL AS has_x9,
     x10 IS NOT NULL AS has_x10,
     x11 IS NOT NULL AS has_x11,
-    x12 IS NOT NULL AS has_x12
+    x12 IS NOT NULL AS has_x12,
+    x13 IS NOT NULL AS has_x13,
+    x14 IS NOT NULL AS has_x14
   FROM matched
 ),
 -- when the visitor had the same value before, and when next
@@ -107,6 +113,8 @@ increments AS (
     has_x10 AS x10_count,
     has_x11 AS x11_count,
     has_x12 AND (x12_previous_ts IS NULL OR ts > x12_previous_ts + INTERVAL '2592000 seconds') AS x12_entered_30d,
+    has_x13 AS x13_count,
+    has_x14 AS x14_count,
     has_x3 AND (x3_next_ts IS NULL OR x3_next_ts > ts + INTERVAL '604800 seconds') AS x3_left_7d,
     has_x3 AND (x3_next_ts IS NULL OR x3_next_ts > ts + INTERVAL '2592000 seconds') AS x3_left_30d,
     has_x1 AND (x1_next_ts IS NULL OR x1_next_ts > ts + INTERVAL '604800 seconds') AS x1_left_7d,
@@ -114,12 +122,12 @@ increments AS (
     has_x12 AND (x12_next_ts IS NULL OR x12_next_ts > ts + INTERVAL '2592000 seconds') AS x12_left_30d
   FROM neighbours
   UNION ALL
-  SELECT visitor, CAST('0001-01-01 00:00:00' AS TIMESTAMP_NTZ), FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE
+  SELECT visitor, CAST('0001-01-01 00:00:00' AS TIMESTAMP_NTZ), FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE
   FROM visitors
 ),
 -- the running totals after each instant of a visitor
 running_totals AS (
-  SELECT visitor, ts, x1_count, x2_count, x3_entered_7d, x3_entered_30d, x1_entered_7d, x1_entered_30d, x4_count, x5_count, x6_count, x7_count, x8_count, x9_count, x10_count, x11_count, x12_entered_30d, x3_left_7d, x3_left_30d, x1_left_7d, x1_left_30d, x12_left_30d
+  SELECT visitor, ts, x1_count, x2_count, x3_entered_7d, x3_entered_30d, x1_entered_7d, x1_entered_30d, x4_count, x5_count, x6_count, x7_count, x8_count, x9_count, x10_count, x11_count, x12_entered_30d, x13_count, x14_count, x3_left_7d, x3_left_30d, x1_left_7d, x1_left_30d, x12_left_30d
   FROM (
     SELECT
       visitor,
@@ -139,6 +147,8 @@ running_totals AS (
       COUNT(CASE WHEN x10_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x10_count,
       COUNT(CASE WHEN x11_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x11_count,
       COUNT(CASE WHEN x12_entered_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x12_entered_30d,
+      COUNT(CASE WHEN x13_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x13_count,
+      COUNT(CASE WHEN x14_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x14_count,
       COUNT(CASE WHEN x3_left_7d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x3_left_7d,
       COUNT(CASE WHEN x3_left_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x3_left_30d,
       COUNT(CASE WHEN x1_left_7d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_left_7d,
@@ -173,6 +183,24 @@ x11_numbered AS (
   FROM matched
   WHERE x11 IS NOT NULL
 ),
+-- the events that have x13, numbered as the running total x13_count counts them
+x13_numbered AS (
+  SELECT visitor, ts, x13 AS value, ROW_NUMBER() OVER (PARTITION BY visitor ORDER BY ts, x13) AS number
+  FROM matched
+  WHERE x13 IS NOT NULL
+),
+-- the events that have x14, numbered as the running total x14_count counts them
+x14_numbered AS (
+  SELECT visitor, ts, x14 AS value, ROW_NUMBER() OVER (PARTITION BY visitor ORDER BY ts, x14) AS number
+  FROM matched
+  WHERE x14 IS NOT NULL
+),
+-- the events that have x4, numbered as the running total x4_count counts them
+x4_numbered AS (
+  SELECT visitor, ts, x4 AS value, ROW_NUMBER() OVER (PARTITION BY visitor ORDER BY ts, x4) AS number
+  FROM matched
+  WHERE x4 IS NOT NULL
+),
 -- the totals at each anchor, less the totals before each window
 window_counts AS (
   SELECT
@@ -196,11 +224,16 @@ window_counts AS (
     NULLIF(CAST(now.x9_count - before_30d.x9_count AS BIGINT), 0) AS "NUM_MEDIA_EVENTS_L30D VALUE",
     CASE WHEN now.x10_count > before_30d.x10_count THEN before_30d.x10_count + 1 END AS "FIRST_REFR_MEDIUM_L30D EVENT NUMBER",
     CASE WHEN now.x11_count > before_30d.x11_count THEN before_30d.x11_count + 1 END AS "FIRST_MKT_MEDIUM_L30D EVENT NUMBER",
-    NULLIF(CAST(now.x12_entered_30d - before_30d.x12_left_30d AS BIGINT), 0) AS "NUM_ENGAGED_CAMPAIGNS_L30D VALUE"
-  FROM (SELECT visitor, ts, ts - INTERVAL '2592000 seconds, 1 microseconds' AS start_30d, ts - INTERVAL '604800 seconds, 1 microseconds' AS start_7d FROM anchor_times) AS a
-  ASOF JOIN (SELECT visitor, ts, x1_count, x2_count, x3_entered_7d, x3_entered_30d, x1_entered_7d, x1_entered_30d, x4_count, x5_count, x6_count, x7_count, x8_count, x9_count, x10_count, x11_count, x12_entered_30d FROM running_totals) AS now MATCH_CONDITION (a.ts >= now.ts) ON now.visitor = a.visitor
-  ASOF JOIN (SELECT visitor, ts, x1_count, x2_count, x3_left_30d, x1_left_30d, x4_count, x5_count, x6_count, x7_count, x9_count, x10_count, x11_count, x12_left_30d FROM running_totals) AS before_30d MATCH_CONDITION (a.start_30d >= before_30d.ts) ON before_30d.visitor = a.visitor
+    NULLIF(CAST(now.x12_entered_30d - before_30d.x12_left_30d AS BIGINT), 0) AS "NUM_ENGAGED_CAMPAIGNS_L30D VALUE",
+    CASE WHEN now.x13_count > before_30d.x13_count THEN now.x13_count END AS "LAST_PAGE_PATH EVENT NUMBER",
+    CASE WHEN now.x14_count > before_30d.x14_count THEN now.x14_count END AS "LAST_EVENT_NAME EVENT NUMBER",
+    NULLIF(CAST(now.x8_count - before_5min.x8_count AS BIGINT), 0) AS "NUM_FORM_ENGAGEMENTS_L5M VALUE",
+    CASE WHEN now.x4_count > before_30d.x4_count THEN now.x4_count END AS "SECONDS_SINCE_PAGE_VIEW EVENT NUMBER"
+  FROM (SELECT visitor, ts, ts - INTERVAL '2592000 seconds, 1 microseconds' AS start_30d, ts - INTERVAL '604800 seconds, 1 microseconds' AS start_7d, ts - INTERVAL '300 seconds, 1 microseconds' AS start_5min FROM anchor_times) AS a
+  ASOF JOIN (SELECT visitor, ts, x1_count, x2_count, x3_entered_7d, x3_entered_30d, x1_entered_7d, x1_entered_30d, x4_count, x5_count, x6_count, x7_count, x8_count, x9_count, x10_count, x11_count, x12_entered_30d, x13_count, x14_count FROM running_totals) AS now MATCH_CONDITION (a.ts >= now.ts) ON now.visitor = a.visitor
+  ASOF JOIN (SELECT visitor, ts, x1_count, x2_count, x3_left_30d, x1_left_30d, x4_count, x5_count, x6_count, x7_count, x9_count, x10_count, x11_count, x12_left_30d, x13_count, x14_count FROM running_totals) AS before_30d MATCH_CONDITION (a.start_30d >= before_30d.ts) ON before_30d.visitor = a.visitor
   ASOF JOIN (SELECT visitor, ts, x3_left_7d, x1_left_7d, x4_count, x5_count, x6_count, x7_count, x8_count FROM running_totals) AS before_7d MATCH_CONDITION (a.start_7d >= before_7d.ts) ON before_7d.visitor = a.visitor
+  ASOF JOIN (SELECT visitor, ts, x8_count FROM running_totals) AS before_5min MATCH_CONDITION (a.start_5min >= before_5min.ts) ON before_5min.visitor = a.visitor
 )
 -- each anchor with its values
 SELECT
@@ -224,6 +257,10 @@ SELECT
   "FIRST_REFR_MEDIUM_L30D EVENT".value AS "FIRST_REFR_MEDIUM_L30D",
   "FIRST_MKT_MEDIUM_L30D EVENT".value AS "FIRST_MKT_MEDIUM_L30D",
   CASE WHEN c."NUM_ENGAGED_CAMPAIGNS_L30D VALUE" > 100 THEN 100 ELSE c."NUM_ENGAGED_CAMPAIGNS_L30D VALUE" END AS "NUM_ENGAGED_CAMPAIGNS_L30D",
+  "LAST_PAGE_PATH EVENT".value AS "LAST_PAGE_PATH",
+  "LAST_EVENT_NAME EVENT".value AS "LAST_EVENT_NAME",
+  c."NUM_FORM_ENGAGEMENTS_L5M VALUE" AS "NUM_FORM_ENGAGEMENTS_L5M",
+  CAST(DATEDIFF('microsecond', "SECONDS_SINCE_PAGE_VIEW EVENT".ts, a."ANCHOR_TS") AS DOUBLE) / 1e6 / 1.0 AS "SECONDS_SINCE_PAGE_VIEW",
   CAST(CAST(DATE_PART('dayofweekiso', a."ANCHOR_TS") AS VARCHAR) AS INTEGER) AS "DAY_OF_WEEK"
 FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a."DOMAIN_USERID"
@@ -238,4 +275,10 @@ LEFT JOIN x10_numbered AS "FIRST_REFR_MEDIUM_L30D EVENT"
   ON "FIRST_REFR_MEDIUM_L30D EVENT".visitor = c.visitor AND "FIRST_REFR_MEDIUM_L30D EVENT".number = c."FIRST_REFR_MEDIUM_L30D EVENT NUMBER"
 LEFT JOIN x11_numbered AS "FIRST_MKT_MEDIUM_L30D EVENT"
   ON "FIRST_MKT_MEDIUM_L30D EVENT".visitor = c.visitor AND "FIRST_MKT_MEDIUM_L30D EVENT".number = c."FIRST_MKT_MEDIUM_L30D EVENT NUMBER"
+LEFT JOIN x13_numbered AS "LAST_PAGE_PATH EVENT"
+  ON "LAST_PAGE_PATH EVENT".visitor = c.visitor AND "LAST_PAGE_PATH EVENT".number = c."LAST_PAGE_PATH EVENT NUMBER"
+LEFT JOIN x14_numbered AS "LAST_EVENT_NAME EVENT"
+  ON "LAST_EVENT_NAME EVENT".visitor = c.visitor AND "LAST_EVENT_NAME EVENT".number = c."LAST_EVENT_NAME EVENT NUMBER"
+LEFT JOIN x4_numbered AS "SECONDS_SINCE_PAGE_VIEW EVENT"
+  ON "SECONDS_SINCE_PAGE_VIEW EVENT".visitor = c.visitor AND "SECONDS_SINCE_PAGE_VIEW EVENT".number = c."SECONDS_SINCE_PAGE_VIEW EVENT NUMBER"
 ORDER BY a."DOMAIN_USERID", a."ANCHOR_TS"

@@ -122,6 +122,7 @@ function showDecision({ decision }) {
   pill.classList.toggle("act", Boolean(decision?.act));
   pill.textContent = decision ? (decision.act ? "Invite" : "Wait") : "";
   pill.title = decision?.threshold == null ? "" : `${decision.name} from ${decision.threshold.toFixed(3)}`;
+  if (decision?.suppressed_by) pill.title = `no more: ${decision.suppressed_by}`;
 }
 
 function showChange(scores) {
