@@ -19,6 +19,7 @@ _FACE = {
         "load_problem",
         "prospect_problem",
         "sample_problem",
+        "tutorial_problem",
     ],
     "features": ["FEATURES", "from_attributes"],
     "aggregation": ["attribute_values"],
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from prospect_lib.problem import load_problem as load_problem
     from prospect_lib.problem import prospect_problem as prospect_problem
     from prospect_lib.problem import sample_problem as sample_problem
+    from prospect_lib.problem import tutorial_problem as tutorial_problem
     from prospect_lib.server import Options as Options
     from prospect_lib.server import Server as Server
     from prospect_lib.server import create_app as create_app

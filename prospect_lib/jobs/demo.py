@@ -38,6 +38,21 @@ from prospect_lib.settings import Settings
 VISITORS, SEED = 8000, 0
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A promoted model whose attributes are published.
+
+    Attributes:
+        auc: its ROC-AUC on visitors not trained on.
+        share: of the best observable log-loss gain; ``None`` for events that are not simulated.
+        visitor: that of its latest row; empty where the model was there before.
+    """
+
+    auc: float
+    share: float | None
+    visitor: str
+
+
 @dataclass
 class Demo:
     """One run of the job; each step reports what it did.
@@ -111,14 +126,11 @@ class Demo:
         """Return whether a scripted visitor can visit the demo website, and be scored."""
         return self.simulates or (self.is_local and self.scored.name == prospect_problem.name)
 
-    def prepare(self) -> tuple[float, str]:
+    def prepare(self) -> "Prepared":
         """Do everything up to a promoted model whose attributes are published.
 
         A local sandbox is started, and left running.
 
-        Returns:
-            The model's ROC-AUC on visitors not trained on, and the visitor of its latest row;
-            empty where the model was there before.
         """
         self.say(self.settings.describe())
         if self.data:
@@ -132,12 +144,14 @@ class Demo:
             self.write_history()
             model = self._trained_before()
         if model is None:
-            auc, visitor = self._train()
+            prepared = self._train()
         else:
             self.say(f"Model {model.version} was trained on this history before.")
-            auc, visitor = float(model.manifest["metrics"][MODEL]["roc_auc"]["value"]), ""
+            metrics = model.manifest["metrics"]
+            auc = float(metrics[MODEL]["roc_auc"]["value"])
+            prepared = Prepared(auc, metrics["share_of_ceiling"], "")
         self.publish()
-        return auc, visitor
+        return prepared
 
     def _refuse_early(self) -> None:
         """Refuse before events are read what would be refused when the model is there.
@@ -173,7 +187,7 @@ class Demo:
             f"over {self.days} days, until {end:%Y-%m-%d}."
         )
 
-    def _train(self) -> tuple[float, str]:
+    def _train(self) -> "Prepared":
         rows = self.job.training_set(self.settings, self.say)
         replaces = promoted_version(self.models) is not None and not self.simulates
         outcome = train_and_promote(
@@ -190,7 +204,8 @@ class Demo:
             f"Model {outcome.version}: {outcome.reason.rstrip('.')}. See report.html in its "
             f"folder, {self.models.name}/{outcome.version} of PROSPECT_HOME."
         )
-        return outcome.evaluation.auc, _latest_visitor(rows.table, self.scored.key)
+        visitor, evaluation = _latest_visitor(rows.table, self.scored.key), outcome.evaluation
+        return Prepared(evaluation.auc, evaluation.share_of_ceiling, visitor)
 
     def publish(self) -> None:
         """Publish the attributes and their service, counted from the start of the history."""
@@ -239,16 +254,18 @@ def once(demo: Demo) -> dict[str, Any]:
     training row is scored.
 
     Returns:
-        ``score`` when the form is filled in, ``score_before`` the visit (both 0..1; ``None`` where
-        no visitor is played), median ``latency_ms`` of a score, ``auc`` on visitors not trained
-        on, and ``seconds`` in all.
+        ``score`` when the form is filled in, ``score_before`` the visit, ``steps``, the score after
+        each step of it in order (0..1; the last two are ``None`` and empty where no visitor is
+        played), median ``latency_ms`` of a score, ``auc`` on visitors not trained on, ``share`` of
+        the best observable log-loss gain (0..1; ``None`` for events that are not simulated), and
+        ``seconds`` in all.
     """
     end_with_signals()
     with ExitStack() as at_the_end:
         at_the_end.enter_context(process.leave_as_before(demo.settings))
-        auc, visitor = demo.prepare()
+        prepared = demo.prepare()
         url = at_the_end.enter_context(demo.serving()).url
-        scores = demo.play(url) if demo.plays else [demo.score(url, visitor)]
+        scores = demo.play(url) if demo.plays else [demo.score(url, prepared.visitor)]
     last = scores[-2] if demo.plays else scores[-1]
     if last["cold_start"]:
         demo.say("Signals has no values of this visitor yet: the score is that of a stranger.")
@@ -257,7 +274,9 @@ def once(demo: Demo) -> dict[str, Any]:
         "score": last["score"],
         "score_before": scores[0]["score"] if demo.plays else None,
         "latency_ms": round(latencies[len(latencies) // 2], 2),
-        "auc": round(auc, 4),
+        "auc": round(prepared.auc, 4),
+        "share": None if prepared.share is None else round(prepared.share, 4),
+        "steps": {each["step"]: each["score"] for each in scores if "step" in each},
         "seconds": round(time.monotonic() - demo.started, 1),
     }
 

@@ -44,7 +44,12 @@ def test_the_whole_job_once_prints_its_result_and_leaves_nothing_running(job: Se
         out, err = run.communicate(timeout=240)
     assert run.returncode == 0, err
     result = json.loads(out.splitlines()[-1])
-    assert set(result) == {"score", "score_before", "latency_ms", "auc", "seconds"}
+    assert set(result) == {
+        "score", "score_before", "latency_ms", "auc", "seconds", "share", "steps",
+    }  # fmt: skip
+    assert 0.5 < result["share"] < 1.2
+    *visit, after = result["steps"].values()
+    assert len(visit) > 6 and result["score"] == visit[-1] > 3 * after
     assert 0 <= result["score_before"] < result["score"] <= 1
     assert 0.6 < result["auc"] < 1
     assert "best observable" in out and "has not seen" in out
