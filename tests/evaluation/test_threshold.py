@@ -63,7 +63,9 @@ def test_the_figures_of_a_capacity_are_about_right_for_other_visitors(evaluation
 
 def test_a_capacity_beyond_everyone_acts_on_everyone(evaluation):
     chosen = choose_threshold(evaluation, capacity=10**6)
-    assert chosen.per_day == evaluate_threshold(evaluation, 0.0, "").per_day
+    everybody = evaluate_threshold(evaluation, 0.0, "").per_day
+    # each tenth of the visitors acts on what the others chose, whose lowest score may be higher
+    assert chosen.per_day == pytest.approx(everybody, rel=0.01)
     assert chosen.recall > 0.99  # a visitor needs only one action per day
 
 

@@ -96,5 +96,6 @@ def test_a_person_who_does_not_agree_stops_it(
 
 def test_a_person_who_agrees_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
-    assert command_line.main(["train", *WINDOW, "--promote", "never"]) == 10
+    # 10 or 11: a model of so few visitors need not be better than the base rate
+    assert command_line.main(["train", *WINDOW, "--promote", "never"]) in (10, 11)
     assert len(reads()) == 1

@@ -215,7 +215,7 @@ def test_no_secret_is_shown_logged_or_kept(run: Run) -> None:
     files = [path.read_text("latin-1") for path in run.home.rglob("*") if path.is_file()]
     assert any(VISITOR in text for text in files), "the log of served scores has visitors"
     everything = "\n".join([run.transcript(), run.logged.getvalue(), *run.shown, *files])
-    assert "19 attributes looked up" in everything, "what the notebook prints is searched too"
+    assert "23 attributes looked up" in everything, "what the notebook prints is searched too"
     assert "ngrok.yml" in everything, "and so is the command line of the tunnel's agent"
     secrets = (run.account.token, KEY, keys.PASSPHRASE, NGROK_TOKEN, KEY_ID)
     assert [piece for piece in pieces(*secrets) if piece in everything] == []

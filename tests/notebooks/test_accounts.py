@@ -85,5 +85,5 @@ def test_an_account_with_events_in_snowflake(
         run("03", until="job.training_set")
     printed = capsys.readouterr().out
     assert printed.count("Snowflake will scan DB.PUBLIC.EVENTS: 60 of 60 partitions") == 5
-    assert "20 features, all as they would have been served" in printed
+    assert "24 features, all as they would have been served" in printed
     assert not (tmp_path / "home" / "history").exists(), "nothing was simulated"
