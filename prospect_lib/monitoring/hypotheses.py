@@ -361,13 +361,13 @@ def frozen(rows: pd.DataFrame, moments: Sequence[datetime], sql: Dialect) -> Ite
         shown, limit = f"{moment:%Y-%m-%d %H:%M} UTC", pd.Timestamp(moment)
         yield Hypothesis(
             FROZEN,
-            f"Signals' values are frozen since {shown}.",
-            moves=partial(_no_later, limit=limit),
+            f"Signals has counted nothing since {shown}.",
+            without(f"e.{HAPPENED} > {sql.literal(moment)}"),
         )
         yield Hypothesis(
             FROZEN,
-            f"Signals has counted nothing since {shown}.",
-            without(f"e.{HAPPENED} > {sql.literal(moment)}"),
+            f"Signals' values are frozen since {shown}.",
+            moves=partial(_no_later, limit=limit),
         )
     first = rows.groupby("visitor")["anchor_ts"].min()
     yield Hypothesis(

@@ -65,6 +65,7 @@ def test_late_events_are_distinguished_from_lost_ones(tmp_path: Path):
 
     world = World(
         tmp_path,
+        visitors=200,
         seen=lambda events, at: [e for e in events if not late(e) or happened(e) < at - HOUR],
     )
     served = world.serve()
