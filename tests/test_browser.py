@@ -4,10 +4,12 @@ One visitor walks through the website once; most tests check the results of this
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,12 +20,17 @@ from snowplow_signals import RuleIntervention, domain_sessionid
 
 from prospect_lib import sandbox, signals
 from prospect_lib.attributes import prospect_group, prospect_service
-from prospect_lib.problem import problem_of
+from prospect_lib.model.prospect_model import ProspectModel
+from prospect_lib.problem import problem_of, prospect_problem
+from prospect_lib.sandbox.simulation import history, traffic
 from prospect_lib.server.announcement import announce
 from prospect_lib.server.app import Options, create_app
 from prospect_lib.server.interventions import pusher
+from prospect_lib.server.predictor import Scorer
 from prospect_lib.server.runner import Server
 from prospect_lib.settings import Settings
+from prospect_lib.training_set.extract import extract
+from prospect_lib.warehouse import DuckDBWarehouse
 from tests.conftest import free_port
 from tests.support.waiting import wait_for
 
@@ -36,7 +43,7 @@ HIDE = (
 
 
 class Eager:
-    """Stands in for a model: the score grows with pages, videos and, most of all, forms."""
+    """Stands in for a model: pages, films and fields raise the score, a form ends the interest."""
 
     version, threshold = "eager", 0.1  # reached on the third page
 
@@ -46,6 +53,7 @@ class Eager:
             "num_page_views_l7d": 0.4,
             "num_media_events_l30d": 0.1,
             "num_form_engagements_l7d": 0.8,
+            "num_conversions_l30d": -16.0,
         }
         moved = {name: w * (attributes[name] or 0) for name, w in weights.items()}
         moved["__sum_of_others"] = -0.2
@@ -97,17 +105,23 @@ class Visit:
 
     Attributes:
         visitor: the ``domain_userid`` in the panel.
-        scores: the scores along the way.
-        invitations: the invitation's title on each page; empty without one.
+        scores: the score of each step.
+        decisions: the text of the panel's decision at each step.
+        suppressed: the tooltip of the decision after the form.
+        invitations: the invitation's title at each step; empty without one.
         reasons: the text of the panel's section of reasons.
+        signals: the panel's attributes: label -> value.
         watched: the page.
         events: the visitor's events in the sandbox, oldest first.
     """
 
     visitor: str
-    scores: list[float]
-    invitations: list[str]
+    scores: dict[str, float]
+    decisions: dict[str, str]
+    suppressed: str
+    invitations: dict[str, str]
     reasons: str
+    signals: dict[str, str]
     watched: Watched
     events: list[dict[str, Any]]
 
@@ -131,9 +145,12 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 @contextmanager
-def predictions(settings: Settings) -> Iterator[Server]:
+def predictions(
+    settings: Settings, scorer: Scorer | None = None, threshold: float | None = None
+) -> Iterator[Server]:
     """A prediction server that is announced to the website."""
-    app = create_app(Eager(), signals.reader(settings), settings, options=Options(served_days=0))
+    options = Options(served_days=0, threshold=threshold)
+    app = create_app(scorer or Eager(), signals.reader(settings), settings, options=options)
     with Server(app, port=0) as server:
         announce(settings.home, server.url)
         yield server
@@ -148,35 +165,80 @@ def watched(browser: Browser) -> Iterator[Watched]:
 
 @pytest.fixture(scope="module")
 def visit(settings: Settings, browser: Browser) -> Visit:
-    """Home, pricing, the video, the demo form, then three pages more."""
-    window = browser.new_context(viewport={"width": 1440, "height": 900})
-    with predictions(settings), window as context:
+    """A visit that is scored by the stand-in, which invites on the page with the video."""
+    with predictions(settings):
+        return walk(settings, browser, invited="video")
+
+
+def walk(settings: Settings, browser: Browser, *, invited: str) -> Visit:
+    """Take the steps of ``traffic.scripted_visitor`` on the real pages, then three pages more.
+
+    Args:
+        invited: the step at which the invitation is expected.
+    """
+    # the user agent of a person: that of an automated browser is a robot's
+    window = browser.new_context(
+        viewport={"width": 1440, "height": 900}, user_agent=traffic.USER_AGENT
+    )
+    with window as context:
         watched = Watched(context.new_page())
-        page, scores = watched.page, list[float]()
+        page, name = watched.page, watched.page.locator("#name")
+        scores, decisions, invitations = dict[str, float](), dict[str, str](), dict[str, str]()
 
-        def follow(link: str) -> Callable[[], None]:
-            return page.get_by_role("link", name=link, exact=True).first.click
+        def follow(link: str) -> None:
+            page.get_by_role("link", name=link, exact=True).first.click()
 
-        start = f"{settings.sandbox_url}/?utm_medium=email&utm_campaign=spring"
-        scores.append(watched.score_after(lambda: page.goto(start)))
-        scores.append(watched.score_after(follow("Pricing")))
-        invitations = [invitation(page)]
-        follow("Videos")()
+        def scored(step: str, shown: Mapping[str, str]) -> None:
+            """Note the score of a visitor with these attributes, by their labels in the panel."""
+            for label, value in shown.items():
+                row = page.locator("[data-slot=signals] > div").filter(has_text=label)
+                expect(row.locator("dd")).to_have_text(value, timeout=15_000)
+            scores[step] = float(page.locator("#panel-score").inner_text())
+            decisions[step] = page.locator(".decision").inner_text()
+            if step == invited:
+                expect(page.locator(".invitation")).to_be_visible()
+            invitations[step] = invitation(page)
+
+        page.goto(f"{settings.sandbox_url}/?utm_medium=email&utm_campaign=spring")
+        scored("home", {"Last page path": "/"})
+        follow("Pricing")
+        scored("pricing", {"Last page path": "/pricing"})
+        follow("Videos")
         wait_for_tracker(page)
-        scores.append(watched.score_after(lambda: watch_video(page), timeout=20_000))
-        expect(page.locator(".invitation")).to_be_visible()
-        invitations.append(invitation(page))
-        follow("Request a demo")()
-        wait_for_tracker(page)
+        watch_video(page)
+        scored("video", {"Last page path": "/videos", "Last event name": "play_event"})
+        wait_for_a_ping(page)
+        follow("Pricing")
+        scored("pricing again", {"Last page path": "/pricing"})
+        follow("Request a demo")
+        scored("demo page", {"Last page path": "/demo"})
+        name.focus()
+        scored("focus", {"Last event name": "focus_form"})
+        name.fill(TYPED["name"])
+        name.blur()
+        scored("change", {"Last event name": "change_form"})
         fill_in(page)
-        scores.append(watched.score_after(lambda: page.wait_for_url("**/thank-you")))
-        expect(page.locator(".decision")).to_have_text("Invite")
+        scored("after the form", {"Last page path": "/thank-you", "Conversions, 30 days": "1"})
+        suppressed = page.locator(".decision").get_attribute("title") or ""
         reasons = page.locator("section:has(.reasons)").inner_text()
+        labels = page.locator("[data-slot=signals] dt").all_text_contents()
+        values = page.locator("[data-slot=signals] dd").all_text_contents()
         for path in ("demo", "pricing", "product"):
             watched.score_after(lambda path=path: page.goto(f"{settings.sandbox_url}/{path}"))
-            invitations.append(invitation(page))
+            invitations[f"{path} after the form"] = invitation(page)
         visitor = page.locator("[data-slot=visitor]").inner_text()
-    return Visit(visitor, scores, invitations, reasons, watched, stored(settings, visitor))
+    events = stored(settings, visitor)
+    return Visit(
+        visitor=visitor,
+        scores=scores,
+        decisions=decisions,
+        suppressed=suppressed,
+        invitations=invitations,
+        reasons=reasons,
+        signals=dict(zip(labels, values, strict=True)),
+        watched=watched,
+        events=events,
+    )
 
 
 def wait_for_tracker(page: Page) -> None:
@@ -185,8 +247,12 @@ def wait_for_tracker(page: Page) -> None:
 
 
 def watch_video(page: Page) -> None:
-    """Play for some seconds: the first page ping is sent after five."""
+    """Start the film."""
     page.locator("video").evaluate("video => video.play()")
+
+
+def wait_for_a_ping(page: Page) -> None:
+    """Keep watching until the first page ping, which is sent after five seconds; then pause."""
     with page.expect_request(lambda r: '"e":"pp"' in (r.post_data or ""), timeout=20_000):
         page.mouse.wheel(0, 200)
     page.locator("video").evaluate("video => video.pause()")
@@ -219,10 +285,46 @@ def test_the_visit_has_no_errors_and_no_failed_requests(visit: Visit) -> None:
     assert visit.watched.problems == []
 
 
-def test_the_score_rises_during_the_visit(visit: Visit) -> None:
-    assert visit.scores == sorted(visit.scores)
-    assert len(set(visit.scores)) == 4
-    assert visit.scores[-1] > 0.9
+def rises_to_the_form_and_falls_after_it(scores: Mapping[str, float]) -> None:
+    steps = ["home", "pricing", "video", "pricing again", "demo page", "focus", "change"]
+    *before, after = scores
+    assert (before, after) == (steps, "after the form")
+    assert sorted(before, key=lambda step: scores[step]) == steps
+    assert len({scores[step] for step in before}) == len(steps)
+    assert scores[after] < scores["home"]
+
+
+def test_the_story_of_the_visit_rises_to_the_form_and_falls_after_it(visit: Visit) -> None:
+    rises_to_the_form_and_falls_after_it(visit.scores)
+
+
+def test_the_story_of_the_visit_by_a_trained_model(
+    settings: Settings, browser: Browser, tmp_path: Path
+) -> None:
+    history.write(tmp_path, visitors=4000, days=60, end=datetime(2026, 7, 1, tzinfo=UTC), seed=0)
+    warehouse = DuckDBWarehouse.over_home(tmp_path)
+    table = extract(warehouse, prospect_problem).table
+    warehouse.close()
+    model = ProspectModel.fit(table, calibrate=False)
+    with predictions(settings, model, threshold=0.0):
+        visit = walk(settings, browser, invited="home")
+    rises_to_the_form_and_falls_after_it(visit.scores)
+    assert visit.decisions.pop("after the form") == "Wait"
+    assert set(visit.decisions.values()) == {"Invite"}
+    assert visit.watched.problems == []
+
+
+def test_a_form_is_focused_then_changed_then_sent(visit: Visit) -> None:
+    form = [e["event_name"] for e in visit.events if e["event_name"].endswith("_form")]
+    assert form[:2] == ["focus_form", "change_form"]
+    assert form[-1] == "submit_form"
+
+
+def test_the_decision_is_to_invite_before_the_form_and_suppressed_after_it(visit: Visit) -> None:
+    invited = [step for step, decision in visit.decisions.items() if decision == "Invite"]
+    assert invited == ["video", "pricing again", "demo page", "focus", "change"]
+    assert visit.decisions["after the form"] == "Wait"
+    assert visit.suppressed == "suppressed by Conversions, 30 days"
 
 
 def test_the_console_has_a_line_per_score(visit: Visit) -> None:
@@ -234,7 +336,12 @@ def test_the_console_has_a_line_per_score(visit: Visit) -> None:
 def test_reasons_are_readable_and_strongest_first(visit: Visit) -> None:
     places = [
         visit.reasons.index(text)
-        for text in ("Form engagements, 7 days", "Page views, 7 days", "All other features")
+        for text in (
+            "Conversions, 30 days",
+            "Form engagements, 7 days",
+            "Page views, 7 days",
+            "All other features",
+        )
     ]
     assert places == sorted(places)
 
@@ -244,10 +351,15 @@ def test_reasons_show_the_calibration_and_what_they_are_added_to(visit: Visit) -
     assert "log-odds, added to −3.00" in visit.reasons
 
 
+def test_the_panel_labels_the_attributes_of_the_moment_and_rounds_seconds(visit: Visit) -> None:
+    assert int(visit.signals["Form engagements, 5 minutes"]) >= 10
+    assert re.fullmatch(r"\d+(\.\d)?", visit.signals["Seconds since page view"])
+
+
 def test_the_invitation_is_shown_once_per_session(visit: Visit) -> None:
-    before, shown, *after = visit.invitations
-    assert "order" in shown
-    assert (before, after) == ("", ["", "", ""])
+    shown = {page for page, title in visit.invitations.items() if title}
+    assert shown == {"video"}
+    assert "order" in visit.invitations["video"]
 
 
 def test_an_invitation_waits_for_a_page_that_can_show_it(
@@ -318,6 +430,7 @@ def test_each_page_sends_a_page_view_of_one_session(visit: Visit) -> None:
         "/",
         "/pricing",
         "/videos",
+        "/pricing",
         "/demo",
         "/thank-you",
         "/demo",

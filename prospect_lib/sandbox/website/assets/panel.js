@@ -7,7 +7,7 @@ import { forget, subscribe } from "./invitation.js";
 
 const EVERY = 10; // seconds between scores
 const AGAIN = 5; // seconds between searches for a server, while there is none
-const MOMENTS = ["interval", "page_view", "change", "play"]; // the last two are DOM events
+const MOMENTS = ["interval", "page_view", "focus", "change", "play"]; // the last three are DOM events
 const PATIENCE = 2; // seconds to wait for the collector
 const MAX_SCORES = 60; // in the small chart
 const HOW_TO_START = "Start it with “make demo” or in notebook 04; this panel goes on by itself.";
@@ -30,23 +30,25 @@ const memory = {
 
 /* ---- display ---- */
 
+const PERIODS = { d: "days", h: "hours", m: "minutes" };
 const NO_FEATURES = { __sum_of_others: "All other features", __calibration: "Calibration" };
 
 /** `num_pricing_views_l7d` -> "Pricing views, 7 days". */
 function readable(name) {
   if (name in NO_FEATURES) return NO_FEATURES[name];
-  const [, stem, days] = name.match(/^(.*?)(?:_l(\d+)d)?$/);
+  const [, stem, count, unit] = name.match(/^(.*?)(?:_l(\d+)([dhm]))?$/);
   const words = stem
     .replace(/^(num|had)_/, "")
     .replace("refr_", "referrer_")
     .replace("mkt_", "campaign_")
     .replaceAll("_", " ");
-  return words[0].toUpperCase() + words.slice(1) + (days ? `, ${days} days` : "");
+  return words[0].toUpperCase() + words.slice(1) + (count ? `, ${count} ${PERIODS[unit]}` : "");
 }
 
 function plain(value) {
   if (value === null || value === undefined) return "–";
   if (typeof value === "boolean") return value ? "yes" : "no";
+  if (typeof value === "number" && !Number.isInteger(value)) return value.toFixed(1);
   return Array.isArray(value) ? `${value.length}` : `${value}`;
 }
 
@@ -122,7 +124,7 @@ function showDecision({ decision }) {
   pill.classList.toggle("act", Boolean(decision?.act));
   pill.textContent = decision ? (decision.act ? "Invite" : "Wait") : "";
   pill.title = decision?.threshold == null ? "" : `${decision.name} from ${decision.threshold.toFixed(3)}`;
-  if (decision?.suppressed_by) pill.title = `no more: ${decision.suppressed_by}`;
+  if (decision?.suppressed_by) pill.title = `suppressed by ${readable(decision.suppressed_by)}`;
 }
 
 function showChange(scores) {
