@@ -99,7 +99,7 @@ def time_sql(column: str, sql: Dialect) -> str:
 def earlier(moment: datetime, length: timedelta) -> datetime:
     """Return a moment so much earlier; at least the first that Python knows.
 
-    >>> earlier(datetime(1, 1, 2, tzinfo=UTC), timedelta(days=7)).day
+    >>> earlier(datetime(1, 1, 2), timedelta(days=7)).day
     1
     """
     first = datetime.min.replace(tzinfo=moment.tzinfo)
