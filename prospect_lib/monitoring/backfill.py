@@ -23,7 +23,7 @@ from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.training_set.available import Available
 from prospect_lib.training_set.partitions import with_feature_types
 from prospect_lib.warehouse import Warehouse
-from prospect_lib.warehouse.tables import drop_table, write_temporary
+from prospect_lib.warehouse.tables import temporary_table
 
 
 @dataclass(frozen=True)
@@ -113,13 +113,13 @@ def _visitors_before(
 ) -> pa.ChunkedArray:
     """Return the served visitors with an event before ``since``, as far back as events are read."""
     key, sql = problem.key, dialect_of(warehouse.dialect)
-    anchors = write_temporary(warehouse, "served", anchors_of(served, key))
-    earlier = warehouse.query(
-        f"SELECT DISTINCT e.{KEY} AS visitor FROM {keyed_events(warehouse, problem.group)} AS e "
-        f"JOIN {anchors} AS a ON e.{KEY} = a.{sql.identifier(key)} "
-        f"WHERE e.{HAPPENED} < {sql.literal(since)}"
-    )
-    drop_table(warehouse, anchors)
+    with temporary_table(warehouse, "served", anchors_of(served, key)) as anchors:
+        earlier = warehouse.query(
+            f"SELECT DISTINCT e.{KEY} AS visitor "
+            f"FROM {keyed_events(warehouse, problem.group)} AS e "
+            f"JOIN {anchors} AS a ON e.{KEY} = a.{sql.identifier(key)} "
+            f"WHERE e.{HAPPENED} < {sql.literal(since)}"
+        )
     return earlier["visitor"].cast(pa.string())
 
 
@@ -127,16 +127,15 @@ def _features(
     warehouse: Warehouse, served: pa.Table, problem: ScoringProblem, model: ProspectModel
 ) -> pa.Table:
     """Return the features at served moments, from the whole history, in their order."""
-    anchors = write_temporary(warehouse, "served", anchors_of(served, problem.key))
-    statement = features_sql(
-        Available.of(problem, warehouse.columns()).group,
-        events=warehouse.events,
-        anchors=anchors,
-        dialect=warehouse.dialect,
-        features=model.features,
-    )
-    features = warehouse.query(statement).sort_by(ROW)
-    drop_table(warehouse, anchors)
+    with temporary_table(warehouse, "served", anchors_of(served, problem.key)) as anchors:
+        statement = features_sql(
+            Available.of(problem, warehouse.columns()).group,
+            events=warehouse.events,
+            anchors=anchors,
+            dialect=warehouse.dialect,
+            features=model.features,
+        )
+        features = warehouse.query(statement).sort_by(ROW)
     return with_feature_types(features, problem.key, model.features)
 
 

@@ -21,7 +21,7 @@ from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.training_set.events_part import EventsPart
 from prospect_lib.warehouse import DuckDBWarehouse, Warehouse
 from prospect_lib.warehouse.clocks import end_of_data
-from prospect_lib.warehouse.tables import drop_table, write_temporary
+from prospect_lib.warehouse.tables import temporary_table
 
 #: The columns that are added: the identifier (text), and when the event happened and arrived (UTC).
 KEY, HAPPENED, ARRIVED = "audit_key", "audit_ts", "audit_arrived"
@@ -51,16 +51,13 @@ def served_events(
     known = last + problem.anchors.label_delay + problem.anchors.session_timeout + BEHIND
     anchors = replace(problem.anchors, since=first, until=known)
     keys = pa.table({key: pc.unique(served[key])})
-    visitors = write_temporary(warehouse, "visitors", keys)
-    try:
+    with temporary_table(warehouse, "visitors", keys) as visitors:
         select = f"SELECT {dialect_of(warehouse.dialect).identifier(key)} FROM {visitors}"
         part = EventsPart.of(warehouse, problem.group, anchors, visitors=select)
         robots = set(ROBOT_COLUMNS) & set(warehouse.columns())
         part = replace(part, columns=tuple(sorted({*part.columns, *robots})))
         with part.read(warehouse, data_end=end) as events:
             yield events
-    finally:
-        drop_table(warehouse, visitors)
 
 
 def keyed_events(warehouse: Warehouse, group: AttributeGroup, condition: str = "TRUE") -> str:

@@ -37,7 +37,7 @@ from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.training_set.available import refuse_missing_columns
 from prospect_lib.warehouse import Warehouse
 from prospect_lib.warehouse.clocks import end_of_data
-from prospect_lib.warehouse.tables import drop_table, write_temporary
+from prospect_lib.warehouse.tables import temporary_table, write_temporary
 
 _MOST_SEGMENTS, _MOST_VALUES = 4, 20  # attributes by which outcomes are grouped; values of each
 _OWN_COLUMNS = ("act", "day", "label", "score")  # of an outcome's rows
@@ -158,8 +158,9 @@ def measure_outcomes(
     rows = served.select(["served_row", key, "anchor_ts", "score", "act", *segments]).to_pandas()
     with (
         served_events(warehouse, served, problem) as events,
-        _Goals(events, served, problem) as goals,
+        temporary_table(events, "outcomes", anchors_of(served, key)) as anchors,
     ):
+        goals = _Goals(events, anchors, problem)
         rows["label"] = rows["served_row"].isin(goals.following())
         known = goals.known_from(rows) <= end
         after_goal = rows["served_row"].isin(goals.earlier())
@@ -220,22 +221,15 @@ def served_anchors(
 
 
 class _Goals:
-    """The goals of served visitors; leaving the context drops the table of served moments."""
+    """The goals of served visitors, whose moments are in the table ``anchors``."""
 
-    def __init__(self, warehouse: Warehouse, served: pa.Table, problem: ScoringProblem) -> None:
-        self._warehouse, self._problem = warehouse, problem
+    def __init__(self, warehouse: Warehouse, anchors: str, problem: ScoringProblem) -> None:
+        self._warehouse, self._anchors, self._problem = warehouse, anchors, problem
         self._sql = dialect_of(warehouse.dialect)
         wrong_clock = wrong_clock_sql(
             warehouse.columns(), warehouse.dialect, events=warehouse.events
         )
         self._right_clock = f"NOT COALESCE({wrong_clock}, FALSE)"
-        self._anchors = write_temporary(warehouse, "outcomes", anchors_of(served, problem.key))
-
-    def __enter__(self) -> "_Goals":
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        drop_table(self._warehouse, self._anchors)
 
     def following(self) -> "pd.Series[int]":
         """Return the ``served_row`` of the scores that a goal followed within the horizon."""

@@ -1,13 +1,15 @@
 """Write temporary tables into the warehouse; nobody else sees them, and they end with it.
 
-Example: ``name = write_temporary(warehouse, "served_moments", rows)``, then use ``name`` in a
-statement, then ``drop_table(warehouse, name)``.
+Example::
+
+    with temporary_table(warehouse, "served_moments", rows) as name:
+        warehouse.query(f"SELECT COUNT(*) FROM {name}")
 """
 
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -58,6 +60,19 @@ def write_temporary(warehouse: Warehouse, purpose: str, table: pa.Table) -> str:
     statements += [f"INSERT INTO {name} VALUES {', '.join(values)}" for values in _inserts(rows)]
     warehouse.create_temporary(name, *statements)
     return name
+
+
+@contextmanager
+def temporary_table(warehouse: Warehouse, purpose: str, table: pa.Table) -> Iterator[str]:
+    """Yield the name of a temporary table with these rows; leaving drops it.
+
+    The arguments and errors are those of :func:`write_temporary`.
+    """
+    name = write_temporary(warehouse, purpose, table)
+    try:
+        yield name
+    finally:
+        drop_table(warehouse, name)
 
 
 def _inserts(rows: Iterable[str]) -> Iterator[list[str]]:
