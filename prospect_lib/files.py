@@ -1,10 +1,19 @@
 """Write a file whole or not at all, whoever else writes or reads it at the same time."""
 
 import contextlib
+import fcntl
 import os
+import re
+import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
+
+from prospect_lib.errors import SettingsError
+
+#: At least 16 characters that a header ``Authorization: Bearer`` may have (RFC 6750).
+_SECRET = re.compile(rb"[A-Za-z0-9._~+/-]{16,4096}=*")
 
 
 def write_whole(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
@@ -25,6 +34,40 @@ def write_whole(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(handle, "wb") as file:
             file.write(raw)
+
+
+def ensure_secret(path: Path) -> str:
+    """Return the secret in a file; on first use, create it, readable by its owner only.
+
+    The file is created whole or not at all, and processes that start at the same time get the
+    same secret.
+
+    Raises:
+        SettingsError: the file is empty, holds something else, or every user can read it.
+        OSError: it cannot be read, or its folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        if not path.exists():
+            write_whole(path, secrets.token_urlsafe(24), mode=0o600)
+    finally:
+        os.close(folder)
+    with path.open("rb") as file:
+        mode, content = os.fstat(file.fileno()).st_mode, file.read(8192).strip()
+    if not _SECRET.fullmatch(content):
+        what = "holds no secret" if content else "is empty"
+        raise SettingsError(
+            f"{path} {what}: expected one line of 16 characters or more from A-Z a-z 0-9 . _ ~ + "
+            "/ -. Delete the file, and the next start creates one."
+        )
+    if stat.S_IMODE(mode) & stat.S_IRWXO:
+        raise SettingsError(
+            f"{path} holds a secret, but every user of this machine may open it (mode "
+            f"{stat.S_IMODE(mode):04o}). Run `chmod 600 {path}`, or delete it for a new one."
+        )
+    return content.decode()
 
 
 @contextlib.contextmanager
