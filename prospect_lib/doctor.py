@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from prospect_lib import colab
-from prospect_lib.errors import ProspectError, ServiceError
+from prospect_lib.errors import ProspectError, ServiceError, SettingsError
 from prospect_lib.secret_values import snowflake_account
 from prospect_lib.settings import (
     SANDBOX_KEYS,
@@ -52,6 +52,7 @@ OTHER_PACKAGES = ("xgboost", "xgboost-cpu", "jupyter", "gunicorn")
 ENOUGH_GB, TOO_LITTLE_GB = 2.0, 0.5  # of free disk; the demo's history and models take 0.1 GB
 SIGNALS_SECONDS, SNOWFLAKE_SECONDS = 10.0, 150.0  # a sign-in by browser included
 STATEMENT_SECONDS = 30  # after which Snowflake ends a statement of these checks
+_UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 NGROK_HOST, CONSOLE_HOST = "connect.ngrok-agent.com", "console.snowplowanalytics.com"
 
 
@@ -268,11 +269,38 @@ def secrets(settings: Settings) -> Iterator[Check]:
     for name in settings.values:
         if sentence := settings.refusal(name):
             yield Check("secret", "failure", sentence, f"Correct {settings.name_of(name)}.")
+    yield from _consistent(settings)
     for line in colab.refused_secrets():
         problem, _, do = line.partition(": ")
         yield Check("Colab", "warning", problem, do[0].upper() + do[1:])
     tunnel = "set" if "NGROK_TOKEN" in settings.values else "not set: no public address"
     yield Check("NGROK_TOKEN", "ok", tunnel)
+
+
+def _consistent(settings: Settings) -> Iterator[Check]:
+    """Check what needs no network: keys, two values of one setting, the owner."""
+    values = settings.values
+    if settings.warehouse_backend == "snowflake" and values.keys() >= {*SNOWFLAKE_KEYS}:
+        try:
+            from prospect_lib.warehouse.snowflake_sign_in import connector_arguments
+
+            connector_arguments(settings)  # reads the private key
+        except SettingsError as error:
+            observed, _, do = str(error).partition(". ")
+            yield Check("Snowflake", "failure", observed, do)
+        except ImportError:
+            pass  # reported as a missing package
+    for name, alias in settings.differing.items():
+        observed = f"{name} and {alias} are both set and differ: {name} is used"
+        yield Check("secret", "warning", observed, f"Remove {alias}, or correct {name}.")
+    if settings.signals_backend != "signals":
+        return
+    if "SP_ORG_ID" in values and not re.fullmatch(_UUID, values["SP_ORG_ID"].lower()):
+        do = f"Copy it again: {SECRETS['SP_ORG_ID']}."
+        yield Check("secret", "warning", f"{settings.name_of('SP_ORG_ID')} is not a UUID", do)
+    if "SP_OWNER" not in values:
+        observed = "SP_OWNER is not set: publish records the owner that the problem names"
+        yield Check("secret", "warning", observed, "Set SP_OWNER to your e-mail address.")
 
 
 def _backend(name: str, described: str, settings: Settings, keys: tuple[str, ...]) -> Check:

@@ -29,7 +29,7 @@ SECRETS = {
     "SP_API_URL": "Snowplow Console > Signals > Overview, 'API URL'",
     "SP_API_KEY": "Snowplow Console > Settings > Manage organization > API keys",
     "SP_API_KEY_ID": "Snowplow Console > Settings > Manage organization > API keys",
-    "SP_ORG_ID": "the UUID in the Snowplow Console's address",
+    "SP_ORG_ID": "Snowplow Console > Signals > Overview: a UUID, also in the Console's address",
     "SP_SANDBOX_URL": "the 'Profiles API URL' of a Signals sandbox",
     "SP_SANDBOX_TOKEN": "the token of the same Signals sandbox",
     "SP_OWNER": "the e-mail address that Signals records as the owner of what you publish",
@@ -89,6 +89,7 @@ class Settings:
             empty for the demo website's.
         values: the secrets that are set, by name; never printed.
         read_as: the names under which secrets were read, where they are Snowplow's own.
+        differing: secrets that Snowplow's own name sets to another value, which is not used.
     """
 
     home: Path
@@ -97,6 +98,7 @@ class Settings:
     problem: str = ""
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
     read_as: Mapping[str, str] = field(default_factory=dict)
+    differing: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, dotenv: Path | str = ".env") -> "Settings":
@@ -118,6 +120,11 @@ class Settings:
             problem=_first("PROSPECT_PROBLEM", sources) or "",
             values=values,
             read_as=read_as,
+            differing={
+                name: alias
+                for name, alias in SNOWPLOW_NAMES.items()
+                if (other := _first(alias, sources)) and other != values[name]
+            },
         )
 
     @property
@@ -229,11 +236,8 @@ def _read_secrets(sources: list[SecretSource]) -> tuple[dict[str, str], dict[str
 
 
 def _first(name: str, sources: list[SecretSource]) -> str | None:
-    for source in sources:
-        value = source(name)
-        if value and value.strip():
-            return value.strip()
-    return None
+    texts = ((source(name) or "").strip() for source in sources)
+    return next((text for text in texts if text), None)
 
 
 def _colab_secrets() -> SecretSource:

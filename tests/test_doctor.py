@@ -121,7 +121,8 @@ def test_missing_programs_are_warnings() -> None:
 
 def test_an_incomplete_set_of_secrets_names_the_missing_ones_and_where_to_find_them() -> None:
     settings = Settings(Path(), values={"SF_ACNT": "hush", "SP_API_KEY": "hush"})
-    signals_keys, warehouse, way, _ = doctor.secrets(settings)
+    checks = [c for c in doctor.secrets(settings) if c.state == "failure"]
+    signals_keys, warehouse, way = checks
     assert signals_keys.state == warehouse.state == way.state == "failure"
     assert "SP_ORG_ID" in signals_keys.do and SECRETS["SF_WH"] in warehouse.do
     assert "hush" not in f"{signals_keys}{warehouse}{way}"
@@ -129,6 +130,38 @@ def test_an_incomplete_set_of_secrets_names_the_missing_ones_and_where_to_find_t
         "Snowplow Signals (SP_API_KEY set), but not set: SP_API_URL, SP_API_KEY_ID, SP_ORG_ID"
     )
     assert "no way to sign in" in way.observed and "SF_PRIVATE_KEY, SF_PRIVATE_KEY_PATH" in way.do
+
+
+def test_a_private_key_is_read_though_snowflake_cannot_be_reached(tmp_path: Path) -> None:
+    key = tmp_path / "rsa_key.p8"
+    key.write_text("-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n")
+    values = {**ACCOUNT, "SF_PRIVATE_KEY_PATH": str(key)}
+    values.pop("SF_PWD", None)
+    checks = list(doctor.secrets(Settings(tmp_path, values=values)))
+    (check,) = (each for each in checks if each.state == "failure")
+    assert "SF_PRIVATE_KEY_PATH: expected" in check.observed and "MIIE" not in str(checks)
+
+
+def test_what_is_set_twice_or_looks_wrong_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SECRET_NAMES:
+        monkeypatch.delenv(name, raising=False)
+    for name in ("SP_API_KEY", "SP_API_KEY_ID", "SP_ORG_ID"):
+        monkeypatch.setenv(name, "hush")
+    monkeypatch.setenv("SP_API_URL", "https://one.example")
+    monkeypatch.setenv("SIGNALS_API_URL", "https://two.example")
+    monkeypatch.setenv("SIGNALS_API_KEY", "hush")
+    checks = list(doctor.secrets(Settings.load()))
+    warnings = [check.observed for check in checks if check.state == "warning"]
+    assert warnings == [
+        "SP_API_URL and SIGNALS_API_URL are both set and differ: SP_API_URL is used",
+        "SP_ORG_ID is not a UUID",
+        "SP_OWNER is not set: publish records the owner that the problem names",
+    ]
+    monkeypatch.setenv("SP_ORG_ID", "3fa85f64-5717-4562-b3fc-2c963f66afa6")
+    monkeypatch.setenv("SP_OWNER", "me@acme.test")
+    monkeypatch.delenv("SIGNALS_API_URL")
+    assert "warning" not in {check.state for check in doctor.secrets(Settings.load())}
+    assert "hush" not in str(checks)
 
 
 def test_only_hosts_that_a_secret_requires_are_reached() -> None:
@@ -185,7 +218,11 @@ def test_a_wrong_value_of_any_secret_is_a_failure_without_the_value() -> None:
     values = {"SIGNALS": "https://hush hush", "SP_SANDBOX_TOKEN": "t", "SF_PASSCODE": "hush-hush"}
     values["SP_API_URL"] = values.pop("SIGNALS")
     settings = Settings(Path(), values=values, read_as={"SP_API_URL": "SIGNALS_API_URL"})
-    wrong = [check for check in doctor.secrets(settings) if check.name == "secret"]
+    wrong = [
+        check
+        for check in doctor.secrets(settings)
+        if check.state == "failure" and check.name == "secret"
+    ]
     assert [check.do for check in wrong] == ["Correct SF_PASSCODE.", "Correct SIGNALS_API_URL."]
     assert wrong[1].observed.startswith("SIGNALS_API_URL: expected an address")
     assert "hush" not in str(wrong) + str(list(doctor.network(settings, lambda *_: None)))

@@ -7,7 +7,7 @@ Example: ``publish(settings, problem).is_current`` -> ``True``
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -283,7 +283,7 @@ def preview(
         except SignalsAPIError as error:
             if error.status_code in _ABOUT_ACCESS:
                 raise
-            reason = one_line(error)
+            reason = _reason(error)
     say(f"Not tested: {NO_WAREHOUSE} ({reason}).")
     return pd.DataFrame(columns=columns)
 
@@ -498,9 +498,24 @@ def _in_one_line(action: str, problem: ScoringProblem) -> Iterator[None]:
     """
     try:
         yield
-    except (SignalsAPIError, httpx.HTTPError, OSError) as error:
+    except SignalsAPIError as error:
+        server = error.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+        advice = "Try again shortly." if server else "Check the definition."
+        if error.status_code in _ABOUT_ACCESS:
+            advice = "Check the secrets of the Signals in use: python -m prospect_lib doctor."
+        raise ServiceError(
+            f"Signals {action} {problem.group.name}: {_reason(error)}. {advice}"
+        ) from None
+    except (httpx.HTTPError, OSError) as error:
         raise ServiceError(
             f"Signals {action} {problem.group.name}: {one_line(error) or type(error).__name__}. "
-            "Check that it runs (locally: python -m prospect_lib sandbox), its secrets, and the "
-            "definition."
+            "Check that it runs (locally: python -m prospect_lib sandbox) and its address."
         ) from None
+
+
+def _reason(error: SignalsAPIError) -> str:
+    """Return the status and the words of a refusal, which comes as text or as JSON."""
+    message = error.message
+    if isinstance(message, Mapping):
+        message = message.get("detail") or message.get("message") or message.get("title") or ""
+    return f"it answered {error.status_code} {one_line(message)}".strip().rstrip(".")

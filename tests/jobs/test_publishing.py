@@ -257,3 +257,12 @@ def test_a_refused_api_key_is_told_without_the_address_that_has_the_organisation
         with pytest.raises(ServiceError, match="console answered 401 to the API key") as refused:
             publish(replace(home_settings, values=values), prospect_problem)
     assert pieces_in(everything_in(refused.value), "hush-hush-hush") == set()
+
+
+def test_a_wrong_token_of_the_sandbox_is_one_line_with_the_way_to_check_it(
+    running: Settings,
+) -> None:
+    secrets = {"SP_SANDBOX_URL": running.sandbox_url, "SP_SANDBOX_TOKEN": "wrong-token-of-another"}
+    with pytest.raises(ServiceError, match=r"it answered 401 [^{}]*\. Check the secrets") as caught:
+        status(replace(running, values=secrets), prospect_problem)
+    assert "\n" not in str(caught.value) and "wrong-token" not in str(caught.value)
