@@ -12,7 +12,7 @@ from prospect_lib.server.announcement import announce
 from prospect_lib.server.app import Options, Server, create_app
 from prospect_lib.server.metrics import log_lines
 from prospect_lib.server.runner import end_with_signals
-from prospect_lib.server.snippet import console
+from prospect_lib.server.snippet import Snippet
 from prospect_lib.server.tunnel import open_tunnel
 from prospect_lib.settings import Settings
 
@@ -75,5 +75,5 @@ def serving(
         if public:
             say(f"{stack.enter_context(open_tunnel(server, settings))}\n")
         elif origins:
-            say(f"{console(server.url, key=problem.key)}\n")
+            say(f"{Snippet(server.url, key=problem.key)}\n")
         yield server

@@ -40,11 +40,11 @@ from prospect_lib.server.schemas import (
     request_model,
 )
 from prospect_lib.server.served_log import ServedLog
+from prospect_lib.server.snippet import CLIENT
 from prospect_lib.settings import SANDBOX_PORT, Settings
 
 __all__ = ["Options", "Server", "create_app"]
 
-_SCRIPT = Path(__file__).parent / "prospect.js"
 _HIDDEN_FROM_THE_PUBLIC = {
     "signals": None,
     "scoring_attributes": None,
@@ -184,7 +184,7 @@ def _add_predict(
 
 
 def _add_pages(app: Flask, guard: Guard, monitor: Monitor, readiness: Readiness, key: str) -> None:
-    document, script = json.dumps(openapi(request_model(key))), _SCRIPT.read_bytes()
+    document, script = json.dumps(openapi(request_model(key))), CLIENT.read_bytes()
 
     @app.get("/health")
     def health() -> Response:

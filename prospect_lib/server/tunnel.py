@@ -27,7 +27,7 @@ from prospect_lib.errors import ServiceError, SettingsError
 from prospect_lib.files import write_whole
 from prospect_lib.server.access import Guard
 from prospect_lib.server.runner import Server, end_with_signals
-from prospect_lib.server.snippet import bookmarklet, console
+from prospect_lib.server.snippet import Snippet
 from prospect_lib.settings import SECRETS, Settings
 
 
@@ -53,31 +53,14 @@ class Tunnel:
         agent = self._config is None or process.is_process_running(self._config.ngrok_path)
         return self._open and agent
 
-    def snippet(self, tracker: str = "sp", every: int = 10, identifier: str | None = None) -> str:
-        """Return JavaScript for a page's console, a tag manager, or the site itself.
+    def snippet(
+        self, tracker: str | None = None, every: float = 10, identifier: str | None = None
+    ) -> Snippet:
+        """Return what a page needs to request scores; its origin is among ``Options.origins``.
 
-        The page's origin has to be among ``Options.origins``.
-
-        Args:
-            tracker: namespace of the page's Snowplow tracker.
-            every: seconds between scores.
-            identifier: JavaScript of the visitor's identifier, if the tracker does not know it.
+        The arguments are attributes of :class:`prospect_lib.server.snippet.Snippet`.
         """
-        return console(
-            self.url,
-            token=self.token,
-            tracker=tracker,
-            every=every,
-            key=self._key,
-            identifier=identifier,
-        )
-
-    def bookmarklet(
-        self, tracker: str = "sp", every: int = 10, identifier: str | None = None
-    ) -> str:
-        """Return the snippet as the address of a bookmark, for websites of others."""
-        options = {"tracker": tracker, "every": every, "identifier": identifier}
-        return bookmarklet(self.url, token=self.token, key=self._key, **options)
+        return Snippet(self.url, self.token, tracker, every, self._key, identifier)
 
     def close(self) -> None:
         """Close the tunnel and revoke its token; does nothing if it is closed."""

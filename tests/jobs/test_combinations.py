@@ -154,7 +154,7 @@ def test_the_demo_elsewhere_serves_pages_of_ones_own_until_ctrl_c(
     *printed, answered, last = lines
     assert f"'Access-Control-Allow-Origin': '{SHOP}'" in answered and last == "\nStopping."
     text = "\n".join(printed)
-    assert f'fetch("{chosen.predict_url}/prospect.js"' in text and "Open http" not in text
+    assert f'src="{chosen.predict_url}/prospect.js"' in text and "Open http" not in text
 
 
 @pytest.mark.parametrize("chosen", [HOSTED, ACCOUNT], indirect=True)

@@ -100,6 +100,19 @@ def test_pages_of_other_origins_are_refused(origin):
     assert "Access-Control-Allow-Origin" not in response.headers
 
 
+def test_any_page_may_load_the_client():
+    client, stranger = app_of().test_client(), {"Origin": "https://any.example"}
+    ask = {
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "ngrok-skip-browser-warning",
+    }
+    for answer in (
+        client.options("/prospect.js", headers=PUBLIC | stranger | ask),
+        client.get("/prospect.js", headers=PUBLIC | stranger),
+    ):
+        assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, "*")
+
+
 def test_pages_of_allowed_origins_can_read_errors():
     response = post(app_of(attributes=MemoryAttributes(error=DOWN)), headers={"Origin": SITE})
     assert response.status_code == 503

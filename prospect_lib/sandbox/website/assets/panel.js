@@ -182,12 +182,10 @@ function onError(error) {
   later(error.status ? error.message : `The prediction server does not answer. ${HOW_TO_START}`);
 }
 
-function loadScript(src) {
-  return new Promise((resolve, reject) => {
-    const script = Object.assign(document.createElement("script"), { src, onload: resolve });
-    script.onerror = () => (script.remove(), reject(new Error(`cannot load ${src}`)));
-    document.head.append(script);
-  });
+/** Fetch the client, because a script element cannot skip the warning page of ngrok's free plan. */
+async function loadClient(url) {
+  const answer = await fetch(`${url}/prospect.js`, { headers: { "ngrok-skip-browser-warning": "1" } });
+  await import(URL.createObjectURL(await answer.blob()));
 }
 
 const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
@@ -198,7 +196,7 @@ async function connect() {
     const config = await (await fetch("/config.json")).json();
     const { predict_url: url, predict_token: token, predict_key: key, problem } = config;
     if (!url) return later(`${problem ?? "No prediction server has been started yet."} ${HOW_TO_START}`);
-    await loadScript(`${url}/prospect.js`);
+    await loadClient(url);
     // so that the first score counts this page, and an invitation finds a listener
     await Promise.race([Promise.all([confirmed, listening]), pause(PATIENCE)]);
     window.prospect.start({ url, token, key, every: EVERY, on: MOMENTS, tracker, onScore, onError });
