@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prospect_lib.server.announcement import announce
     from prospect_lib.server.app import Options, Server, create_app
+    from prospect_lib.server.snippet import Snippet
     from prospect_lib.server.tunnel import open_tunnel
 
-__all__ = ["Options", "Server", "announce", "create_app", "open_tunnel"]
-_MODULES = {"announce": "announcement", "open_tunnel": "tunnel"}
+__all__ = ["Options", "Server", "Snippet", "announce", "create_app", "open_tunnel"]
+_MODULES = {"Snippet": "snippet", "announce": "announcement", "open_tunnel": "tunnel"}
 
 
 def __getattr__(name: str) -> Any:

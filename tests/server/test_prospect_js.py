@@ -12,8 +12,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page
 from snowplow_signals import AttributeKey, domain_sessionid, user_id
 
 from prospect_lib.attributes import prospect_group
-from prospect_lib.server import Options, Server, create_app
-from prospect_lib.server.snippet import Snippet
+from prospect_lib.server import Options, Server, Snippet, create_app
 from prospect_lib.server.tunnel import open_tunnel
 from prospect_lib.settings import Settings
 from tests.support.fake_ngrok import write_agent
