@@ -4,7 +4,7 @@ The public handler follows Snowplow's tutorial: a Flask handler that calls the S
 pandas frame of one row, and runs a scikit-learn pipeline (one-hot, scaler, XGBoost). Its
 explanations come from the shap package if it is installed (``pip install shap==0.51.0``),
 otherwise from XGBoost's own TreeSHAP on the pipeline's output, which favours the public
-handler. Both are served by cheroot with the same number of threads, both read the same
+handler. Both are served by the same web server, both read the same
 stand-in for Signals (a process of its own), both have 100 trees trained on the same rows.
 
 Prints and writes to ``benchmarks/results/serving.json``:

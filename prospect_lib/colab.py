@@ -29,7 +29,6 @@ LACKING = (
     "flask-cors",
     "limits",
     "waitress",
-    "cheroot",
     "pyngrok",
     "ua-parser",
     "ua-parser-builtins",

@@ -1,26 +1,38 @@
-"""Serve an application from a background thread, and stop again: cheroot in a few lines."""
+"""Serve an application from background threads, and stop again: waitress, bounded by connection.
+
+One thread reads from all connections, and hands a request to a worker when all of it has
+arrived. So a silent or slow client costs a connection, never a worker. It is dropped after a
+while, sooner when no further connection fits: probes are always answered.
+"""
 
 import errno
 import logging
+import resource
 import signal
-import socket
 import sys
 import threading
-from concurrent.futures import Future
-from functools import partial
+import time
+from http import HTTPStatus
+from typing import Any
 
-from cheroot import wsgi
-from cheroot.server import HTTPConnection, HTTPRequest
 from flask import Flask
+from waitress import wasyncore
+from waitress.channel import HTTPChannel
+from waitress.server import TcpWSGIServer
+from waitress.task import ErrorTask, ThreadedTaskDispatcher
 
-from prospect_lib.errors import SettingsError
+from prospect_lib.errors import SettingsError, one_line
+from prospect_lib.server.errors import problem
 from prospect_lib.settings import PREDICT_PORT
 
-_log = logging.getLogger(__name__)
-BACKLOG = 128  # connections that wait to be accepted
-CONNECTIONS = 1000  # kept open between requests
-IDLE_SECONDS = 15  # after which such a connection is closed
-MAX_HEADER, MAX_HTTP_BODY = 1 << 16, 1 << 20  # bytes; the application has a lower limit for bodies
+CONNECTIONS = 1000  # at the same time, or half of the files that the process may open
+SILENT_SECONDS = 15.0  # after which a connection is closed,
+CROWDED_SECONDS = 1.0  # and when there are so many
+MAX_HEADER, MAX_HTTP_BODY = 1 << 16, 1 << 17  # bytes; the application has a lower limit for bodies
+_STATUS = {431: 413, 500: 503, 501: 400}  # of waitress, to those that are documented
+
+# one line for each request that waits for a thread
+logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 
 def end_with_signals() -> None:
@@ -58,7 +70,7 @@ class Server:
     ) -> None:
         self.app, self.host, self.port = app, host, port
         self._threads, self._patience = threads, patience
-        self._running: _CherootServer | None = None
+        self._running: tuple[WebServer, threading.Thread] | None = None
 
     @property
     def url(self) -> str:
@@ -73,27 +85,15 @@ class Server:
             SettingsError: the port is in use, or may not be opened.
         """
         if self._running is None:
-            _check_port(self.host, self.port)
-            server = _CherootServer(
-                (self.host, self.port),
-                self.app,
-                numthreads=self._threads,
-                server_name="prospect",
-                request_queue_size=BACKLOG,
-                timeout=IDLE_SECONDS,
-                shutdown_timeout=self._patience,  # type: ignore[arg-type] # a float will do
-            )
-            port: Future[int] = Future()
-            # its threads are daemons because this one is: a program may end without stop()
-            threading.Thread(
-                target=_serve, args=(server, port), name="prospect-server", daemon=True
-            ).start()
             try:
-                self.port = port.result()
-            except OSError:
-                _check_port(self.host, self.port)  # taken since it was checked
-                raise
-            self._running = server
+                server = WebServer(self.app, self.host, self.port, self._threads)
+            except OSError as error:
+                raise _refusal(self.host, self.port, error) from error
+            self.port = int(server.effective_port)
+            # daemons, so that a program may end without stop()
+            thread = threading.Thread(target=server.run, name="prospect-server", daemon=True)
+            thread.start()
+            self._running = server, thread
         return self
 
     def stop(self) -> None:
@@ -102,11 +102,9 @@ class Server:
         Returns when all of it is done; does nothing if the server does not run.
         """
         if self._running is not None:
-            server, self._running = self._running, None
-            # in a thread, because cheroot waits without limit for a request that never ends
-            stopping = threading.Thread(target=server.stop, name="stop-server", daemon=True)
-            stopping.start()
-            stopping.join(self._patience + 1.0)
+            (server, thread), self._running = self._running, None
+            server.stop(self._patience)
+            thread.join()
             for close in self.app.extensions.get("prospect_closers", ()):
                 close()
 
@@ -117,48 +115,109 @@ class Server:
         self.stop()
 
 
-def _check_port(host: str, port: int) -> None:
-    """Raise SettingsError if a port cannot be opened; cheroot's own error has no number."""
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        socket.create_server((host, port), family=family).close()
-    except OSError as error:
-        busy = error.errno == errno.EADDRINUSE
-        raise SettingsError(
-            f"cannot serve on {host}:{port}: "
-            f"{'the port is in use' if busy else error.strerror or error}. Stop what uses it, or "
-            "choose another port: set PREDICT_PORT (0 < port < 65536) or pass port=0."
-        ) from error
+def _refusal(host: str, port: int, error: OSError) -> SettingsError:
+    busy = error.errno == errno.EADDRINUSE
+    return SettingsError(
+        f"cannot serve on {host}:{port}: "
+        f"{'the port is in use' if busy else error.strerror or error}. Stop what uses it, or "
+        "choose another port: set PREDICT_PORT (0 < port < 65536) or pass port=0."
+    )
 
 
-class _Connection(HTTPConnection):
-    """Leaves paths such as ``//x`` to the application: cheroot would end the connection."""
+class _Problem(ErrorTask):  # type: ignore[misc] # waitress has no types
+    """Answers a request that is not HTTP with problem details."""
 
-    RequestHandlerClass = partial(HTTPRequest, strict_mode=False)
-
-
-class _CherootServer(wsgi.Server):
-    """cheroot with limits, and without addresses of callers in its log."""
-
-    ConnectionClass = _Connection
-    expiration_interval = 0.1  # seconds between checks whether to stop
-    keep_alive_conn_limit = CONNECTIONS
-    max_request_header_size = MAX_HEADER
-    max_request_body_size = MAX_HTTP_BODY
-
-    def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
-        """Log the kind of an error only: its text may contain a caller's address."""
-        del msg, traceback
-        kind = sys.exc_info()[0]
-        if level >= logging.WARNING:
-            _log.log(level, "the web server reports %s", kind.__name__ if kind else "an error")
+    def execute(self) -> None:
+        error = self.request.error
+        status = HTTPStatus(_STATUS.get(error.code, error.code))
+        answer = problem(status, status.phrase, one_line(error.body))
+        self.status, body = answer.status, answer.get_data()
+        self.response_headers.extend(answer.headers)
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
 
 
-def _serve(server: _CherootServer, port: "Future[int]") -> None:
-    try:
-        server.prepare()
-        port.set_result(int(server.bind_addr[1]))
-    except BaseException as error:  # noqa: BLE001 - raised by start()
-        port.set_exception(error)
-        return
-    server.serve()
+class _Connection(HTTPChannel):  # type: ignore[misc]
+    """A connection that knows since when its client has been expected to finish a request."""
+
+    error_task_class = _Problem
+    begun = 0.0
+
+    def received(self, data: bytes) -> Any:
+        if self.request is None:
+            self.begun = time.time()
+        return super().received(data)
+
+    def waits_since(self) -> float:
+        return self.last_activity if self.request is None else self.begun
+
+
+class WebServer(TcpWSGIServer):  # type: ignore[misc]
+    """Listens from its creation on; ``run`` answers until ``stop`` is called in another thread.
+
+    Args:
+        app: the WSGI application.
+        host: the address to listen on.
+        port: 0 takes any free one; ``effective_port`` is the port in use.
+        threads: requests answered at the same time.
+        options: further settings of waitress.
+    Raises:
+        OSError: the address cannot be opened.
+    """
+
+    channel_class = _Connection
+
+    def __init__(self, app: Flask, host: str, port: int, threads: int, **options: Any) -> None:
+        self._channels: dict[int, Any] = {}
+        try:
+            super().__init__(
+                app,
+                self._channels,
+                dispatcher=ThreadedTaskDispatcher(),
+                host=host,
+                port=port,
+                ident=None,
+                connection_limit=_connection_limit(),
+                cleanup_interval=1,
+                max_request_header_size=MAX_HEADER,
+                max_request_body_size=MAX_HTTP_BODY,
+                asyncore_use_poll=True,  # `select` cannot watch more than 1024 files
+                clear_untrusted_proxy_headers=False,  # the application decides whom to trust
+                log_socket_errors=False,
+                **options,
+            )
+        except BaseException:
+            wasyncore.close_all(self._channels, ignore_all=True)
+            raise
+        self.task_dispatcher.set_thread_count(threads)
+
+    def maintenance(self, now: float) -> None:
+        """Close the connections whose clients have been silent or slow for too long."""
+        allowed = CROWDED_SECONDS if self.in_connection_overflow else SILENT_SECONDS
+        for channel in self.active_channels.values():
+            if not channel.requests and channel.waits_since() < now - allowed:
+                channel.will_close = True
+
+    def stop(self, patience: float) -> None:
+        """Accept nothing more, answer the requests in flight, and let ``run`` return.
+
+        Args:
+            patience: seconds after which requests that go on are given up.
+        """
+        self.accepting = False
+        deadline = time.monotonic() + patience
+        while self.task_dispatcher.queue and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.task_dispatcher.shutdown(timeout=max(0.0, deadline - time.monotonic()))
+        self.trigger.pull_trigger(self._close)  # in the thread of `run`
+
+    def _close(self) -> None:
+        for channel in [*self.active_channels.values()]:
+            channel.handle_close()
+        wasyncore.close_all(self._channels, ignore_all=True)
+
+
+def _connection_limit() -> int:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return CONNECTIONS if files == resource.RLIM_INFINITY else min(CONNECTIONS, files // 2)
