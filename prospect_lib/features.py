@@ -16,7 +16,7 @@ from snowplow_signals import AttributeGroup
 from snowplow_signals.models.model import Attribute
 
 from prospect_lib.attributes import COUNTS_AS_FLAGS, prospect_group, tutorial_group
-from prospect_lib.errors import DataError
+from prospect_lib.errors import DataError, wrong_type
 
 Kind = Literal["number", "flag", "category"]
 
@@ -38,13 +38,23 @@ class Feature:
     rule: Literal["as_is", "length", "any", "day_of_week"] = "as_is"
 
     def value(self, attributes: Mapping[str, Any], at: datetime) -> Any:
-        """Return the feature from attribute values and the time of the score, an aware datetime."""
+        """Return the feature from attribute values and the time of the score, an aware datetime.
+
+        Raises:
+            DataError: the value is no number, where it is counted, or has no length.
+        """
         if self.attribute is None:
             return at.astimezone(UTC).isoweekday()
         value = attributes[self.attribute]
         if self.rule == "any":
+            if not isinstance(value, int | float | None):
+                raise wrong_type(f"attribute {self.attribute}", value, "a number")
             return bool(value)
-        return len(value) if self.rule == "length" and value is not None else value
+        if self.rule == "length" and value is not None:
+            if not isinstance(value, list | dict):
+                raise wrong_type(f"attribute {self.attribute}", value, "a list")
+            return len(value)
+        return value
 
 
 def features_of(

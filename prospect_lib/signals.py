@@ -16,6 +16,7 @@ import json
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import cache, partial
@@ -39,7 +40,8 @@ CONSOLE_URL = "https://console.snowplowanalytics.com/api/msc/v1/organizations"
 TIMEOUT = 2.0  # seconds
 CONSOLE_TIMEOUT = 10.0  # seconds; a reader's own deadline still holds
 MAX_ANSWER = 1 << 20  # bytes
-MAX_CALLS = 64  # at the same time
+MAX_CALLS = 64  # at the same time,
+MAX_CALLS_PER_KEY = 4  # and about one identifier
 _RENEW_EARLY = 60.0  # seconds
 _IDLE_SECONDS = 10.0  # after which a thread without a call ends
 _T = TypeVar("_T")
@@ -122,27 +124,46 @@ class Calls:
     def __init__(self, limit: int, name: str) -> None:
         self._limit, self._name = limit, name
         self._free = threading.BoundedSemaphore(limit)
+        self._per_key, self._counting = Counter[str](), threading.Lock()
         self._idle = threading.Semaphore(0)  # idle threads that no call has reserved
         self._queue: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
 
-    def run(self, call: Callable[[], _T], timeout: float) -> _T:
+    def run(self, call: Callable[[], _T], timeout: float, key: str = "") -> _T:
         """Return the result of a call, or raise its error.
 
+        Args:
+            call: what to run.
+            timeout: seconds.
+            key: what the call is about; calls about one key never take all threads.
         Raises:
             TimeoutError: it takes longer than ``timeout`` seconds.
-            ServiceError: every thread is taken.
+            ServiceError: every thread is taken, or every one that the key may take.
         """
-        if not self._free.acquire(blocking=False):
-            raise ServiceError(
-                f"{self._limit} calls to {self._name} have not been answered yet, no more are "
-                "made. Try again shortly."
-            )
+        with self._counting:
+            if key and self._per_key[key] >= MAX_CALLS_PER_KEY:
+                raise self._refusal(f"{MAX_CALLS_PER_KEY} calls about this identifier")
+            if not self._free.acquire(blocking=False):
+                raise self._refusal(f"{self._limit} calls")
+            self._per_key[key] += 1
         future: Future[_T] = Future()
+        future.add_done_callback(lambda _: self._ended(key))
         self._queue.put((future, call))
         if not self._idle.acquire(blocking=False):
             name = f"call to {self._name}"
             threading.Thread(target=self._work, name=name, daemon=True).start()
         return future.result(timeout)
+
+    def _refusal(self, calls: str) -> ServiceError:
+        return ServiceError(
+            f"{calls} to {self._name} have not been answered yet, no more are made. Try again "
+            "shortly."
+        )
+
+    def _ended(self, key: str) -> None:
+        with self._counting:
+            self._per_key[key] -= 1
+            if not self._per_key[key]:
+                del self._per_key[key]
 
     def _work(self) -> None:
         while True:
@@ -304,7 +325,9 @@ class AttributeReader:
         """
         deadline = time.monotonic() + self.timeout
         try:
-            status, body = self._calls.run(lambda: self._ask(identifier, deadline), self.timeout)
+            status, body = self._calls.run(
+                lambda: self._ask(identifier, deadline), self.timeout, identifier
+            )
         except (requests.Timeout, TimeoutError):
             raise ServiceError(
                 f"Signals did not answer within {self.timeout:g} s. Try again shortly."
@@ -401,7 +424,10 @@ def _body(response: requests.Response, deadline: float) -> bytes:
         while chunk := response.raw.read1(MAX_ANSWER, decode_content=True):
             body += chunk
             if len(body) > MAX_ANSWER:
-                raise requests.RequestException("answer too large")
+                raise ServiceError(
+                    f"the answer of Signals is larger than {MAX_ANSWER >> 20} MiB. Limit the "
+                    "attributes that list values: each visitor's have to be fewer."
+                )
             _seconds_until(deadline)
     except urllib3.exceptions.ReadTimeoutError as error:
         raise TimeoutError from error

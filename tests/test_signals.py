@@ -20,7 +20,15 @@ from snowplow_signals import Service, Signals, SignalsSandbox
 from prospect_lib.errors import ServiceError, SettingsError
 from prospect_lib.problem import prospect_problem
 from prospect_lib.settings import Settings
-from prospect_lib.signals import AttributeReader, Calls, Token, connect, console_token, reader
+from prospect_lib.signals import (
+    MAX_CALLS_PER_KEY,
+    AttributeReader,
+    Calls,
+    Token,
+    connect,
+    console_token,
+    reader,
+)
 from tests.support.fake_signals import TOKEN, FakeSignals
 
 VISITOR = "6f1c1f0e-5b1f-4a0e-9a55-7d5f3f6f9d10"
@@ -98,6 +106,18 @@ def test_calls_that_hang_take_a_bounded_number_of_threads_and_more_fail_at_once(
         with pytest.raises(ServiceError, match="2 calls to Signals have not been answered yet"):
             reader.read(VISITOR)
     assert len(fake.calls) == 2
+
+
+def test_calls_about_one_visitor_leave_threads_for_others(fake):
+    reader = reader_of(fake, timeout=0.1, max_calls=MAX_CALLS_PER_KEY + 1)
+    fake.mode = "headers"
+    for _ in range(MAX_CALLS_PER_KEY):
+        with pytest.raises(ServiceError, match="did not answer within"):
+            reader.read(VISITOR)
+    with pytest.raises(ServiceError, match="4 calls about this identifier to Signals have not"):
+        reader.read(VISITOR)
+    fake.mode, reader.timeout = "ok", 30
+    assert reader.read("another visitor")["domain_userid"] == "another visitor"
 
 
 def test_a_call_that_hangs_does_not_keep_python_from_ending(fake):

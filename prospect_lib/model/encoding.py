@@ -97,7 +97,11 @@ class Column:
                 f"{type(value).__name__}. Check the attribute {self.attribute!r} of the service."
             )
         code = self.codes.get(str(value), self.missing) if self.kind == "category" else value
-        return self.missing if math.isnan(float(code)) else float(code)
+        try:
+            number = float(code)
+        except OverflowError:
+            number = math.inf
+        return self.missing if math.isnan(number) else number
 
 
 @dataclass(frozen=True)
@@ -192,10 +196,15 @@ class Encoder:
         Args:
             values: by feature name; every feature is in it.
         Raises:
-            DataError: a value is of another type than its feature.
+            DataError: a value is of another type than its feature, or too large.
         """
         row = [column.encode_value(values[column.name]) for column in self.columns]
-        return np.array([row], dtype=np.float32)
+        with np.errstate(over="ignore"):
+            matrix = np.array([row], dtype=np.float32)
+        if np.isinf(matrix).any():
+            name = self.names[int(np.isinf(matrix).argmax())]
+            raise DataError(f"{name}: expected a finite number of 32 bits, got a larger one.")
+        return matrix
 
 
 def check_type(column: Column | Feature, actual: pa.DataType) -> None:

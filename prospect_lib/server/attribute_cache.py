@@ -2,7 +2,12 @@
 
 ``AttributeCache`` wraps any object with ``read(identifier) -> dict``. Requests for the same
 visitor that are in flight at the same time share one call. An answer may be reused for a short
-time. When the call fails, the last known attributes serve for a while, marked as stale.
+time. When the call fails, or its answer cannot be used, the last attributes that could be used
+serve for a while, marked as stale.
+
+After several failures in a row the source is called only once per second. Failures for one visitor
+count for this visitor; those for as many different visitors, without a success between them, for
+all.
 """
 
 import logging
@@ -12,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from prospect_lib.errors import ProspectError, ServiceError
 
@@ -20,6 +25,7 @@ _log = logging.getLogger(__name__)
 MAX_VISITORS = 10_000  # whose last attributes are kept, about 2 KB each
 MAX_FAILURES = 5  # in a row, after which the source is called less often:
 PAUSE = 1.0  # once in so many seconds
+_T = TypeVar("_T")
 
 
 class AttributeSource(Protocol):
@@ -36,6 +42,22 @@ class Reading:
 
     attributes: Mapping[str, Any]
     stale: bool = False
+
+
+@dataclass
+class _Breaker:
+    """Lets every call through until there are several failures, then one in a while."""
+
+    failures: int = 0
+    paused_until: float = 0.0
+
+    def admits(self, now: float) -> bool:
+        if self.failures < MAX_FAILURES:
+            return True
+        if now < self.paused_until:
+            return False
+        self.paused_until = now + PAUSE
+        return True
 
 
 class AttributeCache:
@@ -65,7 +87,9 @@ class AttributeCache:
         self._lock = threading.Lock()
         self._in_flight: dict[str, Future[dict[str, Any]]] = {}
         self._last: OrderedDict[str, tuple[float, dict[str, Any]]] = OrderedDict()
-        self._failures, self._paused_until = 0, 0.0
+        self._all, self._failing = _Breaker(), OrderedDict[str, _Breaker]()
+        self._failed_in_a_row = set[str]()  # visitors
+        self._reported = False
 
     def read(self, identifier: str) -> Reading:
         """Return the visitor's attributes, of now or of a short while ago.
@@ -73,16 +97,31 @@ class AttributeCache:
         Raises:
             ServiceError: the source fails and no answer is young enough.
         """
+        return self.use(identifier, lambda reading: reading)
+
+    def use(self, identifier: str, function: Callable[[Reading], _T]) -> _T:
+        """Return a function of the visitor's attributes, of now or of a short while ago.
+
+        Args:
+            identifier: the visitor.
+            function: raises ServiceError for attributes that it cannot use.
+        Raises:
+            ServiceError: the source fails or the function cannot use what it answers, and no
+                other answer is young enough.
+        """
         attributes = self._younger_than(self._fresh, identifier)
         if attributes is not None:
-            return Reading(attributes)
+            return function(Reading(attributes))
         try:
-            return Reading(self._shared_call(identifier))
+            attributes = self._shared_call(identifier)
+            result = function(Reading(attributes))
         except ServiceError:
             attributes = self._younger_than(self._stale, identifier)
             if attributes is None:
                 raise
-            return Reading(attributes, stale=True)
+            return function(Reading(attributes, stale=True))
+        self._keep(identifier, attributes)
+        return result
 
     def _younger_than(self, age: float, identifier: str) -> dict[str, Any] | None:
         at, attributes = self._last.get(identifier, (0.0, None))
@@ -102,9 +141,7 @@ class AttributeCache:
     def _fulfil(self, future: "Future[dict[str, Any]]", identifier: str) -> None:
         """Call the source and settle the future, whatever happens."""
         try:
-            attributes = self._call(identifier)
-            self._keep(identifier, attributes)
-            future.set_result(attributes)
+            future.set_result(self._call(identifier))
         except ProspectError as error:
             future.set_exception(ServiceError(str(error)))
         except Exception as error:  # noqa: BLE001 - any source may be plugged in
@@ -115,13 +152,17 @@ class AttributeCache:
                 del self._in_flight[identifier]
 
     def _call(self, identifier: str) -> dict[str, Any]:
-        """Call the source once. After several failures in a row, one call per second is let
-        through, so that a dead source does not hold every thread until its timeout."""
+        """Call the source, but after several failures in a row only once per second, so that a
+        dead source does not hold every thread until its timeout."""
         start = self._clock()
-        if self._failures >= MAX_FAILURES:
-            if start < self._paused_until:
-                raise ServiceError("Signals has failed several times in a row. Try again shortly.")
-            self._paused_until = start + PAUSE
+        for breaker, about in (
+            (self._failing.get(identifier), " for this visitor"),
+            (self._all, ""),
+        ):
+            if breaker is not None and not breaker.admits(start):
+                raise ServiceError(
+                    f"Signals has failed several times in a row{about}. Try again shortly."
+                )
         outcome = "error"
         try:
             attributes = self._source.read(identifier)
@@ -131,16 +172,28 @@ class AttributeCache:
             outcome = "ok"
             return attributes
         finally:
-            self._count(outcome)
+            with self._lock:
+                self._count(identifier, outcome)
             self._observe(self._clock() - start, outcome)
 
-    def _count(self, outcome: str) -> None:
+    def _count(self, identifier: str, outcome: str) -> None:
         """Count failures in a row; log when a series of them begins and when it ends."""
-        if outcome == "ok" and self._failures:
-            _log.warning("attributes can be read again, after %d failures", self._failures)
-        if outcome == "error" and not self._failures:
+        if outcome == "ok":
+            if self._reported:
+                _log.warning("attributes can be read again")
+            self._reported = False
+            self._failed_in_a_row.clear()
+            self._all = _Breaker()
+            self._failing.pop(identifier, None)
+            return
+        if not self._failed_in_a_row and identifier not in self._failing:
             _log.warning("attributes cannot be read; /health reports the reason")
-        self._failures = 0 if outcome == "ok" else self._failures + 1
+            self._reported = True
+        self._failed_in_a_row.add(identifier)
+        self._all.failures = len(self._failed_in_a_row)
+        self._failing.setdefault(identifier, _Breaker()).failures += 1
+        if len(self._failing) > MAX_VISITORS:
+            self._failing.popitem(last=False)
 
     def _keep(self, identifier: str, attributes: dict[str, Any]) -> None:
         if max(self._fresh, self._stale) <= 0:

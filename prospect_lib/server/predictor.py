@@ -137,15 +137,12 @@ class Predictor:
             ServiceError: there are no attributes, or one is missing; the message names it.
             ModelError: the scorer failed, or its result is no score.
         """
-        loaded, reading = self._current(), self._attributes.read(visitor)
-        missing = sorted(loaded.attributes - reading.attributes.keys())
-        if missing:
-            raise ServiceError(
-                f"the service's answer lacks {', '.join(missing)}, which the model needs. "
-                "Publish the attribute group and the service again: python -m prospect_lib publish."
-            )
-        scored = self._score(loaded, reading.attributes, at)
-        return self._answer(loaded, reading, scored, at)
+        loaded = self._current()
+
+        def answer(reading: Reading) -> PredictResponse:
+            return self._answer(loaded, reading, self._score(loaded, reading.attributes, at), at)
+
+        return self._attributes.use(visitor, answer)
 
     def readiness(self, at: datetime) -> str:
         """Return ``"ok"`` if a score is possible now, otherwise the reason why not."""
@@ -156,6 +153,12 @@ class Predictor:
         return "Signals does not answer; known visitors get stale scores." if stale else "ok"
 
     def _score(self, loaded: Loaded, attributes: Mapping[str, Any], at: datetime) -> ScoreLike:
+        missing = sorted(loaded.attributes - attributes.keys())
+        if missing:
+            raise ServiceError(
+                f"the service's answer lacks {', '.join(missing)}, which the model needs. "
+                "Publish the attribute group and the service again: python -m prospect_lib publish."
+            )
         try:
             return loaded.score(attributes, at, explain=self._explain)
         except (ServiceError, ModelError):

@@ -135,7 +135,7 @@ def test_failure_and_recovery_are_logged_once(source, clock, caplog):
     assert not cache.read("a").stale
     assert caplog.messages == [
         "attributes cannot be read; /health reports the reason",
-        "attributes can be read again, after 2 failures",
+        "attributes can be read again",
     ]
 
 
@@ -147,22 +147,67 @@ def test_stale_answers_can_be_turned_off(source, clock):
         cache.read("a")
 
 
+def fails(cache: AttributeCache, visitor: str, reason: str | None = None) -> None:
+    with pytest.raises(ServiceError, match=reason):
+        cache.read(visitor)
+
+
 def test_a_dead_source_is_called_once_per_second(source, clock):
     cache = AttributeCache(source, clock=clock)
     source.error = ServiceError("down")
-    for _ in range(50):
-        with pytest.raises(ServiceError):
-            cache.read("a")
+    for number in range(50):
+        fails(cache, f"visitor {number}")
     assert source.calls == MAX_FAILURES + 1
     clock.now += 1
     for _ in range(10):
-        with pytest.raises(ServiceError):
-            cache.read("b")
+        fails(cache, "b")
     assert source.calls == MAX_FAILURES + 2
     source.error = None
     clock.now += 1
     assert not cache.read("c").stale
     assert not cache.read("d").stale
+
+
+def test_a_visitor_whose_calls_fail_is_bounded_and_others_are_served(source, clock, caplog):
+    cache, read = AttributeCache(source, clock=clock), source.read
+    source.read = lambda visitor: read(visitor) if visitor != "heavy" else int("too large")
+    for _ in range(20):
+        fails(cache, "heavy")
+    fails(cache, "heavy", "several times in a row for this visitor")
+    for number in range(40):
+        assert not cache.read(f"visitor {number}").stale
+        fails(cache, "heavy")
+    assert [message.split(";")[0] for message in caplog.messages] == [
+        "attributes cannot be read",
+        "attributes can be read again",
+    ]
+
+
+def test_a_visitor_whose_calls_failed_is_read_once_per_second_until_one_succeeds(source, clock):
+    cache = AttributeCache(source, clock=clock)
+    source.error = ServiceError("down")
+    for _ in range(20):
+        fails(cache, "heavy")
+    assert source.calls == MAX_FAILURES + 1
+    source.error = None
+    clock.now += 1
+    for _ in range(3):
+        assert not cache.read("heavy").stale
+
+
+def test_attributes_that_cannot_be_used_do_not_replace_those_that_could(source, clock):
+    def odd(reading: Reading) -> int:
+        if reading.attributes["n"] % 2 == 0:
+            raise ServiceError("even")
+        return reading.attributes["n"]
+
+    cache = AttributeCache(source, clock=clock)
+    assert [cache.use("a", odd) for _ in range(4)] == [1, 1, 3, 3]
+    clock.now += 61
+    assert cache.use("a", odd) == 5
+    clock.now += 61
+    with pytest.raises(ServiceError, match="even"):
+        cache.use("a", odd)
 
 
 @pytest.mark.parametrize(

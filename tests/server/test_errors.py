@@ -1,6 +1,10 @@
 """Every failure is answered with problem details: bad requests, scorers and Signals that fail."""
 
+import gzip
 import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -80,9 +84,32 @@ def test_a_missing_attribute_is_named_and_a_null_is_not_missing(model):
     assert post(app_of(model, MemoryAttributes({VISITOR: row}))).status_code == 200
 
 
-def test_an_attribute_of_another_type_is_named(model):
-    row = WARM | {"num_page_views_l7d": "seven"}
-    is_problem(post(app_of(model, MemoryAttributes({VISITOR: row}))), 503, "num_page_views_l7d")
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("num_page_views_l7d", "seven"),
+        ("num_page_views_l7d", 10**400),
+        ("num_page_views_l7d", 1e300),
+        ("num_page_views_l7d", float("inf")),
+        ("num_apps_l7d", 7),
+        ("num_apps_l7d", "website"),
+        ("num_pricing_views_l7d", "none"),
+        ("latest_app_id", ["website"]),
+    ],
+    ids=str,
+)
+def test_an_attribute_of_another_type_is_named_and_known_visitors_get_their_last_score(
+    model, attribute, value
+):
+    attributes = MemoryAttributes()
+    app = app_of(model, attributes)
+    first = post(app).get_json()
+    attributes.rows = {VISITOR: WARM | {attribute: value}}
+    assert post(app).get_json() == {**first, "stale": True}
+    unknown = app_of(model, attributes)
+    answer = post(unknown)
+    assert answer.status_code == 503
+    assert attribute in answer.get_json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -136,20 +163,126 @@ def test_the_public_does_not_see_the_reason(caplog):
     assert VISITOR not in response.get_data(as_text=True) + caplog.text
 
 
-@pytest.mark.parametrize("mode", ["slow", "drop", "body", "401", "302", "500", "drip", "headers"])
-def test_however_signals_fails_the_answer_is_a_stale_score_or_a_503(mode):
+def http(body: bytes, *headers: str, status: str = "200 OK", length: int | None = None) -> bytes:
+    length = len(body) if length is None else length
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {length}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def columns(**changes: object) -> bytes:
+    row = {"domain_userid": VISITOR, **WARM}
+    return json.dumps({name: [value] for name, value in row.items()} | changes).encode()
+
+
+PACKED = gzip.compress(b" " * 50_000_000)
+#: What Signals, or something in its place, answers about one visitor, and what follows.
+WAYS: dict[str, tuple[bytes, str]] = {
+    "nothing": (b"", "close"),
+    "silence": (b"", "hang"),
+    "half a status line": (b"HTTP/1.1 2", "hang"),
+    "another protocol": (b"SSH-2.0-OpenSSH_9.2\r\n", "close"),
+    "endless informational answers": (b"HTTP/1.1 102 Processing\r\n\r\n" * 500, "hang"),
+    "a thousand headers": (http(columns(), *["X: x"] * 1000), "close"),
+    "a header of a megabyte": (http(columns(), "X: " + "x" * (1 << 20)), "close"),
+    "headers alone": (http(b"", length=100), "hang"),
+    "half the body": (http(columns()[:100], length=len(columns())), "close"),
+    "half the body, then silence": (http(columns()[:100], length=len(columns())), "hang"),
+    "more than it announces": (http(columns(), length=100), "close"),
+    "broken chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}", "close"),
+    "chunks without end": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", "hang"
+    ),
+    "text that is said to be packed": (http(columns(), "Content-Encoding: gzip"), "close"),
+    "much in little": (http(PACKED, "Content-Encoding: gzip"), "close"),
+    "two megabytes": (http(columns(num_apps_l7d=[["x" * (2 << 20)]])), "close"),
+    "a page": (http(b"<html>Please sign in</html>", "Content-Type: text/html"), "close"),
+    "no body": (http(b""), "close"),
+    "half a table": (http(columns()[:100]), "close"),
+    "null": (http(b"null"), "close"),
+    "a number": (http(b"5"), "close"),
+    "a list": (http(b"[{}]"), "close"),
+    "an empty object": (http(b"{}"), "close"),
+    "rows of nobody": (http(columns(domain_userid=[])), "close"),
+    "another visitor": (http(columns(domain_userid=[OTHER_VISITOR])), "close"),
+    "two visitors": (http(columns(num_page_views_l7d=[1, 2])), "close"),
+    "values alone": (http(columns(num_page_views_l7d=7)), "close"),
+    "words for numbers": (http(columns(num_page_views_l7d=["seven"])), "close"),
+    "a number of 400 digits": (http(columns(num_page_views_l7d=[10**400])), "close"),
+    "NaN": (http(columns(num_page_views_l7d=[float("nan")])), "close"),
+    "Infinity by its digits": (http(columns().replace(b"[7]", b"[1e999]")), "close"),
+    "nested without end": (http(b'{"a":' * 100_000), "close"),
+    "bytes that are no text": (http(b"\xff\xfe" + columns()), "close"),
+    "a redirection": (http(b"", "Location: http://127.0.0.1:1/", status="302 Found"), "close"),
+    "a redirection to itself": (http(b"", "Location: /", status="307 Temporary Redirect"), "close"),
+    **{
+        f"status {status}": (http(columns(), status=f"{status} Some Reason"), "close")
+        for status in (203, 204, 206, 304, 400, 401, 403, 404, 405, 413, 422, 429, 500, 503, 599)
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def signals() -> Iterator[FakeSignals]:
     with FakeSignals(WARM) as fake:
-        reader = AttributeReader(fake.url, Token(lambda: TOKEN), "service", timeout=0.3)
+        yield fake
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_however_signals_fails_for_one_visitor_others_are_scored(signals, model, way):
+    reader = AttributeReader(signals.url, Token(lambda: TOKEN), "service", timeout=30)
+    app, unknown, healthy = app_of(model, reader), VISITOR[:-1] + "a", OTHER_VISITOR
+    signals.raw = {}
+    first = post(app).get_json()
+    signals.raw = dict.fromkeys([VISITOR, unknown], WAYS[way])
+    reader.timeout = 0.1
+    for _ in range(3):
+        assert post(app).get_json() == {**first, "stale": True}
+        answer = post(app, {"domain_userid": unknown})
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert TOKEN not in answer.get_data(as_text=True)
+    reader.timeout = 30
+    answer = post(app, {"domain_userid": healthy})
+    assert (answer.status_code, answer.get_json()["stale"]) == (200, False)
+    signals.raw = {}
+    assert post(app).get_json()["stale"] is False
+    reader.close()
+
+
+@pytest.mark.parametrize("mode", ["drip", "headers"])
+def test_while_signals_answers_one_byte_at_a_time_the_last_attributes_serve(mode):
+    with FakeSignals(WARM) as fake:
+        reader = AttributeReader(fake.url, Token(lambda: TOKEN), "service", timeout=30)
         app = app_of(attributes=reader)
         assert post(app).status_code == 200
-        fake.mode, fake.body = mode, b"<html>"
-        # a slow mode lasts until the end of the block, so both answers come before its own
+        fake.mode, reader.timeout = mode, 0.3
         known, unknown = post(app), post(app, {"domain_userid": OTHER_VISITOR})
         assert (known.status_code, known.get_json()["stale"]) == (200, True)
         assert unknown.status_code == 503
-        assert TOKEN not in unknown.get_data(as_text=True)
-        fake.mode = "ok"
+        fake.mode, reader.timeout = "ok", 30
         assert post(app).get_json()["stale"] is False
+
+
+def test_a_visitor_whose_attributes_are_too_large_costs_the_others_nothing(signals):
+    reader = AttributeReader(signals.url, Token(lambda: TOKEN), "service", timeout=30)
+    options = Options(visitor_limit="1000000 per minute", caller_limit="1000000 per minute")
+    signals.raw = {VISITOR: WAYS["two megabytes"]}
+    with Server(app_of(attributes=reader, options=options), port=0) as server:
+        stopped = threading.Event()
+
+        def poll() -> set[int]:
+            statuses = {post_to(server.url).status_code}
+            while not stopped.is_set():
+                statuses.add(post_to(server.url).status_code)
+            return statuses
+
+        with ThreadPoolExecutor(3) as pool:
+            polling = [pool.submit(poll) for _ in range(3)]
+            others = [post_to(server.url, f"{OTHER_VISITOR[:-2]}{n}") for n in range(10, 50)]
+            stopped.set()
+        assert {status for poller in polling for status in poller.result()} == {503}
+        assert [answer.status_code for answer in others] == [200] * 40
+    signals.raw = {}
+    reader.close()
 
 
 def test_calls_to_signals_that_hang_do_not_hang_the_server():

@@ -18,6 +18,7 @@ class FakeSignals:
 
     Attributes:
         modes: used before ``mode``, one per request.
+        raw: bytes that are the answer about a visitor, and what follows them: "close" or "hang".
         calls: path and parsed body of each request.
         connections: number of connections accepted.
     """
@@ -26,6 +27,7 @@ class FakeSignals:
         self.attributes, self.token = attributes, token
         self.mode, self.delay, self.body = "ok", 60.0, b""
         self.modes: list[str] = []
+        self.raw: dict[str, tuple[bytes, str]] = {}
         self.calls: list[tuple[str, Any]] = []
         self.connections = 0
         self._ending = threading.Event()
@@ -85,6 +87,14 @@ class FakeSignals:
             self._ending.wait(self.delay)
         if mode == "headers":
             self.send_endless_headers(call)
+            return
+        visitors = (request or {}).get("attribute_keys", {}).get("domain_userid", [])
+        if raw := next((self.raw[v] for v in visitors if v in self.raw), None):
+            call.wfile.write(raw[0])
+            call.wfile.flush()
+            if raw[1] == "hang":
+                self._ending.wait(self.delay)
+            call.close_connection = True
             return
         status = int(mode) if mode.isdigit() else 200
         body = self.body if mode == "body" else self._columns(request, status)
