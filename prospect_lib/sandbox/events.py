@@ -40,6 +40,7 @@ Row = dict[str, Any]
 DOMAIN_USERID = AtomicProperty(name="domain_userid")
 CACHED = 500  # visitors whose events are kept in memory
 SEARCHED = 100_000  # `latest` looks through so many events
+MAX_NESTED_COLUMNS = 500  # one per schema: DuckDB reads 2,000 in seconds, and 20,000 not at all
 ROWS_PER_INSERT = 200  # a row has four parameters; old versions of SQLite take 999
 
 TABLES = f"""
@@ -82,6 +83,8 @@ class EventStore:
         # by key and identifier: the last number, and the events
         self._cache: dict[tuple[str, str], tuple[int, list[Row]]] = {}
         self._indexes: dict[str, _Index] = {}
+        self._nested = {name for (name,) in self._read("SELECT name FROM nested_columns")}
+        self._admitting = threading.Lock()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="event-writer")
         self._waiting: deque[_Request] = deque()
 
@@ -91,6 +94,18 @@ class EventStore:
         largest = "SELECT COALESCE(MAX(number), 0) FROM"
         [(good, bad)] = self._read(f"SELECT ({largest} events), ({largest} rejected)")
         return {"good": good, "bad": bad}
+
+    def admits(self, row: Row) -> bool:
+        """Return whether readers can take the nested columns of an event; count new ones.
+
+        There are at most ``MAX_NESTED_COLUMNS``, because each is a column of the readers' table.
+        """
+        with self._admitting:
+            columns = self._nested.union(filter(NESTED.match, row))
+            if len(columns) > max(MAX_NESTED_COLUMNS, len(self._nested)):
+                return False
+            self._nested = columns
+        return True
 
     def add(
         self,
@@ -229,7 +244,8 @@ class EventStore:
             connection.execute("BEGIN IMMEDIATE")
             for table in ("events", "nested_columns", "rejected"):
                 connection.execute(f"DELETE FROM {table}")
-        with self._reading:
+        with self._reading, self._admitting:
+            self._nested = set()
             self._cache.clear()  # numbers start from 1 again
             self._indexes.clear()
 

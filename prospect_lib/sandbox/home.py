@@ -1,10 +1,9 @@
 """The sandbox's home: the folder that holds the state of one sandbox."""
 
-import os
-import secrets
 from pathlib import Path
 
 from prospect_lib.errors import SettingsError
+from prospect_lib.files import ensure_secret
 
 MARKER = "prospect-sandbox"  # how /health names itself, so that no other program is mistaken for it
 
@@ -15,18 +14,10 @@ def token(home: Path) -> str:
     Only the owner may read the folder that this creates, and the token.
 
     Raises:
-        SettingsError: the folder cannot be written.
+        SettingsError: the folder cannot be written, or the file holds no valid token.
     """
-    path = home / "token"
     try:
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return path.read_text(encoding="utf-8").strip()
-        with os.fdopen(handle, "w") as file:
-            file.write(text := secrets.token_urlsafe(24))
-        return text
+        return ensure_secret(home / "token")
     except OSError as error:
         raise not_writable(home, error) from error
 

@@ -25,6 +25,18 @@ def test_a_home_that_is_a_file_is_refused(home_settings: Settings) -> None:
         sandbox.ensure_running(home_settings)
 
 
+@pytest.mark.parametrize("content", ["", "short", "two words, and long enough"])
+def test_a_file_without_a_valid_token_is_refused(home_settings: Settings, content: str) -> None:
+    home_settings.home.mkdir()
+    (home_settings.home / "token").write_text(content)
+    for start in (sandbox.ensure_running, sandbox.serve):
+        with pytest.raises(
+            SettingsError, match=r"token (is empty|holds no secret).*Delete the file"
+        ):
+            start(home_settings)
+    assert [path.name for path in home_settings.home.iterdir()] == ["token"]
+
+
 def test_a_running_sandbox_is_reused_stopped_and_reset(home_settings: Settings) -> None:
     sandbox.ensure_running(home_settings)
     pid = (home_settings.home / "sandbox.pid").read_text()

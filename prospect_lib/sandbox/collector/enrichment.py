@@ -17,6 +17,8 @@ from uuid import UUID
 from prospect_lib.aggregation.properties import schema_column
 from prospect_lib.attributes import SNOWPLOW
 from prospect_lib.sandbox.collector.addresses import page_columns
+from prospect_lib.sandbox.collector.limits import MAX_NESTED, check_lengths
+from prospect_lib.sandbox.collector.masking import masked_data, masked_url
 from prospect_lib.sandbox.collector.payloads import (
     BadPayloadError,
     any_integer,
@@ -61,6 +63,8 @@ def enrich(
 ) -> Row:
     """Return one event of a tracker as a row of atomic events, timestamps as UTC text.
 
+    E-mail addresses in URLs and the values of forms are masked.
+
     Args:
         payload: the tracker's fields; every value is text.
         at: when the collector received it (aware).
@@ -82,6 +86,8 @@ def enrich(
     if not_text:
         raise BadPayloadError(f"field {not_text[0]!r:.60}: expected text, as trackers send it")
     fields = {name: without_surrogates(value) for name, value in payload.items() if value != ""}
+    check_lengths({column: fields[name] for name, column in TEXTS.items() if name in fields})
+    fields |= {name: masked_url(fields[name]) for name in ("url", "refr") if name in fields}
     row: Row = {**_event_type(fields), "event_id": _event_id(fields), **_times(fields, at)}
     row.update({column: fields[name] for name, column in TEXTS.items() if name in fields})
     row.update({column: _whole(name, fields) for name, column in NUMBERS.items() if name in fields})
@@ -98,6 +104,7 @@ def enrich(
     row.setdefault(
         "contexts_nl_basjes_yauaa_context_1", [{"deviceClass": device_class(row["useragent"])}]
     )
+    check_lengths(row)
     return {name: value for name, value in row.items() if value is not None}
 
 
@@ -209,6 +216,12 @@ def _nested(fields: Mapping[str, str]) -> Row:
 
 
 def _json(plain: str, encoded: str, fields: Mapping[str, str]) -> dict[str, Any]:
+    length = len(fields.get(plain) or fields.get(encoded, ""))
+    if length > MAX_NESTED:
+        raise BadPayloadError(
+            f"field {plain!r} or {encoded!r} has {length:,} characters, expected at most "
+            f"{MAX_NESTED:,}"
+        )
     try:
         text = fields.get(plain) or base64.urlsafe_b64decode(fields[encoded] + "==").decode()
         value = json.loads(text, parse_constant=_no_constant, parse_int=any_integer)
@@ -235,7 +248,8 @@ def _self_describing(value: Any) -> tuple[str, str, str, Any]:
         raise BadPayloadError(
             f"schema {str(schema)[:80]!r}: expected iglu:vendor/name/jsonschema/1-0-0 and an object"
         )
-    return parts[1], parts[2], "-".join(parts.groups()[2:]), value["data"]
+    data = masked_data(parts[1], parts[2], value["data"])
+    return parts[1], parts[2], "-".join(parts.groups()[2:]), data
 
 
 @lru_cache(maxsize=4096)

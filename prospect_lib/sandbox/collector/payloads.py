@@ -12,7 +12,6 @@ from typing import Any
 MAX_PAYLOAD = 10 << 20  # bytes, as sent and as unpacked
 MAX_DEPTH = 64  # of nested JSON; trackers send a few levels
 LARGEST = 1e300  # the sum of a few larger numbers would overflow
-EXCERPT = 20_000  # characters of a rejected payload that are stored
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
 
 
@@ -81,13 +80,6 @@ def without_surrogates(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
-
-
-def excerpt(payload: Any) -> Any:
-    """Return a rejected payload as it is stored: readable JSON of limited size."""
-    value = readable(payload)
-    text = json.dumps(value)
-    return value if len(text) <= EXCERPT else f"{text[:EXCERPT]}…"
 
 
 def any_integer(text: str) -> int | float:

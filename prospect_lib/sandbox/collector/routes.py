@@ -9,12 +9,10 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from prospect_lib.errors import ServiceError
 from prospect_lib.sandbox.collector.enrichment import enrich
-from prospect_lib.sandbox.collector.payloads import (
-    MAX_PAYLOAD,
-    BadPayloadError,
-    excerpt,
-    payloads_of,
-)
+from prospect_lib.sandbox.collector.limits import MAX_BATCH
+from prospect_lib.sandbox.collector.masking import excerpt, masked_body
+from prospect_lib.sandbox.collector.payloads import MAX_PAYLOAD, BadPayloadError, payloads_of
+from prospect_lib.sandbox.events import MAX_NESTED_COLUMNS
 from prospect_lib.sandbox.home import MARKER
 from prospect_lib.sandbox.state import current
 from prospect_lib.version import __version__
@@ -48,7 +46,7 @@ def post(vendor: str) -> Response:
     try:
         payloads = payloads_of(body, request.headers.get("Content-Encoding", ""))
     except BadPayloadError as error:
-        _reject(str(error), body[:2000].decode("utf-8", "replace"))
+        _reject(str(error), masked_body(body[:2000].decode("utf-8", "replace")))
     else:
         _receive(payloads, browser)
     return _cors(_remember(browser, Response("ok", mimetype="text/plain")))
@@ -95,13 +93,22 @@ def _remember(network_userid: str | None, response: Response) -> Response:
 def _receive(payloads: list[Any], network_userid: str | None) -> None:
     """Store the good events, and the bad ones with their reasons."""
     now, agent = datetime.now(UTC), request.headers.get("User-Agent", "")
-    rows, rejected = [], []
-    for payload in payloads:
+    sandbox = current()
+    rows, rejected = [], list[tuple[str, Any]]()
+    for payload in payloads[:MAX_BATCH]:
         try:
-            rows.append(enrich(payload, at=now, user_agent=agent, network_userid=network_userid))
+            row = enrich(payload, at=now, user_agent=agent, network_userid=network_userid)
+            if not sandbox.events.admits(row):
+                raise BadPayloadError(
+                    f"a schema of this event is new, and {MAX_NESTED_COLUMNS} others are stored "
+                    "already: python -m prospect_lib sandbox reset"
+                )
+            rows.append(row)
         except BadPayloadError as error:
             rejected.append((str(error), excerpt(payload)))
-    sandbox = current()
+    if len(payloads) > MAX_BATCH:
+        reason = f"{len(payloads):,} events in one request, expected at most {MAX_BATCH:,}"
+        rejected.append((f"{reason}; the later ones are lost", None))
     with sandbox.rules.watching(rows):
         sandbox.events.add(rows, rejected, now)
     sandbox.board.add_events(rows, now)

@@ -22,7 +22,7 @@ Payload = dict[str, str]
 PAYLOAD_DATA = "iglu:com.snowplowanalytics.snowplow/payload_data/jsonschema/1-0-4"
 SNOWPLOW_SCHEMAS = "iglu:com.snowplowanalytics.snowplow"
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0 Safari/537.36"
-MASKED = "****"
+MASKED = "***"
 WAITING = 100  # score requests that wait at most
 CLOSING_SECONDS = 2.0  # seconds that closing leaves to them
 

@@ -35,6 +35,7 @@ ACTIONS = {
     "link_click": "follows a link",
     "application_error": "meets an error",
 }
+OTHER_ACTION = "sends an event"  # the name may be any text that a stranger sends
 #: Attribute keys by which an event or a score finds its visitor, the most stable one first.
 KEYS = ("domain_userid", "user_id", "network_userid", "domain_sessionid")
 MARKS = {"page_view": "view", "page_ping": "ping", "submit_form": "goal"}
@@ -179,7 +180,7 @@ class Board:
             "key": visitor.disguise.key,
             "name": visitor.disguise.name,
             "hue": visitor.disguise.hue,
-            "action": ACTIONS.get(name, name.replace("_", " ")),
+            "action": ACTIONS.get(name, OTHER_ACTION),
             "page": visitor.page,
             "mark": _mark(name),
         }

@@ -95,6 +95,14 @@ def test_measurements_and_events_without_a_visitor_are_not_shown() -> None:
     assert live_board.state(NOW)["visitors"] == live_board.state(NOW)["feed"] == []
 
 
+@pytest.mark.parametrize("name", ["call_+1_900_555", "Your_computer_is_infected", "se", "x" * 99])
+def test_names_of_strangers_are_not_shown(name: str) -> None:
+    live_board = Board()
+    live_board.add_events([row(name=name)], NOW)
+    (entry,) = live_board.state(NOW)["feed"]
+    assert (entry["action"], entry["mark"]) == ("sends an event", "other")
+
+
 def test_a_score_by_another_key_is_shown_at_the_visitor_of_the_events() -> None:
     live_board = Board()
     live_board.add_events([row("u1") | {"domain_sessionid": "s1"}, row("u2")], NOW)
