@@ -114,6 +114,7 @@ def _problem_in(options: argparse.Namespace, settings: Settings) -> "ScoringProb
 def _add_origins(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--origin",
+        type=_shape("parse_origin"),
         action="append",
         default=[],
         metavar="URL",
@@ -439,6 +440,34 @@ def _add_serve(serve: argparse.ArgumentParser) -> None:
     )
     _add_origins(serve)
     serve.add_argument(
+        "--domain",
+        type=_shape("parse_domain"),
+        metavar="NAME",
+        help="your static domain at ngrok, such as name.ngrok-free.app, for --public: the address "
+        "of the snippet stays the same",
+    )
+    serve.add_argument(
+        "--behind-proxy",
+        type=_shape("parse_address"),
+        nargs="?",
+        const=False,
+        metavar="URL",
+        help="a proxy of your own forwards the requests, so every caller needs a token; URL, its "
+        "public address, is for the snippet",
+    )
+    serve.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="file of the snippet's token, which is created if it is missing: installed snippets "
+        "go on after a restart; FILE.operator has a token for metrics",
+    )
+    serve.add_argument(
+        "--tracker",
+        metavar="NAME",
+        help="namespace of the pages' Snowplow tracker (default: their first tracker)",
+    )
+    serve.add_argument(
         "--models",
         type=Path,
         metavar="FOLDER",
@@ -449,15 +478,28 @@ def _add_serve(serve: argparse.ArgumentParser) -> None:
 
 
 def _serve(settings: Settings, options: argparse.Namespace) -> None:
-    from prospect_lib.jobs.serve import serve_scores
+    from prospect_lib.jobs.serve import Address, serve_scores
     from prospect_lib.problem import prospect_problem
+    from prospect_lib.server import Options
 
+    behind_proxy = options.behind_proxy is not None
+    if behind_proxy and not options.token_file:
+        raise SettingsError(
+            "--behind-proxy needs --token-file FILE, which is created if it is missing: behind a "
+            "proxy every caller needs a token."
+        )
     serve_scores(
         settings,
         _problem_in(options, settings) or prospect_problem,
         models=options.models,
-        origins=tuple(options.origin),
-        public=options.public,
+        options=Options(
+            origins=tuple(options.origin),
+            token_file=options.token_file,
+            behind_proxy=behind_proxy,
+        ),
+        address=Address(
+            options.public, options.domain, options.behind_proxy or None, options.tracker
+        ),
     )
 
 
@@ -547,6 +589,20 @@ def _doctor(settings: Settings, options: argparse.Namespace) -> int:
     checks = doctor.examine(settings)
     print(doctor.report(checks, as_json=options.json))
     return SettingsError.exit_code if any(c.state == "failure" for c in checks) else 0
+
+
+def _shape(name: str) -> Callable[[str], str]:
+    """Return a parser of addresses: a function of ``web_addresses``."""
+
+    def parse(text: str) -> str:
+        from prospect_lib import web_addresses
+
+        try:
+            return str(getattr(web_addresses, name)(text))
+        except SettingsError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse
 
 
 def _between(

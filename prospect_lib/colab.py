@@ -174,5 +174,6 @@ def open_site(settings: Settings, server: "Server") -> str:
         tunnel = open_tunnel(server, settings)
         announce(settings.home, tunnel.url, tunnel.token, key)
     else:
-        announce(settings.home, server.url, predict_key=key)
+        guard = server.app.extensions.get("prospect_guard")
+        announce(settings.home, server.url, guard.token if guard else None, key)
     return address(settings.sandbox_port)

@@ -102,7 +102,7 @@ def test_the_help_of_a_command_describes_it_and_every_option(
     assert len(sentence.split()) > 5
     options = text.partition("options: ")[2]
     for option in re.findall(r"(--[\w-]+)", usage):
-        assert re.search(rf"{option}(?: [A-Z]+| \{{.*?\}})? \w", options), option
+        assert re.search(rf"{option}(?: \[?[A-Z]+\]?| \{{.*?\}})? \w", options), option
 
 
 def test_the_console_script_is_named_in_its_own_help(

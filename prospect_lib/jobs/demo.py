@@ -25,13 +25,13 @@ from prospect_lib.evaluation.evaluate import MODEL
 from prospect_lib.evaluation.metrics import RESAMPLES
 from prospect_lib.jobs.publishing import owned, publish, status
 from prospect_lib.jobs.retrain import RECENT_DAYS, SANDBOX, Job, train_and_promote
-from prospect_lib.jobs.serve import serving
+from prospect_lib.jobs.serve import Address, serving
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.store import promoted_at, promoted_path, promoted_version
 from prospect_lib.problem import ScoringProblem, prospect_problem
 from prospect_lib.sandbox import process
 from prospect_lib.sandbox.simulation import history, traffic
-from prospect_lib.server.app import Server
+from prospect_lib.server.app import Options, Server
 from prospect_lib.server.runner import end_with_signals
 from prospect_lib.settings import Settings
 
@@ -216,34 +216,39 @@ class Demo:
     def serving(self) -> AbstractContextManager[Server]:
         """Return the prediction server, which runs in a ``with`` block."""
         return serving(
-            self.settings, self.scored, origins=self.origins, public=self.public, say=self.say
+            self.settings,
+            self.scored,
+            options=Options(origins=self.origins),
+            address=Address(public=self.public),
+            say=self.say,
         )
 
-    def play(self, url: str) -> list[dict[str, Any]]:
+    def play(self, server: Server) -> list[dict[str, Any]]:
         """Let a scripted visitor visit the demo website; return the scores before and after.
 
         The last step sends the form; the one before it has the score of the whole visit.
         """
         visitor, session, website = str(uuid4()), str(uuid4()), self.settings.sandbox_url
-        scores = [self.score(url, visitor)]
+        scores = [self.score(server, visitor)]
         steps = traffic.scripted_visitor(visitor, session, website, start=datetime.now(UTC))
         for name, payloads in steps:
             traffic.send(website, traffic.happening_now(payloads))
-            scores.append({"step": name, **self.score(url, visitor)})
+            scores.append({"step": name, **self.score(server, visitor)})
             self.say(f"  {name:<28} {scores[-1]['score']:.3f}")
         return scores
 
-    def score(self, url: str, visitor: str) -> dict[str, Any]:
+    def score(self, server: Server, visitor: str) -> dict[str, Any]:
         """Return the server's answer about one visitor, with its ``latency_ms``.
 
         Raises:
             ServiceError: the server refuses the request; the message has its reason.
         """
         begun = time.perf_counter()
-        answer = requests.post(f"{url}/predict", json={self.scored.key: visitor}, timeout=10)
+        url, body = f"{server.url}/predict", {self.scored.key: visitor}
+        answer = requests.post(url, json=body, headers=server.headers, timeout=10)
         elapsed = (time.perf_counter() - begun) * 1000
         if answer.status_code != 200:
-            raise ServiceError(f"{url}/predict answered {answer.status_code}: {answer.text[:300]}")
+            raise ServiceError(f"{url} answered {answer.status_code}: {answer.text[:300]}")
         return {**answer.json(), "latency_ms": elapsed}
 
 
@@ -264,8 +269,8 @@ def once(demo: Demo) -> dict[str, Any]:
     with ExitStack() as at_the_end:
         at_the_end.enter_context(process.leave_as_before(demo.settings))
         prepared = demo.prepare()
-        url = at_the_end.enter_context(demo.serving()).url
-        scores = demo.play(url) if demo.plays else [demo.score(url, prepared.visitor)]
+        server = at_the_end.enter_context(demo.serving())
+        scores = demo.play(server) if demo.plays else [demo.score(server, prepared.visitor)]
     last = scores[-2] if demo.plays else scores[-1]
     if last["cold_start"]:
         demo.say("Signals has no values of this visitor yet: the score is that of a stranger.")

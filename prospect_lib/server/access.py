@@ -1,33 +1,47 @@
 """Access to the prediction server: which callers, how often, and what each of them sees.
 
-A *local* caller runs on this machine: it connects over loopback, names a loopback host, and
-no proxy forwarded its request. The agent of a tunnel connects over loopback as well, but it
-adds ``X-Forwarded-For`` and keeps the public host name. Its callers are therefore *public*
-and need the token that ``tunnel.open_tunnel`` issues.
+A *local* caller connects over loopback, names a loopback host, and shows no sign of a proxy. As
+long as the server has no token and is not behind a proxy, local callers are trusted and all
+others are refused. Otherwise every caller needs a token, wherever it comes from: a proxy on this
+machine connects over loopback too, and may add no header.
+
+There are two tokens. The one of pages is part of the snippet, so that everybody can read it: it
+is for scores only. The operator's is for everything. ``docs/serving.md`` has a table.
 """
 
 import hmac
 import ipaddress
+import logging
 import math
+import re
 import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Flask, Request, Response, g, request
+from flask import Flask, Response, g, request
 from flask_cors import CORS
 from limits import parse
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 from werkzeug.exceptions import Forbidden, TooManyRequests, Unauthorized
 
-#: A proxy or a tunnel adds at least one of these headers (here by their names in a WSGI
-#: environment) to a request that it forwards.
-_FORWARDING_HEADERS = frozenset(
+from prospect_lib.errors import SettingsError
+from prospect_lib.files import ensure_secret
+from prospect_lib.web_addresses import parse_origin
+
+_log = logging.getLogger(__name__)
+#: Names in a WSGI environment begin with one of these if a proxy or a tunnel forwarded the request.
+_FORWARDING_HEADERS = tuple(
     f"HTTP_{name}"
-    for name in ("X_FORWARDED_FOR", "X_FORWARDED_HOST", "X_FORWARDED_PROTO", "FORWARDED", "VIA")
+    for name in (
+        *("X_FORWARDED", "FORWARDED", "VIA", "X_REAL_IP", "X_CLIENT_IP", "X_CLUSTER_CLIENT_IP"),
+        *("TRUE_CLIENT_IP", "X_ORIGINAL_", "X_ENVOY_", "X_AMZN_", "CF_", "CDN_LOOP", "FLY_"),
+    )
 )
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -41,17 +55,55 @@ _SECURITY_HEADERS = {
 
 @dataclass(frozen=True)
 class Caller:
-    """Where a request comes from.
+    """Where a request comes from, and what it may see.
 
     Attributes:
-        local: the request comes from this machine.
-        trusted: local, or carries the token; may see attributes and reasons.
+        local: the request comes from this machine, and is not counted.
+        trusted: may see attributes and reasons of the visitor it asks for.
+        operator: may see everything.
         key: identifies the caller to the rate limit.
     """
 
     local: bool
     trusted: bool
+    operator: bool
     key: str
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The two tokens of a server, which last.
+
+    Attributes:
+        pages: part of the snippet; for scores only.
+        operator: for everything, metrics included.
+    """
+
+    pages: str
+    operator: str
+
+    @classmethod
+    def of(cls, file: Path) -> "Tokens":
+        """Return the token of pages in a file, and the operator's in ``<file>.operator``.
+
+        A file that is missing is created, readable by its owner only.
+
+        Raises:
+            SettingsError: a file cannot be used; the message says why.
+        """
+        operators = file.with_name(f"{file.name}.operator")
+        try:
+            tokens = cls(ensure_secret(file), ensure_secret(operators))
+        except OSError as error:
+            raise SettingsError(
+                f"token file {file}: {error.strerror}. Name a file in a folder of yours."
+            ) from error
+        if tokens.pages == tokens.operator:
+            raise SettingsError(
+                f"{file} and {operators} hold the same token, but every page shows the first. "
+                f"Delete {operators}, and the next start creates another."
+            )
+        return tokens
 
 
 class Guard:
@@ -59,24 +111,56 @@ class Guard:
 
     Args:
         origins: web origins whose pages may call, such as ``https://www.example.com``.
-        public_scores: callers without the token get the score and the decision, nothing
+        tokens: tokens that last; without them, only an open tunnel has one.
+        behind_proxy: a proxy forwards requests, so nobody is local.
+        public_scores: callers without a token get the score and the decision, nothing
             else; otherwise they get 401.
+
+    Raises:
+        SettingsError: an origin is none, or every caller behind the proxy would be refused.
     """
 
-    def __init__(self, origins: Iterable[str], *, public_scores: bool = False) -> None:
-        self.origins = frozenset(origin.rstrip("/").lower() for origin in origins)
-        self.public_scores = public_scores
-        self._token: bytes | None = None
+    def __init__(
+        self,
+        origins: Iterable[str],
+        *,
+        tokens: Tokens | None = None,
+        behind_proxy: bool = False,
+        public_scores: bool = False,
+    ) -> None:
+        if behind_proxy and not (tokens or public_scores):
+            raise SettingsError(
+                "a server behind a proxy trusts nobody without a token, and this one has none. "
+                "Name a file for it, which is created if it is missing: "
+                "Options(token_file=Path(...)), for gunicorn PREDICT_TOKEN_FILE=FILE."
+            )
+        self.origins = frozenset(parse_origin(origin) for origin in origins)
+        self.public_scores, self._behind_proxy = public_scores, behind_proxy
+        self._lasting = tokens
+        self._pages = tokens.pages if tokens else None
+        self._operator = tokens.operator if tokens else secrets.token_urlsafe(24)
+        self._warned = False
+
+    @property
+    def token(self) -> str | None:
+        """The token of pages; ``None`` if the server trusts local callers without any."""
+        return self._pages
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers with which this program may ask its own server for everything."""
+        return {"Authorization": f"Bearer {self._operator}"}
 
     def issue_token(self) -> str:
-        """Return a new token for public callers; the previous one stops working."""
-        token = secrets.token_urlsafe(24)
-        self._token = token.encode()
-        return token
+        """Return the token of pages: the lasting one, or a new one that replaces the last."""
+        if self._lasting is None:
+            self._pages = secrets.token_urlsafe(24)
+        return str(self._pages)
 
     def revoke_token(self) -> None:
-        """Refuse every token from now on."""
-        self._token = None
+        """Refuse the token that was issued; a lasting one stays valid."""
+        if self._lasting is None:
+            self._pages = None
 
     def protect(self, app: Flask, caller_limit: str, visitor_limit: str) -> None:
         """Add caller identification, rate limits, CORS and security headers to every route.
@@ -90,10 +174,12 @@ class Guard:
         self._per_visitor = Limit(visitor_limit)
         app.before_request(self._identify)
         app.after_request(_add_security_headers)
+        # compiled: a text with the brackets of an IPv6 address is taken for a pattern
+        allowed = [re.compile(rf"{re.escape(origin)}\Z", re.I) for origin in self.origins]
         CORS(
             app,
             # any page may load the client, which then tells it what it needs to get a score
-            resources={"/prospect.js": {"origins": "*"}, "/*": {"origins": [*self.origins]}},
+            resources={"/prospect.js": {"origins": "*"}, "/*": {"origins": allowed}},
             methods=["GET", "POST"],
             allow_headers=["Content-Type", "Authorization", "ngrok-skip-browser-warning"],
             expose_headers=["Retry-After"],
@@ -105,25 +191,35 @@ class Guard:
             allow_private_network=True,
         )
 
-    def admit(self, *, score_only: bool = False) -> None:
+    def admit(self, *, operators_only: bool = False) -> None:
         """Return if the current request may be answered.
 
-        Args:
-            score_only: the owner may have opened this route to the public.
         Raises:
-            Forbidden: a page of an origin that is not allowed.
-            Unauthorized: a public caller without the token.
+            Forbidden: a page of an origin that is not allowed, or the token of pages for
+                something else than scores.
+            Unauthorized: a token is needed.
         """
         origin = request.headers.get("Origin")
         if origin is not None and origin.lower() not in self.origins:
             raise Forbidden(
-                "Pages of this origin may not call. The server's owner can add it: "
-                "Options(origins=[...])."
+                "Pages of this origin may not call. The server's owner can add it: serve --origin "
+                "https://www.example.com, for gunicorn PREDICT_ORIGINS, or Options(origins=[...])."
             )
-        if not (g.caller.trusted or (score_only and self.public_scores)):
+        if g.caller.operator or (not operators_only and (g.caller.trusted or self.public_scores)):
+            return
+        if operators_only and g.caller.trusted:
+            raise Forbidden(f"The token of pages is for scores only. {_OPERATORS}")
+        if self._pages is None:
             raise Unauthorized(
-                "Send the token of the tunnel's snippet as 'Authorization: Bearer <token>'."
+                "The request comes from another machine or through a proxy, and this server has "
+                "no token. Its owner can give it one: serve --token-file FILE, for gunicorn "
+                "PREDICT_TOKEN_FILE=FILE."
             )
+        raise Unauthorized(
+            _OPERATORS
+            if operators_only
+            else "Send the token of this server's snippet as 'Authorization: Bearer <token>'."
+        )
 
     def admit_visitor(self, visitor: str) -> None:
         """Count a public caller's request for the score of one visitor.
@@ -135,22 +231,39 @@ class Guard:
             self._per_visitor.hit(visitor)
 
     def _identify(self) -> None:
-        g.caller = caller = self._caller(request)
+        g.caller = caller = self._caller(request.environ)
         if not caller.local:
             self._per_caller.hit(caller.key)
 
-    def _caller(self, incoming: Request) -> Caller:
-        if _is_local(incoming):
-            return Caller(local=True, trusted=True, key="local")
-        scheme, _, token = incoming.headers.get("Authorization", "").partition(" ")
-        trusted = (
-            self._token is not None
-            and scheme.lower() == "bearer"
-            and hmac.compare_digest(token.encode(), self._token)
-        )
-        # the tunnel appends its own entry; the entries before it are the caller's to invent
-        forwarded = incoming.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
-        return Caller(local=False, trusted=trusted, key=forwarded or str(incoming.remote_addr))
+    def _caller(self, environ: dict[str, Any]) -> Caller:
+        scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        token = token if scheme.lower() == "bearer" else ""
+        local = not self._behind_proxy and _is_local(environ)
+        operator = _equal(token, self._operator) or (local and self._pages is None)
+        trusted = operator or (self._pages is not None and _equal(token, self._pages))
+        return Caller(local, trusted, operator, self._key(environ))
+
+    def _key(self, environ: dict[str, Any]) -> str:
+        """Return the address of a caller; only a proxy's word about another one counts."""
+        address = str(environ.get("REMOTE_ADDR"))
+        if not (self._behind_proxy or is_loopback(address)):
+            return address
+        # the proxy appends its own entry; the entries before it are the caller's to invent
+        forwarded = str(environ.get("HTTP_X_FORWARDED_FOR", "")).rpartition(",")[2].strip()
+        if self._behind_proxy and not forwarded and not self._warned:
+            self._warned = True
+            _log.warning(
+                "the proxy sends no X-Forwarded-For, so that all callers share one rate limit: "
+                "docs/serving.md has the lines of its configuration"
+            )
+        return forwarded or address
+
+
+#: For callers who have no, or another token.
+_OPERATORS = (
+    "Send the operator's token as 'Authorization: Bearer <token>': it is in FILE.operator of "
+    "serve --token-file FILE."
+)
 
 
 class Limit:
@@ -184,13 +297,20 @@ def is_loopback(host: str | None) -> bool:
         return False
 
 
-def _is_local(incoming: Request) -> bool:
-    if not is_loopback(incoming.remote_addr):
-        return False
-    if not _FORWARDING_HEADERS.isdisjoint(incoming.environ):
-        return False
-    # a page can make a browser send requests here under any name that resolves to loopback
-    return _is_loopback_host_header(incoming.host)
+def _equal(token: str, expected: str) -> bool:
+    return hmac.compare_digest(token.encode("utf-8", "surrogateescape"), expected.encode())
+
+
+def _is_local(environ: dict[str, Any]) -> bool:
+    """Return whether a request comes from this machine, as far as can be seen."""
+    return (
+        is_loopback(environ.get("REMOTE_ADDR"))
+        # by default nginx adds no header, names a loopback host, and speaks HTTP/1.0
+        and environ.get("SERVER_PROTOCOL") != "HTTP/1.0"
+        and not any(name.startswith(_FORWARDING_HEADERS) for name in environ)
+        # a page can make a browser send requests here under any name that resolves to loopback
+        and _is_loopback_host_header(environ.get("HTTP_HOST", ""))
+    )
 
 
 @lru_cache(256)

@@ -22,7 +22,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 from prospect_lib.aggregation.fold import group_hash
 from prospect_lib.errors import SettingsError
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
-from prospect_lib.server.access import Guard
+from prospect_lib.server.access import Guard, Tokens
 from prospect_lib.server.attribute_cache import AttributeCache, AttributeSource
 from prospect_lib.server.background import job_runner
 from prospect_lib.server.errors import answer_errors
@@ -61,10 +61,15 @@ class Options:
 
     Attributes:
         origins: web origins whose pages may call; those of the demo website always may.
+        token_file: holds the token of pages, with which installed snippets go on after a
+            restart; ``<token_file>.operator`` holds the operator's. Missing ones are created.
+            Every caller then needs one of them, this machine's too.
+        behind_proxy: a proxy of your own forwards the requests, so nobody is trusted for
+            calling from this machine; needs ``token_file`` or ``public_scores``.
         threshold: score from which to act; by default the model's own.
         decision: name of the decision, and of the intervention that is pushed; by default
             the scoring problem's.
-        public_scores: callers without the token may see score and decision.
+        public_scores: callers without a token may see score and decision.
         fresh_seconds: age up to which attributes are reused; 0 calls Signals for every score.
         stale_seconds: age up to which the last attributes serve while Signals fails.
         caller_limit, visitor_limit: for callers from other machines, such as
@@ -75,6 +80,8 @@ class Options:
     """
 
     origins: tuple[str, ...] = ()
+    token_file: Path | None = None
+    behind_proxy: bool = False
     threshold: float | None = None
     decision: str | None = None
     public_scores: bool = False
@@ -112,12 +119,19 @@ def create_app(
         clock: returns the time of a score, an aware datetime.
     Raises:
         ModelError: the model needs attributes that the service does not serve.
-        SettingsError: served scores cannot be kept, or an argument has another type.
+        SettingsError: served scores cannot be kept, an argument has another type, an origin is
+            none, or the token file cannot be used.
         DefinitionError: ``problem`` is neither a scoring problem nor a group.
     """
     problem = problem_of(problem)
     options = Options() if options is None else options
     _check_types(source, settings, options)
+    guard = Guard(
+        (*_site(settings), *options.origins),
+        tokens=Tokens.of(options.token_file) if options.token_file else None,
+        behind_proxy=options.behind_proxy,
+        public_scores=options.public_scores,
+    )
     decision = options.decision or problem.decision
     monitor = Monitor()
     current = _current(model, options.threshold, problem)
@@ -136,7 +150,6 @@ def create_app(
         suppressed_by=problem.suppressed_by,
         explain=options.explain,
     )
-    guard = Guard((*_site(settings), *options.origins), public_scores=options.public_scores)
     app = Flask(__name__, static_folder=None)
     closers = app.extensions["prospect_closers"] = list[Callable[[], None]]()
     followers = _followers(settings, options, problem, push, closers)
@@ -166,7 +179,7 @@ def _add_predict(
 
     @app.post("/predict")
     def predict() -> Response:
-        guard.admit(score_only=True)
+        guard.admit()
         if not request.is_json:
             raise UnsupportedMediaType("Send JSON as 'Content-Type: application/json'.")
         visitor = parse_request(model, request.get_data(cache=False))
@@ -189,13 +202,13 @@ def _add_pages(app: Flask, guard: Guard, monitor: Monitor, readiness: Readiness,
     @app.get("/health")
     def health() -> Response:
         state = readiness.check()
-        if not g.caller.trusted:
+        if not g.caller.operator:
             state = state.for_the_public()
         return _json(state, 200 if state.ready else 503)
 
     @app.get("/metrics")
     def metrics() -> Response:
-        guard.admit()
+        guard.admit(operators_only=True)
         return Response(monitor.exposition(), content_type=CONTENT_TYPE_LATEST)
 
     @app.get("/openapi.json")

@@ -32,13 +32,13 @@ def answer_errors(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def failure(error: Exception) -> Response:
-        # the message of a ProspectError may name an attribute's value: not for the public
-        trusted = "caller" in g and g.caller.trusted
+        # the message of a ProspectError may name an attribute's value: for the operator only
+        operator = "caller" in g and g.caller.operator
         if isinstance(error, ServiceError):
-            return problem(503, "Signals fails", str(error) if trusted else RETRY_LATER)
+            return problem(503, "Signals fails", str(error) if operator else RETRY_LATER)
         if isinstance(error, ProspectError):
             _log.error("The model fails: %s", type(error.__cause__ or error).__name__)
-            return problem(503, "The model fails", str(error) if trusted else RETRY_LATER)
+            return problem(503, "The model fails", str(error) if operator else RETRY_LATER)
         # only the kind and the place: the message may contain a visitor's data
         at = traceback.extract_tb(error.__traceback__)[-1]
         _log.error("%s in %s, line %s", type(error).__name__, Path(at.filename).name, at.lineno)

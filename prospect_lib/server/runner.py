@@ -78,6 +78,15 @@ class Server:
         host = "127.0.0.1" if self.host == "0.0.0.0" else self.host
         return f"http://{host}:{self.port}"
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers for requests of this program: a server that others can reach asks for a token.
+
+        Example: ``requests.post(f"{server.url}/predict", json=body, headers=server.headers)``
+        """
+        guard = self.app.extensions.get("prospect_guard")
+        return {} if guard is None else dict(guard.headers)
+
     def start(self) -> "Server":
         """Start to serve, and return; does nothing if the server runs.
 

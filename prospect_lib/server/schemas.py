@@ -191,8 +191,8 @@ def _expected(key: str) -> str:
 
 _ERRORS = {
     400: "the request is no valid JSON or HTTP",
-    401: "a caller from outside this machine without the right token",
-    403: "a page of an origin that is not allowed",
+    401: "a caller without the right token",
+    403: "a page of an origin that is not allowed, or the token of pages for metrics",
     413: f"a body over {MAX_BODY} bytes",
     415: "a body that is not declared as application/json",
     422: "a body that breaks the schema",
@@ -222,7 +222,7 @@ def openapi(request: type[BaseModel]) -> dict[str, Any]:
         "paths": {
             "/predict": {"post": _predict_operation()},
             "/health": {"get": _operation("State of the server", health, {503: health})},
-            "/metrics": {"get": _operation("Prometheus metrics", text, _problems(401))},
+            "/metrics": {"get": _operation("Prometheus metrics", text, _problems(401, 403))},
             "/prospect.js": {"get": _operation("The browser client", _script(), {})},
             "/openapi.json": {"get": _operation("This document", _any_json(), {})},
         },

@@ -5,7 +5,9 @@ Example::
     with open_tunnel(server, settings) as tunnel:
         print(tunnel)          # its address, and the snippet for a website
 
-A tunnel has a token, which the snippet contains; callers without it get 401. The tunnel
+The snippet contains a token; callers without it get 401, those on this machine too
+(``Server.headers`` has the operator's). With ``Options(token_file=...)`` the token lasts; with
+``domain`` the address does, so that installed snippets go on after a restart. The tunnel
 closes at the end of the ``with`` block, when Python ends (also by SIGTERM, or when its
 terminal is closed), and when a notebook's kernel restarts, because the agent is a child
 process of the kernel.
@@ -82,20 +84,28 @@ class Tunnel:
         return f"{self.url}\n\n{self.snippet()}"
 
 
-def open_tunnel(server: Server, settings: Settings, *, ngrok_path: Path | None = None) -> Tunnel:
+def open_tunnel(
+    server: Server,
+    settings: Settings,
+    *,
+    domain: str | None = None,
+    ngrok_path: Path | None = None,
+) -> Tunnel:
     """Give a running server a public address.
 
     With ``NGROK_TOKEN`` this is ngrok; without it, in Colab, the proxy that Colab offers to
     the person who is signed in.
 
     Args:
+        domain: your static domain at ngrok, such as ``name.ngrok-free.app``; by default the
+            address is another one each time.
         ngrok_path: the agent, if it is installed; otherwise pyngrok downloads it.
     Raises:
         SettingsError: no token, and not in Colab; the message says how to get one.
         ServiceError: the agent cannot be downloaded or started, or ngrok refuses the tunnel.
     """
     if "NGROK_TOKEN" in settings.values:
-        return _ngrok(server, settings, ngrok_path)
+        return _ngrok(server, settings, domain, ngrok_path)
     if "google.colab" in sys.modules:
         return Tunnel(_colab_proxy(server.port), server.app)
     raise SettingsError(
@@ -105,7 +115,7 @@ def open_tunnel(server: Server, settings: Settings, *, ngrok_path: Path | None =
     )
 
 
-def _ngrok(server: Server, settings: Settings, agent: Path | None) -> Tunnel:
+def _ngrok(server: Server, settings: Settings, domain: str | None, agent: Path | None) -> Tunnel:
     file = settings.home / "ngrok.yml"
     config = PyngrokConfig(config_path=str(file))
     config.auth_token = None  # as an argument of the agent, every process could read it
@@ -115,7 +125,8 @@ def _ngrok(server: Server, settings: Settings, agent: Path | None) -> Tunnel:
     content = json.dumps({"version": "3", "agent": {"authtoken": settings.secret("NGROK_TOKEN")}})
     try:
         write_whole(file, content, mode=0o600)
-        url = str(ngrok.connect(server.url, pyngrok_config=config).public_url)
+        chosen = {} if domain is None else {"url": f"https://{domain}"}
+        url = str(ngrok.connect(server.url, pyngrok_config=config, **chosen).public_url)
     except (PyngrokError, OSError) as error:
         _stop_agent(config)
         raise ServiceError(_explain(error)) from None

@@ -3,16 +3,18 @@
 Settings come from the environment or ``.env``, as for ``python -m prospect_lib serve``; it
 serves the promoted model of PROSPECT_HOME. ``PROSPECT_PROBLEM`` names the scoring problem, as
 ``--problem`` does. ``PREDICT_ORIGINS`` lists the origins of websites whose pages may call,
-separated by spaces. ``docs/serving.md`` has the command line.
+separated by spaces. ``PREDICT_TOKEN_FILE`` and ``PREDICT_BEHIND_PROXY=1`` are ``--token-file``
+and ``--behind-proxy``. ``docs/serving.md`` has the command line.
 """
 
 import os
 import sys
+from pathlib import Path
 
 from flask import Flask
 
 from prospect_lib import signals
-from prospect_lib.errors import ProspectError
+from prospect_lib.errors import ProspectError, SettingsError
 from prospect_lib.problem import chosen_problem
 from prospect_lib.server.app import Options, create_app
 from prospect_lib.server.metrics import log_lines
@@ -24,11 +26,19 @@ def application() -> Flask:
 
     Raises:
         ModelError: no model is promoted, or it does not fit the attributes.
-        SettingsError: a secret is missing, the problem cannot be loaded, or served scores
-            cannot be kept.
+        SettingsError: a secret is missing, a setting is wrong, the problem cannot be loaded, or
+            served scores cannot be kept.
     """
     settings = Settings.load()
-    options = Options(origins=tuple(os.environ.get("PREDICT_ORIGINS", "").split()))
+    token_file = os.environ.get("PREDICT_TOKEN_FILE")
+    behind_proxy = os.environ.get("PREDICT_BEHIND_PROXY", "0")
+    if behind_proxy not in ("", "0", "1"):
+        raise SettingsError(f"PREDICT_BEHIND_PROXY={behind_proxy!r}: expected 1, or 0.")
+    options = Options(
+        origins=tuple(os.environ.get("PREDICT_ORIGINS", "").split()),
+        token_file=Path(token_file) if token_file else None,
+        behind_proxy=behind_proxy == "1",
+    )
     problem = chosen_problem(settings)
     models, reader = problem.folder(settings.home, "models"), signals.reader(settings, problem)
     return create_app(models, reader, settings, problem=problem, options=options)

@@ -27,7 +27,7 @@ from prospect_lib.evaluation.baselines import RULE
 from prospect_lib.evaluation.evaluate import MODEL, Evaluation
 from prospect_lib.evaluation.threshold import Threshold
 from prospect_lib.model.splits import Split
-from prospect_lib.server.app import create_app
+from prospect_lib.server.app import Server, create_app
 from prospect_lib.settings import Settings
 from prospect_lib.teaching.visitor import scripted_visit
 from prospect_lib.training_set.extract import TrainingSet
@@ -321,13 +321,13 @@ def with_reasons(attempt: object) -> str:
 
 
 @exercise("a list of at most three steps, by the names printed above.")
-def shortest_way(attempt: list[str], settings: Settings, url: str, threshold: float) -> str:
+def shortest_way(attempt: list[str], settings: Settings, server: Server, threshold: float) -> str:
     """04: at most three steps that take a new visitor over the threshold."""
     if len(attempt) > 3:
         raise NotYetError(f"{len(attempt)} steps; three are enough.")
     if settings.signals_backend != "local":
         raise NotYetError("only the local sandbox accepts simulated visitors.")
-    scores = scripted_visit(settings, url, str(uuid4()), attempt)
+    scores = scripted_visit(settings, server, str(uuid4()), attempt)
     last = list(scores.values())[-1]
     if last < threshold:
         raise NotYetError(

@@ -19,6 +19,7 @@ from prospect_lib.errors import DataError, ServiceError
 from prospect_lib.plots.style import BLUE, Picture, picture
 from prospect_lib.problem import ScoringProblem, prospect_problem
 from prospect_lib.sandbox.simulation import traffic
+from prospect_lib.server.runner import Server
 from prospect_lib.settings import Settings
 from prospect_lib.sql.conditions import property_sql
 from prospect_lib.sql.dialects import dialect_of
@@ -80,13 +81,13 @@ def visitor_events(
 
 
 def scripted_visit(
-    settings: Settings, predict_url: str, domain_userid: str, steps: list[str] | None = None
+    settings: Settings, server: Server, domain_userid: str, steps: list[str] | None = None
 ) -> dict[str, float]:
     """Let a visitor visit the demo website now, and score them before and after each step.
 
     Args:
         settings: name the sandbox whose collector receives the events.
-        predict_url: the prediction server, such as ``http://127.0.0.1:5000``.
+        server: the prediction server.
         domain_userid: the visitor.
         steps: names of steps of ``traffic.scripted_visitor``; all by default.
     Returns:
@@ -97,7 +98,7 @@ def scripted_visit(
 
     Example::
 
-        scripted_visit(settings, server.url, str(uuid4()), ["looks at pricing"])
+        scripted_visit(settings, server, str(uuid4()), ["looks at pricing"])
     """
     sandbox_url = settings.sandbox_url
     visit = dict(
@@ -106,10 +107,10 @@ def scripted_visit(
     steps = list(visit) if steps is None else steps
     if unknown := [step for step in steps if step not in visit]:
         raise DataError(f"steps {unknown}: expected some of {list(visit)}.")
-    scores = {"arrives": _score(predict_url, domain_userid)}
+    scores = {"arrives": _score(server, domain_userid)}
     for step in steps:
         traffic.send(sandbox_url, traffic.happening_now(visit[step]))
-        scores[step] = _score(predict_url, domain_userid)
+        scores[step] = _score(server, domain_userid)
     return scores
 
 
@@ -123,9 +124,9 @@ def steps_picture(scores: Mapping[str, float]) -> Picture:
     return figure
 
 
-def _score(predict_url: str, domain_userid: str) -> float:
+def _score(server: Server, domain_userid: str) -> float:
     body = {"domain_userid": domain_userid}
-    answer = requests.post(f"{predict_url}/predict", json=body, timeout=10)
+    answer = requests.post(f"{server.url}/predict", json=body, headers=server.headers, timeout=10)
     if answer.status_code != 200:
-        raise ServiceError(f"{predict_url} answered {answer.status_code}: {answer.text[:300]}")
+        raise ServiceError(f"{server.url} answered {answer.status_code}: {answer.text[:300]}")
     return float(answer.json()["score"])

@@ -46,7 +46,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     demo.prepare()
     with demo.serving() as server:
         for _ in range(2):
-            scripted_visit(settings, server.url, str(uuid4()))
+            scripted_visit(settings, server, str(uuid4()))
     yield settings
     sandbox.stop(settings)
 

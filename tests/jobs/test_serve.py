@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from prospect_lib import cli
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.training import Recipe
 from prospect_lib.settings import Settings
@@ -88,26 +89,68 @@ def test_the_command_serves_logs_json_lines_and_ends(home_settings, home, by):
     assert len(served.read_text().splitlines()) == 2
 
 
-def test_with_public_the_command_opens_a_tunnel(home_settings, home, tmp_path):
-    folder = tmp_path / "agent"
+def test_a_public_server_that_restarts_on_its_domain_serves_the_installed_snippet(
+    home_settings, home, tmp_path
+):
+    folder, file = tmp_path / "agent", tmp_path / "site" / "token"
     folder.mkdir()
     ngrok = {"PYNGROK_NGROK_PATH": str(write_agent(folder)), "NGROK_TOKEN": NGROK_TOKEN}
-    options = ("--public", "--origin", SHOP)
-    with (
-        FakeSignals(WARM) as fake,
-        command(home_settings, fake.url, *options, **ngrok) as (process, printed),
-    ):
-        public, token = printed.split()[0], printed.split('"token": "')[1].split('"')[0]
-        bearer = {"Authorization": f"Bearer {token}"}
-        tried = (
-            {},
-            bearer,
-            bearer | {"Origin": SHOP},
-            bearer | {"Origin": "https://other.example"},
-        )
-        statuses = [post_to(public, headers=headers).status_code for headers in tried]
-        logged = end(process, signal.SIGTERM)
-    assert statuses == [401, 200, 200, 403]
-    for secret in (token, NGROK_TOKEN, TOKEN):
+    options = ("--public", "--domain", "name.ngrok-free.app", "--token-file", str(file))
+    installed, statuses = "", []
+    with FakeSignals(WARM) as fake:
+        for _ in range(2):
+            with command(home_settings, fake.url, *options, "--origin", SHOP, **ngrok) as (
+                process,
+                printed,
+            ):
+                installed = installed or printed
+                token = installed.split('"token": "')[1].split('"')[0]
+                public = f"http://127.0.0.1:{(folder / 'port').read_text()}"
+                bearer = {"Authorization": f"Bearer {token}"}
+                tried = (
+                    {},
+                    bearer,
+                    bearer | {"Origin": SHOP},
+                    bearer | {"Origin": "https://other.example"},
+                )
+                statuses += [post_to(public, headers=headers).status_code for headers in tried]
+                logged = end(process, signal.SIGTERM)
+    assert statuses == [401, 200, 200, 403] * 2 and printed == installed
+    assert "https://name.ngrok-free.app" in installed and file.read_text() == token
+    operator = file.with_name("token.operator").read_text()
+    assert operator not in installed
+    for secret in (token, operator, NGROK_TOKEN, TOKEN):
         assert secret not in logged
     assert not (home / "ngrok.yml").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--origin", "www.example.com"], "is missing. Write it as https://www.example.com"),
+        (["--origin", "*"], "each website is named in full, without *"),
+        (["--domain", "https://a.ngrok.app"], "not the name of a host. Write it as a.ngrok.app"),
+        (["--behind-proxy", "www.example.com"], "Write it as https://www.example.com"),
+        (["--behind-proxy"], "--behind-proxy needs --token-file FILE"),
+        (["--behind-proxy", "--token-file", "short"], "short holds no secret: expected one line"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_exit_code_2(
+    home_settings, options, sentence, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PROSPECT_HOME", str(home_settings.home))
+    monkeypatch.setenv("SP_SANDBOX_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("SP_SANDBOX_TOKEN", TOKEN)
+    (tmp_path / "short").write_text("s3cr3t")
+    code = exit_code("serve", *options)
+    printed = capsys.readouterr().err
+    assert code == 2 and sentence in printed
+    assert printed.startswith("error: ") and printed.count("\n") == 1 and "s3cr3t" not in printed
+
+
+def exit_code(*arguments: str) -> int:
+    try:
+        return cli.main(arguments)
+    except SystemExit as ended:  # of argparse
+        return int(ended.code or 0)

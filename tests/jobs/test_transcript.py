@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from prospect_lib import cli, signals
-from prospect_lib.jobs.serve import serving
+from prospect_lib.jobs.serve import Address, serving
 from prospect_lib.sandbox.simulation.visitors import simulate
+from prospect_lib.server import Options
 from prospect_lib.settings import SECRETS, Settings
 from tests.conftest import free_port
 from tests.support import keys, snow
@@ -39,6 +39,7 @@ from tests.support.accounts import (
     train_cheaply,
 )
 from tests.support.fake_ngrok import write_agent
+from tests.support.serving import post_to
 
 TRANSCRIPT = Path(__file__).parent / "transcript.txt"
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "01_define_attributes.ipynb"
@@ -175,10 +176,9 @@ def run(accounts: Run) -> Run:
         window = ("--since", since, "--yes", "--promote", "always")
         assert cli.main(["train", *window, *problem]) == 0
     with run.step(f"prospect serve --public --origin {SHOP}, and one score"):
-        public = {"origins": (SHOP,), "public": True}
-        with serving(Settings.load(), MY_SITE, **public) as server:
-            body = {"domain_userid": VISITOR}
-            assert requests.post(f"{server.url}/predict", json=body, timeout=10).ok
+        options, address = Options(origins=(SHOP,)), Address(public=True)
+        with serving(Settings.load(), MY_SITE, options=options, address=address) as server:
+            assert post_to(server.url, VISITOR, headers=server.headers).ok
             run.shown += command_lines()
     assert run.command("audit", "--yes", *problem) in (0, 12)
     assert run.command("status", *problem) == 0

@@ -66,11 +66,13 @@ def test_a_tunnel_is_opened_called_with_its_token_and_closed(server, settings, a
         assert ask(tunnel.url, "wrong").status_code == 401
         assert ask(tunnel.url, tunnel.token).json()["score"] == 0.6
         assert tunnel.alive
-        assert ask(server.url).status_code == 200, "this machine needs no token"
+        assert ask(server.url).status_code == 401, "on this machine too"
+        assert post_to(server.url, headers=server.headers).status_code == 200
+    assert ask(server.url).status_code == 200, "without a tunnel there is no token"
     wait_until_gone(pid)
     assert not tunnel.alive
     assert not (settings.home / "ngrok.yml").exists()
-    assert server.app.extensions["prospect_guard"]._token is None
+    assert server.app.extensions["prospect_guard"].token is None
     tunnel.close()
 
 
@@ -96,7 +98,7 @@ def test_after_the_agent_is_killed_another_tunnel_can_be_opened(server, settings
             ask(tunnel.url, tunnel.token)
         wait_for(lambda: not tunnel.alive)
         assert "closed" in str(tunnel)
-        assert ask(server.url).status_code == 200
+        assert ask(server.url, tunnel.token).status_code == 200
     with open_tunnel(server, settings, ngrok_path=agent) as again:
         assert ask(again.url, again.token).status_code == 200
 
@@ -156,7 +158,7 @@ def test_without_ngrok_the_proxy_of_colab_is_used(server, tmp_path, monkeypatch)
     with open_tunnel(server, Settings(home=tmp_path)) as tunnel:
         assert scripts == [f"google.colab.kernel.proxyPort({server.port})"]
         assert tunnel.url == "https://abc-colab.example"
-        assert ask(server.url).status_code == 200
+        assert [ask(server.url, t).status_code for t in (None, tunnel.token)] == [401, 200]
 
 
 CHILD = """

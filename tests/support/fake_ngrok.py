@@ -2,7 +2,8 @@
 
 It prints the agent's log lines and answers its local API. Like ngrok, it forwards requests to
 its "public" address (a free port of this machine) to the upstream, with the public host name
-and ``X-Forwarded-For``. The token "refused" fails as a wrong token does.
+and ``X-Forwarded-For``; if a static domain is requested, that is the address it reports. The
+token "refused" fails as a wrong token does.
 """
 
 import stat
@@ -51,7 +52,7 @@ threading.Thread(target=public.serve_forever, daemon=True).start()
 
 class Api(Quiet):
     def do_POST(self):
-        endpoint = json.loads(self.body()) | {"url": f"http://127.0.0.1:{public.server_port}"}
+        endpoint = {"url": f"http://127.0.0.1:{public.server_port}"} | json.loads(self.body())
         endpoints[endpoint["name"]] = endpoint
         self.reply(201, json.dumps(endpoint).encode())
     def do_GET(self):
@@ -61,6 +62,7 @@ class Api(Quiet):
         self.reply(204, b"")
 
 api = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api)
+(here / "port").write_text(str(public.server_port))
 (here / "pid").write_text(str(__import__("os").getpid()))
 print(f'lvl=info msg="starting web service" obj=web addr=127.0.0.1:{api.server_port}', flush=True)
 print('lvl=info msg="client session established"', flush=True)
@@ -70,7 +72,8 @@ api.serve_forever()
 
 
 def write_agent(folder: Path) -> Path:
-    """Write the executable; when it runs, it writes ``pid`` and ``arguments`` next to it."""
+    """Write the executable; when it runs, it writes ``pid``, ``arguments`` and its public
+    ``port`` next to it."""
     agent = folder / "ngrok"
     agent.write_text(f"#!{sys.executable}\n{textwrap.dedent(AGENT)}")
     agent.chmod(agent.stat().st_mode | stat.S_IXUSR)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from flask import Flask
 from snowplow_signals import AtomicProperty, Attribute, Criteria, Criterion
 
 from prospect_lib.anchors import SITE_ANCHORS, Anchors
@@ -20,6 +21,7 @@ from prospect_lib.evaluation.baselines import RULE
 from prospect_lib.evaluation.evaluate import MODEL
 from prospect_lib.evaluation.threshold import Threshold
 from prospect_lib.sandbox.simulation import history
+from prospect_lib.server.runner import Server
 from prospect_lib.settings import Settings
 from prospect_lib.teaching import exercises
 from prospect_lib.teaching.visitor import followed_visitor, visitor_events
@@ -28,6 +30,7 @@ from prospect_lib.warehouse import DuckDBWarehouse
 
 Printed = pytest.CaptureFixture[str]
 AT = datetime(2026, 1, 19, tzinfo=UTC)
+NO_SERVER = Server(Flask("not started"))
 CUSTOMERS = Criteria(
     all=[Criterion.like(property=AtomicProperty(name="page_url"), value="%customers%")]
 )
@@ -112,8 +115,13 @@ CASES: list[tuple[str, object, tuple[Any, ...], str]] = [
     ("with_reasons", Reasoned(a=0.4, b=0.6), (), "Right"),
     ("with_reasons", Reasoned(a=1.0), (), "at least two"),
     ("with_reasons", Reasoned(a=1.0, b=1.0), (), "add up to 2.000"),
-    ("shortest_way", ["a", "b", "c", "d"], (with_values(), "", 0.5), "three are enough"),
-    ("shortest_way", ["a"], (with_values(SP_API_KEY="x"), "", 0.5), "only the local sandbox"),
+    ("shortest_way", ["a", "b", "c", "d"], (with_values(), NO_SERVER, 0.5), "three are enough"),
+    (
+        "shortest_way",
+        ["a"],
+        (with_values(SP_API_KEY="x"), NO_SERVER, 0.5),
+        "only the local sandbox",
+    ),
 ]
 
 
@@ -155,7 +163,7 @@ def test_the_shortest_way_is_taken_by_a_new_visitor(
     monkeypatch.setattr(
         exercises, "scripted_visit", lambda *arguments: calls.append(arguments) or scores
     )
-    exercises.shortest_way(["opens the demo form"], with_values(), "http://here", 0.5)
+    exercises.shortest_way(["opens the demo form"], with_values(), NO_SERVER, 0.5)
     assert hint in capsys.readouterr().out and calls[0][3] == ["opens the demo form"]
 
 

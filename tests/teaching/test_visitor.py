@@ -4,9 +4,11 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from flask import Flask
 
 from prospect_lib.errors import DataError, ServiceError
 from prospect_lib.sandbox.simulation import history
+from prospect_lib.server.runner import Server
 from prospect_lib.settings import Settings
 from prospect_lib.teaching.visitor import (
     followed_visitor,
@@ -50,10 +52,11 @@ def test_a_history_without_a_returning_visitor_is_one_message(home_settings: Set
 
 
 def test_an_unknown_step_or_a_missing_server_is_one_message(running: Settings) -> None:
+    elsewhere = Server(Flask("no prediction server"), port=running.sandbox_port)
     with pytest.raises(DataError, match="sees the home page"):
-        scripted_visit(running, running.sandbox_url, str(uuid4()), ["dances"])
+        scripted_visit(running, elsewhere, str(uuid4()), ["dances"])
     with pytest.raises(ServiceError, match="answered 40"):
-        scripted_visit(running, running.sandbox_url, str(uuid4()), [])
+        scripted_visit(running, elsewhere, str(uuid4()), [])
 
 
 def test_the_steps_of_a_visit_are_plotted() -> None:
