@@ -6,7 +6,7 @@ SITE := prospect_lib/sandbox/website
 TRACKER := $(SITE)/node_modules/.package-lock.json
 PIP := pip install -q --disable-pip-version-check
 
-.PHONY: demo once test parity fuzz lab notebooks colab bench retrain programs clean
+.PHONY: demo once test parity fuzz lab notebooks bundle colab bench retrain programs clean
 
 demo: $(VENV)/installed $(TRACKER)
 	@$(BIN)/python -m prospect_lib demo
@@ -45,6 +45,14 @@ retrain: $(VENV)/installed
 notebooks: $(VENV)/installed
 	@$(BIN)/python -m tools.stamp_notebooks $(CHECK)
 	@$(BIN)/python -m tools.run_notebooks $(CHECK)
+
+# The files that git tracks, as they are now: what the first cell of a notebook installs in Colab
+# after an upload.
+BUNDLE ?= prospect-scoring.zip
+bundle:
+	@git archive --format=zip --prefix=prospect-scoring/ -o $(BUNDLE) \
+	  $$(git stash create | grep . || echo HEAD)
+	@echo "$(BUNDLE): upload it in Colab with the folder symbol at the left."
 
 # The whole series on Colab's Python and package versions, with a stand-in for google.colab.
 # `make test` runs a part of it on this machine's Python.

@@ -1,8 +1,9 @@
 """Write the repository's public address, set in pyproject.toml, into notebooks and README.
 
 The badge and the install cell of every notebook, and the badges of the README, follow from
-``[project.urls] Repository`` and the version. ``python -m tools.stamp_notebooks`` writes them;
-``--check`` and a test report files that are out of date.
+``[project.urls] Repository`` and the version. To publish at an address of your own, write it
+there and run ``python -m tools.stamp_notebooks``; ``--check`` and a test report files that are
+out of date.
 
 Example: ``Address("https://github.com/a/b", "v0.1.0").badge("notebooks/00_x.ipynb")`` ->
 ``"[![Open in Colab](…)](https://colab.research.google.com/github/a/b/blob/v0.1.0/…)"``
@@ -24,14 +25,28 @@ from prospect_lib.files import write_whole
 
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)")
 IMAGE = "https://colab.research.google.com/assets/colab-badge.svg"
+PLACEHOLDER = "https://github.com/your_organisation/"
+PUBLISHED = """\
+    public = "{repository}"
+    public += "/archive/refs/tags/{tag}.zip\""""
+NOT_PUBLISHED = """\
+    public = ""  # not published yet"""
+REFUSAL = """
+        assert source, (
+            "Not published yet: run `make bundle` in a checkout, upload "
+            "prospect-scoring.zip with the folder symbol at the left, and run this again."
+        )"""
 INSTALL = """\
 import importlib.util
 import sys
+from pathlib import Path
 
 if "google.colab" in sys.modules:  # elsewhere, `make lab` has installed everything
-    source = "{repository}"
-    source += "/archive/refs/tags/{tag}.zip"
-    if importlib.util.find_spec("prospect_lib") is None:
+    uploaded = Path("prospect-scoring.zip")  # from `make bundle`
+    in_drive = Path("drive/MyDrive/prospect-scoring")  # a checkout
+{public}
+    source = next((path for path in (uploaded, in_drive) if path.exists()), public)
+    if importlib.util.find_spec("prospect_lib") is None:{refusal}
         %pip install -q --no-deps {{source}}
     from prospect_lib import colab
 
@@ -75,8 +90,15 @@ class Address:
         return f"[![Open in Colab]({IMAGE})]({link})"
 
     def install(self) -> str:
-        """Return the code of a notebook's install cell, which installs the tag's archive."""
-        return INSTALL.format(repository=self.repository, tag=self.tag)
+        """Return the code of a notebook's install cell.
+
+        It installs an uploaded ``prospect-scoring.zip``, else a checkout in a mounted Drive,
+        else the tag's archive at the public address; before there is one, it says what to do.
+        """
+        if self.repository.startswith(PLACEHOLDER):
+            return INSTALL.format(public=NOT_PUBLISHED, refusal=REFUSAL)
+        public = PUBLISHED.format(repository=self.repository, tag=self.tag)
+        return INSTALL.format(public=public, refusal="")
 
 
 def stamp(root: Path, *, write: bool = True) -> list[str]:
@@ -108,7 +130,7 @@ def _notebook(text: str, name: str, address: Address) -> str:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = BADGE.sub(lambda _: address.badge(name), cell.source)
-        elif '"google.colab" in sys.modules' in cell.source:
+        elif "colab.prepare()" in cell.source:
             cell.source = address.install()
     if [cell.source for cell in notebook.cells] == before:
         return text

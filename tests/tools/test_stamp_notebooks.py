@@ -44,7 +44,7 @@ def test_a_new_address_is_written_into_badges_and_install_cells(
         assert old not in text
     cells = nbformat.read(checkout / "notebooks" / "00_start_here.ipynb", as_version=4).cells
     code = "".join(cell.source for cell in cells if cell.cell_type == "code")
-    assert 'source = "https://github.com/someone/else"' in code
+    assert 'public = "https://github.com/someone/else"' in code
     assert f"/archive/refs/tags/v{__version__}.zip" in code
 
 
@@ -68,7 +68,7 @@ def test_a_missing_or_unusable_address_is_an_error(
         stamp.Address.of(tmp_path / "nowhere")
 
 
-def test_the_install_cell_prepares_colab_and_does_nothing_elsewhere(
+def test_the_install_cell_does_nothing_elsewhere_and_installs_nothing_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cell = stamp.Address.of(ROOT).install()
