@@ -88,13 +88,15 @@ $(TRACKER): $(SITE)/package-lock.json
 	else echo "npm is not installed: the demo website will load Snowplow's tracker from a CDN."; fi
 
 # The Debian packages that the tests need; if run as root, this installs those that are missing.
+# In runlevel 1 Debian starts no service: nginx is only for the tests.
 programs:
 	@missing=""; \
 	for name in chromium npm; do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
+	PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || missing="$$missing nginx-light"; \
 	$(PYTHON) -c "import ensurepip" 2>/dev/null || missing="$$missing python3-venv"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  apt-get update -qq && apt-get install -y -qq $$missing >/dev/null; \
+	  apt-get update -qq && RUNLEVEL=1 apt-get install -y -qq $$missing >/dev/null; \
 	else echo "Not installed:$$missing. Tests that need them are skipped: apt-get install$$missing"; fi
 
 clean:

@@ -14,7 +14,7 @@ from pathlib import Path
 from flask import Flask
 
 from prospect_lib import signals
-from prospect_lib.errors import ProspectError, SettingsError
+from prospect_lib.errors import ProspectError
 from prospect_lib.problem import chosen_problem
 from prospect_lib.server.app import Options, create_app
 from prospect_lib.server.metrics import log_lines
@@ -31,13 +31,10 @@ def application() -> Flask:
     """
     settings = Settings.load()
     token_file = os.environ.get("PREDICT_TOKEN_FILE")
-    behind_proxy = os.environ.get("PREDICT_BEHIND_PROXY", "0")
-    if behind_proxy not in ("", "0", "1"):
-        raise SettingsError(f"PREDICT_BEHIND_PROXY={behind_proxy!r}: expected 1, or 0.")
     options = Options(
         origins=tuple(os.environ.get("PREDICT_ORIGINS", "").split()),
         token_file=Path(token_file) if token_file else None,
-        behind_proxy=behind_proxy == "1",
+        behind_proxy=os.environ.get("PREDICT_BEHIND_PROXY", "0") not in ("", "0"),
     )
     problem = chosen_problem(settings)
     models, reader = problem.folder(settings.home, "models"), signals.reader(settings, problem)

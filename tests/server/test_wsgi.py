@@ -1,4 +1,4 @@
-"""Two gunicorn workers serve as one: invitations, served log, metrics, promotion, stop."""
+"""Two gunicorn workers serve as one: invitations, served log, metrics, tokens, promotion, stop."""
 
 import json
 import os
@@ -19,6 +19,7 @@ from prospect_lib.features import FEATURES
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.settings import Settings
 from tests.support.fake_signals import TOKEN, FakeSignals
+from tests.support.nginx import documented, nginx
 from tests.support.serving import SHOP, VISITOR, WARM, post_to, save_and_promote
 from tests.support.waiting import wait_for
 
@@ -83,7 +84,7 @@ def environment(settings: Settings, signals: str) -> dict[str, str]:
 
 
 @contextmanager
-def gunicorn(settings: Settings, signals: str, folder: Path) -> Iterator[Workers]:
+def gunicorn(settings: Settings, signals: str, folder: Path, **variables: str) -> Iterator[Workers]:
     """Run the command line of docs/serving.md."""
     metrics = folder / "metrics"
     metrics.mkdir()
@@ -93,7 +94,8 @@ def gunicorn(settings: Settings, signals: str, folder: Path) -> Iterator[Workers
             *("--workers", "2", "--threads", "16"),
             *("--bind", f"127.0.0.1:{settings.predict_port}", "--no-control-socket"),
         ],
-        env=environment(settings, signals) | {"PROMETHEUS_MULTIPROC_DIR": str(metrics)},
+        env=environment(settings, signals)
+        | {"PROMETHEUS_MULTIPROC_DIR": str(metrics), **variables},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -133,25 +135,37 @@ def served(settings: Settings) -> list[dict[str, object]]:
 def answered(metrics: str) -> int:
     """Requests to /predict that were answered with 200, as /metrics has them."""
     count = re.search(
-        r'prospect_requests_total{caller="local",route="/predict",status="200"} (\d+)', metrics
+        r'prospect_requests_total{caller="public",route="/predict",status="200"} (\d+)', metrics
     )
     return int(count[1]) if count else 0
 
 
-def test_two_workers_invite_once_log_into_one_file_and_add_up_their_metrics(
-    home_settings, tmp_path, model
-):
+def test_two_workers_behind_nginx_are_one_server_with_one_token(home_settings, tmp_path, model):
     save_and_promote(home_settings.home / "models", acting(model))
-    with FakeSignals(WARM) as fake, gunicorn(home_settings, fake.url, tmp_path) as workers:
+    file, trusted = tmp_path / "token", str(tmp_path / "nginx" / "certificate.pem")
+    variables = {"PREDICT_TOKEN_FILE": str(file), "PREDICT_BEHIND_PROXY": "1"}
+    upstream = f"127.0.0.1:{home_settings.predict_port}"
+    with (
+        FakeSignals(WARM) as fake,
+        gunicorn(home_settings, fake.url, tmp_path, **variables) as workers,
+        nginx(tmp_path / "nginx", documented()[0], upstream) as url,
+    ):
+        # written by one of the workers, which started at once
+        pages, operator = (
+            {"Authorization": f"Bearer {path.read_text()}"}
+            for path in (file, file.with_name("token.operator"))
+        )
         for pid in workers.pids:
             with workers.only(pid):
                 for _ in range(5):
-                    assert post_to(workers.url, timeout=60).status_code == 200
+                    assert post_to(url, headers=pages, verify=trusted, timeout=60).ok
+                assert post_to(workers.url, timeout=60).status_code == 401
         for pid in workers.pids:
             with workers.only(pid):
-                text = requests.get(f"{workers.url}/metrics", timeout=10).text
-                assert answered(text) == 10
-        allowed = post_to(workers.url, headers={"Origin": SHOP})
+                metrics = f"{workers.url}/metrics"
+                assert requests.get(metrics, headers=pages, timeout=10).status_code == 403
+                assert answered(requests.get(metrics, headers=operator, timeout=10).text) == 10
+        allowed = post_to(url, headers=pages | {"Origin": SHOP}, verify=trusted)
         assert allowed.headers["Access-Control-Allow-Origin"] == SHOP
         assert workers.ended() == 0
         assert len(pushes(fake)) == 1
@@ -160,8 +174,9 @@ def test_two_workers_invite_once_log_into_one_file_and_add_up_their_metrics(
     assert {record["domain_userid"] for record in records} == {VISITOR}
     logged = "".join(workers.log)
     requests_logged = [line for line in workers.log if '"event": "request"' in line]
-    assert len(requests_logged) == 13
-    assert VISITOR not in logged and TOKEN not in logged and "Traceback" not in logged
+    assert len(requests_logged) == 17
+    for secret in (VISITOR, TOKEN, file.read_text(), "Traceback"):
+        assert secret not in logged
 
 
 def test_both_workers_follow_a_promotion(home_settings, tmp_path, model, challenger):
@@ -204,17 +219,26 @@ def test_sigterm_answers_the_requests_in_flight_and_loses_no_served_record(
     assert len(served(home_settings)) == 1 + len(statuses)
 
 
-def test_a_missing_model_is_one_line_and_an_exit_code(home_settings):
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        ({}, "error: no model is promoted"),
+        ({"PREDICT_BEHIND_PROXY": "1"}, "error: a server behind a proxy trusts nobody"),
+    ],
+)
+def test_a_missing_model_or_a_wrong_setting_is_one_line_and_an_exit_code(
+    home_settings, variables, line
+):
     run = subprocess.run(
         [
             *(sys.executable, "-m", "gunicorn", "prospect_lib.server.wsgi:app"),
             *("--bind", f"127.0.0.1:{home_settings.predict_port}", "--no-control-socket"),
         ],
-        env=environment(home_settings, "http://127.0.0.1:1"),
+        env=environment(home_settings, "http://127.0.0.1:1") | variables,
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
     assert run.returncode == 4
-    assert "error: no model is promoted" in run.stderr and "Traceback" not in run.stderr
+    assert line in run.stderr and "Traceback" not in run.stderr
