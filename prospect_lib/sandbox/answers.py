@@ -1,13 +1,21 @@
-"""Read JSON bodies of requests, and refuse those that are not valid."""
+"""Read JSON bodies of requests, and answer every error with problem details (RFC 9457)."""
 
 import json
+import logging
+import traceback
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any, TypeVar
 
-from flask import Response, jsonify, request
+from flask import Flask, Response, request
 from pydantic import BaseModel, ValidationError
+from werkzeug.exceptions import HTTPException
 
+from prospect_lib.errors import ProspectError
 from prospect_lib.sandbox.collector.payloads import BadPayloadError, readable
+from prospect_lib.server.errors import problem
 
+_log = logging.getLogger(__name__)
 M = TypeVar("M", bound=BaseModel)
 #: What the validators of the SDK's models raise, besides what pydantic reports.
 VALIDATOR_ERRORS = (TypeError, ValueError, AttributeError, LookupError)
@@ -22,10 +30,31 @@ class Refusal(Exception):  # noqa: N818 - it is an answer
 
 
 def refused(refusal: Refusal) -> Response:
-    """Return a refusal as the Signals API does: its detail in a JSON object."""
-    response = jsonify(detail=refusal.detail)
-    response.status_code = refusal.status
-    return response
+    """Return a refusal as problem details; ``detail`` may be a list, as in the Signals API."""
+    return problem(refusal.status, HTTPStatus(refusal.status).phrase, refusal.detail)
+
+
+def answer_all_errors(app: Flask) -> None:
+    """Register handlers, so that nothing that a caller sends ends in a 500 or a traceback."""
+    app.register_error_handler(Refusal, refused)
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        response = refused(Refusal(error.code or 400, error.description or ""))
+        if allowed := getattr(error, "valid_methods", None):
+            response.headers["Allow"] = ", ".join(allowed)
+        return response
+
+    @app.errorhandler(Exception)
+    def failure(error: Exception) -> Response:
+        if isinstance(error, ProspectError):  # the disk fails, or a file is damaged
+            return refused(Refusal(503, str(error)))
+        # only the kind and the place: the message may contain a visitor's data
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        _log.error("%s in %s, line %s", type(error).__name__, Path(at.filename).name, at.lineno)
+        return refused(
+            Refusal(503, "The sandbox failed; its log has the kind of error. Try again.")
+        )
 
 
 def json_object() -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """The sandbox as one Flask application: collector, Signals API, website and board."""
 
-from flask import Flask, Response
+from flask import Flask
 
-from prospect_lib.errors import ServiceError
-from prospect_lib.sandbox.answers import Refusal, refused
+from prospect_lib.sandbox.answers import answer_all_errors
 from prospect_lib.sandbox.collector.payloads import MAX_PAYLOAD
 from prospect_lib.sandbox.collector.routes import collector
 from prospect_lib.sandbox.credentials import credentials
@@ -47,7 +46,7 @@ def create_sandbox(settings: Settings, *, warehouse: bool = True) -> Flask:
         subscribers=subscribers,
         rules=Rules(registry, attributes, subscribers),
     )
-    app.register_error_handler(ServiceError, _unavailable)
+    answer_all_errors(app)
     app.register_blueprint(collector)
     app.register_blueprint(micro)
     app.register_blueprint(credentials)
@@ -55,7 +54,3 @@ def create_sandbox(settings: Settings, *, warehouse: bool = True) -> Flask:
     app.register_blueprint(site)
     app.register_blueprint(board_pages)
     return app
-
-
-def _unavailable(error: ServiceError) -> Response:
-    return refused(Refusal(503, str(error)))

@@ -50,6 +50,7 @@ def reset_command(settings: Settings) -> None:
 
     Raises:
         ServiceError: it does not stop.
+        SettingsError: a file cannot be deleted.
     """
     deleted = process.reset(settings)
     print(f"The sandbox of {settings.home} is empty. Deleted: {', '.join(deleted) or 'nothing'}.")

@@ -340,6 +340,8 @@ def stamp(at: datetime) -> str:
 def _open(home: Path, path: Path) -> sqlite3.Connection:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        for file in home.glob(f"{EVENTS_FILE}*"):
+            file.chmod(0o600)  # an earlier release, or a copy, may have left them open to all
     except OSError as error:
         raise not_writable(home, error) from error
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
@@ -361,7 +363,9 @@ def _not_written(path: Path, error: Exception | None) -> ServiceError:
     return ServiceError(f"{path} cannot be written ({error}): is the disk full? Send again.")
 
 
-def _not_read(path: Path, error: sqlite3.Error) -> ServiceError:
+def _not_read(path: Path, error: sqlite3.Error) -> ServiceError | DataError:
+    if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return damaged(path, error)
     return ServiceError(f"{path} cannot be read ({error}). Try again.")
 
 

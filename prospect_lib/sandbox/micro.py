@@ -10,14 +10,13 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from prospect_lib.aggregation.properties import schema_column
-from prospect_lib.sandbox.answers import Refusal, json_object, refused
+from prospect_lib.sandbox.answers import Refusal, json_object
 from prospect_lib.sandbox.collector.enrichment import EVENT_TYPES, SCHEMA
 from prospect_lib.sandbox.credentials import authorised, from_this_machine
 from prospect_lib.sandbox.events import Row
 from prospect_lib.sandbox.state import current
 
 micro = Blueprint("micro", __name__, url_prefix="/micro")
-micro.register_error_handler(Refusal, refused)
 CODES = {event: code for code, (event, _, _) in EVENT_TYPES.items()}
 GOOD_FILTERS = {"event_type", "schema", "contexts", "app_id", "limit"}
 BAD_FILTERS = {"reason", "limit"}

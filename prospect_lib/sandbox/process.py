@@ -6,7 +6,6 @@ import fcntl
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,8 @@ from pathlib import Path
 import requests
 
 from prospect_lib.errors import ServiceError, SettingsError
-from prospect_lib.sandbox.home import MARKER, token
+from prospect_lib.sandbox.collector.payloads import MAX_PAYLOAD
+from prospect_lib.sandbox.home import MARKER, not_writable, token
 from prospect_lib.server.announcement import SITE_FILE
 from prospect_lib.settings import Settings
 from prospect_lib.warehouse.stored_events import EVENTS_FILE, refuse_old_format
@@ -43,7 +43,11 @@ def ensure_running(settings: Settings) -> str:
     refuse_old_format(settings.home)
     token(settings.home)
     log = settings.home / "sandbox.log"
-    with log.open("ab") as output:
+    try:
+        output = log.open("ab")
+    except OSError as error:
+        raise not_writable(settings.home, error) from error
+    with output:
         process = subprocess.Popen(
             [sys.executable, "-m", "prospect_lib.sandbox"],
             env={
@@ -109,14 +113,18 @@ def reset(settings: Settings) -> list[str]:
         The names that were deleted from the home.
     Raises:
         ServiceError: it does not stop.
+        SettingsError: a file cannot be deleted; the message names it.
     """
     stop(settings)
     deleted = [name for name in STATE if (settings.home / name).exists()]
     for path in (settings.home / name for name in deleted):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        try:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        except OSError as error:
+            raise SettingsError(
+                f"{path} cannot be deleted ({error.strerror}). Make {settings.home} writable, and "
+                "reset again."
+            ) from error
     return deleted
 
 
@@ -139,24 +147,26 @@ def serve(
             machine, or the folder cannot be written.
         DataError: its events are damaged, or of another release.
     """
-    import waitress
-
     from prospect_lib.sandbox.app import create_sandbox
+    from prospect_lib.server.runner import WebServer
 
     token(settings.home)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.ExitStack() as at_the_end:
         at_the_end.enter_context(_lock(settings.home))
-        listening = at_the_end.enter_context(_listen(settings, host))
         app = create_sandbox(settings, warehouse=warehouse)
         at_the_end.callback(app.extensions["sandbox"].events.close)
-        server = waitress.create_server(
-            app,
-            sockets=[listening],
-            threads=THREADS,
-            ident=None,
-            channel_request_lookahead=1,  # to notice that a listener has left
-        )
+        try:
+            server = WebServer(
+                app,
+                host,
+                settings.sandbox_port,
+                THREADS,
+                max_body=2 * MAX_PAYLOAD,  # the collector records smaller ones
+                channel_request_lookahead=1,  # to notice that a listener has left
+            )
+        except (OSError, ValueError) as error:  # ValueError: a host without an address
+            raise _not_listening(settings, host, error) from error
         at_the_end.callback(server.close)
         ready()
         server.run()
@@ -175,17 +185,14 @@ def holder(home: Path) -> int | None:
     return None
 
 
-def _listen(settings: Settings, host: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, settings.sandbox_port), family=family)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise SettingsError(_port_in_use(settings)) from error
-        raise SettingsError(
-            f"host={host!r}, port {settings.sandbox_port}: {error.strerror or error}. Expected an "
-            "address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them."
-        ) from error
+def _not_listening(settings: Settings, host: str, error: OSError | ValueError) -> SettingsError:
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return SettingsError(_port_in_use(settings))
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return SettingsError(
+        f"host={host!r}, port {settings.sandbox_port}: {reason}. Expected an "
+        "address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them."
+    )
 
 
 @contextlib.contextmanager
@@ -196,7 +203,11 @@ def _lock(home: Path) -> Iterator[None]:
     another program may have by now, is therefore never mistaken for a sandbox.
     """
     deadline = time.monotonic() + 0.5  # `holder` locks the file for a moment
-    with (home / "sandbox.pid").open("a+", encoding="utf-8") as file:
+    try:
+        file = (home / "sandbox.pid").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise not_writable(home, error) from error
+    with file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

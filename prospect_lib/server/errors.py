@@ -45,8 +45,12 @@ def answer_errors(app: Flask) -> None:
         return problem(503, "The server failed", RETRY_LATER)
 
 
-def problem(status: int, title: str, detail: str) -> Response:
-    """Return a response with problem details and the headers that belong to the status."""
+def problem(status: int, title: str, detail: object) -> Response:
+    """Return a response with problem details and the headers that belong to the status.
+
+    Args:
+        detail: text; from the sandbox any JSON, as the Signals API answers.
+    """
     kind = title.lower().replace(" ", "-")
     body = {"type": f"urn:prospect:{kind}", "title": title, "status": status, "detail": detail}
     response = Response(json.dumps(body), status, mimetype="application/problem+json")

@@ -170,6 +170,7 @@ class WebServer(TcpWSGIServer):  # type: ignore[misc]
         host: the address to listen on.
         port: 0 takes any free one; ``effective_port`` is the port in use.
         threads: requests answered at the same time.
+        max_body: of a request, in bytes.
         options: further settings of waitress.
     Raises:
         OSError: the address cannot be opened.
@@ -177,7 +178,15 @@ class WebServer(TcpWSGIServer):  # type: ignore[misc]
 
     channel_class = _Connection
 
-    def __init__(self, app: Flask, host: str, port: int, threads: int, **options: Any) -> None:
+    def __init__(
+        self,
+        app: Flask,
+        host: str,
+        port: int,
+        threads: int,
+        max_body: int = MAX_HTTP_BODY,
+        **options: Any,
+    ) -> None:
         self._channels: dict[int, Any] = {}
         try:
             super().__init__(
@@ -190,7 +199,7 @@ class WebServer(TcpWSGIServer):  # type: ignore[misc]
                 connection_limit=_connection_limit(),
                 cleanup_interval=1,
                 max_request_header_size=MAX_HEADER,
-                max_request_body_size=MAX_HTTP_BODY,
+                max_request_body_size=max_body,
                 asyncore_use_poll=True,  # `select` cannot watch more than 1024 files
                 clear_untrusted_proxy_headers=False,  # the application decides whom to trust
                 log_socket_errors=False,

@@ -8,6 +8,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from prospect_lib.errors import ServiceError
+from prospect_lib.sandbox.answers import Refusal, refused
 from prospect_lib.sandbox.collector.enrichment import enrich
 from prospect_lib.sandbox.collector.limits import MAX_BATCH
 from prospect_lib.sandbox.collector.masking import excerpt, masked_body
@@ -63,7 +64,7 @@ def pixel() -> Response:
 @collector.errorhandler(ServiceError)
 def _unavailable(error: ServiceError) -> Response:
     """The disk failed, not the payload: trackers keep the events and send them again."""
-    return _cors(Response(str(error), status=503, mimetype="text/plain"))
+    return _cors(refused(Refusal(503, str(error))))
 
 
 @collector.errorhandler(RequestEntityTooLarge)
@@ -71,7 +72,7 @@ def _too_large(_error: RequestEntityTooLarge) -> Response:
     """Record the body as a rejected event; it was not read."""
     reason = f"body is larger than {MAX_PAYLOAD} bytes"
     _reject(reason, None)
-    return _cors(Response(reason, status=413, mimetype="text/plain"))
+    return _cors(refused(Refusal(413, reason)))
 
 
 def _network_userid() -> str | None:

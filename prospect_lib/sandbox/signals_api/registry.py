@@ -108,7 +108,7 @@ class Registry:
         """Write the file first, so that a full disk leaves the registry as it is."""
         everything = self._objects | {kind: objects}
         try:
-            write_whole(self._path, json.dumps(everything, indent=1))
+            write_whole(self._path, json.dumps(everything, indent=1), mode=0o600)
         except OSError as error:
             raise ServiceError(
                 f"{self._path} cannot be written ({error.strerror}): is the disk full? Send again."
@@ -129,6 +129,13 @@ def with_key(group: AttributeGroup, registry: Registry) -> AttributeGroup:
     if published is None:
         return group
     return group.model_copy(update={"attribute_key": AttributeKey.model_validate(published)})
+
+
+def name_and_version(full_name: str) -> tuple[str, int]:
+    """Return the parts of ``group_v1``; the version is -1, which none has, if it is no version."""
+    name, _, version = full_name.rpartition("_v")
+    is_number = version.isascii() and version.isdecimal() and len(version) < 10
+    return name, int(version) if is_number else -1
 
 
 def _key(kind: str, stored: Stored) -> str:

@@ -20,12 +20,12 @@ from prospect_lib.sandbox.signals_api.registry import (
     ConflictError,
     Stored,
     group_of,
+    name_and_version,
     with_key,
 )
 from prospect_lib.sandbox.state import current
 
 api = Blueprint("signals_api", __name__)
-api.register_error_handler(Refusal, refused)
 MODELS: dict[str, type[BaseModel]] = {
     "attribute_keys": AttributeKey,
     "attribute_groups": AttributeGroup,
@@ -79,28 +79,32 @@ def create(kind: str) -> Response:
 
 
 @api.put("/registry/<kind>/<name>")
-@api.put("/registry/<kind>/<name>/versions/<int:version>")
-def update(kind: str, name: str, version: int | None = None) -> Response:
+@api.put("/registry/<kind>/<name>/versions/<version>")
+def update(kind: str, name: str, version: str | None = None) -> Response:
     """Replace an object; 409 if it is another definition of a published version."""
-    old, new = _stored(kind, name, version), _valid(kind)
+    old, new = _stored(kind, name, _number(version)), _valid(kind)
     if any(new.get(part) != old.get(part) for part in ("name", "version")):
         raise Refusal(422, [{"loc": ["body", "name"], "msg": "not the object of the address"}])
     return _put(kind, new)
 
 
 @api.get("/registry/<kind>/<name>")
-@api.get("/registry/<kind>/<name>/versions/<int:version>")
-def get(kind: str, name: str, version: int | None = None) -> Response:
+@api.get("/registry/<kind>/<name>/versions/<version>")
+def get(kind: str, name: str, version: str | None = None) -> Response:
     """Return one object, the latest version if none is named."""
-    return jsonify(_shown(kind, _stored(kind, name, version)))
+    return jsonify(_shown(kind, _stored(kind, name, _number(version))))
 
 
 @api.delete("/registry/<kind>/<name>")
-@api.delete("/registry/<kind>/<name>/versions/<int:version>")
-def delete(kind: str, name: str, version: int | None = None) -> Response:
+@api.delete("/registry/<kind>/<name>/versions/<version>")
+def delete(kind: str, name: str, version: str | None = None) -> Response:
     """Remove an object that no other object needs."""
-    current().registry.delete(kind, _stored(kind, name, version))
+    current().registry.delete(kind, _stored(kind, name, _number(version)))
     return jsonify(status="success")
+
+
+def _number(version: str | None) -> int | None:
+    return None if version is None else name_and_version(f"_v{version}")[1]
 
 
 def _kind(kind: str) -> str:
@@ -207,8 +211,7 @@ def _of_attributes(body: Stored) -> list[tuple[Stored, list[str]]]:
         by_group[full_name].append(name)
     requested = []
     for full_name, names in by_group.items():
-        name, _, version = full_name.rpartition("_v")
-        group = _stored("attribute_groups", name, int(version) if version.isdecimal() else -1)
+        group = _stored("attribute_groups", *name_and_version(full_name))
         if unknown := set(names) - set(_names(group)):
             raise Refusal(404, f"{full_name} has no attribute {', '.join(sorted(unknown))}")
         requested.append((group, names))
@@ -269,11 +272,15 @@ def push() -> Response:
 @api.get("/interventions")
 def pull() -> Response:
     """Stream interventions for these visitors as server-sent events."""
-    subscribers = current().subscribers
-    if subscribers.full:
-        raise Refusal(429, "too many listeners; close a page that waits for interventions")
+    targets, subscribers = _targets(), current().subscribers
+    if not targets:
+        raise Refusal(422, "nobody is named: expected an attribute key, as in ?domain_userid=…")
     has_left = request.environ.get("waitress.client_disconnected", lambda: False)
-    response = Response(subscribers.listen(_targets(), has_left), mimetype="text/event-stream")
+    listener = subscribers.enter(targets, has_left)
+    if listener is None:
+        raise Refusal(429, "too many listeners; close a page that waits for interventions")
+    response = Response(subscribers.messages(listener), mimetype="text/event-stream")
+    response.call_on_close(lambda: subscribers.leave(listener))
     response.headers["Cache-Control"] = "no-store"
     return response
 

@@ -22,7 +22,7 @@ from prospect_lib.aggregation.keys import identifier
 from prospect_lib.errors import DefinitionError
 from prospect_lib.sandbox.events import Row
 from prospect_lib.sandbox.signals_api.online_attributes import OnlineAttributes, span
-from prospect_lib.sandbox.signals_api.registry import Registry, Stored, group_of
+from prospect_lib.sandbox.signals_api.registry import Registry, Stored, group_of, name_and_version
 from prospect_lib.sandbox.signals_api.subscribers import Subscribers
 
 _log = logging.getLogger(__name__)
@@ -108,9 +108,7 @@ class Rules:
         names |= {f"{link.name}_v{link.version}" for link in carried}
         groups = {}
         for full_name in names:
-            name, _, version = full_name.rpartition("_v")
-            versioned = (name, int(version)) if version.isdecimal() else (full_name, None)
-            stored = self._registry.get("attribute_groups", *versioned)
+            stored = self._registry.get("attribute_groups", *name_and_version(full_name))
             if stored is not None:
                 groups[full_name] = stored, group_of(stored, self._registry)
         return groups

@@ -4,7 +4,7 @@ import queue
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 KEEP_ALIVE = 15.0  # seconds between signs of life on a silent stream
 HELD = 30.0  # seconds: a page view may fire a rule before its page listens
@@ -15,24 +15,19 @@ MAX_LISTENERS = 32  # each occupies one of the server's threads (process.THREADS
 class Listener(queue.Queue[str]):
     """Messages that wait to be sent to one caller; ``has_left`` tells when it disconnected."""
 
-    def __init__(self, has_left: Callable[[], bool]) -> None:
+    def __init__(self, targets: set[str], has_left: Callable[[], bool]) -> None:
         super().__init__()
-        self.has_left = has_left
+        self.targets, self.has_left = targets, has_left
 
 
 class Subscribers:
     """Listeners by target, such as ``domain_userid=u1``; safe to share between threads."""
 
     def __init__(self) -> None:
-        self._listeners: dict[str, set[Listener]] = defaultdict(set)
+        self._listeners: set[Listener] = set()
+        self._by_target: dict[str, set[Listener]] = defaultdict(set)
         self._lock = threading.Lock()
         self._held: dict[str, list[tuple[float, str]]] = {}
-
-    @property
-    def full(self) -> bool:
-        """Return whether another listener would occupy a thread that the collector needs."""
-        with self._lock:
-            return len(set().union(*self._listeners.values())) >= MAX_LISTENERS
 
     def push(self, target: str, message: str) -> int:
         """Deliver to all current listeners of a target; return how many there are.
@@ -40,7 +35,7 @@ class Subscribers:
         Listeners that have left do not count, so that the sender knows to try again.
         """
         with self._lock:
-            listeners = [each for each in self._listeners.get(target, ()) if not each.has_left()]
+            listeners = [each for each in self._by_target.get(target, ()) if not each.has_left()]
         for listener in listeners:
             listener.put(message)
         return len(listeners)
@@ -58,33 +53,42 @@ class Subscribers:
     def _not_expired(self, target: str, now: float) -> list[tuple[float, str]]:
         return [each for each in self._held.get(target, ()) if now - each[0] < HELD]
 
-    def listen(self, targets: list[str], has_left: Callable[[], bool]) -> Iterator[str]:
-        """Yield server-sent events for the targets, with keep-alives, until the caller leaves.
+    def enter(self, targets: Iterable[str], has_left: Callable[[], bool]) -> Listener | None:
+        """Return a listener for the targets, or ``None`` if there are ``MAX_LISTENERS`` already.
 
         Args:
             has_left: tells whether the caller has disconnected.
         """
-        listener = Listener(has_left)
+        listener = Listener(set(targets), has_left)
         with self._lock:
-            for target in set(targets):
-                self._listeners[target].add(listener)
+            if len(self._listeners) >= MAX_LISTENERS:
+                return None
+            self._listeners.add(listener)
+            for target in listener.targets:
+                self._by_target[target].add(listener)
                 for _, message in self._not_expired(target, time.monotonic()):
                     listener.put(message)
                 self._held.pop(target, None)
-        try:
-            yield ": connected\n\n"
+        return listener
+
+    def messages(self, listener: Listener) -> Iterator[str]:
+        """Yield server-sent events for a listener, with keep-alives, until the caller leaves."""
+        yield ": connected\n\n"
+        last_sent = time.monotonic()
+        while not listener.has_left():
+            try:
+                yield f"data: {listener.get(timeout=CHECK)}\n\n"
+            except queue.Empty:
+                if time.monotonic() - last_sent < KEEP_ALIVE:
+                    continue
+                yield ": keep-alive\n\n"
             last_sent = time.monotonic()
-            while not has_left():
-                try:
-                    yield f"data: {listener.get(timeout=CHECK)}\n\n"
-                except queue.Empty:
-                    if time.monotonic() - last_sent < KEEP_ALIVE:
-                        continue
-                    yield ": keep-alive\n\n"
-                last_sent = time.monotonic()
-        finally:
-            with self._lock:
-                for target in set(targets):
-                    self._listeners[target].discard(listener)
-                    if not self._listeners[target]:
-                        del self._listeners[target]
+
+    def leave(self, listener: Listener) -> None:
+        """Deliver nothing more to a listener, and let another one enter."""
+        with self._lock:
+            self._listeners.discard(listener)
+            for target in listener.targets:
+                self._by_target[target].discard(listener)
+                if not self._by_target[target]:
+                    del self._by_target[target]

@@ -38,6 +38,7 @@ def write(home: Path, *, visitors: int, days: int, end: datetime, seed: int = 0)
     arguments = {"visitors": visitors, "days": days, "end": end.isoformat(), "seed": seed}
     manifest = home / "history" / "manifest.json"
     try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
         existing = _finished(home)
         if {name: existing.get(name) for name in arguments} == arguments:
             return existing
@@ -52,11 +53,11 @@ def write(home: Path, *, visitors: int, days: int, end: datetime, seed: int = 0)
 
 def _finished(home: Path) -> dict[str, Any]:
     """Return the manifest of a finished run; empty if a file is missing or cannot be read."""
-    if not all((home / folder / FILE_NAME).is_file() for folder in ("history", "truth")):
-        return {}
     try:
+        for folder in ("history", "truth"):
+            pq.read_metadata(home / folder / FILE_NAME)
         manifest = json.loads((home / "history" / "manifest.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError):  # pyarrow's error for a damaged file is a ValueError
         return {}
     return manifest if isinstance(manifest, dict) else {}
 

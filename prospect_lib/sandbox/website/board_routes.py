@@ -41,11 +41,8 @@ def state() -> Response:
 def scores() -> Response:
     """Take a score that the prediction server has just served."""
     if not authorised():
-        return Response(status=401)
-    try:
-        current().board.add_score(json_object(), datetime.now(UTC))
-    except Refusal as refusal:
-        return Response(str(refusal.detail), status=refusal.status)
+        raise Refusal(401, "The bearer token is missing or wrong: it is in PROSPECT_HOME/token.")
+    current().board.add_score(json_object(), datetime.now(UTC))
     return jsonify(status="ok")
 
 

@@ -12,7 +12,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, current_app, redirect, render_template, send_from_directory, url_for
+from flask import (
+    Blueprint,
+    abort,
+    current_app,
+    redirect,
+    render_template,
+    send_from_directory,
+    url_for,
+)
 from werkzeug.wrappers import Response
 
 from prospect_lib.server.announcement import announced
@@ -93,5 +101,5 @@ def config() -> tuple[dict[str, Any], dict[str, str]]:
 def tracker(package: str) -> Response:
     """Return one bundle of the tracker; 404 for all other files."""
     if package not in TRACKER_FILES:
-        return Response("no such tracker file", status=404, mimetype="text/plain")
+        abort(404, "no such tracker file")
     return send_from_directory(NODE_MODULES, f"{package}/{BUNDLE}", max_age=3600)
