@@ -4,7 +4,7 @@ Each function returns a ``Picture``: as the last line of a notebook cell it is d
 ``savefig`` writes it, and ``png()`` is the content of the file.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from prospect_lib.evaluation.metrics import LOSSES, TITLES, Interval
 from prospect_lib.evaluation.threshold import Threshold, gains
 from prospect_lib.model.rows import Floats, Mask, microseconds_of, moment
 from prospect_lib.model.splits import Split
+from prospect_lib.plots.explanations import length
 from prospect_lib.plots.style import (
     BLUE,
     GREEN,
@@ -56,7 +57,18 @@ def split_bands(splits: Sequence[Split]) -> Picture:
         )
         axes.grid(visible=False)
         dates(axes)
+        figure.alt = (
+            "Two bars over time per split: visitors trained on, and visitors held out. "
+            + (" ".join(map(_split_in_words, splits)))
+        )
     return figure
+
+
+def _split_in_words(split: Split) -> str:
+    return (
+        f"Before {split.cut:%d %B} lie {split.train.num_rows:,} rows of training, after it "
+        f"{split.test.num_rows:,} rows of the test, {length(split.horizon)} apart."
+    )
 
 
 def _draw_bands(axes: Any, split: Split, y: float) -> None:
@@ -109,6 +121,9 @@ def reliability(evaluation: Evaluation) -> Picture:
         axes.legend(loc="upper left")
         axes.locator_params(nbins=5)
         percent(axes.xaxis, axes.yaxis)
+        figure.alt = "Ten dots, each a tenth of the rows: predicted and then observed share. " + (
+            ", ".join(f"{b['score']:.1%} and {b['rate']:.1%}" for b in bins) + "."
+        )
     return figure
 
 
@@ -139,6 +154,11 @@ def curves(evaluation: Evaluation) -> Picture:
         left.legend(title="area under the curve", title_fontsize=8, loc="upper right", **readable)
         right.legend(loc="lower right", **readable)
         percent(left.xaxis, left.yaxis, right.xaxis, right.yaxis)
+        areas = {name: rows.metrics() for name, rows in evaluation.rows.items()}
+        figure.alt = "Precision against recall, and the ROC curve. Areas under the two: " + (
+            "; ".join(f"{n} {m['pr_auc']:.2f} and {m['roc_auc']:.2f}" for n, m in areas.items())
+            + "."
+        )
     return figure
 
 
@@ -149,8 +169,8 @@ def lift(evaluation: Evaluation) -> Picture:
     share = (hits + misses) / (hits + misses)[-1]
     base = hits[-1] / (hits[-1] + misses[-1])
     with picture(ncols=2) as (figure, (left, right)):
-        left.plot(np.append(0, share), np.append(0, hits / hits[-1]), **_LOOK[MODEL])
-        left.plot([0, 1], [0, 1], **_LOOK[PRIOR])
+        left.plot(np.append(0, share), np.append(0, hits / hits[-1]), label=MODEL, **_LOOK[MODEL])
+        left.plot([0, 1], [0, 1], label="in random order", **_LOOK[PRIOR])
         left.set(title="Conversions reached", ylabel="share of all conversions")
         shown = _enough(hits + misses)
         right.plot(share[shown], (hits / (hits + misses))[shown], **_LOOK[MODEL])
@@ -163,9 +183,16 @@ def lift(evaluation: Evaluation) -> Picture:
             color=GREY,
         )
         right.set(title="Precision", ylabel="share that converts", ylim=(0, None))
+        left.legend(loc="lower right")
         for axes in (left, right):
             axes.set_xlabel("share of rows acted on, best first")
             percent(axes.xaxis, axes.yaxis)
+        tenth = np.searchsorted(share, 0.1)
+        figure.alt = (
+            "Two curves over the share of rows acted on, best first. The best tenth holds "
+            f"{hits[tenth] / hits[-1]:.0%} of the conversions, and "
+            f"{(hits / (hits + misses))[tenth]:.1%} of it converts; of all rows {base:.1%} do."
+        )
     return figure
 
 
@@ -199,6 +226,11 @@ def threshold(evaluation: Evaluation, chosen: Threshold) -> Picture:
             color=RED,
         )
         percent(right.yaxis)
+        figure.alt = (
+            "The gain, and precision and recall, over the score from which to act; a red line at "
+            f"the chosen {chosen.score:.3f}, where {chosen.share:.1%} of the rows are acted on, "
+            f"precision is {chosen.precision:.0%} and recall {chosen.recall:.0%}."
+        )
     return figure
 
 
@@ -221,6 +253,11 @@ def side_by_side(evaluations: Mapping[str, Evaluation]) -> Picture:
             share = evaluation.about["shared_visitors"] / evaluation.about["test_visitors"]
             names.append(f"{name}\n{share:.0%} seen in training")
         panels[0].set_yticks(range(rows), names)
+        figure.alt = "Three metrics with their intervals, a row per evaluation. " + (
+            " ".join(
+                f"{n}: {_in_words(e.metrics[MODEL], metrics)}." for n, e in evaluations.items()
+            )
+        )
     return figure
 
 
@@ -251,6 +288,12 @@ def forward(evaluations: Sequence[Evaluation], metric: str = "roc_auc") -> Pictu
             ylabel=TITLES[metric],
         )
         axes.legend(ncols=3, loc="best")
+        figure.alt = f"{TITLES[metric]} on later and later test periods, with intervals. " + (
+            " ".join(
+                f"{cut}: {', '.join(f'{n} {e.metrics[n][metric].value:.2f}' for n in e.metrics)}."
+                for cut, e in zip(cuts, evaluations, strict=True)
+            )
+        )
     return figure
 
 
@@ -270,6 +313,10 @@ def differences(differences: Mapping[str, Interval]) -> Picture:
             ylim=(len(differences) - 0.5, -0.5),
         )
         axes.margins(x=0.2)
+        figure.alt = (
+            "Challenger minus champion, with intervals over visitors; right of zero is better. "
+            f"{_in_words(differences, differences)}."
+        )
     return figure
 
 
@@ -294,7 +341,15 @@ def comparison(compared: Comparison) -> Picture:
         for axes in (left, right):
             axes.legend()
             percent(axes.xaxis, axes.yaxis)
+        figure.alt = (
+            "Precision against recall, and observed against predicted share, with a curve for "
+            f"each model: {', '.join(compared.rows)}."
+        )
     return figure
+
+
+def _in_words(intervals: Mapping[str, Interval], metrics: Iterable[str]) -> str:
+    return ", ".join(f"{TITLES[m]} {intervals[m].value:.3f}" for m in metrics)
 
 
 def _enough(weight: Floats) -> Mask:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from prospect_lib.model.calibration import sigmoid
 from prospect_lib.model.encoding import ABSENT, Column
@@ -19,7 +21,9 @@ from prospect_lib.model.prospect_model import CALIBRATION, OTHERS, ProspectModel
 from prospect_lib.model.rows import Floats
 from prospect_lib.plots.style import BLUE, GREY, INK, ORANGE, RED, SKY, Picture, dates, picture
 
+_PAUSE = timedelta(minutes=30)  # of a visitor without events, after which a new visit begins
 _ROWS = 1500  # more dots than this cover each other
+_LOW, _HIGH = "#9FD0EE", "#08306B"
 _NO_FEATURES = {OTHERS: "all other features", CALIBRATION: "calibration"}
 
 
@@ -42,7 +46,7 @@ def importance(model: ProspectModel, table: pa.Table, *, top: int = 10) -> Pictu
     rows = table.take(np.linspace(0, table.num_rows - 1, min(_ROWS, table.num_rows)).astype(int))
     shares, values = model.contributions(rows)[:, :-1], model.encoder.matrix(rows)
     order = np.argsort(-np.abs(shares).mean(axis=0))[:top]
-    with picture(8.2, 0.9 + 0.36 * len(order), ncols=2, sharey=True) as (figure, (left, right)):
+    with picture(8.2, 1.2 + 0.36 * len(order), ncols=2, sharey=True) as (figure, (left, right)):
         left.barh(range(len(order)), np.abs(shares).mean(axis=0)[order], color=BLUE)
         left.set_yticks(range(len(order)), [model.encoder.names[i] for i in order])
         left.set(title="Mean contribution", xlabel="mean |log-odds|", ylim=(len(order) - 0.5, -0.5))
@@ -56,7 +60,18 @@ def importance(model: ProspectModel, table: pa.Table, *, top: int = 10) -> Pictu
                 rasterized=True,
             )
         right.axvline(0, color=INK, lw=0.8)
-        right.set(title="Contribution per row", xlabel="log-odds (pale: low value, dark: high)")
+        right.set(title="Contribution per row", xlabel="log-odds, lowers ← 0 → raises")
+        dots = [("low value", _LOW), ("high value", _HIGH), ("missing or a category", GREY)]
+        figure.legend(
+            handles=[Line2D([], [], ls="", marker="o", color=c, label=text) for text, c in dots],
+            loc="outside lower center",
+            ncols=3,
+        )
+        strongest = (f"{model.encoder.names[i]} {np.abs(shares[:, i]).mean():.2f}" for i in order)
+        figure.alt = (
+            "A bar for the mean contribution of each feature to the score in log-odds, and a dot "
+            f"for its contribution to each row. {', '.join(strongest)}."
+        )
     return figure
 
 
@@ -90,6 +105,16 @@ def waterfall(score: Score) -> Picture:
         top.set_xticks(ticks, [f"{p:.1%}" for p in sigmoid(ticks)])
         top.set_xlabel("as a probability", fontsize=8.5, color=GREY)
         top.tick_params(labelsize=8, colors=GREY)
+        colours = [
+            Patch(color=BLUE, label="raises the score"),
+            Patch(color=ORANGE, label="lowers it"),
+        ]
+        axes.legend(handles=colours, loc="best", fontsize=8)
+        reasons = (f"{_label(name, score)} {share:+.2f}" for name, share in steps)
+        figure.alt = (
+            f"A bar for each reason, from {base:.2f} log-odds to {score.log_odds:.2f}, a score of "
+            f"{score.score:.1%}. {'; '.join(reasons)}."
+        )
     return figure
 
 
@@ -101,56 +126,78 @@ def timeline(
     horizon: timedelta = timedelta(hours=1),
     goal: str = "submit_form",
 ) -> Picture:
-    """Show one visitor's events around an anchor, the window of a feature and of the label.
+    """Show one visitor's events around an anchor, and the visit of the anchor enlarged below.
+
+    The window of a feature is blue, that of the label orange.
 
     Args:
         events: atomic events of one visitor, with ``derived_tstamp`` and ``event_name``.
         anchor: the time of scoring, aware.
         window: how far a feature looks back.
-        horizon: how far the label looks ahead; drawn wider if it would not be visible.
+        horizon: how far the label looks ahead; drawn wider above if it would not be visible.
         goal: the name of the event that the label is about.
 
     Example: ``timeline(events, anchor, window=timedelta(days=30))``
     """
     rows = sorted(events, key=lambda event: event["derived_tstamp"])
     names = list(dict.fromkeys(row["event_name"] for row in rows))
-    drawn = max(horizon, window / 25)
-    with picture(height=1.5 + 0.4 * len(names)) as (figure, axes):
-        axes.axvspan(
-            anchor - window, anchor, color=SKY, alpha=0.3, lw=0, label=f"window, {length(window)}"
+    until = anchor + horizon
+    goals = [r for r in rows if r["event_name"] == goal and anchor < r["derived_tstamp"] <= until]
+    visit = _visit([row["derived_tstamp"] for row in rows], anchor)
+    with picture(height=2.4 + 0.56 * len(names), nrows=2, sharey=True) as (figure, panels):
+        for axes, end in zip(panels, (anchor + max(horizon, window / 25), until), strict=True):
+            axes.axvspan(anchor - window, anchor, color=SKY, alpha=0.3, lw=0)
+            axes.axvspan(anchor, end, color=ORANGE, alpha=0.35, lw=0)
+            axes.axvline(anchor, color=RED, lw=1.8)
+            for row in rows:
+                at, hit = row["derived_tstamp"], row in goals
+                colour = RED if hit else BLUE if anchor - window <= at <= anchor else GREY
+                place = names.index(row["event_name"])
+                axes.plot(at, place, "*" if hit else "o", ms=13 if hit else 6, color=colour)
+            axes.set_yticks(range(len(names)), names)
+            dates(axes)
+        label = f"Label {'yes' if goals else 'no'}: {goal} within {length(horizon)}"
+        panels[0].set(title=label, ylim=(len(names) - 0.5, -0.5))
+        edge = (until - visit) / 40
+        panels[1].set(
+            title="The visit, enlarged", xlabel="time (UTC)", xlim=(visit - edge, until + edge)
         )
-        axes.axvspan(
-            anchor,
-            anchor + drawn,
-            color=ORANGE,
-            alpha=0.35,
-            lw=0,
-            label=f"label, {length(horizon)}",
+        figure.legend(
+            handles=_timeline_legend(window, horizon, goal), loc="outside lower center", ncols=3
         )
-        axes.axvline(anchor, color=RED, lw=1.8, label="anchor: the time of scoring")
-        for row in rows:
-            inside = anchor - window <= row["derived_tstamp"] <= anchor
-            hit = row["event_name"] == goal and anchor < row["derived_tstamp"] <= anchor + horizon
-            axes.plot(
-                row["derived_tstamp"],
-                names.index(row["event_name"]),
-                "*" if hit else "o",
-                ms=13 if hit else 6,
-                color=RED if hit else BLUE if inside else GREY,
-            )
-        converts = any(
-            row["event_name"] == goal and anchor < row["derived_tstamp"] <= anchor + horizon
-            for row in rows
+        before = [row for row in rows if row["derived_tstamp"] <= anchor]
+        figure.alt = (
+            f"A row of dots for each kind of event: {', '.join(names)}. A red line is the anchor, "
+            f"{anchor:%d %B, %H:%M}, with {len(before)} events before it, the window of "
+            f"{length(window)} in blue, and the {length(horizon)} of the label in orange, in which "
+            f"{f'a star marks a {goal}' if goals else f'there is no {goal}'}. Below, the visit "
+            f"from {visit:%H:%M} on, enlarged."
         )
-        axes.set_yticks(range(len(names)), names)
-        axes.set(
-            title=f"Label {'yes' if converts else 'no'}: {goal} within {length(horizon)}",
-            xlabel="time (UTC)",
-            ylim=(len(names) - 0.5, -0.5),
-        )
-        figure.legend(loc="outside lower center", ncols=3)
-        dates(axes)
     return figure
+
+
+def _visit(times: Sequence[datetime], anchor: datetime) -> datetime:
+    """Return when the visit of an anchor began: after the last pause of half an hour."""
+    start = anchor
+    for at in reversed([at for at in times if at <= anchor]):
+        if start - at > _PAUSE:
+            break
+        start = at
+    return start
+
+
+def _timeline_legend(window: timedelta, horizon: timedelta, goal: str) -> list[Any]:
+    def dot(colour: str, label: str, marker: str = "o") -> Line2D:
+        return Line2D([], [], ls="", marker=marker, color=colour, label=label)
+
+    return [
+        Line2D([], [], color=RED, label="anchor: the time of scoring"),
+        Patch(color=SKY, alpha=0.3, label=f"window, {length(window)}"),
+        Patch(color=ORANGE, alpha=0.35, label=f"label, {length(horizon)}"),
+        dot(BLUE, "event in the window"),
+        dot(GREY, "any other event"),
+        dot(RED, f"{goal} in the label", "*"),
+    ]
 
 
 def running_total(
@@ -188,6 +235,10 @@ def running_total(
         )
         axes.legend(loc="lower right")
         dates(axes)
+        figure.alt = (
+            f"A staircase that climbs by one at each of {len(ordered)} events. It is at {before} "
+            f"where the last {length(window)} begin, and at {now} where they end."
+        )
     return figure
 
 
@@ -208,9 +259,7 @@ def _shades(values: Any, column: Column) -> Any:
         return GREY
     missing = values == ABSENT
     ranks = np.searchsorted(np.unique(values[~missing]), values) / max(len(np.unique(values)), 2)
-    pale, dark = (
-        np.array([int(c[i : i + 2], 16) for i in (1, 3, 5)]) / 255 for c in ("#9FD0EE", "#08306B")
-    )
+    pale, dark = (np.array([int(c[i : i + 2], 16) for i in (1, 3, 5)]) / 255 for c in (_LOW, _HIGH))
     shades = pale + np.clip(ranks, 0, 1)[:, None] * (dark - pale)
     shades[missing] = 0.72
     return shades

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.patches import Patch
 
 from prospect_lib.monitoring.audit import AuditReport
 from prospect_lib.monitoring.causes import EXPECTED_CAUSES, UNEXPLAINED
@@ -26,6 +27,7 @@ from prospect_lib.plots.style import (
 #: Of expected causes, of the others in the order of their places, and of no known cause.
 _EXPECTED, _OTHERS, _NOT_KNOWN = (SKY, BLUE), (ORANGE, GREEN, PURPLE), RED
 _LABEL = 90  # characters
+_ALARM_COLOURS = [Patch(color=BLUE, label="no alarm"), Patch(color=ORANGE, label="alarm")]
 
 
 def mismatches(report: AuditReport) -> Picture:
@@ -47,6 +49,12 @@ def mismatches(report: AuditReport) -> Picture:
             axes.text(0.5, 0.5, "no differences", ha="center", va="center", color=GREY)
         else:
             figure.legend(loc="outside lower left")
+        bars = "; ".join(f"{n} {m / report.scores:.1%}" for n, m in table["mismatches"].items())
+        figure.alt = (
+            "A bar for each attribute with wrong values, as a share of the scores, coloured by "
+            f"cause. {bars or 'No attribute has any'}. "
+            f"Causes: {'; '.join(report.label(cause) for cause in causes) or 'none'}."
+        )
     return figure
 
 
@@ -77,6 +85,11 @@ def live_calibration(outcomes: OutcomeReport, bins: int = 8) -> Picture:
         left.legend(loc="upper left")
         right.legend()
         percent(left.xaxis, left.yaxis, right.yaxis)
+        figure.alt = (
+            "Predicted and observed share of goals, in bins of equally many scores and by day. "
+            f"Over all {len(rows):,} scores {rows['score'].mean():.1%} were predicted, "
+            f"{rows['label'].mean():.1%} observed."
+        )
     return figure
 
 
@@ -89,6 +102,12 @@ def drift(report: DriftReport, most: int = 10) -> Picture:
         axes.plot(table["noise"], table.index, "|", color="black", ms=12, mew=2, label="chance")
         axes.axvline(WORTH_A_LOOK, color=GREY, ls=":", label="worth a look")
         axes.set(title="Distance from the training set", xlabel="population stability index (PSI)")
-        axes.legend(loc="lower right")
+        axes.legend(
+            handles=[*axes.get_legend_handles_labels()[0], *_ALARM_COLOURS], loc="lower right"
+        )
         axes.grid(visible=False, axis="y")
+        rows = table[::-1].itertuples()
+        figure.alt = "A bar for each feature that moved most, and how far chance moves it. " + (
+            "; ".join(f"{r.Index} {r.psi:.2f}, by chance up to {r.noise:.2f}" for r in rows) + "."
+        )
     return figure

@@ -6,6 +6,8 @@ tell apart. Every picture has a light background of its own, so it reads the sam
 and in a dark notebook.
 """
 
+import base64
+import html
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,7 +54,14 @@ _STYLE: Any = {
 
 
 class Picture(Figure):
-    """A figure that a notebook displays, without pyplot's global state."""
+    """A figure that a notebook displays, without pyplot's global state.
+
+    Attributes:
+        alt: what it shows, in words, for readers who do not see it; every function of this
+            package sets it.
+    """
+
+    alt = ""
 
     def png(self, dpi: int = 120) -> bytes:
         """Return the picture as the content of a PNG file, ``dpi`` pixels per inch."""
@@ -60,12 +69,18 @@ class Picture(Figure):
             self.savefig(out := io.BytesIO(), format="png", dpi=dpi)
         return out.getvalue()
 
-    def _repr_png_(self) -> bytes:
+    def small_png(self) -> bytes:
         """Return a PNG in 128 colours: a third of the bytes, without a visible difference."""
         full = Image.open(io.BytesIO(self.png(dpi=100))).convert("RGB")
         few = full.quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
         few.save(out := io.BytesIO(), "PNG", optimize=True)
         return out.getvalue()
+
+    def _repr_html_(self) -> str:
+        """Return an ``img`` element: the PNG of a notebook's output has no alternative text."""
+        data = base64.b64encode(self.small_png()).decode()
+        alt = html.escape(self.alt)
+        return f'<img alt="{alt}" style="max-width: 100%" src="data:image/png;base64,{data}">'
 
 
 @contextmanager

@@ -87,4 +87,8 @@ def series_picture(current: int) -> Picture:
             axes.text(place, 0.12, result, ha="center", va="center", fontsize=8.5)
         axes.set(xlim=(-0.55, len(NOTEBOOKS) - 0.45), ylim=(-0.2, 1.05))
         axes.axis("off")
+        results = (f"{n} {name}, {result}" for n, name, result in NOTEBOOKS)
+        figure.alt = "Six notebooks in a row, and what each makes of our visitor: " + (
+            f"{'; '.join(results)}. You are at {NOTEBOOKS[current][0]}.".replace("\n", " ")
+        )
     return figure

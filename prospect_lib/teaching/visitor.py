@@ -16,7 +16,7 @@ import requests
 
 from prospect_lib.aggregation.keys import key_property
 from prospect_lib.errors import DataError, ServiceError
-from prospect_lib.plots.style import BLUE, Picture, picture
+from prospect_lib.plots.style import BLUE, Picture, percent, picture
 from prospect_lib.problem import ScoringProblem, prospect_problem
 from prospect_lib.sandbox.simulation import traffic
 from prospect_lib.server.runner import Server
@@ -121,6 +121,10 @@ def steps_picture(scores: Mapping[str, float]) -> Picture:
         axes.set_yticks(range(len(scores)), list(scores))
         axes.invert_yaxis()
         axes.set(title="The score after each step of a visit", xlabel="score", xlim=(0, None))
+        percent(axes.xaxis)
+        figure.alt = "The score after each step of a visit, from top to bottom: " + (
+            ", ".join(f"{step} {score:.1%}" for step, score in scores.items()) + "."
+        )
     return figure
 
 

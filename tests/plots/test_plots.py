@@ -1,10 +1,15 @@
 """Every picture, its axes and titles."""
 
 import io
+import re
 from datetime import UTC, datetime, timedelta
+from html import unescape
 
 import numpy as np
 import pytest
+from matplotlib.dates import num2date
+from nbconvert import HTMLExporter
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 from PIL import Image
 
 from prospect_lib.evaluation.evaluate import evaluate, evaluate_forward
@@ -65,13 +70,34 @@ NAMES += ["differences", "importance", "waterfall", "timeline", "running_total"]
 @pytest.mark.parametrize("name", NAMES)
 def test_a_picture_has_a_background_of_its_own_and_labelled_axes(pictures, name):
     picture = pictures[name]
-    image = np.array(Image.open(io.BytesIO(picture._repr_png_())).convert("RGB"))
+    image = np.array(Image.open(io.BytesIO(picture.small_png())).convert("RGB"))
     assert image[0, 0].tolist() == [252, 251, 248]  # opaque: legible in a dark notebook
     assert len(np.unique(image.reshape(-1, 3), axis=0)) > 50
     for axes in picture.axes:
         assert axes.get_xlabel() or axes.get_title(loc="left")
         shared = len(axes.get_shared_y_axes().get_siblings(axes)) > 1
         assert shared or axes.get_ylabel() or axes.get_yticklabels()
+
+
+def test_pictures_have_alternative_text_that_a_page_of_a_notebook_keeps(pictures):
+    texts = [picture.alt for picture in pictures.values()]
+    assert all(len(alt.split()) > 10 and alt.endswith(".") for alt in texts)
+    html = [picture._repr_html_() for picture in pictures.values()]
+    outputs = [new_output("display_data", {"text/html": image}) for image in html]
+    page, _ = HTMLExporter().from_notebook_node(
+        new_notebook(cells=[new_code_cell("pictures", outputs=outputs)])
+    )
+    assert [unescape(alt) for alt in re.findall(r'<img alt="([^"]*)"', page)] == texts
+
+
+def test_the_timeline_enlarges_the_visit_of_the_anchor():
+    events = visitor_events(converts=True)
+    events.insert(1, {"derived_tstamp": AT - timedelta(minutes=20), "event_name": "page_view"})
+    events.insert(1, {"derived_tstamp": AT - timedelta(minutes=51), "event_name": "page_view"})
+    panel = explanations.timeline(events, AT).axes[1]
+    start, end = (num2date(edge) for edge in panel.get_xlim())
+    assert AT - timedelta(minutes=24) < start < AT - timedelta(minutes=20)
+    assert AT + timedelta(hours=1) < end < AT + timedelta(minutes=64)
 
 
 def test_the_waterfall_leads_from_the_base_value_to_the_score():
