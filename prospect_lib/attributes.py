@@ -6,7 +6,8 @@ features and the server's checks are all derived from them: to add an attribute,
 
 The first nineteen, ``tutorial_group``, are those of Snowplow's "real-time prospect scoring"
 tutorial (https://docs.snowplow.io/tutorials/signals-ml-prospect-scoring/). They know a visitor's
-weeks; four more see the moment: the open page, the last thing done on it, and when.
+weeks; four more see this visit: the open page, the first one, how many pages in the last hour, and
+how many of those that people look at who compare and decide.
 """
 
 from datetime import timedelta
@@ -27,7 +28,7 @@ from snowplow_signals import (
 SNOWPLOW = "com.snowplowanalytics.snowplow"
 OWNER = "prospect-scoring@example.com"
 WEEK, MONTH = timedelta(days=7), timedelta(days=30)
-FIVE_MINUTES = timedelta(minutes=5)
+HOUR = timedelta(hours=1)
 
 
 def _snowplow_event(name: str) -> Event:
@@ -114,26 +115,18 @@ _TUTORIAL = [
         "num_engaged_campaigns_l30d", "unique_list", AtomicProperty(name="mkt_campaign"), MONTH
     ),
 ]
-#: What a visitor does. A page ping only says that the page is still open.
-DEEDS = [PAGE_VIEW, ANY_MEDIA_EVENT, FOCUS_FORM, CHANGE_FORM, SUBMIT_FORM]
-_OF_THE_MOMENT = [
-    _page_view_value("last_page_path", "last", AtomicProperty(name="page_urlpath")),
-    Attribute(
-        name="last_event_name",
-        type="string",
-        events=DEEDS,
-        aggregation="last",
-        property=AtomicProperty(name="event_name"),
-        ttl=MONTH,
-    ),
-    _counter("num_form_engagements_l5m", [FOCUS_FORM, CHANGE_FORM], FIVE_MINUTES),
-    Attribute(
-        name="seconds_since_page_view",
-        type="double",
-        events=[PAGE_VIEW],
-        aggregation="time_since_last",
-        time_unit="s",
-        ttl=MONTH,
+#: The pages of those who compare and decide.
+KEY_PAGES = ["/pricing", "/customers", "/videos", "/demo"]
+_PAGE = AtomicProperty(name="page_urlpath")
+_THIS_VISIT = [
+    _page_view_value("last_page_path", "last", _PAGE),
+    _page_view_value("first_page_path_l1h", "first", _PAGE, HOUR),
+    _counter("num_page_views_l1h", [PAGE_VIEW], HOUR),
+    _counter(
+        "num_key_page_views_l1h",
+        [PAGE_VIEW],
+        HOUR,
+        Criteria(all=[Criterion.in_list(_PAGE, KEY_PAGES)]),
     ),
 ]
 
@@ -152,8 +145,8 @@ def _group(name: str, *attributes: Attribute) -> StreamAttributeGroup:
 
 #: The nineteen attributes of Snowplow's tutorial.
 tutorial_group = _group("prospect_lib_tutorial", *_TUTORIAL)
-#: The nineteen, and the four that see the moment.
-prospect_group = _group("prospect_lib_visitor", *_TUTORIAL, *_OF_THE_MOMENT)
+#: The nineteen, and the four that see this visit.
+prospect_group = _group("prospect_lib_visitor", *_TUTORIAL, *_THIS_VISIT)
 
 
 def _service(name: str, group: StreamAttributeGroup) -> Service:

@@ -88,6 +88,18 @@ def _feature(attribute: Attribute, flags: Mapping[str, str]) -> Feature:
 FEATURES = features_of(prospect_group)
 
 
+def is_unknown(values: Mapping[str, Any], key: str) -> bool:
+    """Return whether nothing is known of a visitor: no attribute but the key has a value.
+
+    Null, zero, false and what is empty are no values; Signals may answer with any of them.
+
+    >>> is_unknown({"domain_userid": "u", "num_page_views_l7d": 0, "num_apps_l7d": []}, \
+    "domain_userid")
+    True
+    """
+    return not any(value for name, value in values.items() if name != key)
+
+
 def from_attributes(
     values: Mapping[str, Any], at: datetime, features: Sequence[Feature] = FEATURES
 ) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from prospect_lib.model.encoding import check_type
 from prospect_lib.model.rows import (
     MORE_DATA,
     Floats,
+    Rows,
     check_rows,
     key_of,
     labels,
@@ -59,6 +60,7 @@ class DatasetSummary:
         absent: features that extraction left out, because the events lack their columns.
         empty: features without a value in any row, left out as well.
         constant: features with the same value in all rows, left out as well.
+        unknown: number of rows in which no attribute has a value, as before a visitor's first event.
     """
 
     rows: int
@@ -73,6 +75,7 @@ class DatasetSummary:
     absent: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()
     constant: tuple[str, ...] = ()
+    unknown: int = 0
 
     def notes(self) -> list[str]:
         """Return a sentence for each reason why features are left out."""
@@ -146,7 +149,7 @@ def summarize(
         DataError: a column is missing or of another type.
         TooFewError: there are no rows, too few visitors of a class, or no feature varies.
     """
-    rows = positives = 0
+    rows = positives = unknown = 0
     visitors: set[str] = set()
     by_class: dict[float, set[str]] = {0.0: set(), 1.0: set()}
     times = TimeSample()
@@ -171,6 +174,7 @@ def summarize(
                 chosen = pa.array((label == value) & counted)
                 members.update(pc.unique(visitor.filter(chosen)).to_pylist())
         times.add(microseconds_of(batch))
+        unknown += _count_unknown(batch, features)
         for feature in features:
             values[feature.name].update(_values(batch.column(feature.name), feature.kind))
     if rows == 0:
@@ -199,7 +203,21 @@ def summarize(
         absent=tuple(feature.name for feature in absent or ()),
         empty=tuple(empty),
         constant=tuple(name for name in same if name not in empty),
+        unknown=unknown,
     )
+
+
+def _count_unknown(rows: Rows, features: Iterable[Feature]) -> int:
+    """Count the rows in which all features but the day are null, zero, false or empty."""
+    unknown = np.ones(rows.num_rows, dtype=bool)
+    for feature in features:
+        if feature.attribute is not None and unknown.any():
+            column = rows.column(feature.name)
+            if feature.kind == "category":
+                column = pc.utf8_length(column.cast(pa.string()))
+            nothing = pc.equal(column.cast(pa.float64(), safe=False), 0.0)
+            unknown &= np.asarray(pc.fill_null(nothing, True))
+    return int(unknown.sum())
 
 
 def refuse_too_few(rows: pa.Table, weight: Floats, least: int, purpose: str) -> None:

@@ -24,7 +24,7 @@ import xgboost as xgb
 from snowplow_signals import AttributeGroup
 
 from prospect_lib.errors import ModelError, TooFewError, wrong_type
-from prospect_lib.features import Feature, from_attributes
+from prospect_lib.features import Feature, from_attributes, is_unknown
 from prospect_lib.model.calibration import Calibration, logit, sigmoid
 from prospect_lib.model.dataset import DatasetSummary, Source, summarize
 from prospect_lib.model.encoding import Encoder, Matrix
@@ -61,6 +61,9 @@ class Score:
     Explanations are TreeSHAP values: they divide the difference between the score and an
     average score among the features. They are in log-odds, because log-odds add up:
     ``base_value`` and all explanations are the log-odds of the score.
+
+    Of a visitor of whom nothing is known, the score is the base value and there is nothing to
+    explain, unless the model was trained on such rows.
 
     A ``sigmoid`` calibration is a line in log-odds, so it scales TreeSHAP's values and moves the
     base value, and the explanations are exactly those of the calibrated score. An ``isotonic``
@@ -228,6 +231,7 @@ class ProspectModel:
                 "since": summary.since.isoformat(),
                 "until": summary.until.isoformat(),
                 "early": summary.early.isoformat(),
+                "unknown": summary.unknown,
             },
             "recipe": {**recipe.to_json(), "rounds": booster.num_boosted_rounds()},
             "calibration": calibration.to_json(),
@@ -249,6 +253,11 @@ class ProspectModel:
         digest = hashlib.sha256(self._ubj())
         digest.update(canonical({**self.manifest, "packages": None}))
         return f"{self.manifest['data']['until'][:10]}-{digest.hexdigest()[:8]}"
+
+    @property
+    def key(self) -> str:
+        """The name of the attribute key, such as ``domain_userid``."""
+        return str(self.manifest["key"])
 
     @property
     def threshold(self) -> float | None:
@@ -289,6 +298,8 @@ class ProspectModel:
             raise wrong_type("at", at, "an aware datetime, such as datetime.now(UTC)")
         values = from_attributes(attributes, at, self.features)
         row = self.encoder.row(values)
+        if is_unknown(attributes, self.key) and not self.manifest["data"].get("unknown"):
+            return self._score_of_unknown(values, explain=explain)
         if not explain:
             log_odds = float(self.calibration.log_odds(self._margins(row))[0])
             return Score(float(sigmoid(log_odds)), values, {}, None)
@@ -307,6 +318,17 @@ class ProspectModel:
         if self.calibration.method == "isotonic":
             reasons[CALIBRATION] = log_odds - margin
         return Score(float(sigmoid(log_odds)), values, reasons, slope * bias + shift)
+
+    def _score_of_unknown(self, values: dict[str, Any], *, explain: bool) -> Score:
+        """Return the score of a visitor of whom nothing is known.
+
+        Training rows are at events, which count: the trees have seen no such row, and would
+        answer at random. The base value is the mean of what they answered to training rows.
+        """
+        empty = self.encoder.row(dict.fromkeys(self.encoder.names))
+        base = float(self._contributions(xgb.DMatrix(empty, nthread=1))[0, -1])
+        log_odds = float(self.calibration.log_odds(base))
+        return Score(float(sigmoid(log_odds)), values, {}, log_odds if explain else None)
 
     def save(self, path: Path | str) -> Path:
         """Write the bundle into a folder, created if it is missing, and return the folder."""

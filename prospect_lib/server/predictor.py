@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from snowplow_signals import AttributeGroup
 
 from prospect_lib.errors import DataError, ModelError, ServiceError
-from prospect_lib.features import FEATURES, Feature, from_attributes
+from prospect_lib.features import FEATURES, Feature, from_attributes, is_unknown
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.server.attribute_cache import AttributeCache, Reading
 from prospect_lib.server.schemas import (
@@ -176,6 +176,7 @@ class Predictor:
             raise ModelError(f"{loaded.version} returned {score}, expected a number from 0 to 1.")
         attributes = reading.attributes
         features, base = getattr(scored, "features", None), getattr(scored, "base_value", None)
+        cold = is_unknown(attributes, self._key)
         suppressed_by = next((name for name in self._suppressed_by if attributes.get(name)), None)
         return PredictResponse.model_construct(
             signals=dict(attributes),
@@ -188,10 +189,13 @@ class Predictor:
             decision=Decision.model_construct(
                 name=self._decision,
                 threshold=threshold,
-                act=threshold is not None and score >= threshold and suppressed_by is None,
+                act=threshold is not None
+                and score >= threshold
+                and suppressed_by is None
+                and not cold,
                 suppressed_by=suppressed_by,
             ),
-            cold_start=is_cold(attributes, self._key),
+            cold_start=cold,
             stale=reading.stale,
         )
 
@@ -226,8 +230,3 @@ class Readiness:
         refused = getattr(self._current, "refused", None)
         model = ModelHealth(version=self._current().version, refused=refused)
         return Health(ready=self._signals == "ok", model=model, signals=self._signals)
-
-
-def is_cold(attributes: Mapping[str, Any], key: str) -> bool:
-    """Return whether nothing is known of a visitor: every attribute but the key is null."""
-    return all(v is None for name, v in attributes.items() if name != key)

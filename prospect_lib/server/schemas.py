@@ -106,7 +106,10 @@ class PredictResponse(_Strict):
     model_version: str
     scored_at: datetime
     decision: Decision
-    cold_start: bool = Field(description="nothing is known about this visitor yet")
+    cold_start: bool = Field(
+        description="nothing is known about this visitor yet: no reason to act; a ProspectModel "
+        "answers with its base value, without explanations"
+    )
     stale: bool = Field(description="Signals failed; scored on the last known attributes")
 
 

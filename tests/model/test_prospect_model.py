@@ -19,7 +19,9 @@ from tests.support.synthetic import FAST, training_table
 
 AT = datetime(2026, 4, 14, 12, tzinfo=UTC)
 RECIPE = Recipe(FAST, rounds=40)
+NAMES = [feature.name for feature in FEATURES]
 NOTHING = {attribute.name: None for attribute in prospect_group.attributes}
+LITTLE = {**NOTHING, "num_page_views_l30d": 1}
 ACTIVE = {
     **NOTHING,
     "latest_app_id": "website",
@@ -49,14 +51,35 @@ def row_of(attributes) -> pa.Table:
     return pa.Table.from_pylist([{feature.name: values[feature.name] for feature in FEATURES}])
 
 
-@pytest.mark.parametrize("attributes", [NOTHING, ACTIVE])
+@pytest.mark.parametrize("attributes", [LITTLE, ACTIVE])
 def test_a_served_score_is_the_batch_prediction(model, attributes):
     score = model.score(attributes, AT)
     assert score.score == model.predict(row_of(attributes))[0]
     assert model.score(attributes, AT, explain=False).score == score.score
 
 
-@pytest.mark.parametrize("attributes", [NOTHING, ACTIVE])
+@pytest.mark.parametrize("nothing", [None, 0])
+def test_the_score_of_a_visitor_of_whom_nothing_is_known_is_the_base_value(model, table, nothing):
+    unknown = {a.name: nothing if a.type == "int64" else None for a in prospect_group.attributes}
+    score = model.score({"domain_userid": "u"} | unknown, AT)
+    assert score.explanations == {}
+    assert score.base_value == pytest.approx(score.log_odds, abs=1e-9)
+    assert score.base_value == model.score(ACTIVE, AT).base_value
+    assert score.base_value == pytest.approx(model.margins(table).mean(), abs=0.1)
+    assert score.features == from_attributes(unknown, AT)
+    assert model.score(unknown, AT, explain=False) == replace(score, base_value=None)
+
+
+def test_a_model_that_has_learned_from_rows_without_values_scores_them_by_its_trees(table):
+    nothing = pa.concat_tables([row_of(NOTHING)] * 200).cast(table.select(NAMES).schema)
+    unknown = pa.table({n: table[n][:200] if n not in NAMES else nothing[n] for n in table.column_names})
+    model = ProspectModel.fit(pa.concat_tables([table, unknown]), recipe=RECIPE, calibrate=False)
+    assert model.manifest["data"]["unknown"] == 200
+    assert model.score(NOTHING, AT).score == model.predict(row_of(NOTHING))[0]
+    assert model.score(NOTHING, AT).explanations
+
+
+@pytest.mark.parametrize("attributes", [LITTLE, ACTIVE])
 def test_explanations_add_up_to_the_log_odds_of_the_score(model, attributes):
     score = model.score(attributes, AT)
     assert log_odds_explained(score) == pytest.approx(score.log_odds, abs=1e-6)

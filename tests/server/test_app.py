@@ -70,8 +70,20 @@ def test_the_contract_of_an_answer(model):
 def test_an_unknown_visitor_is_a_cold_start(model):
     answer = post(app_of(model), {"domain_userid": OTHER_VISITOR}).get_json()
     assert answer["cold_start"] is True
-    assert 0 <= answer["score"] <= 1
+    assert float(logit(answer["score"])) == pytest.approx(answer["base_value"])
+    assert answer["explanations"] == {}
+    assert answer["base_value"] == model.score(WARM, AT).base_value
     assert set(answer["signals"].values()) == {None, OTHER_VISITOR}
+
+
+@pytest.mark.parametrize("nothing", [None, 0])
+def test_a_visitor_of_whom_nothing_is_known_is_never_invited(nothing):
+    scorer = Rule()
+    scorer.threshold = 0.0
+    unknown = COLD | {"num_page_views_l7d": nothing}
+    answer = post(app_of(scorer, MemoryAttributes({VISITOR: unknown}))).get_json()
+    assert answer["cold_start"] is True
+    assert answer["decision"]["act"] is False
 
 
 def test_after_a_form_the_decision_is_not_to_act_and_says_why():

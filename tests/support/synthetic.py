@@ -15,7 +15,7 @@ CATEGORIES = {
     "first_refr_medium_l30d": ["search", "social", None],
     "first_mkt_medium_l30d": ["cpc", "email", None],
     "last_page_path": ["/", "/pricing", "/demo"],
-    "last_event_name": ["page_view", "focus_form"],
+    "first_page_path_l1h": ["/", "/product", "/landing"],
 }
 
 #: Larger steps than the default, for boosters of few trees.

@@ -50,7 +50,8 @@ def test_live_attributes_follow_a_scripted_visit(running: Settings) -> None:
     assert warm["num_page_pings_l7d"] == 13 and warm["num_form_engagements_l7d"] == 2
     assert warm["num_media_events_l30d"] == 3 and warm["num_conversions_l7d"] == 1
     assert warm["num_sessions_l7d"] == [session] and warm["num_apps_l30d"] == ["website"]
-    assert warm["last_page_path"] == "/thank-you" and warm["last_event_name"] == "page_view"
+    assert warm["last_page_path"] == "/thank-you" and warm["first_page_path_l1h"] == "/"
+    assert warm["num_page_views_l1h"] == 6 and warm["num_key_page_views_l1h"] == 4
     assert warm["latest_device_class"] == "Desktop" and warm["first_mkt_medium_l30d"] == "cpc"
     some = client.get_group_attributes(
         prospect_group.name, 1, ["num_page_views_l7d"], "domain_userid", visitor
