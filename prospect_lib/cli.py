@@ -334,14 +334,14 @@ def _add_train(train: argparse.ArgumentParser) -> None:
         help="seed of the training (default: %(default)s)",
     )
     train.add_argument(
-        "--value", type=float, metavar="X", help="value of inviting a visitor who converts"
+        "--value", type=_above_zero, metavar="X", help="value of inviting a visitor who converts"
     )
     train.add_argument(
-        "--cost", type=float, metavar="X", help="cost of inviting a visitor who does not convert"
+        "--cost", type=_above_zero, metavar="X", help="cost of inviting a visitor who does not convert"
     )
     train.add_argument(
         "--capacity",
-        type=float,
+        type=_above_zero,
         metavar="N",
         help="visitors that can be invited per day, instead of --value and --cost",
     )
@@ -353,6 +353,8 @@ def _add_train(train: argparse.ArgumentParser) -> None:
 def _train(settings: Settings, options: argparse.Namespace) -> int:
     from prospect_lib.jobs.retrain import Job, parse_utc, run
 
+    if options.capacity is not None and (options.value, options.cost) != (None, None):
+        raise SettingsError("--capacity excludes --value and --cost: give one or the others.")
     job = Job(
         problem=_problem_in(options, settings),
         backend=options.backend,
@@ -603,6 +605,17 @@ def _shape(name: str) -> Callable[[str], str]:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return parse
+
+
+def _above_zero(text: str) -> float:
+    """Parse a number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a number above 0")
+    return number
 
 
 def _between(

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -68,6 +69,22 @@ def ensure_secret(path: Path) -> str:
             f"{stat.S_IMODE(mode):04o}). Run `chmod 600 {path}`, or delete it for a new one."
         )
     return content.decode()
+
+
+def writable_folder(folder: Path) -> Path:
+    """Return a folder that a file can be written into; it is created if it is missing.
+
+    Raises:
+        SettingsError: it cannot be created, or nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise SettingsError(
+            f"{folder} cannot be written ({error.strerror}): name another folder."
+        ) from error
 
 
 @contextlib.contextmanager

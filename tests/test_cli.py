@@ -40,6 +40,8 @@ def test_training_on_the_published_sample(
         (["serve"], 5, "no model is promoted"),
         (["train", "--data", "nowhere.csv"], 4, "nowhere.csv: there is no such file"),
         (["demo", "--data", "nowhere.parquet"], 4, "there is no such file"),
+        (["train", "--out", "/proc/models"], 2, "/proc/models cannot be written"),
+        (["train", "--capacity", "5", "--cost", "1"], 2, "--capacity excludes --value and --cost"),
     ],
 )
 def test_errors_are_one_message_and_an_exit_code(
@@ -63,6 +65,9 @@ def test_errors_are_one_message_and_an_exit_code(
         (["demo", "--visitors", "none"], "--visitors: 'none', expected a whole number of at least"),
         (["simulate", "--live", "--per-minute", "0"], "'0', expected a number of at least 0.01"),
         (["train", "--tries", "-1"], "--tries: '-1', expected a whole number of at least 0"),
+        (["train", "--capacity", "0"], "--capacity: '0', expected a number above 0"),
+        (["train", "--value", "nan"], "--value: 'nan', expected a number above 0"),
+        (["train", "--cost", "-1"], "--cost: '-1', expected a number above 0"),
         (["audit", "--tolerated", "nan"], "--tolerated: 'nan', expected a number from 0 to 1"),
     ],
 )

@@ -79,13 +79,10 @@ def choose_threshold(
     """
     if not isinstance(evaluation, Evaluation):
         raise wrong_type("evaluation", evaluation, "the Evaluation that evaluate() returns second")
-    if capacity is not None and (value is not None or cost is not None):
-        raise DataError("give either value and cost, or capacity, not both.")
+    check_figures(value=value, cost=cost, capacity=capacity)
     if capacity is not None:
-        _refuse_unless_positive(capacity=capacity)
         return _for_capacity(evaluation, capacity)
     value, cost = VALUE if value is None else value, COST if cost is None else cost
-    _refuse_unless_positive(value=value, cost=cost)
     # a calibrated score p gains p * value and loses (1 - p) * cost: it pays from here on
     reason = f"value {value:g} of a right action, cost {cost:g} of a wrong one"
     threshold = evaluate_threshold(evaluation, cost / (value + cost), reason)
@@ -171,7 +168,16 @@ class _VisitorDays:
         return float(best[order][fits][-1]) if fits.any() else nobody
 
 
-def _refuse_unless_positive(**figures: float) -> None:
+def check_figures(*, value: float | None, cost: float | None, capacity: float | None) -> None:
+    """Refuse figures that :func:`choose_threshold` could not use, before there is a model.
+
+    Raises:
+        DataError: a figure is not above 0, or a capacity is combined with value or cost.
+    """
+    figures = {"value": value, "cost": cost, "capacity": capacity}
+    figures = {name: figure for name, figure in figures.items() if figure is not None}
+    if len(figures) > 1 and capacity is not None:
+        raise DataError("give either value and cost, or capacity, not both.")
     for name, figure in figures.items():
         if not isinstance(figure, int | float | np.number):
             raise wrong_type(name, figure, "a number above 0")

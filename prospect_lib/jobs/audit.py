@@ -21,7 +21,7 @@ from snowplow_signals import AttributeGroup
 
 from prospect_lib import signals
 from prospect_lib.errors import DataError, ProspectError, ServiceError, wrong_type
-from prospect_lib.files import write_whole
+from prospect_lib.files import writable_folder, write_whole
 from prospect_lib.jobs.publishing import published_group
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.store import promoted_path
@@ -137,11 +137,13 @@ def run_audit(
         options: which scores to audit.
         say: called with each line of the result.
     Raises:
+        SettingsError: the page's folder cannot be written.
         DataError: nothing was served in the window, or there are no events.
     """
     if not isinstance(options, AuditOptions):
         raise wrong_type("options of run_audit", options, "AuditOptions")
     problem, group = options.problem, options.problem.group
+    out = writable_folder(options.out or problem.folder(settings.home, "audit"))
     folder = problem.folder(settings.home, "served")
     served = read_served(folder, problem, since=options.since, until=options.until)
     published = _published(settings, group)
@@ -179,7 +181,7 @@ def run_audit(
             outcomes=outcomes,
             drift=drift,
             backfill=backfill,
-            page=(options.out or problem.folder(settings.home, "audit")) / AUDIT_PAGE,
+            page=out / AUDIT_PAGE,
             notes=(*events.notes, *notes),
         )
     page = audit_html(result.audit, result.outcomes, result.drift, result.backfill)

@@ -39,8 +39,8 @@ from prospect_lib.evaluation.baselines import PRIOR
 from prospect_lib.evaluation.comparison import compare
 from prospect_lib.evaluation.evaluate import MODEL, Evaluation, evaluate
 from prospect_lib.evaluation.metrics import Interval, visitor_draws
-from prospect_lib.evaluation.threshold import Threshold, choose_threshold
-from prospect_lib.files import write_whole
+from prospect_lib.evaluation.threshold import Threshold, check_figures, choose_threshold
+from prospect_lib.files import writable_folder, write_whole
 from prospect_lib.model import store
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.rows import labels, visitors_of
@@ -262,13 +262,18 @@ def run(
         job: the events and the folder of models.
         say: prints a line.
         options: for :func:`train_and_promote`: promote, tries, value, seed …
+    Raises:
+        SettingsError: the folder of models cannot be written.
+        DataError: the events, or an option, cannot be used.
 
     Example: ``run(settings, Job(backend="sandbox"), promote="never").promoted`` is False.
     """
+    check_figures(**{name: options.get(name) for name in ("value", "cost", "capacity")})
+    models = writable_folder(job.models(settings))
     rows = job.training_set(settings, say)
     result = train_and_promote(
         rows.table,
-        job.models(settings),
+        models,
         problem=job.problem_in_use(settings),
         about=rows.manifest,
         **options,

@@ -268,7 +268,9 @@ def _read_log(
         connection.execute("SET TimeZone = 'UTC'")
         table: pa.Table = connection.sql(sql).to_arrow_table()
     if table.num_rows == 0:
-        window = f" between {since} and {until}: widen the window" if since or until else ""
+        bounds = {"since": since, "until": until}
+        window = " and ".join(f"{name} {at}" for name, at in bounds.items() if at)
+        window = f" {window}: widen the window" if window else ""
         raise DataError(
             f"no score of attribute group {group.name!r} and key {key!r} in {folder}{window}."
         )
