@@ -30,7 +30,7 @@ matched AS MATERIALIZED (
     CASE WHEN "event_name" = 'page_view' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN COALESCE(CASE WHEN CONTAINS('-0123456789[{', LEFT((CAST("contexts_nl_basjes_yauaa_context_1" AS JSON) ->> '$[0]."deviceClass"'), 1)) AND JSON_TYPE(CAST("contexts_nl_basjes_yauaa_context_1" AS JSON), '$[0]."deviceClass"') IN ('DOUBLE', 'OBJECT', 'ARRAY') THEN REGEXP_REPLACE(CAST(TRY_CAST((CAST("contexts_nl_basjes_yauaa_context_1" AS JSON) ->> '$[0]."deviceClass"') AS DOUBLE) + 0.0 AS VARCHAR), '[.]0$', '') ELSE (CAST("contexts_nl_basjes_yauaa_context_1" AS JSON) ->> '$[0]."deviceClass"') END, CASE WHEN CONTAINS('-0123456789[{', LEFT((CAST("contexts_nl_basjes_yauaa_context_1" AS JSON) ->> '$[0]."device_class"'), 1)) AND JSON_TYPE(CAST("contexts_nl_basjes_yauaa_context_1" AS JSON), '$[0]."device_class"') IN ('DOUBLE', 'OBJECT', 'ARRAY') THEN REGEXP_REPLACE(CAST(TRY_CAST((CAST("contexts_nl_basjes_yauaa_context_1" AS JSON) ->> '$[0]."device_class"') AS DOUBLE) + 0.0 AS VARCHAR), '[.]0$', '') ELSE (CAST("contexts_nl_basjes_yauaa_context_1" AS JSON) ->> '$[0]."device_class"') END) END AS x2,
     -- num_sessions_l7d, num_sessions_l30d
     CASE WHEN "event_name" = 'page_view' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN CAST("domain_sessionid" AS VARCHAR) END AS x3,
-    -- num_page_views_l7d, num_page_views_l30d, seconds_since_page_view
+    -- num_page_views_l7d, num_page_views_l30d, num_page_views_l1h
     CASE WHEN "event_name" = 'page_view' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN TRUE END AS x4,
     -- num_page_pings_l7d, num_page_pings_l30d
     CASE WHEN "event_name" = 'page_ping' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN TRUE END AS x5,
@@ -38,7 +38,7 @@ matched AS MATERIALIZED (
     CASE WHEN "event_name" = 'page_view' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' AND CAST("page_url" AS VARCHAR) LIKE '%pricing%' THEN TRUE END AS x6,
     -- num_conversions_l7d, num_conversions_l30d
     CASE WHEN "event_name" = 'submit_form' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN TRUE END AS x7,
-    -- num_form_engagements_l7d, num_form_engagements_l5m
+    -- num_form_engagements_l7d
     CASE WHEN (("event_name" = 'focus_form' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0') OR ("event_name" = 'change_form' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0')) THEN TRUE END AS x8,
     -- num_media_events_l30d
     CASE WHEN "event_vendor" = 'com.snowplowanalytics.snowplow.media' THEN TRUE END AS x9,
@@ -48,10 +48,10 @@ matched AS MATERIALIZED (
     CASE WHEN "event_name" = 'page_view' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN CAST("mkt_medium" AS VARCHAR) END AS x11,
     -- num_engaged_campaigns_l30d
     CASE WHEN "event_name" = 'page_view' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN CAST("mkt_campaign" AS VARCHAR) END AS x12,
-    -- last_page_path
+    -- last_page_path, first_page_path_l1h
     CASE WHEN "event_name" = 'page_view' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' THEN CAST("page_urlpath" AS VARCHAR) END AS x13,
-    -- last_event_name
-    CASE WHEN (("event_name" = 'page_view' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0') OR ("event_vendor" = 'com.snowplowanalytics.snowplow.media') OR ("event_name" = 'focus_form' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0') OR ("event_name" = 'change_form' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0') OR ("event_name" = 'submit_form' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0')) THEN CAST("event_name" AS VARCHAR) END AS x14
+    -- num_key_page_views_l1h
+    CASE WHEN "event_name" = 'page_view' AND "event_vendor" = 'com.snowplowanalytics.snowplow' AND "event_version" = '1-0-0' AND (CAST("page_urlpath" AS VARCHAR) = '/pricing' OR CAST("page_urlpath" AS VARCHAR) = '/customers' OR CAST("page_urlpath" AS VARCHAR) = '/videos' OR CAST("page_urlpath" AS VARCHAR) = '/demo') THEN TRUE END AS x14
   FROM events AS e
   JOIN visitors AS v ON v.visitor_key = CAST(e."domain_userid" AS VARCHAR)
 ),
@@ -191,18 +191,6 @@ x13_numbered AS (
   FROM matched
   WHERE x13 IS NOT NULL
 ),
--- the events that have x14, numbered as the running total x14_count counts them
-x14_numbered AS (
-  SELECT visitor, ts, x14 AS value, ROW_NUMBER() OVER (ORDER BY visitor, ts, x14) AS number
-  FROM matched
-  WHERE x14 IS NOT NULL
-),
--- the events that have x4, numbered as the running total x4_count counts them
-x4_numbered AS (
-  SELECT visitor, ts, x4 AS value, ROW_NUMBER() OVER (ORDER BY visitor, ts, x4) AS number
-  FROM matched
-  WHERE x4 IS NOT NULL
-),
 -- the totals at each anchor, less the totals before each window
 window_counts AS (
   SELECT
@@ -228,14 +216,14 @@ window_counts AS (
     CASE WHEN now.x11_count > before_30d.x11_count THEN before_30d.x11_count + 1 END AS "first_mkt_medium_l30d event number",
     NULLIF(CAST(now.x12_entered_30d - before_30d.x12_left_30d AS BIGINT), 0) AS "num_engaged_campaigns_l30d value",
     CASE WHEN now.x13_count > before_30d.x13_count THEN now.x13_count END AS "last_page_path event number",
-    CASE WHEN now.x14_count > before_30d.x14_count THEN now.x14_count END AS "last_event_name event number",
-    NULLIF(CAST(now.x8_count - before_5min.x8_count AS BIGINT), 0) AS "num_form_engagements_l5m value",
-    CASE WHEN now.x4_count > before_30d.x4_count THEN now.x4_count END AS "seconds_since_page_view event number"
-  FROM (SELECT visitor, ts, ts - INTERVAL '2592000000001 microseconds' AS start_30d, ts - INTERVAL '604800000001 microseconds' AS start_7d, ts - INTERVAL '300000001 microseconds' AS start_5min FROM anchor_times) AS a
+    CASE WHEN now.x13_count > before_1h.x13_count THEN before_1h.x13_count + 1 END AS "first_page_path_l1h event number",
+    NULLIF(CAST(now.x4_count - before_1h.x4_count AS BIGINT), 0) AS "num_page_views_l1h value",
+    NULLIF(CAST(now.x14_count - before_1h.x14_count AS BIGINT), 0) AS "num_key_page_views_l1h value"
+  FROM (SELECT visitor, ts, ts - INTERVAL '2592000000001 microseconds' AS start_30d, ts - INTERVAL '604800000001 microseconds' AS start_7d, ts - INTERVAL '3600000001 microseconds' AS start_1h FROM anchor_times) AS a
   ASOF LEFT JOIN (SELECT visitor, ts, x1_count, x2_count, x3_entered_7d, x3_entered_30d, x1_entered_7d, x1_entered_30d, x4_count, x5_count, x6_count, x7_count, x8_count, x9_count, x10_count, x11_count, x12_entered_30d, x13_count, x14_count FROM running_totals) AS now ON now.visitor = a.visitor AND a.ts >= now.ts
-  ASOF LEFT JOIN (SELECT visitor, ts, x1_count, x2_count, x3_left_30d, x1_left_30d, x4_count, x5_count, x6_count, x7_count, x9_count, x10_count, x11_count, x12_left_30d, x13_count, x14_count FROM running_totals) AS before_30d ON before_30d.visitor = a.visitor AND a.start_30d >= before_30d.ts
+  ASOF LEFT JOIN (SELECT visitor, ts, x1_count, x2_count, x3_left_30d, x1_left_30d, x4_count, x5_count, x6_count, x7_count, x9_count, x10_count, x11_count, x12_left_30d, x13_count FROM running_totals) AS before_30d ON before_30d.visitor = a.visitor AND a.start_30d >= before_30d.ts
   ASOF LEFT JOIN (SELECT visitor, ts, x3_left_7d, x1_left_7d, x4_count, x5_count, x6_count, x7_count, x8_count FROM running_totals) AS before_7d ON before_7d.visitor = a.visitor AND a.start_7d >= before_7d.ts
-  ASOF LEFT JOIN (SELECT visitor, ts, x8_count FROM running_totals) AS before_5min ON before_5min.visitor = a.visitor AND a.start_5min >= before_5min.ts
+  ASOF LEFT JOIN (SELECT visitor, ts, x13_count, x4_count, x14_count FROM running_totals) AS before_1h ON before_1h.visitor = a.visitor AND a.start_1h >= before_1h.ts
 )
 -- each anchor with its values
 SELECT
@@ -260,9 +248,9 @@ SELECT
   "first_mkt_medium_l30d event".value AS "first_mkt_medium_l30d",
   CASE WHEN c."num_engaged_campaigns_l30d value" > 100 THEN 100 ELSE c."num_engaged_campaigns_l30d value" END AS "num_engaged_campaigns_l30d",
   "last_page_path event".value AS "last_page_path",
-  "last_event_name event".value AS "last_event_name",
-  c."num_form_engagements_l5m value" AS "num_form_engagements_l5m",
-  CAST((epoch_us(a."anchor_ts") - epoch_us("seconds_since_page_view event".ts)) AS DOUBLE) / 1e6 / 1.0 AS "seconds_since_page_view",
+  "first_page_path_l1h event".value AS "first_page_path_l1h",
+  c."num_page_views_l1h value" AS "num_page_views_l1h",
+  c."num_key_page_views_l1h value" AS "num_key_page_views_l1h",
   CAST(CAST(DATE_PART('isodow', a."anchor_ts") AS VARCHAR) AS INTEGER) AS "day_of_week"
 FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a."domain_userid"
@@ -279,8 +267,6 @@ LEFT JOIN x11_numbered AS "first_mkt_medium_l30d event"
   ON "first_mkt_medium_l30d event".visitor = c.visitor AND "first_mkt_medium_l30d event".number = c."first_mkt_medium_l30d event number"
 LEFT JOIN x13_numbered AS "last_page_path event"
   ON "last_page_path event".visitor = c.visitor AND "last_page_path event".number = c."last_page_path event number"
-LEFT JOIN x14_numbered AS "last_event_name event"
-  ON "last_event_name event".visitor = c.visitor AND "last_event_name event".number = c."last_event_name event number"
-LEFT JOIN x4_numbered AS "seconds_since_page_view event"
-  ON "seconds_since_page_view event".visitor = c.visitor AND "seconds_since_page_view event".number = c."seconds_since_page_view event number"
+LEFT JOIN x13_numbered AS "first_page_path_l1h event"
+  ON "first_page_path_l1h event".visitor = c.visitor AND "first_page_path_l1h event".number = c."first_page_path_l1h event number"
 ORDER BY a."domain_userid", a."anchor_ts"

@@ -30,7 +30,7 @@ matched AS (
     CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN COALESCE(CASE WHEN TYPEOF("CONTEXTS_NL_BASJES_YAUAA_CONTEXT_1"[0]:"deviceClass") IN ('DOUBLE', 'DECIMAL', 'OBJECT', 'ARRAY') THEN REGEXP_REPLACE(CAST(TRY_CAST("CONTEXTS_NL_BASJES_YAUAA_CONTEXT_1"[0]:"deviceClass"::VARCHAR AS DOUBLE) + 0.0 AS VARCHAR), '[.]0$', '') ELSE "CONTEXTS_NL_BASJES_YAUAA_CONTEXT_1"[0]:"deviceClass"::VARCHAR END, CASE WHEN TYPEOF("CONTEXTS_NL_BASJES_YAUAA_CONTEXT_1"[0]:"device_class") IN ('DOUBLE', 'DECIMAL', 'OBJECT', 'ARRAY') THEN REGEXP_REPLACE(CAST(TRY_CAST("CONTEXTS_NL_BASJES_YAUAA_CONTEXT_1"[0]:"device_class"::VARCHAR AS DOUBLE) + 0.0 AS VARCHAR), '[.]0$', '') ELSE "CONTEXTS_NL_BASJES_YAUAA_CONTEXT_1"[0]:"device_class"::VARCHAR END) END AS x2,
     -- num_sessions_l7d, num_sessions_l30d
     CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN CAST("DOMAIN_SESSIONID" AS VARCHAR) END AS x3,
-    -- num_page_views_l7d, num_page_views_l30d, seconds_since_page_view
+    -- num_page_views_l7d, num_page_views_l30d, num_page_views_l1h
     CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN TRUE END AS x4,
     -- num_page_pings_l7d, num_page_pings_l30d
     CASE WHEN "EVENT_NAME" = 'page_ping' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN TRUE END AS x5,
@@ -38,7 +38,7 @@ matched AS (
     CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' AND CAST("PAGE_URL" AS VARCHAR) LIKE '%pricing%' THEN TRUE END AS x6,
     -- num_conversions_l7d, num_conversions_l30d
     CASE WHEN "EVENT_NAME" = 'submit_form' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN TRUE END AS x7,
-    -- num_form_engagements_l7d, num_form_engagements_l5m
+    -- num_form_engagements_l7d
     CASE WHEN (("EVENT_NAME" = 'focus_form' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0') OR ("EVENT_NAME" = 'change_form' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0')) THEN TRUE END AS x8,
     -- num_media_events_l30d
     CASE WHEN "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow.media' THEN TRUE END AS x9,
@@ -48,10 +48,10 @@ matched AS (
     CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN CAST("MKT_MEDIUM" AS VARCHAR) END AS x11,
     -- num_engaged_campaigns_l30d
     CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN CAST("MKT_CAMPAIGN" AS VARCHAR) END AS x12,
-    -- last_page_path
+    -- last_page_path, first_page_path_l1h
     CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' THEN CAST("PAGE_URLPATH" AS VARCHAR) END AS x13,
-    -- last_event_name
-    CASE WHEN (("EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0') OR ("EVENT_VENDOR" = 'com.snowplowanalytics.snowplow.media') OR ("EVENT_NAME" = 'focus_form' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0') OR ("EVENT_NAME" = 'change_form' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0') OR ("EVENT_NAME" = 'submit_form' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0')) THEN CAST("EVENT_NAME" AS VARCHAR) END AS x14
+    -- num_key_page_views_l1h
+    CASE WHEN "EVENT_NAME" = 'page_view' AND "EVENT_VENDOR" = 'com.snowplowanalytics.snowplow' AND "EVENT_VERSION" = '1-0-0' AND (CAST("PAGE_URLPATH" AS VARCHAR) = '/pricing' OR CAST("PAGE_URLPATH" AS VARCHAR) = '/customers' OR CAST("PAGE_URLPATH" AS VARCHAR) = '/videos' OR CAST("PAGE_URLPATH" AS VARCHAR) = '/demo') THEN TRUE END AS x14
   FROM events AS e
   JOIN visitors AS v ON v.visitor_key = CAST(e."DOMAIN_USERID" AS VARCHAR)
 ),
@@ -189,18 +189,6 @@ x13_numbered AS (
   FROM matched
   WHERE x13 IS NOT NULL
 ),
--- the events that have x14, numbered as the running total x14_count counts them
-x14_numbered AS (
-  SELECT visitor, ts, x14 AS value, ROW_NUMBER() OVER (PARTITION BY visitor ORDER BY ts, x14) AS number
-  FROM matched
-  WHERE x14 IS NOT NULL
-),
--- the events that have x4, numbered as the running total x4_count counts them
-x4_numbered AS (
-  SELECT visitor, ts, x4 AS value, ROW_NUMBER() OVER (PARTITION BY visitor ORDER BY ts, x4) AS number
-  FROM matched
-  WHERE x4 IS NOT NULL
-),
 -- the totals at each anchor, less the totals before each window
 window_counts AS (
   SELECT
@@ -226,14 +214,14 @@ window_counts AS (
     CASE WHEN now.x11_count > before_30d.x11_count THEN before_30d.x11_count + 1 END AS "FIRST_MKT_MEDIUM_L30D EVENT NUMBER",
     NULLIF(CAST(now.x12_entered_30d - before_30d.x12_left_30d AS BIGINT), 0) AS "NUM_ENGAGED_CAMPAIGNS_L30D VALUE",
     CASE WHEN now.x13_count > before_30d.x13_count THEN now.x13_count END AS "LAST_PAGE_PATH EVENT NUMBER",
-    CASE WHEN now.x14_count > before_30d.x14_count THEN now.x14_count END AS "LAST_EVENT_NAME EVENT NUMBER",
-    NULLIF(CAST(now.x8_count - before_5min.x8_count AS BIGINT), 0) AS "NUM_FORM_ENGAGEMENTS_L5M VALUE",
-    CASE WHEN now.x4_count > before_30d.x4_count THEN now.x4_count END AS "SECONDS_SINCE_PAGE_VIEW EVENT NUMBER"
-  FROM (SELECT visitor, ts, ts - INTERVAL '2592000 seconds, 1 microseconds' AS start_30d, ts - INTERVAL '604800 seconds, 1 microseconds' AS start_7d, ts - INTERVAL '300 seconds, 1 microseconds' AS start_5min FROM anchor_times) AS a
+    CASE WHEN now.x13_count > before_1h.x13_count THEN before_1h.x13_count + 1 END AS "FIRST_PAGE_PATH_L1H EVENT NUMBER",
+    NULLIF(CAST(now.x4_count - before_1h.x4_count AS BIGINT), 0) AS "NUM_PAGE_VIEWS_L1H VALUE",
+    NULLIF(CAST(now.x14_count - before_1h.x14_count AS BIGINT), 0) AS "NUM_KEY_PAGE_VIEWS_L1H VALUE"
+  FROM (SELECT visitor, ts, ts - INTERVAL '2592000 seconds, 1 microseconds' AS start_30d, ts - INTERVAL '604800 seconds, 1 microseconds' AS start_7d, ts - INTERVAL '3600 seconds, 1 microseconds' AS start_1h FROM anchor_times) AS a
   ASOF JOIN (SELECT visitor, ts, x1_count, x2_count, x3_entered_7d, x3_entered_30d, x1_entered_7d, x1_entered_30d, x4_count, x5_count, x6_count, x7_count, x8_count, x9_count, x10_count, x11_count, x12_entered_30d, x13_count, x14_count FROM running_totals) AS now MATCH_CONDITION (a.ts >= now.ts) ON now.visitor = a.visitor
-  ASOF JOIN (SELECT visitor, ts, x1_count, x2_count, x3_left_30d, x1_left_30d, x4_count, x5_count, x6_count, x7_count, x9_count, x10_count, x11_count, x12_left_30d, x13_count, x14_count FROM running_totals) AS before_30d MATCH_CONDITION (a.start_30d >= before_30d.ts) ON before_30d.visitor = a.visitor
+  ASOF JOIN (SELECT visitor, ts, x1_count, x2_count, x3_left_30d, x1_left_30d, x4_count, x5_count, x6_count, x7_count, x9_count, x10_count, x11_count, x12_left_30d, x13_count FROM running_totals) AS before_30d MATCH_CONDITION (a.start_30d >= before_30d.ts) ON before_30d.visitor = a.visitor
   ASOF JOIN (SELECT visitor, ts, x3_left_7d, x1_left_7d, x4_count, x5_count, x6_count, x7_count, x8_count FROM running_totals) AS before_7d MATCH_CONDITION (a.start_7d >= before_7d.ts) ON before_7d.visitor = a.visitor
-  ASOF JOIN (SELECT visitor, ts, x8_count FROM running_totals) AS before_5min MATCH_CONDITION (a.start_5min >= before_5min.ts) ON before_5min.visitor = a.visitor
+  ASOF JOIN (SELECT visitor, ts, x13_count, x4_count, x14_count FROM running_totals) AS before_1h MATCH_CONDITION (a.start_1h >= before_1h.ts) ON before_1h.visitor = a.visitor
 )
 -- each anchor with its values
 SELECT
@@ -258,9 +246,9 @@ SELECT
   "FIRST_MKT_MEDIUM_L30D EVENT".value AS "FIRST_MKT_MEDIUM_L30D",
   CASE WHEN c."NUM_ENGAGED_CAMPAIGNS_L30D VALUE" > 100 THEN 100 ELSE c."NUM_ENGAGED_CAMPAIGNS_L30D VALUE" END AS "NUM_ENGAGED_CAMPAIGNS_L30D",
   "LAST_PAGE_PATH EVENT".value AS "LAST_PAGE_PATH",
-  "LAST_EVENT_NAME EVENT".value AS "LAST_EVENT_NAME",
-  c."NUM_FORM_ENGAGEMENTS_L5M VALUE" AS "NUM_FORM_ENGAGEMENTS_L5M",
-  CAST(DATEDIFF('microsecond', "SECONDS_SINCE_PAGE_VIEW EVENT".ts, a."ANCHOR_TS") AS DOUBLE) / 1e6 / 1.0 AS "SECONDS_SINCE_PAGE_VIEW",
+  "FIRST_PAGE_PATH_L1H EVENT".value AS "FIRST_PAGE_PATH_L1H",
+  c."NUM_PAGE_VIEWS_L1H VALUE" AS "NUM_PAGE_VIEWS_L1H",
+  c."NUM_KEY_PAGE_VIEWS_L1H VALUE" AS "NUM_KEY_PAGE_VIEWS_L1H",
   CAST(CAST(DATE_PART('dayofweekiso', a."ANCHOR_TS") AS VARCHAR) AS INTEGER) AS "DAY_OF_WEEK"
 FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a."DOMAIN_USERID"
@@ -277,8 +265,6 @@ LEFT JOIN x11_numbered AS "FIRST_MKT_MEDIUM_L30D EVENT"
   ON "FIRST_MKT_MEDIUM_L30D EVENT".visitor = c.visitor AND "FIRST_MKT_MEDIUM_L30D EVENT".number = c."FIRST_MKT_MEDIUM_L30D EVENT NUMBER"
 LEFT JOIN x13_numbered AS "LAST_PAGE_PATH EVENT"
   ON "LAST_PAGE_PATH EVENT".visitor = c.visitor AND "LAST_PAGE_PATH EVENT".number = c."LAST_PAGE_PATH EVENT NUMBER"
-LEFT JOIN x14_numbered AS "LAST_EVENT_NAME EVENT"
-  ON "LAST_EVENT_NAME EVENT".visitor = c.visitor AND "LAST_EVENT_NAME EVENT".number = c."LAST_EVENT_NAME EVENT NUMBER"
-LEFT JOIN x4_numbered AS "SECONDS_SINCE_PAGE_VIEW EVENT"
-  ON "SECONDS_SINCE_PAGE_VIEW EVENT".visitor = c.visitor AND "SECONDS_SINCE_PAGE_VIEW EVENT".number = c."SECONDS_SINCE_PAGE_VIEW EVENT NUMBER"
+LEFT JOIN x13_numbered AS "FIRST_PAGE_PATH_L1H EVENT"
+  ON "FIRST_PAGE_PATH_L1H EVENT".visitor = c.visitor AND "FIRST_PAGE_PATH_L1H EVENT".number = c."FIRST_PAGE_PATH_L1H EVENT NUMBER"
 ORDER BY a."DOMAIN_USERID", a."ANCHOR_TS"
