@@ -337,7 +337,10 @@ def _add_train(train: argparse.ArgumentParser) -> None:
         "--value", type=_above_zero, metavar="X", help="value of inviting a visitor who converts"
     )
     train.add_argument(
-        "--cost", type=_above_zero, metavar="X", help="cost of inviting a visitor who does not convert"
+        "--cost",
+        type=_above_zero,
+        metavar="X",
+        help="cost of inviting a visitor who does not convert",
     )
     train.add_argument(
         "--capacity",

@@ -21,6 +21,7 @@ from prospect_lib.attributes import (
     ANY_MEDIA_EVENT,
     CHANGE_FORM,
     FOCUS_FORM,
+    HOUR,
     PAGE_VIEW,
     SUBMIT_FORM,
 )
@@ -32,7 +33,6 @@ from prospect_lib.sql.dialects import Dialect, dialect_of
 
 Key = AttributeKey | LinkAttributeKey
 SESSION_ID = "domain_sessionid"
-HOUR = timedelta(hours=1)
 
 AT_EVENTS = "    SELECT visitor, ts, session FROM used_events WHERE is_anchor = 1"
 

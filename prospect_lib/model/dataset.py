@@ -60,7 +60,7 @@ class DatasetSummary:
         absent: features that extraction left out, because the events lack their columns.
         empty: features without a value in any row, left out as well.
         constant: features with the same value in all rows, left out as well.
-        unknown: number of rows in which no attribute has a value, as before a visitor's first event.
+        unknown: rows in which no attribute has a value, as before a visitor's first event.
     """
 
     rows: int

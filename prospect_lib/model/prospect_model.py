@@ -323,7 +323,7 @@ class ProspectModel:
         """Return the score of a visitor of whom nothing is known.
 
         Training rows are at events, which count: the trees have seen no such row, and would
-        answer at random. The base value is the mean of what they answered to training rows.
+        answer at random. The base value is about the share of rows that the goal followed.
         """
         empty = self.encoder.row(dict.fromkeys(self.encoder.names))
         base = float(self._contributions(xgb.DMatrix(empty, nthread=1))[0, -1])
