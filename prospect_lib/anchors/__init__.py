@@ -4,6 +4,7 @@ Example: ``Anchors(horizon=timedelta(hours=2)).sql(events="events")`` -> a SELEC
 """
 
 from prospect_lib.anchors.arguments import SESSION, Horizon
-from prospect_lib.anchors.placement import HOUR, SITE_ANCHORS, TUTORIAL_ANCHORS, Anchors
+from prospect_lib.anchors.placement import SITE_ANCHORS, TUTORIAL_ANCHORS, Anchors
+from prospect_lib.attributes import HOUR
 
 __all__ = ["HOUR", "SESSION", "SITE_ANCHORS", "TUTORIAL_ANCHORS", "Anchors", "Horizon"]
