@@ -110,12 +110,14 @@ def test_no_secret_in_any_answer_log_or_file(
         reader = AttributeReader(fake.url, Token(lambda: TOKEN), "service", timeout=0.3)
         for options in (Options(), Options(public_scores=True), Options(stale_seconds=0)):
             app = create_app(Rule(), reader, settings, options=options)
-            issued = app.extensions["prospect_guard"].issue_token()
+            guard = app.extensions["prospect_guard"]
+            issued, operators = guard.issue_token(), guard.headers["Authorization"].split()[1]
             answers = all_answers(app, fake, issued)
             assert len(answers) == 6 * 3 * 6
             for close in app.extensions["prospect_closers"]:
                 close()
-            assert issued not in "".join(answers)
+            for secret in (issued, operators):
+                assert secret not in "".join([*answers, caplog.text])
     files = [path.read_text("latin-1") for path in tmp_path.rglob("*") if path.is_file()]
     assert any(VISITOR in text for text in files), "the log of served scores has visitors"
     assert VISITOR not in caplog.text

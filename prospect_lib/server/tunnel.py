@@ -106,7 +106,7 @@ def open_tunnel(
     """
     if "NGROK_TOKEN" in settings.values:
         return _ngrok(server, settings, domain, ngrok_path)
-    if "google.colab" in sys.modules:
+    if "google.colab" in sys.modules and domain is None:
         return Tunnel(_colab_proxy(server.port), server.app)
     raise SettingsError(
         f"a public address needs NGROK_TOKEN, which is free: {SECRETS['NGROK_TOKEN']}. Set it "

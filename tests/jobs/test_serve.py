@@ -10,10 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 
 from prospect_lib import cli
+from prospect_lib.jobs.serve import Address, serving
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.training import Recipe
+from prospect_lib.server import Options
+from prospect_lib.server.announcement import announced
 from prospect_lib.settings import Settings
 from tests.support.fake_ngrok import write_agent
 from tests.support.fake_signals import TOKEN, FakeSignals
@@ -122,6 +126,21 @@ def test_a_public_server_that_restarts_on_its_domain_serves_the_installed_snippe
     for secret in (token, operator, NGROK_TOKEN, TOKEN):
         assert secret not in logged
     assert not (home / "ngrok.yml").exists()
+
+
+@pytest.mark.usefixtures("home")
+def test_the_demo_website_and_this_program_are_told_the_tokens(home_settings, tmp_path):
+    options, said = Options(origins=(SHOP,), token_file=tmp_path / "token", behind_proxy=True), []
+    address = Address(proxy="https://scores.example.com", tracker="acme")
+    with serving(home_settings, options=options, address=address, say=said.append) as server:
+        announcement = announced(home_settings.home)
+        assert announcement.predict_token == (tmp_path / "token").read_text()
+        assert requests.get(f"{server.url}/metrics", headers=server.headers, timeout=10).ok
+    (text,) = said
+    for part in (address.proxy, announcement.predict_token, '"tracker": "acme"'):
+        assert part in text
+    with serving(home_settings, options=options, say=said.append):
+        assert "--behind-proxy https://" in said[1] and server.url not in said[1]
 
 
 @pytest.mark.parametrize(

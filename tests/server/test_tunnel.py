@@ -155,6 +155,8 @@ def test_without_ngrok_the_proxy_of_colab_is_used(server, tmp_path, monkeypatch)
     colab.output = output
     monkeypatch.setitem(sys.modules, "google.colab", colab)
     monkeypatch.setitem(sys.modules, "google.colab.output", output)
+    with pytest.raises(SettingsError, match="NGROK_TOKEN"):
+        open_tunnel(server, Settings(home=tmp_path), domain="name.ngrok-free.app")
     with open_tunnel(server, Settings(home=tmp_path)) as tunnel:
         assert scripts == [f"google.colab.kernel.proxyPort({server.port})"]
         assert tunnel.url == "https://abc-colab.example"
