@@ -155,25 +155,21 @@ def address(port: int) -> str:
 def open_site(settings: Settings, server: "Server") -> str:
     """Announce the prediction server to the demo website, and return the website's address.
 
-    In Colab the browser is outside the machine, so the server gets a public address (by ngrok
-    if ``NGROK_TOKEN`` is set, else by Colab's proxy) and an access token. The server must
-    allow the website's origin, ``address(settings.sandbox_port)``.
+    In Colab the browser is outside the machine: it reaches the server through Colab's proxy, with
+    an access token. The server must allow the website's origin, ``address(settings.sandbox_port)``.
 
     With Signals elsewhere there is no demo website: a sentence says so instead.
-
-    Raises:
-        ServiceError: ngrok could not open its tunnel; the message says what to do.
     """
     if settings.signals_backend != "local":
         return "No demo website: Signals is elsewhere, and gets the events of your own website."
     from prospect_lib.server.announcement import announce
-    from prospect_lib.server.tunnel import open_tunnel
+    from prospect_lib.server.tunnel.agent import remove_left_behind
 
-    key = server.app.extensions.get("prospect_key", "domain_userid")
+    remove_left_behind(settings.home)
+    extensions = server.app.extensions
+    key, guard = extensions["prospect_key"], extensions["prospect_guard"]
+    url, token = server.url, guard.token
     if inside():
-        tunnel = open_tunnel(server, settings)
-        announce(settings.home, tunnel.url, tunnel.token, key)
-    else:
-        guard = server.app.extensions.get("prospect_guard")
-        announce(settings.home, server.url, guard.token if guard else None, key)
+        url, token = address(server.port), token or guard.issue_token()
+    announce(settings.home, url, token, key)
     return address(settings.sandbox_port)

@@ -15,6 +15,7 @@ from prospect_lib.server.metrics import log_lines
 from prospect_lib.server.runner import end_with_signals
 from prospect_lib.server.snippet import Snippet
 from prospect_lib.server.tunnel import open_tunnel
+from prospect_lib.server.tunnel.agent import remove_left_behind
 from prospect_lib.settings import Settings
 
 
@@ -79,6 +80,7 @@ def serving(
         ServiceError: the tunnel cannot be opened.
     """
     options, address = options or Options(), address or Address()
+    remove_left_behind(settings.home)
     app = create_app(
         models or problem.folder(settings.home, "models"),
         signals.reader(settings, problem),

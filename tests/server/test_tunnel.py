@@ -1,4 +1,4 @@
-"""The tunnel with a fake agent: open, call, wrong token, agent killed, close, exit."""
+"""The tunnel with a fake agent: open, call, errors, agent killed, close, exit, left behind."""
 
 import json
 import os
@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import textwrap
-import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import requests
 from prospect_lib.errors import ServiceError, SettingsError
 from prospect_lib.server.app import Options, Server, create_app
 from prospect_lib.server.tunnel import open_tunnel
+from prospect_lib.server.tunnel.agent import remove_left_behind, running_agents
 from prospect_lib.settings import Settings
 from tests.support.fake_ngrok import write_agent
 from tests.support.serving import MemoryAttributes, Rule, post_to
@@ -53,6 +55,24 @@ def is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return "zombie" not in Path(f"/proc/{pid}/status").read_text()
+
+
+def ngrok_agents(agent: Path) -> list[int]:
+    """Return the running agents of one executable."""
+    return [p.pid for p in running_agents() if str(agent) in p.info["cmdline"]]
+
+
+@pytest.fixture(scope="module")
+def other_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """An agent that somebody else has started, by its number."""
+    folder = tmp_path_factory.mktemp("other")
+    config = folder / "ngrok.yml"
+    config.write_text('{"agent": {"authtoken": "t"}}')
+    program = [write_agent(folder), "start", "--none", "--config", config]
+    with subprocess.Popen(program, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        yield process.pid
+        process.kill()
 
 
 def wait_until_gone(pid: int) -> None:
@@ -117,11 +137,62 @@ def test_a_printed_tunnel_shows_its_address_and_the_snippet(server, settings, ag
         }  # fmt: skip
 
 
-def test_a_token_that_ngrok_refuses(server, tmp_path, agent):
-    refused = Settings(home=tmp_path / "home", values={"NGROK_TOKEN": "refused"})
-    with pytest.raises(ServiceError, match="refuses NGROK_TOKEN"):
-        open_tunnel(server, refused, ngrok_path=agent)
-    assert not (tmp_path / "home" / "ngrok.yml").exists()
+def test_a_cell_that_is_run_again_closes_the_tunnel_before(server, settings, agent):
+    first, second, third = (open_tunnel(server, settings, ngrok_path=agent) for _ in range(3))
+    assert (first.alive, second.alive, third.alive) == (False, False, True)
+    assert [ask(third.url, tunnel.token).status_code for tunnel in (first, third)] == [401, 200]
+    assert ngrok_agents(agent) == [int((agent.parent / "pid").read_text())]
+    server.stop()
+    assert not third.alive and ngrok_agents(agent) == []
+
+
+def test_an_interrupted_cell_leaves_no_agent_behind(server, settings, agent, monkeypatch):
+    def interrupt(*_args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("prospect_lib.server.tunnel.tunnel._check_address", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        open_tunnel(server, settings, ngrok_path=agent)
+    assert ngrok_agents(agent) == [] and not (settings.home / "ngrok.yml").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (105, r"NGROK_TOKEN is no authtoken .*Copy it again: https://dashboard\.ngrok\.com"),
+        (107, r"not valid any more.*Copy it again: https://dashboard\.ngrok\.com"),
+        (
+            108,
+            r"as many agents as its plan allows.*kill [\d ]*{other}.*dashboard\.ngrok\.com/agents",
+        ),
+        (120, r"too old.*`ngrok update`, or delete {agent}: then the next start downloads"),
+        (121, r"too old for your ngrok account.*`ngrok update`, or delete {agent}: then"),
+        (320, r"belongs to another ngrok account.*dashboard\.ngrok\.com/domains"),
+        (334, r"another tunnel is online.*kill [\d ]*{other}.*dashboard\.ngrok\.com/endpoints"),
+        (725, r"used up its traffic of this month.*dashboard\.ngrok\.com/usage"),
+        (4018, r"needs a verified account.*Confirm your e-mail address.*copy NGROK_TOKEN again"),
+        (9999, r"refuses the tunnel.*ngrok\.com/docs/errors/err_ngrok_9999"),
+    ],
+)
+def test_an_error_of_ngrok_is_one_sentence_with_its_remedy(
+    server, settings, agent, other_agent, caplog, capfd, code, says
+):
+    secret = {"NGROK_TOKEN": f"ERR_NGROK_{code}"}
+    with pytest.raises(ServiceError) as refused, caplog.at_level("DEBUG"):
+        open_tunnel(server, Settings(home=settings.home, values=secret), ngrok_path=agent)
+    text = str(refused.value)
+    assert re.search(says.format(agent=agent, other=other_agent), text), text
+    assert f"(ERR_NGROK_{code})" in text and "\n" not in text
+    printed = capfd.readouterr()
+    assert all("Your authtoken" not in shown for shown in (caplog.text, *printed, text))
+    assert not (settings.home / "ngrok.yml").exists() and ngrok_agents(agent) == []
+
+
+def test_an_agent_that_does_not_reach_ngrok(server, settings, agent):
+    line = 'lvl=crit msg="command failed" err="failed to dial ngrok server: i/o timeout"'
+    agent.write_text(f"#!/bin/sh\necho '{line}'\nexit 1\n")
+    with pytest.raises(ServiceError, match=r"firewall.*connect\.ngrok-agent\.com:443"):
+        open_tunnel(server, settings, ngrok_path=agent)
 
 
 def test_an_agent_that_cannot_be_downloaded(server, settings, tmp_path, monkeypatch):
@@ -148,21 +219,6 @@ def test_without_a_token_the_message_says_how_to_get_one(server, tmp_path):
         open_tunnel(server, Settings(home=tmp_path))
 
 
-def test_without_ngrok_the_proxy_of_colab_is_used(server, tmp_path, monkeypatch):
-    scripts = []
-    colab, output = types.ModuleType("google.colab"), types.ModuleType("google.colab.output")
-    output.eval_js = lambda code: scripts.append(code) or "https://abc-colab.example/"
-    colab.output = output
-    monkeypatch.setitem(sys.modules, "google.colab", colab)
-    monkeypatch.setitem(sys.modules, "google.colab.output", output)
-    with pytest.raises(SettingsError, match="NGROK_TOKEN"):
-        open_tunnel(server, Settings(home=tmp_path), domain="name.ngrok-free.app")
-    with open_tunnel(server, Settings(home=tmp_path)) as tunnel:
-        assert scripts == [f"google.colab.kernel.proxyPort({server.port})"]
-        assert tunnel.url == "https://abc-colab.example"
-        assert [ask(server.url, t).status_code for t in (None, tunnel.token)] == [401, 200]
-
-
 CHILD = """
     import os, signal, sys
     from pathlib import Path
@@ -179,34 +235,70 @@ CHILD = """
 """
 
 
-@pytest.mark.parametrize(
-    ("end", "signal_sent"),
-    [
-        ("pass", None),
-        ("raise ValueError", None),
-        ("sys.stdin.read()", signal.SIGKILL),
-        ("sys.stdin.read()", signal.SIGTERM),
-        ("sys.stdin.read()", signal.SIGHUP),
-    ],
-)
-def test_the_tunnel_closes_when_python_ends_or_a_kernel_is_killed(
-    tmp_path, agent, end, signal_sent
-):
+@contextmanager
+def child(tmp_path: Path, agent: Path, end: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program with a tunnel that ends in some way; yields once the tunnel is open."""
     folders = {"tests": str(Path(__file__).parents[2]), "home": str(tmp_path / "home")}
     program = textwrap.dedent(CHILD).format(**folders, agent=str(agent), end=end)
-    child = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", program],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # as Jupyter starts its kernels
-    )
-    with child:
-        assert child.stdout.readline() == b"open\n"
-        if signal_sent == signal.SIGKILL:
-            os.killpg(child.pid, signal_sent)  # as Jupyter kills them
-        elif signal_sent is not None:
-            child.send_signal(signal_sent)  # to Python alone: it has to end the agent itself
-            assert child.wait(60) == 128 + signal_sent
-            assert not (tmp_path / "home" / "ngrok.yml").exists()
+    ) as process:
+        assert process.stdout.readline() == b"open\n"
+        yield process
+
+
+@pytest.mark.parametrize(
+    ("end", "signal_sent", "to_all"),
+    [
+        ("pass", None, False),
+        ("sys.stdin.read()", signal.SIGKILL, True),  # as Jupyter ends kernels
+        ("sys.stdin.read()", signal.SIGINT, True),  # as Ctrl-C, and as Jupyter stops cells
+        ("sys.stdin.read()", signal.SIGTERM, False),  # to Python alone: it has to end the agent
+        ("sys.stdin.read()", signal.SIGHUP, False),
+    ],
+)
+def test_the_tunnel_closes_when_python_ends_or_a_kernel_is_killed(
+    tmp_path, agent, end, signal_sent, to_all
+):
+    with child(tmp_path, agent, end) as process:
+        if signal_sent is not None:
+            (os.killpg if to_all else os.kill)(process.pid, signal_sent)
+            process.wait(60)
+        if not to_all and signal_sent is not None:
+            assert process.returncode == 128 + signal_sent
     wait_until_gone(int((agent.parent / "pid").read_text()))
+    assert (tmp_path / "home" / "ngrok.yml").exists() == (signal_sent == signal.SIGKILL)
+
+
+def test_a_tunnel_of_another_process_is_named_and_once_it_is_killed_removed(
+    server, settings, tmp_path, agent, caplog
+):
+    with child(tmp_path, agent, "sys.stdin.read()") as process:
+        with pytest.raises(ServiceError, match=f"process {process.pid} has a tunnel.*kill"):
+            open_tunnel(server, settings, ngrok_path=agent)
+        remove_left_behind(settings.home)
+        pid = int((agent.parent / "pid").read_text())
+        assert is_alive(pid) and (settings.home / "ngrok.yml").exists()
+        os.kill(process.pid, signal.SIGKILL)  # Python alone
+    assert is_alive(pid)
+    open_tunnel(server, settings, ngrok_path=agent).close()
+    wait_until_gone(pid)
+    assert f"left behind: {pid}" in caplog.text
+
+
+def test_a_start_without_a_tunnel_removes_what_was_left_behind(settings, agent, other_agent):
+    (settings.home / "one").mkdir(parents=True)
+    config = settings.home / "ngrok.yml"
+    draft = settings.home / ".ngrok.yml.1f.draft"
+    for file in (config, draft):
+        file.write_text('{"agent": {"authtoken": "t"}}')
+    with subprocess.Popen([agent, "start", "--config", config], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        remove_left_behind(settings.home / "one" / "..")
+        process.wait(60)
+    assert not config.exists() and not draft.exists()
+    assert is_alive(other_agent)

@@ -2,8 +2,13 @@
 
 It prints the agent's log lines and answers its local API. Like ngrok, it forwards requests to
 its "public" address (a free port of this machine) to the upstream, with the public host name
-and ``X-Forwarded-For``; if a static domain is requested, that is the address it reports. The
-token "refused" fails as a wrong token does.
+and ``X-Forwarded-For``, and answers browsers with the warning page of the free plan, unless they
+send a header or the cookie of a visitor who has agreed. If a static domain is requested, that is
+the address it reports.
+
+A token such as ``ERR_NGROK_107`` is answered with that error of ngrok: at sign-in, for 334 when the
+tunnel is opened, for 725 by every request to the public address. As ngrok does, some of them
+repeat the token.
 """
 
 import stat
@@ -11,14 +16,20 @@ import sys
 import textwrap
 from pathlib import Path
 
-AGENT = """
+AGENT = r"""
 import http.client, http.server, json, pathlib, sys, threading, urllib.parse
 
 here = pathlib.Path(__file__).parent
 (here / "arguments").write_text(" ".join(sys.argv))
 config = json.loads(pathlib.Path(sys.argv[sys.argv.index("--config") + 1]).read_text())
-if config["agent"]["authtoken"] == "refused":
-    print('lvl=eror msg="failed to auth" err="ERR_NGROK_105: refused"', flush=True)
+token = config["agent"]["authtoken"]
+code = token if token.startswith("ERR_NGROK_") else ""
+if code and code not in ("ERR_NGROK_334", "ERR_NGROK_725"):
+    text = f"The authtoken is wrong.\\nYour authtoken: {token}\\r\\n\\r\\n{code}\\r\\n"
+    error = f'err="authentication failed: {text}"'
+    print(f'lvl=eror msg="failed to reconnect session" obj=tunnels.session {error}')
+    print(f'lvl=eror msg="terminating with error" obj=app {error}')
+    print(f'lvl=crit msg="command failed" {error}', flush=True)
     sys.exit(1)
 endpoints = {}
 
@@ -36,7 +47,19 @@ class Quiet(http.server.BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
 class Public(Quiet):
+    def page_of_ngrok(self):
+        if code:
+            return 403, code
+        agreed = "abuse_interstitial=" in self.headers.get("Cookie", "")
+        browser = self.headers.get("User-Agent", "").startswith("Mozilla/")
+        if self.command != "OPTIONS" and browser and not agreed:
+            if "ngrok-skip-browser-warning" not in self.headers:
+                return 200, "ERR_NGROK_6024"
     def forward(self):
+        if page := self.page_of_ngrok():
+            headers = [("Content-Type", "text/html"), ("ngrok-error-code", page[1])]
+            self.body()
+            return self.reply(page[0], f"<title>ngrok</title>{page[1]}".encode(), headers)
         upstream = next(iter(endpoints.values()))["upstream"]["url"]
         link = http.client.HTTPConnection(urllib.parse.urlsplit(upstream).netloc, timeout=5)
         headers = dict(self.headers) | {"Host": "abc.ngrok.app", "X-Forwarded-Proto": "https"}
