@@ -68,7 +68,7 @@
   /* The identifier in the page's tracker, and a line that says why there may be none. */
   function tracked({ key, tracker }) {
     const why = key === "user_id" ? "nobody is signed in (setUserId)" : "tracking is anonymous, or consent is open";
-    const later = `no ${key} yet: ${why}. It is scored as soon as there is one.`;
+    const later = `no ${key} yet: ${why}. Scores begin as soon as there is one.`;
     if (tracker?.getDomainUserId) return [OF_TRACKER[key](tracker), later];
     const globals = snowplowGlobals();
     for (const name of globals)
@@ -79,12 +79,12 @@
     if (chosen) {
       const id = OF_TRACKER[key](chosen);
       if (!tracker && names.some((name) => OF_TRACKER[key](trackers[name]) !== id))
-        tell(`this page has the trackers ${known}; scored is the visitor of the first. To choose: prospect.start({ tracker: … }).`);
+        tell(`this page has the trackers ${known}: scores are of the first. To choose, set tracker in prospect.start().`);
       return [id, later];
     }
-    if (names.length) return [null, `this page has no tracker "${tracker}", but ${known}: prospect.start({ tracker: … }).`];
+    if (names.length) return [null, `this page has no tracker "${tracker}", but ${known}: set tracker in prospect.start().`];
     if (!globals.length)
-      return [null, "no Snowplow tracker on this page. If it is bundled with the page's code: prospect.start({ tracker: <the tracker object> })."];
+      return [null, "no Snowplow tracker on this page. If it is bundled with the page's code, set tracker in prospect.start() to the tracker object."];
     return [null, `the tracker of ${globals}() has not loaded: blocked by an extension or a Content-Security-Policy, or waiting for consent?`];
   }
 
@@ -125,7 +125,7 @@
 
   function refusal(url, { status, headers }, body) {
     const type = headers.get("Content-Type");
-    let message = `${url} answers with ${type} (status ${status}) and no score: a proxy, a tunnel's page, or another server? ${url}/health should answer with JSON.`;
+    let message = `${url} answers with ${type} (status ${status}) and no score: a proxy, a tunnel or another server? ${url}/health should answer with JSON.`;
     if (/problem\+json/.test(type)) message = body.detail;
     if (/problem\+json/.test(type) && status === 401)
       message = `${url} does not accept the token of this page: copy the snippet again that the server printed when it started.`;
@@ -141,10 +141,10 @@
     const client = await get("cors");
     const anything = client ?? (await get("no-cors"));
     await new Promise((resolve) => setTimeout(resolve, 100)); // until the policy's event
-    if (forbidden) return `this page's Content-Security-Policy forbids to call ${url}: add it to connect-src.`;
+    if (forbidden) return `this page's Content-Security-Policy forbids calls to ${url}: add it to connect-src.`;
     if (/javascript/.test(client?.headers.get("Content-Type")))
       return `${url} answers, but not to pages of ${location.origin}: start it with --origin ${location.origin}`;
-    if (anything) return `${url} is answered by a page that is not the server's: a proxy's or a tunnel's? ${url}/health should answer with JSON.`;
+    if (anything) return `something other than the server answers at ${url}: a proxy or a tunnel? ${url}/health should answer with JSON.`;
     const state = await permission(url);
     if (state === "denied" && !isSecureContext) return `pages on http may not call this machine, where ${url} is: use the page's https address.`;
     if (state === "denied" || state === "prompt")

@@ -383,3 +383,4 @@ def test_the_tunnels_snippet_works_from_a_second_origin(world, tmp_path):
         world.start(url=tunnel.url, token="wrong", on=["interval"])
         world.wait(1, "errors")
         assert world.page.evaluate("errors[0].status") == 401
+        assert "does not accept the token of this page" in world.console[-1]
