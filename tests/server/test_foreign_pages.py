@@ -201,7 +201,9 @@ def test_a_policy_without_connect_src(visit, site, server):
     policy = f"connect-src 'self'; script-src 'self' 'unsafe-inline' {server.url}"
     visit.page.goto(site.page(tracked() + Snippet(server.url).page(), policy=policy))
     line = visit.line()
-    assert "Content-Security-Policy forbids" in line and f"{server.url}: add it to connect-src" in line
+    assert (
+        "Content-Security-Policy forbids" in line and f"{server.url}: add it to connect-src" in line
+    )
 
 
 def test_an_extension_that_blocks_the_server(visit, site, server):
@@ -236,7 +238,7 @@ def test_pages_on_http_may_not_call_this_machine(visit, public, server):
     assert "use the page's https address" in visit.line()
 
 
-def test_pages_on_https_may_not_call_http(visit, site, server):
+def test_pages_on_https_may_not_call_http(visit, site):
     https = {"": f"<!doctype html>{tracked()}", "sp.js": site.answers["/sp.js"][1]}
     for path, body in https.items():
         visit.page.route(f"https://{SECURE}/{path}", partial(fulfil, body))
@@ -246,7 +248,9 @@ def test_pages_on_https_may_not_call_http(visit, site, server):
 
 
 def fulfil(body: str | bytes, route: Route) -> None:
-    route.fulfill(body=body, content_type="text/html" if isinstance(body, str) else "text/javascript")
+    route.fulfill(
+        body=body, content_type="text/html" if isinstance(body, str) else "text/javascript"
+    )
 
 
 @pytest.mark.parametrize(

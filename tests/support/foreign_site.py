@@ -45,7 +45,7 @@ class ForeignSite:
             policy: its Content-Security-Policy.
         """
         path = f"/{len(self.answers)}/"
-        headers = {"Content-Type": "text/html"}
+        headers = {"Content-Type": "text/html; charset=utf-8"}
         if policy:
             headers["Content-Security-Policy"] = policy
         self.answers[path] = headers, f"<!doctype html><title>Shop</title>{html}".encode()
@@ -70,7 +70,7 @@ def foreign_site() -> Iterator[ForeignSite]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_POST = do_OPTIONS = do_GET
+        do_POST = do_OPTIONS = do_GET  # noqa: N815
 
         def log_message(self, *_args: object) -> None:
             pass

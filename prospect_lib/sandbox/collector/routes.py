@@ -37,12 +37,17 @@ def health() -> Response:
     )
 
 
-@collector.route("/<path:vendor>/tp2", methods=["POST", "OPTIONS"])
-def post(vendor: str) -> Response:
+@collector.route("/<vendor>/<version>", methods=["OPTIONS"])
+@collector.route("/i", methods=["OPTIONS"])
+def preflight(**_path: str) -> Response:
+    """Let a browser send what it asks for first: JSON, or the header ``SP-Anonymous``."""
+    return _cors(Response(status=200))
+
+
+@collector.post("/<vendor>/<version>")
+def post(vendor: str, version: str) -> Response:
     """Take a tracker's batch; the answer comes when every good event of it is on disk."""
-    del vendor  # trackers may be set to any path of the form vendor/version
-    if request.method == "OPTIONS":
-        return _cors(Response(status=200))
+    del vendor, version  # a tracker's postPath may be any of this form
     browser, body = _network_userid(), request.get_data()
     try:
         payloads = payloads_of(body, request.headers.get("Content-Encoding", ""))
