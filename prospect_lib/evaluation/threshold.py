@@ -19,7 +19,7 @@ from prospect_lib.evaluation.metrics import Ints, ScoredRows
 from prospect_lib.model.rows import Floats, Mask
 from prospect_lib.model.splits import visitor_folds
 
-VALUE, COST, FOLDS = 20.0, 1.0, 10
+VALUE, COST, FOLDS = 20.0, 10.0, 10
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def test_the_first_model_is_promoted_with_bundle_and_report(table, tmp_path):
     names = sorted(p.name for p in result.folder.iterdir())
     assert names == ["judged", "manifest.json", "model.ubj", "report.html"]
     loaded = ProspectModel.load(result.folder)
-    assert loaded.threshold == pytest.approx(1 / 21)
+    assert loaded.threshold == pytest.approx(1 / 3)
     assert loaded.manifest["threshold"]["recall"] > 0
     assert loaded.manifest["metrics"]["model"]["roc_auc"]["value"] == result.evaluation.auc
 
