@@ -355,8 +355,13 @@ def _open(home: Path, path: Path) -> sqlite3.Connection:
         raise
     except sqlite3.Error as error:
         connection.close()
-        raise damaged(path, error) from error
+        raise damaged(path, error) if _is_damage(error) else _not_written(path, error) from error
     return connection
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    codes = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return getattr(error, "sqlite_errorcode", None) in codes
 
 
 def _not_written(path: Path, error: Exception | None) -> ServiceError:
@@ -364,7 +369,7 @@ def _not_written(path: Path, error: Exception | None) -> ServiceError:
 
 
 def _not_read(path: Path, error: sqlite3.Error) -> ServiceError | DataError:
-    if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    if _is_damage(error):
         return damaged(path, error)
     return ServiceError(f"{path} cannot be read ({error}). Try again.")
 

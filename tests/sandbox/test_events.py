@@ -1,12 +1,9 @@
-"""The event store: stored once, read back as they were, by others meanwhile; kills; full disks."""
+"""The event store: stored once, read back as they were, by others meanwhile; full disks."""
 
 import json
-import os
 import resource
-import signal
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -48,7 +45,6 @@ from tests.support.waiting import wait_for
 
 AT = datetime(2026, 1, 5, 10, tzinfo=UTC)
 TP2 = "/com.snowplowanalytics.snowplow/tp2"
-ROUNDS = int(os.environ.get("CRASH_ROUNDS", "10"))
 
 
 def event(visitor: str = "u1", at: datetime = AT, **fields: str) -> Row:
@@ -547,45 +543,3 @@ def test_a_home_of_an_earlier_release_says_how_to_go_on(
     assert not (home / "live").exists()
     sandbox.ensure_running(home_settings)
     sandbox.stop(home_settings)
-
-
-# --- killed ----------------------------------------------------------------------------------
-
-
-def load(url: str, acknowledged: list[str]) -> None:
-    """Send batches until the sandbox is gone; note what it acknowledged."""
-    while True:
-        batch = [{"e": "pv", "eid": str(uuid4()), "duid": f"u{i}"} for i in range(5)]
-        try:
-            send(url, batch)
-        except ServiceError as error:
-            assert "no collector answers" in str(error)
-            return
-        acknowledged.extend(payload["eid"] for payload in batch)
-
-
-def test_no_acknowledged_event_is_lost_or_doubled_by_kills(home_settings: Settings) -> None:
-    """``CRASH_ROUNDS=300 pytest -k kills tests/sandbox/test_events.py`` for as many."""
-    acknowledged: list[str] = []
-    home = home_settings.home
-    for turn in range(ROUNDS):
-        url = sandbox.ensure_running(home_settings)
-        pid, before = sandbox.holder(home), len(acknowledged)
-        assert pid is not None
-        with ThreadPoolExecutor(4) as pool:
-            clients = [pool.submit(load, url, acknowledged) for _ in range(4)]
-            wait_for(lambda before=before: len(acknowledged) > before)  # its first request is slow
-            time.sleep((turn * 0.037) % 0.4)
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        for client in clients:
-            client.result()
-        seen = in_warehouse(home)
-        assert len(seen) == len(set(seen)) and set(acknowledged) <= set(seen)
-    with closing(EventStore(home)) as store:
-        stored = ids(store.latest(10**9))
-        visitors = [identifier for i in range(5) for identifier in ids(store.of_visitor(f"u{i}"))]
-        assert store.counts["good"] == len(stored)
-        assert store._connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    assert sorted(stored) == sorted(visitors) == in_warehouse(home)
-    assert len(acknowledged) > 100
