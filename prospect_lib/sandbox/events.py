@@ -25,6 +25,7 @@ from snowplow_signals import AtomicProperty
 from prospect_lib.aggregation.keys import NOBODY
 from prospect_lib.aggregation.properties import column_of, path_of, property_text
 from prospect_lib.errors import DataError, ServiceError
+from prospect_lib.files import draft_of
 from prospect_lib.sandbox.home import not_writable
 from prospect_lib.warehouse.events import NESTED
 from prospect_lib.warehouse.stored_events import (
@@ -339,11 +340,17 @@ def stamp(at: datetime) -> str:
 
 def _open(home: Path, path: Path) -> sqlite3.Connection:
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        for left_behind in home.glob(f".{EVENTS_FILE}.*"):  # by a kill in `_create`
+            left_behind.unlink()
+        if not path.exists():
+            _create(path)
+        os.close(os.open(path, os.O_RDWR))
         for file in home.glob(f"{EVENTS_FILE}*"):
             file.chmod(0o600)  # an earlier release, or a copy, may have left them open to all
     except OSError as error:
         raise not_writable(home, error) from error
+    except sqlite3.Error as error:
+        raise _not_written(path, error) from error
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -357,6 +364,15 @@ def _open(home: Path, path: Path) -> sqlite3.Connection:
         connection.close()
         raise damaged(path, error) if _is_damage(error) else _not_written(path, error) from error
     return connection
+
+
+def _create(path: Path) -> None:
+    """Create a file with tables whole or not at all: readers could not complete a half one."""
+    with draft_of(path) as draft:
+        os.close(os.open(draft, os.O_RDWR | os.O_CREAT, 0o600))
+        with closing(sqlite3.connect(draft)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript(TABLES)
 
 
 def _is_damage(error: sqlite3.Error) -> bool:

@@ -3,26 +3,26 @@
 It imports little, so that a fork server starts hundreds of them quickly.
 """
 
-import os
 import random
 import threading
+from multiprocessing.connection import Connection
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from prospect_lib.errors import ServiceError
+from prospect_lib.errors import ServiceError, SettingsError
 from prospect_lib.sandbox.events import EventStore
 
 WRITERS = 3
 
 
-def write_until_killed(home: Path, acknowledgements: Path, seed: int) -> None:
-    """Store events from several threads; note the ids of those that are acknowledged.
+def write_until_killed(home: Path, acknowledged: Connection, seed: int) -> None:
+    """Store events from several threads; send the ids of those that are acknowledged.
 
     A batch that the disk refuses is sent again, as a tracker does.
     """
     store = _opened(home)
     store._connection.execute("PRAGMA wal_autocheckpoint = 20")  # pages: every few transactions
-    noted = os.open(acknowledgements, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    sending = threading.Lock()
 
     def write(number: int) -> None:
         draw = random.Random(seed * WRITERS + number)
@@ -35,7 +35,8 @@ def write_until_killed(home: Path, acknowledgements: Path, seed: int) -> None:
                     stored = True
                 except ServiceError:
                     continue
-            os.write(noted, b"".join(UUID(row["event_id"]).bytes for row in batch))
+            with sending:
+                acknowledged.send_bytes(b"".join(UUID(row["event_id"]).bytes for row in batch))
 
     for number in range(WRITERS):
         threading.Thread(target=write, args=(number,), daemon=True).start()
@@ -66,5 +67,5 @@ def _opened(home: Path) -> EventStore:
     while True:
         try:
             return EventStore(home)
-        except ServiceError:  # the disk is full
+        except (ServiceError, SettingsError):  # the disk is full
             continue
