@@ -3,15 +3,18 @@
 One visitor walks through the website once; most tests check the results of this visit.
 """
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlencode
+from uuid import uuid4
 
 import pytest
 import requests
@@ -22,6 +25,7 @@ from prospect_lib import sandbox, signals
 from prospect_lib.attributes import prospect_group, prospect_service
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.problem import problem_of, prospect_problem
+from prospect_lib.sandbox.collector.enrichment import TEXTS
 from prospect_lib.sandbox.simulation import history, traffic
 from prospect_lib.server.announcement import announce
 from prospect_lib.server.app import Options, create_app
@@ -521,3 +525,51 @@ def test_the_keyboard_closes_and_opens_the_panel(settings: Settings, watched: Wa
     expect(toggle).to_be_focused()
     watched.page.keyboard.press("Enter")
     expect(watched.page.get_by_role("button", name="New visitor")).to_be_visible()
+
+
+HOSTILE = "\"'><img src=x onerror='alert(1)'><script>alert(2)</script>"
+
+
+def hostile_payloads(visitor: str) -> list[dict[str, str]]:
+    """Events of two visitors with hostile text in every field, and rejected ones."""
+    query = urlencode({"utm_medium": HOSTILE, "utm_campaign": HOSTILE, "q": HOSTILE})
+    address = f"https://s.example/{HOSTILE}?{query}#{HOSTILE}"
+    data = {HOSTILE: HOSTILE, "value": [HOSTILE]}
+    entity = {"schema": "iglu:com.acme/a_script_alert/jsonschema/1-0-0", "data": data}
+    fields = dict.fromkeys(TEXTS, HOSTILE) | {"ua": HOSTILE, "url": address, "refr": address}
+    fields["co"] = json.dumps({"schema": HOSTILE, "data": [entity]})
+    event = {"e": "ue", "ue_pr": json.dumps({"schema": HOSTILE, "data": entity})}
+    good = [
+        {**fields, **kind, "eid": str(uuid4()), "duid": duid}
+        for kind in ({"e": "pv"}, event, {"e": "se"})
+        for duid in (visitor, HOSTILE)
+    ]
+    names = {**fields, **event, "ue_pr": json.dumps({"schema": HOSTILE, "data": data})}
+    return [*good, {**fields, "e": HOSTILE}, {**fields, "e": "pv", "eid": HOSTILE}, names]
+
+
+def test_text_of_strangers_is_shown_and_never_run(settings: Settings, browser: Browser) -> None:
+    ran: list[str] = []
+    with predictions(settings), browser.new_context() as context:
+        page = context.new_page()
+        page.on("dialog", lambda dialog: (ran.append(dialog.message), dialog.dismiss()))
+        page.set_content(HOSTILE)
+        wait_for(lambda: page.evaluate("document.images.length") and ran)
+        ran.clear()  # it runs where it is not escaped
+        page.goto(f"{settings.sandbox_url}/pricing")
+        wait_for_tracker(page)
+        visitor = page.locator("[data-slot=visitor]").inner_text()
+        traffic.send(settings.sandbox_url, hostile_payloads(visitor))
+        page.reload()
+        expect(page.locator("[data-slot=signals]")).to_contain_text("<img src=x", timeout=15_000)
+        page.goto(f"{settings.sandbox_url}/board")
+        expect(page.locator(".feed")).to_contain_text("sends an event")
+        expect(page.locator("body")).not_to_contain_text("alert")
+        for shown in ("good", "bad"):
+            page.goto(f"{settings.sandbox_url}/micro/{shown}")
+            expect(page.locator("body")).to_contain_text("<img src=x")
+        with closing(DuckDBWarehouse.over_home(settings.home)) as warehouse:
+            rows = warehouse.query("SELECT * FROM events").to_pandas()
+        page.set_content(rows.to_html())  # as a notebook shows them
+        expect(page.locator("table")).to_contain_text("<img src=x")
+    assert ran == []

@@ -512,8 +512,9 @@ def test_events_of_another_release_are_named(store: EventStore, tmp_path: Path) 
 
 
 def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match="Set PROSPECT_HOME"):
-        EventStore(tmp_path / "missing")
+        EventStore(tmp_path / "file")
 
 
 @pytest.mark.parametrize("name", ["events-1.ndjson", "events-1.parquet", "index.sqlite"])
