@@ -27,10 +27,10 @@ PARITY ?= 650
 parity: $(VENV)/installed-test
 	PROSPECT_PARITY=$(PARITY) $(BIN)/pytest -q tests/training_set tests/warehouse/test_snowflake.py -k random_worlds
 
-# The random tests of the prediction server with FUZZ examples each: about five minutes.
+# The random tests of the prediction server and the sandbox with FUZZ examples each.
 FUZZ ?= 10000
 fuzz: $(VENV)/installed-test
-	PROSPECT_FUZZ=$(FUZZ) $(BIN)/pytest tests/server -k "documented or any_"
+	PROSPECT_FUZZ=$(FUZZ) $(BIN)/pytest tests/server tests/sandbox -k "documented or any_"
 
 lab: $(VENV)/installed $(TRACKER)
 	$(BIN)/jupyter lab notebooks

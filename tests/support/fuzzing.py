@@ -1,6 +1,6 @@
 """The number of examples that random tests draw: few in the suite, more on request.
 
-``make fuzz`` draws 10,000 in each of them, in about six minutes.
+``make fuzz`` draws 10,000 in each of them.
 """
 
 import os

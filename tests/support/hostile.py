@@ -2,18 +2,14 @@
 
 import base64
 import json
-import os
 from typing import Any
 from uuid import uuid4
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-MANY = settings(
-    max_examples=int(os.environ.get("HOSTILE_EXAMPLES", "200")),
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+from tests.support.fuzzing import drawing
+
+MANY = drawing(200)
 VALID = {
     "e": "ue", "eid": "", "duid": "u", "aid": "website", "dtm": "1767606000000",
     "stm": "1767606001000", "vid": "3", "url": "https://s.example/?utm_medium=cpc",

@@ -2,13 +2,9 @@
 
 import gzip
 import json
-from typing import Any
 from uuid import uuid4
 
 import requests
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 from snowplow_tracker import Emitter, PageView, SelfDescribing, SelfDescribingJson, Subject, Tracker
 
 from prospect_lib.settings import Settings
@@ -83,21 +79,3 @@ def test_the_collector_recognises_a_browser_by_its_cookie_unless_it_is_anonymous
         browser.cookies.clear()
         browser.cookies.set("sp", "no UUID")
         assert known() not in (None, first, "no UUID")
-
-
-ANY_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["e", "eid", "data", "ue_pr", "url"]), inner, max_size=3)
-    ),
-    max_leaves=8,
-)  # fmt: skip
-
-
-@hypothesis_settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(body=ANY_JSON | st.binary(max_size=40))
-def test_no_payload_makes_the_collector_fail(running: Settings, body: Any) -> None:
-    data = body if isinstance(body, bytes) else json.dumps({"data": body}).encode()
-    address = f"{running.sandbox_url}/com.snowplowanalytics.snowplow/tp2"
-    assert requests.post(address, data=data, timeout=5).status_code == 200

@@ -95,11 +95,11 @@ def call(client: FlaskClient, method: str, path: str, body: Any) -> int:
 )
 @example(one=("POST", "registry/services/", {**SERVICE, "attribute_groups": 7}))
 @example(one=("POST", "registry/services/", {**SERVICE, "attribute_groups": [{"name": None}]}))
-def test_no_call_makes_the_api_fail(client: FlaskClient, one: tuple[str, str, Any]) -> None:
+def test_any_call_has_a_documented_answer(client: FlaskClient, one: tuple[str, str, Any]) -> None:
     for method, path, body in (CALLS[0], CALLS[2]):  # so that there is something to break
         call(client, method, path, body)
     status = call(client, *one)
-    assert status < 500
+    assert status in (200, 400, 401, 404, 409, 422)
     if status < 300 and "attribute_groups/" in one[1] and "name" in one[2]:
         full = f"{one[2]['name']}_v{int(one[2].get('version', 1))}"  # true is 1
         names = [f"{full}:{a['name']}" for a in one[2].get("attributes") or []]
