@@ -13,18 +13,20 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, SupportsFloat
 from uuid import uuid4
 
+import numpy as np
 import pyarrow as pa
-from sklearn.metrics import roc_auc_score
 from snowplow_signals import Attribute, StreamAttributeGroup
 
 from prospect_lib.aggregation.fold import attribute_values
 from prospect_lib.anchors import Anchors
 from prospect_lib.attributes import SNOWPLOW, prospect_group
-from prospect_lib.evaluation.baselines import RULE
+from prospect_lib.errors import one_line
+from prospect_lib.evaluation.baselines import CEILING, RULE
 from prospect_lib.evaluation.evaluate import MODEL, Evaluation
+from prospect_lib.evaluation.metrics import score_rows
 from prospect_lib.evaluation.threshold import Threshold
 from prospect_lib.model.splits import Split
 from prospect_lib.server.app import Server, create_app
@@ -33,6 +35,7 @@ from prospect_lib.teaching.visitor import scripted_visit
 from prospect_lib.training_set.extract import TrainingSet
 from prospect_lib.warehouse import Warehouse
 
+BEYOND_NOISE = 0.005  # of ROC-AUC, above the one rule
 _Arguments = ParamSpec("_Arguments")
 _Check = Callable[Concatenate[Any, _Arguments], str]
 
@@ -68,12 +71,15 @@ def exercise(
             if attempt is None or attempt is ...:
                 print(f"Not yet: {hint}")
                 return False
+            if isinstance(attempt, type):
+                print(f"Not yet: {attempt.__name__} is a class; make one of it: {hint}")
+                return False
             try:
                 print(f"Right. {check(attempt, *args, **kwargs)}")
             except NotYetError as wrong:
                 print(f"Not yet: {wrong}")
             except Exception as error:  # noqa: BLE001 - of code that a learner is still writing
-                print(f"Not yet: {hint} (It raised {type(error).__name__}: {error})")
+                print(f"Not yet: {hint} (It raised {type(error).__name__}: {one_line(error)})")
             else:
                 return True
             return False
@@ -81,6 +87,13 @@ def exercise(
         return checked
 
     return decorate
+
+
+def _number(attempt: Any) -> float:
+    """Return an attempt as a number, whatever library it is of."""
+    if isinstance(attempt, (str, bool)) or not isinstance(attempt, SupportsFloat):
+        raise NotYetError(f"{attempt!r} is {type(attempt).__name__}, a number is expected.")
+    return float(attempt)
 
 
 @exercise("Settings(home=settings.home, values={'NAME': 'anything'}) with a name from the README.")
@@ -96,6 +109,7 @@ def only_snowflake(attempt: Settings) -> str:
 @exercise("acting gains p × value from those who convert and costs (1 − p) × cost for the others.")
 def break_even(attempt: float, *, value: float, cost: float) -> str:
     """00: the score at which acting starts to pay."""
+    attempt = _number(attempt)
     if not 0 < attempt < 1:
         raise NotYetError(f"{attempt:g} is not a score; a score lies between 0 and 1.")
     gain = attempt * value - (1 - attempt) * cost
@@ -108,7 +122,7 @@ def break_even(attempt: float, *, value: float, cost: float) -> str:
 def window_moves(attempt: int, events: list[dict[str, Any]], at: datetime) -> str:
     """01: the number of page views of the last seven days at another moment."""
     expected = attribute_values(prospect_group, events, at)["num_page_views_l7d"]
-    if attempt != expected:
+    if _number(attempt) != expected:
         raise NotYetError(
             f"not {attempt}. Write down the day of each view, and the days in the window."
         )
@@ -119,12 +133,12 @@ def window_moves(attempt: int, events: list[dict[str, Any]], at: datetime) -> st
 def customers_views(attempt: Attribute) -> str:
     """01: an attribute that counts views of the customers page over seven days."""
     now = datetime(2026, 2, 1, tzinfo=UTC)
-    views = [_event(now - timedelta(days=d), "customers") for d in (0, 2, 5)]
-    _expect(attempt, views, now, 3, "three views of /customers in the last week")
+    views = [_event(now - timedelta(days=d), "customers") for d in (0, 2, 6.5)]
+    _expect(attempt, views, now, (3,), "three views of /customers in the last week")
     others = [_event(now, "pricing"), _event(now, "customers", name="page_ping")]
-    _expect(attempt, views + others, now, 3, "those three, a view of /pricing and a page ping")
-    old = [_event(now - timedelta(days=8), "customers")]
-    _expect(attempt, views + old, now, 3, "those three, and one of eight days ago")
+    _expect(attempt, views + others, now, (3,), "those three, a view of /pricing and a page ping")
+    old = [_event(now - timedelta(days=7.5), "customers")]
+    _expect(attempt, views + old, now, (3,), "those three, and one of more than seven days ago")
     return f"{attempt.name} counts the right views, and is None for a visitor without any."
 
 
@@ -132,12 +146,12 @@ def customers_views(attempt: Attribute) -> str:
 def first_page(attempt: Attribute) -> str:
     """01: an attribute with the address of the first page viewed in thirty days."""
     now = datetime(2026, 2, 1, tzinfo=UTC)
-    views = [_event(now - timedelta(days=d), page) for d, page in ((9, "blog"), (1, "pricing"))]
-    blog = "https://site/blog"
-    _expect(attempt, views, now, blog, "/blog nine days ago and /pricing yesterday")
-    ping = _event(now - timedelta(days=12), "home", name="page_ping")
+    views = [_event(now - timedelta(days=d), page) for d, page in ((29, "blog"), (1, "pricing"))]
+    blog = ("https://site/blog", "/blog")
+    _expect(attempt, views, now, blog, "/blog 29 days ago and /pricing yesterday")
+    ping = _event(now - timedelta(days=29.5), "home", name="page_ping")
     _expect(attempt, [ping, *views], now, blog, "the same after a page ping of /home")
-    old = _event(now - timedelta(days=31), "videos")
+    old = _event(now - timedelta(days=30.5), "videos")
     _expect(attempt, [old, *views], now, blog, "the same after /videos, more than a month ago")
     return f"{attempt.name} keeps the page where a visit began, for thirty days."
 
@@ -149,17 +163,24 @@ def _event(at: datetime, page: str, *, name: str = "page_view") -> dict[str, Any
         "event_name": name,
         "event_version": "1-0-0",
         "page_url": f"https://site/{page}",
+        "page_urlscheme": "https",
+        "page_urlhost": "site",
+        "page_urlpath": f"/{page}",
+        "page_title": page.capitalize(),
     }
 
 
 def _expect(
-    attribute: Any, events: list[dict[str, Any]], at: datetime, expected: object, case: str
+    attribute: Any, events: list[dict[str, Any]], at: datetime, expected: Sequence[Any], case: str
 ) -> None:
     if not isinstance(attribute, Attribute):
         raise NotYetError(f"{type(attribute).__name__} is not an Attribute of snowplow_signals.")
+    if attribute.period is not None and attribute.period < timedelta(hours=1):
+        seconds = attribute.period.total_seconds()
+        raise NotYetError(f"a plain number counts seconds, here {seconds:g}: timedelta(days=…).")
     value = attribute_values(_group_of(attribute), events, at)[attribute.name]
-    if value != expected:
-        raise NotYetError(f"with {case} it is {value!r}, not {expected!r}.")
+    if value not in expected:
+        raise NotYetError(f"with {case} it is {value!r}, not {expected[0]!r}.")
 
 
 def _group_of(attribute: Attribute) -> StreamAttributeGroup:
@@ -194,6 +215,8 @@ def _count_and_share(anchors: Anchors, warehouse: Warehouse) -> tuple[int, float
 @exercise("extract(warehouse, group, chosen), with a group of your attribute. No SQL is needed.")
 def own_column(attempt: TrainingSet, attribute: Attribute, events: Any, at: datetime) -> str:
     """02: a training set with the learner's attribute, checked at one visitor's moment."""
+    if len(set(attempt.table["domain_userid"].to_pylist())) < 2:
+        raise NotYetError("it has rows of one visitor; without anchors of your own it has all.")
     if attribute.name not in attempt.table.column_names:
         raise NotYetError(f"no column {attribute.name}: {attempt.table.column_names[3:]}.")
     visitor = events[0]["domain_userid"]
@@ -213,7 +236,10 @@ def own_column(attempt: TrainingSet, attribute: Attribute, events: Any, at: date
 def every_ten_seconds(attempt: Anchors, warehouse: Warehouse) -> str:
     """02: anchors of a page that asks for a score every ten seconds, at most 20 per visit."""
     if attempt.every != timedelta(seconds=10) or attempt.per_session != 20:
-        raise NotYetError(f"every={attempt.every}, per_session={attempt.per_session}.")
+        raise NotYetError(
+            f"it scores every {attempt.every} and at most {attempt.per_session} times per visit; "
+            "the page asks every 10 seconds, and 20 are to be kept."
+        )
     rows, share = _count_and_share(attempt, warehouse)
     return f"{rows:,} rows, {share:.1%} positive: a visitor who stays longer has more rows."
 
@@ -223,6 +249,8 @@ def every_ten_seconds(attempt: Anchors, warehouse: Warehouse) -> str:
 )
 def for_five_calls(attempt: Threshold) -> str:
     """03: the threshold of a team that can call five visitors per day."""
+    if not isinstance(attempt, Threshold):
+        raise NotYetError(f"{type(attempt).__name__} is not what choose_threshold returns.")
     if attempt.per_day > 5.5:
         raise NotYetError(
             f"{attempt.per_day:.1f} visitors per day reach that score: too many calls."
@@ -237,24 +265,25 @@ def for_five_calls(attempt: Threshold) -> str:
 @exercise("a list or array with a number per row of honest.test; larger means more likely.")
 def better_rule(attempt: Sequence[float], split: Split, evaluation: Evaluation) -> str:
     """03: scores by hand that rank later visitors better than counting pricing views."""
-    rows = split.test
-    if len(attempt) != rows.num_rows:
-        raise NotYetError(f"{len(attempt)} scores for {rows.num_rows} rows of honest.test.")
-    auc = _auc(attempt, rows)
-    rule, model = (evaluation.metrics[name]["roc_auc"].value for name in (RULE, MODEL))
-    if auc <= rule:
+    scores, rows = np.asarray(attempt, float).ravel(), evaluation.rows[MODEL]
+    if len(scores) != split.test.num_rows:
+        raise NotYetError(f"{len(scores)} scores for {split.test.num_rows} rows of honest.test.")
+    if missing := int(np.isnan(scores).sum()):
+        raise NotYetError(f"{missing} scores are missing: fillna(0) says that nothing is zero.")
+    auc = score_rows(rows.label, scores, rows.weight).roc_auc()
+    metrics = {name: m["roc_auc"] for name, m in evaluation.metrics.items()}
+    rule, model = metrics[RULE].value, metrics[MODEL]
+    if auc > max(model.high, metrics.get(CEILING, model).value):
+        raise NotYetError(
+            f"ROC-AUC {auc:.3f}, the model has {model.value:.3f}: too good to be true. Is the "
+            "label, or what follows from it, in the rule?"
+        )
+    if auc < rule + BEYOND_NOISE:
         raise NotYetError(
             f"ROC-AUC {auc:.3f}; the one rule has {rule:.3f}. Add a feature that the importance "
             "plot ranks high."
         )
-    model_has = f"the model has {model:.3f}"
-    if auc > model:
-        model_has = f"{model_has}: look for a leak in your rule"
-    return f"ROC-AUC {auc:.3f} by hand; the one rule has {rule:.3f}, {model_has}."
-
-
-def _auc(scores: Sequence[float], rows: pa.Table) -> float:
-    return float(roc_auc_score(rows["label"].to_numpy(zero_copy_only=False), scores))
+    return f"ROC-AUC {auc:.3f} by hand; the one rule has {rule:.3f}, the model {model.value:.3f}."
 
 
 @exercise("Job(until=parse_utc('UNTIL', '2026-…')).training_set(settings), a week before the end.")
@@ -263,8 +292,16 @@ def as_of_a_past_week(attempt: TrainingSet, rows: TrainingSet) -> str:
     then, now = (max(t["anchor_ts"].to_pylist()) for t in (attempt.table, rows.table))
     if now - then < timedelta(days=6):
         raise NotYetError(f"its last row is of {then:%d %B}, the data's of {now:%d %B}.")
-    if not _anchors(rows.table) >= _anchors(attempt.table):
+    if now - then > timedelta(days=10):
+        raise NotYetError(f"its last row is of {then:%d %B}, much more than a week earlier.")
+    anchors, known = _anchors(attempt.table), _anchors(rows.table)
+    if not known >= anchors:
         raise NotYetError("some of its rows are not in today's training set. Same data?")
+    until_then = sum(at <= then for _, at in known)
+    if len(anchors) < 0.9 * until_then:
+        raise NotYetError(
+            f"{len(anchors):,} rows, but there were {until_then:,} by then: all of them belong in."
+        )
     return f"{attempt.table.num_rows:,} rows, each the same as today: the past does not change."
 
 
@@ -276,27 +313,32 @@ def _anchors(table: pa.Table) -> set[tuple[str, datetime]]:
 class _FixedAttributes:
     """A source of attributes that knows one visitor, without Signals."""
 
+    def __init__(self, pricing_views: int) -> None:
+        self.values = {"num_page_views_l7d": 4, "num_pricing_views_l7d": pricing_views}
+
     def read(self, _identifier: str) -> dict[str, Any]:
-        views = {"num_page_views_l7d": 4, "num_pricing_views_l7d": 2}
-        return dict.fromkeys(a.name for a in prospect_group.attributes) | views
+        return dict.fromkeys(a.name for a in prospect_group.attributes) | self.values
 
 
-def _served(scorer: object) -> dict[str, Any]:
-    """Return the answer of a server that scores with ``scorer``."""
-    client = create_app(scorer, _FixedAttributes()).test_client()
-    response = client.post("/predict", json={"domain_userid": str(uuid4())})
-    answer: dict[str, Any] = response.get_json()
-    if response.status_code != 200:
-        raise NotYetError(f"the server answers {response.status_code}: {answer.get('detail')}")
-    return answer
+def _served(scorer: object) -> list[dict[str, Any]]:
+    """Return what a server that scores with ``scorer`` answers of two different visitors."""
+    answers: list[dict[str, Any]] = []
+    for pricing_views in (2, 1):
+        client = create_app(scorer, _FixedAttributes(pricing_views)).test_client()
+        response = client.post("/predict", json={"domain_userid": str(uuid4())})
+        answers.append(response.get_json())
+        if response.status_code != 200:
+            why = answers[-1].get("detail")
+            raise NotYetError(f"the server answers {response.status_code}: {why}")
+    return answers
 
 
 @exercise("an object with score(attributes, at), which returns something with score, explanations.")
 def always_half(attempt: object) -> str:
     """04: a scorer whose score is always 0.5."""
-    answer = _served(attempt)
-    if answer["score"] != 0.5:
-        raise NotYetError(f"the server answers {answer['score']}.")
+    for answer in _served(attempt):
+        if answer["score"] != 0.5:
+            raise NotYetError(f"the server answers {answer['score']}, for a visitor of its own.")
     decision = answer["decision"]
     return (
         f"0.5, and the decision is {decision['name']!r}, act {decision['act']}: without a "
@@ -307,27 +349,33 @@ def always_half(attempt: object) -> str:
 @exercise("choose log-odds for each reason, add them up, and score = 1 / (1 + exp(-sum)).")
 def with_reasons(attempt: object) -> str:
     """04: a scorer whose reasons explain its score completely."""
-    answer = _served(attempt)
-    reasons: Mapping[str, float] = answer["explanations"]
-    if len(reasons) < 2:
-        raise NotYetError(f"{len(reasons)} reasons; give at least two, by name, in log-odds.")
-    total = sum(reasons.values()) + (answer["base_value"] or 0.0)
-    margin = math.log(answer["score"] / (1 - answer["score"]))
-    if abs(total - margin) > 1e-3:
-        raise NotYetError(
-            f"the reasons add up to {total:.3f}, the score's log-odds are {margin:.3f}."
-        )
+    for answer in _served(attempt):
+        reasons: Mapping[str, float] = answer["explanations"]
+        if sum(share != 0 for share in reasons.values()) < 2:
+            raise NotYetError(
+                f"{len(reasons)} reasons; give at least two, by name, in log-odds other than 0."
+            )
+        if not 0 < answer["score"] < 1:
+            raise NotYetError(f"a score of {answer['score']:g} has no log-odds: it is certainty.")
+        total = sum(reasons.values()) + (answer["base_value"] or 0.0)
+        margin = math.log(answer["score"] / (1 - answer["score"]))
+        if abs(total - margin) > 1e-3:
+            raise NotYetError(
+                f"the reasons add up to {total:.3f}, the score's log-odds are {margin:.3f}."
+            )
     return f"{len(reasons)} reasons, and together they are the score."
 
 
 @exercise("a list of at most three steps, by the names printed above.")
 def shortest_way(attempt: list[str], settings: Settings, server: Server, threshold: float) -> str:
     """04: at most three steps that take a new visitor over the threshold."""
+    if isinstance(attempt, str) or not attempt:
+        raise NotYetError(f"{attempt!r} is not a list of steps, such as ['looks at pricing'].")
     if len(attempt) > 3:
         raise NotYetError(f"{len(attempt)} steps; three are enough.")
     if settings.signals_backend != "local":
         raise NotYetError("only the local sandbox accepts simulated visitors.")
-    scores = scripted_visit(settings, server, str(uuid4()), attempt)
+    scores = scripted_visit(settings, server, str(uuid4()), list(attempt))
     last = list(scores.values())[-1]
     if last < threshold:
         raise NotYetError(
@@ -345,6 +393,7 @@ def broken_tracker_sends(event: Mapping[str, Any]) -> bool:
 @exercise("print(broken.findings[0]) says which events Signals did not count.")
 def lost_event(attempt: str) -> str:
     """05: the name of the event that :func:`broken_tracker_sends` loses."""
+    attempt = getattr(attempt, "name", attempt)  # of an Event
     names = {"page_view", "page_ping", "focus_form", "change_form", "submit_form", "play_event"}
     if attempt not in names:
         raise NotYetError(f"{attempt!r} is not an event of the website: {sorted(names)}.")
@@ -360,4 +409,9 @@ def as_it_is_served(attempt: TrainingSet, served: int) -> str:
         raise NotYetError("its anchors are placed by rules; take the served moments.")
     if attempt.table.num_rows > served:
         raise NotYetError(f"{attempt.table.num_rows:,} rows, but only {served:,} were served.")
+    times = attempt.table["anchor_ts"].to_pylist()
+    if len(times) < 2:
+        raise NotYetError(f"{len(times)} rows; three days have more served moments.")
+    if (days := (max(times) - min(times)) / timedelta(days=1)) > 3:
+        raise NotYetError(f"its rows are of {days:.0f} days: served_anchors(…, since=…).")
     return f"{attempt.table.num_rows:,} rows: it learns from exactly the moments that are scored."

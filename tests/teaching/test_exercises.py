@@ -5,20 +5,23 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from flask import Flask
 from snowplow_signals import AtomicProperty, Attribute, Criteria, Criterion
 
 from prospect_lib.anchors import SITE_ANCHORS, Anchors
-from prospect_lib.attributes import MONTH, PAGE_PING, PAGE_VIEW, WEEK, prospect_group
+from prospect_lib.attributes import FOCUS_FORM, MONTH, PAGE_PING, PAGE_VIEW, WEEK, prospect_group
 from prospect_lib.evaluation.baselines import RULE
 from prospect_lib.evaluation.evaluate import MODEL
+from prospect_lib.evaluation.metrics import Interval, score_rows
 from prospect_lib.evaluation.threshold import Threshold
 from prospect_lib.sandbox.simulation import history
 from prospect_lib.server.runner import Server
@@ -31,6 +34,9 @@ from prospect_lib.warehouse import DuckDBWarehouse
 Printed = pytest.CaptureFixture[str]
 AT = datetime(2026, 1, 19, tzinfo=UTC)
 NO_SERVER = Server(Flask("not started"))
+BY_PATH = Criteria(
+    any=[Criterion.eq(property=AtomicProperty(name="page_urlpath"), value="/customers")]
+)
 CUSTOMERS = Criteria(
     all=[Criterion.like(property=AtomicProperty(name="page_url"), value="%customers%")]
 )
@@ -51,6 +57,10 @@ def threshold(per_day: float) -> Threshold:
     return Threshold(0.4, "", precision=0.5, recall=0.2, share=0.1, per_day=per_day)
 
 
+def row(day: int) -> SimpleNamespace:
+    return SimpleNamespace(table=table(day).table.slice(day - 1))
+
+
 def table(days: int) -> SimpleNamespace:
     times = [AT + timedelta(days=day) for day in range(days)]
     return SimpleNamespace(
@@ -58,17 +68,29 @@ def table(days: int) -> SimpleNamespace:
     )
 
 
-LABELS = pa.table({"label": [False, False, True, True]})
+LABELS = pa.table({"label": [False, False, True, True, False, True]})
 SPLIT = SimpleNamespace(test=LABELS)
+OUTCOMES = LABELS["label"].to_numpy(zero_copy_only=False).astype(float)
 EVALUATION = SimpleNamespace(
-    metrics={n: {"roc_auc": SimpleNamespace(value=v)} for n, v in ((RULE, 0.6), (MODEL, 0.8))}
+    metrics={
+        n: {"roc_auc": Interval(v, v - 0.05, v + 0.05)} for n, v in ((RULE, 0.6), (MODEL, 0.8))
+    },
+    rows={MODEL: score_rows(OUTCOMES, OUTCOMES)},
 )
+GOOD = [0, 2, 1, 2, 0, 2]
 VIEWS = [exercises._event(AT - timedelta(days=d), "home") for d in (1, 3, 9)]
 
 
 class Half:
     def score(self, _attributes: dict[str, Any], _at: datetime) -> SimpleNamespace:
         return SimpleNamespace(score=0.5, explanations={})
+
+
+class HalfOfFour:
+    """Right for a visitor with two views of pricing."""
+
+    def score(self, attributes: dict[str, Any], _at: datetime) -> SimpleNamespace:
+        return SimpleNamespace(score=attributes["num_pricing_views_l7d"] / 4, explanations={})
 
 
 class Reasoned:
@@ -89,32 +111,54 @@ CASES: list[tuple[str, object, tuple[Any, ...], str]] = [
     ("only_snowflake", with_values(), (), "still DuckDB"),
     ("only_snowflake", with_values(SF_USR="x", SP_API_KEY="x"), (), "not local any more"),
     ("window_moves", 2, (VIEWS, AT), "Right"),
+    ("window_moves", np.int64(2), (VIEWS, AT), "Right"),
+    ("window_moves", 2.0, (VIEWS, AT), "Right"),
     ("window_moves", 3, (VIEWS, AT), "not 3"),
+    ("window_moves", "2", (VIEWS, AT), "is str, a number is expected"),
     ("customers_views", counter(), (), "Right"),
     ("customers_views", counter(criteria=None), (), "pricing"),
-    ("customers_views", counter(period=MONTH), (), "eight days ago"),
+    ("customers_views", counter(criteria=BY_PATH), (), "Right"),
+    ("customers_views", counter(period=MONTH), (), "more than seven days ago"),
+    ("customers_views", counter(period=timedelta(days=8)), (), "more than seven days ago"),
+    ("customers_views", counter(period=timedelta(days=6)), (), "it is 2, not 3"),
+    ("customers_views", counter(period=7), (), "counts seconds, here 7"),
+    ("customers_views", Attribute, (), "is a class"),
     ("customers_views", counter(events=[PAGE_VIEW, PAGE_PING]), (), "ping"),
     ("customers_views", "a counter", (), "is not an Attribute"),
     ("first_page", first(), (), "Right"),
+    ("first_page", first(property=AtomicProperty(name="page_urlpath")), (), "Right"),
     ("first_page", first(aggregation="last"), (), "yesterday"),
+    ("first_page", first(period=timedelta(days=28)), (), "29 days ago"),
+    ("first_page", first(property=AtomicProperty(name="page_title")), (), "it is 'Blog'"),
     ("first_page", first(events=[PAGE_VIEW, PAGE_PING]), (), "ping of /home"),
     ("first_page", first(period=None), (), "more than a month ago"),
     ("for_five_calls", threshold(4.8), (), "Right"),
     ("for_five_calls", threshold(12), (), "too many"),
     ("for_five_calls", threshold(1), (), "idle"),
-    ("for_five_calls", 0.4, (), "AttributeError"),
-    ("better_rule", np.array([0, 1, 0, 2]), (SPLIT, EVALUATION), "Right"),
-    ("better_rule", [0, 1, 2, 3], (SPLIT, EVALUATION), "look for a leak"),
-    ("better_rule", [3, 2, 1, 0], (SPLIT, EVALUATION), "the one rule has 0.600"),
-    ("better_rule", [1, 0], (SPLIT, EVALUATION), "2 scores for 4 rows"),
+    ("for_five_calls", 0.4, (), "float is not what choose_threshold returns"),
+    ("better_rule", np.array(GOOD), (SPLIT, EVALUATION), "Right"),
+    ("better_rule", pd.Series(GOOD, index=range(6, 12)), (SPLIT, EVALUATION), "Right"),
+    ("better_rule", pd.DataFrame({"rule": GOOD}), (SPLIT, EVALUATION), "Right"),
+    ("better_rule", LABELS["label"], (SPLIT, EVALUATION), "too good to be true"),
+    ("better_rule", list(OUTCOMES * 0.1 + 1), (SPLIT, EVALUATION), "too good to be true"),
+    ("better_rule", [1, 1, 1, 0, 0, 0], (SPLIT, EVALUATION), "the one rule has 0.600"),
+    ("better_rule", [1, 0], (SPLIT, EVALUATION), "2 scores for 6 rows"),
+    ("better_rule", [None, *GOOD[1:]], (SPLIT, EVALUATION), "1 scores are missing"),
     ("as_of_a_past_week", table(10), (table(18),), "Right"),
     ("as_of_a_past_week", table(16), (table(18),), "its last row is of"),
+    ("as_of_a_past_week", table(3), (table(18),), "much more than a week"),
+    ("as_of_a_past_week", row(10), (table(18),), "1 rows, but there were 10 by then"),
     ("always_half", Half(), (), "Right"),
+    ("always_half", Half, (), "Half is a class"),
+    ("always_half", HalfOfFour(), (), "the server answers 0.25"),
     ("always_half", Reasoned(a=1.0), (), "the server answers 0.7"),
     ("always_half", object(), (), "cannot score"),
     ("with_reasons", Reasoned(a=0.4, b=0.6), (), "Right"),
     ("with_reasons", Reasoned(a=1.0), (), "at least two"),
+    ("with_reasons", Reasoned(a=1.0, b=0.0), (), "other than 0"),
     ("with_reasons", Reasoned(a=1.0, b=1.0), (), "add up to 2.000"),
+    ("shortest_way", [], (with_values(), NO_SERVER, 0.5), "not a list of steps"),
+    ("shortest_way", "a", (with_values(), NO_SERVER, 0.5), "not a list of steps"),
     ("shortest_way", ["a", "b", "c", "d"], (with_values(), NO_SERVER, 0.5), "three are enough"),
     (
         "shortest_way",
@@ -147,7 +191,16 @@ def test_an_exercise_without_an_attempt_prints_a_hint(
 
 @pytest.mark.parametrize(
     ("attempt", "hint"),
-    [(5 / 105, "Right"), (0.2, "gain is +16"), (3, "not a score"), ("a", "TypeError")],
+    [
+        (5 / 105, "Right"),
+        (Fraction(5, 105), "Right"),
+        (np.float32(5 / 105), "Right"),
+        ("0.048", "a number is expected"),
+        (True, "a number is expected"),
+        (0.05, "gain is +0.25"),
+        (0.2, "gain is +16"),
+        (3, "not a score"),
+    ],
 )
 def test_the_break_even_score(attempt: object, hint: str, capsys: Printed) -> None:
     exercises.break_even(attempt, **GAINS)
@@ -199,6 +252,9 @@ def test_a_column_of_the_learners_attribute(warehouse: DuckDBWarehouse, capsys: 
     group = prospect_group.model_copy(update={"attributes": [views]})
     right = extract(warehouse, group, SITE_ANCHORS)
     assert exercises.own_column(right, views, events, visitor.at)
+    stub = SimpleNamespace(table=right.table.slice(0, 1))
+    assert not exercises.own_column(stub, views, events, visitor.at)
+    assert "rows of one visitor" in capsys.readouterr().out
     other = counter(name="other")
     assert not exercises.own_column(right, other, events, visitor.at)
     assert "no column other" in capsys.readouterr().out
@@ -221,6 +277,7 @@ def test_anchors_every_ten_seconds(warehouse: DuckDBWarehouse, capsys: Printed) 
         ("clicks", "is not an event of the website"),
         ("page_view", "arrived as usual"),
         ("focus_form", "Right"),
+        (FOCUS_FORM, "Right"),
     ],
 )
 def test_the_lost_event(capsys: Printed, attempt: Any, hint: str) -> None:
@@ -231,9 +288,14 @@ def test_the_lost_event(capsys: Printed, attempt: Any, hint: str) -> None:
 def test_a_training_set_of_served_moments(warehouse: DuckDBWarehouse, capsys: Printed) -> None:
     placed = extract(warehouse, prospect_group, SITE_ANCHORS)
     assert not exercises.as_it_is_served(placed, 10**6)
-    warehouse.run("CREATE OR REPLACE TABLE moments AS SELECT domain_userid, "
-                  "max(derived_tstamp) AS anchor_ts FROM events GROUP BY ALL")  # fmt: skip
+    for name, since in (("moments", AT - timedelta(days=3)), ("more", AT - timedelta(days=7))):
+        warehouse.run(
+            f"CREATE OR REPLACE TABLE {name} AS SELECT domain_userid, max(derived_tstamp) AS "
+            f"anchor_ts FROM events WHERE derived_tstamp > '{since:%Y-%m-%d}' GROUP BY ALL"
+        )
     served = extract(warehouse, prospect_group, "moments")
     assert not exercises.as_it_is_served(served, 3)
     assert exercises.as_it_is_served(served, served.table.num_rows)
+    assert not exercises.as_it_is_served(extract(warehouse, prospect_group, "more"), 10**6)
+    assert not exercises.as_it_is_served(replace(served, table=served.table.slice(0, 1)), 10**6)
     assert "were served" in capsys.readouterr().out
