@@ -10,7 +10,7 @@ A share is that of the log-loss gain from the base rate to it. Two questions:
   split, which recognises visitors;
 * ten times as many visitors, on the same fresh ones.
 
-Usage: ``python benchmarks/ceiling.py`` (fifteen minutes). Results go to
+Usage: ``python benchmarks/ceiling.py`` (about five minutes on two cores). Results go to
 ``benchmarks/results/ceiling.json``.
 """
 

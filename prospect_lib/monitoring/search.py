@@ -20,7 +20,7 @@ import pyarrow as pa
 from snowplow_signals import AttributeGroup, AttributeKey
 from snowplow_signals.models.model import Attribute
 
-from prospect_lib.aggregation.fold import SECONDS_IN, group_hash
+from prospect_lib.aggregation.fold import group_hash
 from prospect_lib.aggregation.keys import NOBODY
 from prospect_lib.errors import DefinitionError, ServiceError
 from prospect_lib.monitoring.causes import (
@@ -41,7 +41,7 @@ from prospect_lib.monitoring.hypotheses import (
 )
 from prospect_lib.monitoring.keyed_events import HAPPENED, KEY, keyed_events
 from prospect_lib.monitoring.recompute import Recomputation
-from prospect_lib.monitoring.served_scores import CASE, ROW, served_column
+from prospect_lib.monitoring.served_scores import CASE, ROW
 from prospect_lib.sql.dialects import dialect_of
 
 _CASE_KEY = "audit_case_key"  # identifies a visitor in one hypothesis
@@ -285,35 +285,9 @@ class Search:
             candidates += [clock(shift * _MICROSECOND) for shift in dict.fromkeys(shifts)]
         is_earlier, moments = start < scored, list[datetime]()
         if is_earlier.any():
-            last_counted, first_lost = _most_overlap(start[is_earlier], end[is_earlier])
-            moment = self._moment_of_ages(verdicts[right][is_earlier], last_counted, first_lost)
-            moments = [pd.Timestamp(moment, unit="us").to_pydatetime()]
+            _, first_lost = _most_overlap(start[is_earlier], end[is_earlier])
+            moments = [pd.Timestamp(first_lost - 1, unit="us").to_pydatetime()]
         return [*candidates, *frozen(self.rows, moments, self.sql)]
-
-    def _moment_of_ages(self, rows: pd.DataFrame, low: int, high: int) -> int:
-        """Return the moment between two, in microseconds, that the served ages are of.
-
-        Without an age that tells, it is the last one.
-        """
-        ages = [
-            "SELECT served_row, r.anchor_ts, "
-            f"(s.{column} - r.{column}) * {SECONDS_IN[unit]} AS lag "
-            "FROM served AS s JOIN cases AS r USING (served_row)"
-            for a in self.recomputation.attributes
-            if a.aggregation == "time_since_last"
-            for column in [dialect_of("duckdb").identifier(served_column(a))]
-            for unit in [a.time_unit or "s"]
-        ]
-        if not ages:
-            return high - 1
-        lags = self.recomputation.frame(" UNION ALL ".join(ages)).dropna()
-        lags = lags.astype({"anchor_ts": "datetime64[us]"}).merge(
-            rows, on=["served_row", "anchor_ts"]
-        )
-        moments = lags["anchor_ts"].astype("int64") / 1e6 + lags["lag"]  # to a second
-        moments = moments.round().astype("int64") * 1_000_000
-        moments = moments[moments.between(low, high - 1)]
-        return int(moments.mode().iloc[0]) if len(moments) else high - 1
 
     # --- tests -------------------------------------------------------------------------------
 

@@ -150,7 +150,7 @@ FAULTS: dict[str, tuple[Plant, str, str]] = {
         warehouse_lacks(is_missing), DAY, f"The warehouse has no events of {MISSING}"
     ),
     "frozen": (
-        {"as_of": lambda at: min(at, STOPPED)}, FROZEN, f"frozen since {STOPPED:%Y-%m-%d %H:%M}"
+        {"as_of": lambda at: min(at, STOPPED)}, FROZEN, f"since {STOPPED:%Y-%m-%d %H}"
     ),
     "stopped": (
         {"seen": lambda events, _at: [e for e in events if happened(e) <= STOPPED]},
