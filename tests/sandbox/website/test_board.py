@@ -236,6 +236,8 @@ def test_a_restarted_sandbox_restores_the_board(tmp_path: Path) -> None:
         '{"score": ' + "[" * 9000,
         json.dumps(old),
         "[]",
+        "{}",
+        "5",
         json.dumps(recent),
         '{"cut',
     ]
