@@ -8,6 +8,7 @@ Example: ``colab.prepare()`` -> prints ``Installed: pyngrok 9.1.0, … Nothing e
 """
 
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -152,11 +153,22 @@ def address(port: int) -> str:
     return str(proxy).rstrip("/")
 
 
+def share_secrets() -> list[str]:
+    """Let commands of later cells, such as ``!python -m prospect_lib demo``, read the secrets.
+
+    Colab's panel answers to cells only. Prints and returns the names of the secrets.
+    """
+    settings = Settings.load()
+    os.environ.update(settings.environment)
+    print("Commands of this notebook now read:", ", ".join(settings.values) or "no secrets")
+    return [*settings.values]
+
+
 def open_site(settings: Settings, server: "Server") -> str:
     """Announce the prediction server to the demo website, and return the website's address.
 
-    In Colab the browser is outside the machine: it reaches the server through Colab's proxy, with
-    an access token. The server must allow the website's origin, ``address(settings.sandbox_port)``.
+    In Colab the browser is outside the machine: the website passes its requests on to the
+    server, which then asks for a token (``server.headers`` has one).
 
     With Signals elsewhere there is no demo website: a sentence says so instead.
     """
@@ -168,8 +180,17 @@ def open_site(settings: Settings, server: "Server") -> str:
     remove_left_behind(settings.home)
     extensions = server.app.extensions
     key, guard = extensions["prospect_key"], extensions["prospect_guard"]
-    url, token = server.url, guard.token
-    if inside():
-        url, token = address(server.port), token or guard.issue_token()
-    announce(settings.home, url, token, key)
+    token = guard.token or (guard.issue_token() if inside() else None)
+    announce(settings.home, server.url, token, key)
     return address(settings.sandbox_port)
+
+
+def show_site(settings: Settings) -> None:
+    """In Colab, show the demo website of the local sandbox below the cell; else do nothing.
+
+    Its address works in a tab of its own only if the browser lets Colab's proxy keep cookies.
+    """
+    if inside() and settings.signals_backend == "local":
+        from google.colab import output  # exists only inside Colab
+
+        output.serve_kernel_port_as_iframe(settings.sandbox_port, height="800")

@@ -153,6 +153,17 @@ class Settings:
         """Return the warehouse to use: Snowflake if any of its secrets is set, else DuckDB."""
         return "snowflake" if self._any((*SNOWFLAKE_KEYS, *SNOWFLAKE_SIGN_IN)) else "duckdb"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return the variables with which another program reads the same settings."""
+        variables = {
+            "PROSPECT_HOME": str(self.home),
+            "PROSPECT_PORT": str(self.sandbox_port),
+            "PREDICT_PORT": str(self.predict_port),
+            "PROSPECT_PROBLEM": self.problem,
+        }
+        return {name: value for name, value in variables.items() if value} | dict(self.values)
+
     def describe(self) -> str:
         """Return two lines: the active backends, and the names that selected each."""
         signals = {
@@ -188,8 +199,7 @@ class Settings:
         if missing:
             places = "; ".join(f"{_also(name)}: {SECRETS[name]}" for name in missing)
             raise SettingsError(
-                f"not set: {', '.join(missing)}. Set each in Colab's secrets panel, in the "
-                f"environment, or as NAME=value in a file .env. Where to find it: {places}."
+                f"not set: {', '.join(missing)}. {where_to_set()} Where to find it: {places}."
             )
         for name in names:
             if sentence := self.refusal(name):
@@ -213,7 +223,26 @@ class Settings:
         present = [self.name_of(name) for name in names if name in self.values]
         if present:
             return f"{', '.join(present)} set"
-        return f"none of {', '.join(names)} is set"
+        hint = f"; {_SHARE}" if _lacks_the_panel() else ""
+        return f"none of {', '.join(names)} is set{hint}"
+
+
+_SHARE = (
+    "Colab's secrets panel reaches a command only if a cell has called colab.share_secrets() "
+    "before (from prospect_lib import colab)"
+)
+
+
+def where_to_set() -> str:
+    """Return one sentence: where this program reads secrets."""
+    if _lacks_the_panel():
+        return f"{_SHARE}. Otherwise set it in the environment, or as NAME=value in a file .env."
+    return "Set it in Colab's secrets panel, in the environment, or as NAME=value in a file .env."
+
+
+def _lacks_the_panel() -> bool:
+    """Return whether this is a program that a notebook in Colab has started, as ``!python``."""
+    return "COLAB_RELEASE_TAG" in os.environ and "google.colab" not in sys.modules
 
 
 def _also(name: str) -> str:

@@ -1,8 +1,10 @@
 """Colab: only what is missing is installed, pinned; secrets and addresses of Colab's page."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -171,19 +173,59 @@ class _ScorerAndReader:
         return SimpleNamespace(score=0.5, explanations={})
 
 
-def test_the_website_is_told_where_the_browser_reaches_the_server(
+def test_in_colab_the_website_passes_requests_on_with_a_token(
     home_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token(home_settings.home)
     with Server(create_app(_ScorerAndReader(), _ScorerAndReader()), port=0) as server:
         assert colab.open_site(home_settings, server) == home_settings.sandbox_url
-        assert announced(home_settings.home).predict_url == server.url
+        assert announced(home_settings.home).predict_token is None
         fake_colab.enter(monkeypatch)
         address = colab.open_site(home_settings, server)
         announcement = announced(home_settings.home)
     assert address == f"https://{home_settings.sandbox_port}-colab.example"
-    assert announcement.predict_url == f"https://{server.port}-colab.example"
+    assert announcement.predict_url == server.url
     assert announcement.predict_token
+    assert colab.open_site(replace(home_settings, values={"SP_API_URL": "x"}), server)[:2] == "No"
+
+
+def test_in_colab_the_website_is_shown_below_the_cell(
+    home_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    colab.show_site(home_settings)  # elsewhere it does nothing
+    fake_colab.enter(monkeypatch)
+    for settings in (home_settings, replace(home_settings, values={"SP_API_URL": "x"})):
+        colab.show_site(settings)
+    assert sys.modules["google.colab"].output.framed == [home_settings.sandbox_port]
+
+
+COMMAND = "from prospect_lib.settings import Settings; Settings.load().secret('NGROK_TOKEN')"
+
+
+def test_a_command_in_colab_reads_the_panel_once_its_secrets_are_shared(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Printed
+) -> None:
+    def command() -> str:
+        """Return what a program that a cell starts prints to standard error."""
+        program = [sys.executable, "-c", COMMAND]
+        return subprocess.run(
+            program, cwd=tmp_path, env={**os.environ}, capture_output=True, text=True, check=False
+        ).stderr
+
+    for name in (*SECRET_NAMES, "PROSPECT_PORT", "PREDICT_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("PROSPECT_HOME", str(tmp_path))
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab_20260801")
+    with monkeypatch.context() as kernel:
+        kernel.setattr("os.environ", {**os.environ})
+        fake_colab.enter(kernel, granted={"NGROK_TOKEN": "ngrok-secret"})
+        assert "colab.share_secrets()" in command()
+        assert colab.share_secrets() == ["NGROK_TOKEN"]
+        assert command() == ""
+    printed = capsys.readouterr().out
+    assert "now read: NGROK_TOKEN" in printed and "ngrok-secret" not in printed
+    assert "colab.share_secrets()" in Settings(tmp_path).describe()
 
 
 def test_snowplows_own_names_in_the_panel_are_read_and_reported(

@@ -17,6 +17,7 @@ from prospect_lib.sandbox.signals_api.subscribers import Subscribers
 from prospect_lib.sandbox.state import Sandbox
 from prospect_lib.sandbox.website.board_routes import board_pages, restored_board
 from prospect_lib.sandbox.website.routes import site
+from prospect_lib.sandbox.website.scores import remote_scores
 from prospect_lib.settings import Settings
 
 
@@ -52,5 +53,6 @@ def create_sandbox(settings: Settings, *, warehouse: bool = True) -> Flask:
     app.register_blueprint(credentials)
     app.register_blueprint(api, url_prefix="/api/v1")
     app.register_blueprint(site)
+    app.register_blueprint(remote_scores)
     app.register_blueprint(board_pages)
     return app

@@ -50,11 +50,7 @@ def ensure_running(settings: Settings) -> str:
     with output:
         process = subprocess.Popen(
             [sys.executable, "-m", "prospect_lib.sandbox"],
-            env={
-                **os.environ,
-                "PROSPECT_HOME": str(settings.home),
-                "PROSPECT_PORT": str(settings.sandbox_port),
-            },
+            env={**os.environ, **settings.environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -5,6 +5,7 @@ starts later is used without a restart of the sandbox.
 """
 
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -39,12 +40,14 @@ def announce(
 ) -> None:
     """Write the address of the prediction server; ``None`` when the server stops.
 
-    Only the owner may read the file, because it holds the token.
+    Only the owner may read the file, because it holds the token. The announcement ends with this
+    process, however that ends.
 
     Raises:
         OSError: the folder cannot be written.
     """
     content = asdict(Announcement(predict_url, predict_token, predict_key=predict_key))
+    content["pid"] = os.getpid()
     write_whole(home / SITE_FILE, json.dumps(content), mode=0o600)
 
 
@@ -52,9 +55,21 @@ def announced(home: Path) -> Announcement:
     """Return what was announced last; a missing or damaged file is reported as a problem."""
     try:
         content = json.loads((home / SITE_FILE).read_text(encoding="utf-8"))
+        if content.get("predict_url") and not _runs(content.get("pid")):
+            return Announcement(problem="The prediction server has ended without a stop.")
         known = {name: value for name, value in content.items() if name in _NAMES}
         return Announcement(**known)
     except FileNotFoundError:
         return Announcement(problem="No prediction server has been started yet.")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, TypeError, OverflowError):
         return Announcement(problem=f"{SITE_FILE} is not the JSON object it should be.")
+
+
+def _runs(pid: int | None) -> bool:
+    try:
+        os.kill(pid or os.getpid(), 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -30,6 +30,7 @@ LOOK_UP = {"service": prospect_service.name, "attribute_keys": {"domain_userid":
 PATHS = [
     "/", "/pricing", "/blog/last-loaf", "/thank-you", "/config.json", "/board", "/board/state",
     "/assets/one-morning.webm", "/tracker/x.js", "/sandbox/scores", "/health", "/i", "/a/tp2",
+    "/scores/predict", "/scores/prospect.js",
     "/micro/all", "/micro/good", "/micro/bad", "/micro/reset", "/api/v1/interventions",
     "/api/v1/get-online-attributes", "/api/v1/testing/attribute_groups/", "/api/v1/datasets/sql",
     "/api/msc/v1/organizations/o/credentials/v3/token", "/api/v1/registry/services",

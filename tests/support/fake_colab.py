@@ -56,7 +56,18 @@ class UserData:
 
 
 class Output:
-    """The part of ``google.colab.output`` that returns the proxy's address of a port."""
+    """The part of ``google.colab.output`` that returns the proxy's address of a port.
+
+    Attributes:
+        framed: the ports that are shown below a cell.
+    """
+
+    def __init__(self) -> None:
+        self.framed: list[int] = []
+
+    def serve_kernel_port_as_iframe(self, port: int, *, height: str) -> None:
+        assert height.isdigit()
+        self.framed.append(port)
 
     @staticmethod
     def eval_js(code: str) -> str:

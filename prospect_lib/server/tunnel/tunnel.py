@@ -32,7 +32,7 @@ from prospect_lib.server.runner import Server, end_with_signals
 from prospect_lib.server.snippet import Snippet
 from prospect_lib.server.tunnel.agent import configuration
 from prospect_lib.server.tunnel.errors import explain, sentence
-from prospect_lib.settings import SECRETS, Settings
+from prospect_lib.settings import SECRETS, Settings, where_to_set
 
 NOT_YET_ONLINE = "ERR_NGROK_3200"  # ngrok's answer while an address is new
 # the agent prints the token if ngrok refuses it, and pyngrok logs what the agent prints
@@ -115,9 +115,9 @@ def open_tunnel(
     global _latest
     if "NGROK_TOKEN" not in settings.values:
         raise SettingsError(
-            f"a public address needs NGROK_TOKEN, which is free: {SECRETS['NGROK_TOKEN']}. Set it "
-            "in Colab's secrets panel, in the environment or in .env. Without it everything on "
-            f"this machine works: the demo website and {server.url}."
+            f"a public address needs NGROK_TOKEN, which is free: {SECRETS['NGROK_TOKEN']}. "
+            f"{where_to_set()} Without it everything on this machine works: the demo website and "
+            f"{server.url}."
         )
     if _latest is not None:
         _latest.close()

@@ -2,7 +2,7 @@
    prediction server offers, /prospect.js. Invitations arrive separately, as interventions that
    the server pushes (invitation.js). */
 
-import { appId, confirmed, tracker } from "./tracking.js";
+import { appId, confirmed, forgetful, tracker } from "./tracking.js";
 import { forget, subscribe } from "./invitation.js";
 
 const EVERY = 10; // seconds between scores
@@ -168,9 +168,11 @@ function onScore(response) {
   showScore(response);
   const note = response.stale
     ? "Signals does not answer: scored on this visitor's last known attributes."
-    : response.cold_start
-      ? "A new visitor: Signals has no attributes yet."
-      : "";
+    : forgetful
+      ? "This browser stores nothing for a page inside another site's, so each page has a new visitor. Allow its cookies."
+      : response.cold_start
+        ? "A new visitor: Signals has no attributes yet."
+        : "";
   showState(response.stale ? "stale" : "live", note);
 }
 
@@ -180,6 +182,13 @@ function onError(error) {
   if (error.status && error.status !== 401) return showState("offline", error.message);
   window.prospect.stop();
   later(error.status ? error.message : `The prediction server does not answer. ${HOW_TO_START}`);
+}
+
+/** The server's address for this browser. One on another machine, as in Colab, cannot reach the
+    server, and the site passes its requests on. */
+function reachable(url) {
+  const isThisMachine = ({ hostname }) => /^(.*\.)?localhost$|^127\.|^\[::1\]$/.test(hostname);
+  return isThisMachine(new URL(url)) && !isThisMachine(location) ? "/scores" : url;
 }
 
 /** Fetch the client, because a script element cannot skip the warning page of ngrok's free plan. */
@@ -194,8 +203,9 @@ const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds 
 async function connect() {
   try {
     const config = await (await fetch("/config.json")).json();
-    const { predict_url: url, predict_token: token, predict_key: key, problem } = config;
-    if (!url) return later(`${problem ?? "No prediction server has been started yet."} ${HOW_TO_START}`);
+    const { predict_url: announced, predict_token: token, predict_key: key, problem } = config;
+    if (!announced) return later(`${problem ?? "No prediction server has been started yet."} ${HOW_TO_START}`);
+    const url = reachable(announced);
     await loadClient(url);
     // so that the first score counts this page, and an invitation finds a listener
     await Promise.race([Promise.all([confirmed, listening]), pause(PATIENCE)]);

@@ -7,6 +7,26 @@ const media = window.snowplowMedia;
 
 export const appId = document.body.dataset.appId;
 
+/** Whether the browser denies storage, as it may to a page inside another site's. */
+export const forgetful = ["localStorage", "sessionStorage"].filter(isDenied).map(replace).length > 0;
+
+function isDenied(name) {
+  try {
+    return !window[name];
+  } catch {
+    return true;
+  }
+}
+
+/** Keep what would be stored until the page is left. */
+function replace(name) {
+  const kept = new Map();
+  const getItem = (key) => kept.get(key) ?? null;
+  const setItem = (key, value) => kept.set(key, value);
+  const storage = { getItem, setItem, removeItem: (key) => kept.delete(key), clear: () => kept.clear() };
+  Object.defineProperty(window, name, { value: storage });
+}
+
 let confirm;
 /** Resolves when the collector has confirmed this page's first event. */
 export const confirmed = new Promise((resolve) => (confirm = resolve));
@@ -15,6 +35,8 @@ export const tracker = newTracker("sp", location.origin, {
   appId,
   cookieSecure: location.protocol === "https:", // a Secure cookie is dropped on http
   cookieSameSite: "Lax",
+  // a page inside another site's, as in a notebook of Colab, gets no such cookie back
+  stateStorageStrategy: window.top === window ? "cookieAndLocalStorage" : "localStorage",
   contexts: { webPage: true },
   keepalive: true, // a page's last event is sent after the page is left
   onRequestSuccess: confirm,
