@@ -115,11 +115,10 @@ def id_of(visit: Visit, name: str, namespace: str) -> object:
 # --- trackers --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["snowplow", "acmeTrack"])
-def test_a_tracker_is_found_under_any_global_and_namespace(visit, site, server, name):
-    tag = tracked(name, '"newTracker", "acme", collector, {cookieSecure: false}')
+def test_a_tracker_is_found_under_any_global_and_namespace(visit, site, server):
+    tag = tracked("acmeTrack", '"newTracker", "acme", collector, {cookieSecure: false}')
     visit.page.goto(site.page(tag + seldom(server.url).page()))
-    assert visit.next_score() == id_of(visit, name, "acme")
+    assert visit.next_score() == id_of(visit, "acmeTrack", "acme")
     assert visit.lines == []
 
 
@@ -174,11 +173,16 @@ def test_consent_is_scored_at_once(visit, site, server):
     assert visit.next_score() == id_of(visit, "snowplow", "sp")
 
 
-@pytest.mark.parametrize("change", ["'/pricing'", "'?plan=pro'", "'#pricing'"])
-def test_a_page_view_is_scored_at_once_by_path_query_or_hash(visit, site, server, change):
+def test_a_page_view_is_scored_at_once_by_path_query_or_hash(visit, site, server):
     visit.page.goto(site.page(tracked() + seldom(server.url).page()))
     visit.next_score()
-    visit.run(f"history.pushState({{}}, '', {change})")
+    for change in (
+        "history.pushState({}, '', '/pricing')",
+        "history.pushState({}, '', '?plan=pro')",
+    ):
+        visit.run(change)
+        visit.next_score()
+    visit.run("location.hash = 'pricing'")
     visit.next_score()
 
 
@@ -258,8 +262,7 @@ def fulfil(body: str | bytes, route: Route) -> None:
     [
         ("text/html", b"<h1>502 Bad Gateway</h1>", True, "answers with text/html (status 502)"),
         ("text/html", b"<h1>You are about to visit</h1>", False, "a proxy or a tunnel?"),
-        ("application/json", b'{"hello": "world"}', True, "answers with application/json"),
-        ("application/json", b'{"score": "high"}', True, "and no score"),
+        ("application/json", b'{"score": "high"}', True, "application/json (status 200) and no"),
     ],
 )
 def test_an_answer_that_is_not_the_servers(visit, site, kind, body, readable, expected):
@@ -308,7 +311,6 @@ def test_the_console_needs_only_connect_src(visit, site, server):
         ("page", "script-src 'self' 'unsafe-inline'", "needs {url} under script-src"),
         ("tag", "script-src 'self' 'unsafe-inline'", "needs blob: under script-src, or a nonce"),
         ("tag", "connect-src 'self'", "needs it under connect-src"),
-        ("page", "blocked", "open {url}/prospect.js in a tab"),
         ("tag", "blocked", "cannot be reached: does it run?"),
     ],
 )
