@@ -86,8 +86,10 @@ def enrich(
     if not_text:
         raise BadPayloadError(f"field {not_text[0]!r:.60}: expected text, as trackers send it")
     fields = {name: without_surrogates(value) for name, value in payload.items() if value != ""}
-    check_lengths({column: fields[name] for name, column in TEXTS.items() if name in fields})
-    fields |= {name: masked_url(fields[name]) for name in ("url", "refr") if name in fields}
+    for name in ("url", "refr"):
+        if name in fields:
+            check_lengths({TEXTS[name]: fields[name]})
+            fields[name] = masked_url(fields[name])
     row: Row = {**_event_type(fields), "event_id": _event_id(fields), **_times(fields, at)}
     row.update({column: fields[name] for name, column in TEXTS.items() if name in fields})
     row.update({column: _whole(name, fields) for name, column in NUMBERS.items() if name in fields})

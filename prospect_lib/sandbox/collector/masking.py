@@ -77,7 +77,7 @@ def _masked(value: Any, *, values: bool) -> Any:
         }
     if isinstance(value, list):
         return [_masked(inner, values=values) for inner in value]
-    if isinstance(value, str) and ADDRESS.match(value):
+    if isinstance(value, str) and ("@" in value or "%40" in value) and ADDRESS.match(value):
         return masked_url(value[:MAX_NESTED])  # only a rejected payload has a longer one
     return value
 

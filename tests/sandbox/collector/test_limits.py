@@ -68,7 +68,7 @@ def test_a_megabyte_in_a_column_is_rejected_and_its_neighbours_are_stored(
         page_view(duid="a"),
     )
     assert [reason.partition(" has ")[0] for reason in reasons] == [
-        "page_title", "page_url", "page_title", "field 'co' or 'cx'", "user_id",
+        "page_title", "page_url", "page_url", "field 'co' or 'cx'", "user_id",
     ]  # fmt: skip
     assert reasons[0] == "page_title has 1,500,000 characters, expected at most 2,000"
     assert readers_agree(client, "a") == 2
