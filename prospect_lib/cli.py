@@ -478,6 +478,14 @@ def _add_serve(serve: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="folder of models, as of train --out (default: the problem's in PROSPECT_HOME)",
     )
+    serve.add_argument(
+        "--holdout",
+        type=_between(float, 0, 1),
+        default=0.0,
+        metavar="SHARE",
+        help="share of sessions that are not invited though the score says so; audit compares "
+        "them with the invited ones (default: none)",
+    )
     _add_problem(serve)
     serve.set_defaults(run=_serve)
 
@@ -501,6 +509,7 @@ def _serve(settings: Settings, options: argparse.Namespace) -> None:
             origins=tuple(options.origin),
             token_file=options.token_file,
             behind_proxy=behind_proxy,
+            holdout=options.holdout,
         ),
         address=Address(
             options.public, options.domain, options.behind_proxy or None, options.tracker

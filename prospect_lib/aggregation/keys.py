@@ -4,6 +4,9 @@ The *name* of a key is the column of training sets and the key of ``/predict``. 
 where an event has the identifier: an atomic column such as ``user_id``, or a field of an event or
 an entity. Empty and nil identifiers are nobody's: trackers send them for anonymous visitors.
 
+The *session* that a visitor is in is the group's key, or the newest id in an attribute that lists
+``domain_sessionid``.
+
 Example: ``identifier(group, {"domain_userid": "6f1c1f0e-…"})`` -> ``"6f1c1f0e-…"``.
 """
 
@@ -53,6 +56,35 @@ def identifier(group: AttributeGroup, event: Mapping[str, Any]) -> str | None:
     """Return whom an event is about, for this group; ``None`` if it is nobody."""
     text = property_text(key_property(group), event)
     return None if text in NOBODY else text
+
+
+def keyed_by_session(group: AttributeGroup) -> bool:
+    """Return whether a group is about sessions: its identifiers are their ids."""
+    return getattr(key_property(group), "name", None) == "domain_sessionid"
+
+
+def session_attribute(group: AttributeGroup) -> str | None:
+    """Return the name of the attribute that is, or ends with, the current session's id."""
+    for attribute in group.attributes or []:
+        property_name = getattr(attribute.property, "name", None)
+        if property_name == "domain_sessionid" and attribute.aggregation in ("unique_list", "last"):
+            return str(attribute.name)
+    return None
+
+
+def session_of(group: AttributeGroup, visitor: str, attributes: Mapping[str, Any]) -> str:
+    """Return the id of a visitor's session, from their attributes; empty if they do not tell.
+
+    Args:
+        group: the attributes' definitions.
+        visitor: the identifier, which is the session's id where the group is about sessions.
+        attributes: their values.
+    """
+    if keyed_by_session(group):
+        return visitor
+    value = attributes.get(session_attribute(group) or "")
+    newest = (value or [None])[-1] if isinstance(value, list) else value
+    return "" if newest is None else str(newest)
 
 
 def _column(name: str) -> AtomicProperty:

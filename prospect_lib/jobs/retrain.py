@@ -49,6 +49,8 @@ from prospect_lib.model.splits import Split, honest_split
 from prospect_lib.model.store import MANIFEST_FILE, bundle_path, promoted_version
 from prospect_lib.model.training import Recipe
 from prospect_lib.monitoring.outcomes import served_anchors
+from prospect_lib.monitoring.own_labels import own_labels_of_training
+from prospect_lib.monitoring.served_scores import read_served
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem, sample_problem
 from prospect_lib.reports.model_report import comparison_html, report_html
 from prospect_lib.settings import Settings
@@ -156,8 +158,9 @@ class Job:
             f"{about['since'][:16]} to {about['until'][:16]} UTC, {about['positives']:,} followed "
             "by the goal."
         )
-        for note in about["notes"]:
-            say(f"Note: {note}")
+        for note in (*about["notes"], _own_labels(rows, settings, problem)):
+            if note:
+                say(f"Note: {note}")
         return rows
 
     def _open(self, settings: Settings, source: str) -> Warehouse:
@@ -166,6 +169,15 @@ class Job:
         if source == SANDBOX:
             return open_warehouse(settings, backend="duckdb")
         return open_warehouse(settings, sample_events(settings.home) if source else self.file)
+
+
+def _own_labels(rows: TrainingSet, settings: Settings, problem: ScoringProblem) -> str:
+    """Return a warning if goals followed one's own invitations; empty without a log of scores."""
+    try:
+        served = read_served(problem.folder(settings.home, "served"), problem)
+    except DataError:
+        return ""
+    return own_labels_of_training(rows.table, served, problem)
 
 
 def recent_problem(

@@ -10,6 +10,7 @@ from prospect_lib.monitoring.audit import AuditReport, audit, changed_attributes
 from prospect_lib.monitoring.backfill import BackfillReport, measure_backfill
 from prospect_lib.monitoring.causes import CAUSES
 from prospect_lib.monitoring.drift import DriftReport, measure_drift
+from prospect_lib.monitoring.effect import Effect, sessions_needed
 from prospect_lib.monitoring.outcomes import (
     OutcomeReport,
     calibration_verdict,
@@ -23,6 +24,7 @@ __all__ = [
     "AuditReport",
     "BackfillReport",
     "DriftReport",
+    "Effect",
     "OutcomeReport",
     "audit",
     "calibration_verdict",
@@ -33,4 +35,5 @@ __all__ = [
     "read_served",
     "read_served_features",
     "served_anchors",
+    "sessions_needed",
 ]

@@ -2,8 +2,8 @@
 
 A served score is the probability of a goal within the horizon. Where the horizon has passed,
 the events tell whether the goal followed; where it has not, the score is left out (censored).
-An intervention that works raises its own outcomes: compare visitors who were acted on with
-those who were not.
+An intervention that works raises its own outcomes, here and in the labels of the next training:
+``OutcomeReport.effect`` compares with a holdout, and the summary warns.
 
 Example: ``measure_outcomes(warehouse, served).by("day")`` -> scores, goals, predicted and
 observed rate, ... per day
@@ -22,7 +22,9 @@ from snowplow_signals import AttributeGroup, Event
 from prospect_lib.anchors import Horizon
 from prospect_lib.errors import DataError
 from prospect_lib.evaluation.metrics import Interval, visitor_draws
+from prospect_lib.monitoring.effect import Effect, measure_effect
 from prospect_lib.monitoring.keyed_events import HAPPENED, KEY, keyed_events, served_events
+from prospect_lib.monitoring.own_labels import own_labels, without_own_actions
 from prospect_lib.monitoring.served_scores import (
     ROW,
     anchors_of,
@@ -40,7 +42,8 @@ from prospect_lib.warehouse.clocks import end_of_data
 from prospect_lib.warehouse.tables import temporary_table, write_temporary
 
 _MOST_SEGMENTS, _MOST_VALUES = 4, 20  # attributes by which outcomes are grouped; values of each
-_OWN_COLUMNS = ("act", "day", "label", "score")  # of an outcome's rows
+_DECISION = ("act", "held_out", "holdout_share", "served_session")
+_OWN_COLUMNS = (*_DECISION, "day", "label", "score")  # of an outcome's rows
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,9 @@ class OutcomeReport:
 
     Attributes:
         rows: one per score: the key, ``anchor_ts``, ``day``, ``score``, ``act`` (the decision
-            was to act), ``label`` (a goal followed within the horizon), and the segments.
+            was to act), ``held_out`` (it would have been, without the holdout),
+            ``holdout_share``, ``served_session``, ``label`` (a goal followed within the
+            horizon), and the segments.
         censored: number of scores left out because their outcome is not known yet.
         horizon: how far ahead the scores look.
         key: name of the attribute key.
@@ -99,18 +104,25 @@ class OutcomeReport:
         ]
         return Interval.of(float(observed.sum() / predicted.sum()), draws)
 
+    def effect(self) -> Effect | None:
+        """Return what acting adds to the goal rate; ``None`` if there was no holdout."""
+        return measure_effect(self.rows, self.key)
+
     def summary(self) -> str:
-        """Return the result in two lines."""
+        """Return the result in two lines, and what is known of acting in up to three more."""
         calibration, goals = self.calibration(), int(self.rows["label"].sum())
         acted = self.rows[self.rows["act"]]
         precision = f"{acted['label'].mean():.1%}" if len(acted) else "not known"
         after_goal = f", {self.after_goal:,} after a goal" if self.after_goal else ""
-        return (
+        effect = self.effect()
+        acting = [effect.summary() if effect else "", own_labels(self.rows, self.key)]
+        lines = (
             f"{len(self.rows):,} scores with a known outcome ({self.censored:,} not yet"
             f"{after_goal}), {goals:,} followed by the goal: {calibration:.2f} times as many as "
             "predicted.\n"
             f"Acted on {len(acted):,}; precision {precision}. {calibration_verdict(calibration)}"
         )
+        return "\n".join([lines, *filter(None, acting)])
 
 
 def calibration_verdict(calibration: Interval) -> str:
@@ -155,7 +167,8 @@ def measure_outcomes(
     )
     end = _naive(until or end_of_data(warehouse))
     segments = _segments(served, problem.group)
-    rows = served.select(["served_row", key, "anchor_ts", "score", "act", *segments]).to_pandas()
+    columns = ["served_row", key, "anchor_ts", "score", *_DECISION, *segments]
+    rows = served.select(columns).to_pandas()
     with (
         served_events(warehouse, served, problem) as events,
         temporary_table(events, "outcomes", anchors_of(served, key)) as anchors,
@@ -172,7 +185,6 @@ def measure_outcomes(
             f"no outcome is known yet: the events end at {end:%Y-%m-%d %H:%M} UTC, and the outcome "
             f"of each of the {len(rows)} scores is known {when}. Try again later."
         )
-    rows["act"] = rows["act"].fillna(False).astype(bool)
     rows["day"] = rows["anchor_ts"].dt.strftime("%Y-%m-%d")
     return OutcomeReport(
         rows=rows[known & ~after_goal].reset_index(drop=True),
@@ -204,19 +216,23 @@ def served_anchors(
         since: the first moment to include (aware).
         until: the first moment to leave out (aware).
     Returns:
-        The relation's name. Its columns are the key, ``anchor_ts`` and ``label``.
+        The relation's name. Its columns are the key, ``anchor_ts``, ``label`` and, if sessions
+        were held out, ``weight``: they stand for those acted on, which are left out.
     Raises:
         DataError: nothing was served, or no outcome is known yet.
     """
     problem = problem_of(problem)
     key = problem.key
     served = read_served(folder, problem, since=since, until=until)
-    rows = measure_outcomes(warehouse, served, problem).rows.drop_duplicates([key, "anchor_ts"])
+    outcomes = without_own_actions(measure_outcomes(warehouse, served, problem).rows, key)
+    rows = outcomes.drop_duplicates([key, "anchor_ts"])
     anchors = {
         key: pa.array(rows[key], pa.string()),
         "anchor_ts": pa.array(rows["anchor_ts"].to_numpy("datetime64[us]")),
         "label": pa.array(rows["label"].to_numpy(bool)),
     }
+    if "weight" in rows:
+        anchors["weight"] = pa.array(rows["weight"].to_numpy(float))
     return write_temporary(warehouse, "served_anchors", pa.table(anchors))
 
 

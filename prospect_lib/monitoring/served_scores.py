@@ -16,7 +16,7 @@ import pyarrow as pa
 from snowplow_signals import AttributeGroup
 from snowplow_signals.models.model import Attribute
 
-from prospect_lib.aggregation.keys import key_name
+from prospect_lib.aggregation.keys import key_name, keyed_by_session, session_attribute
 from prospect_lib.errors import DataError, wrong_type
 from prospect_lib.features import Feature
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
@@ -39,7 +39,8 @@ LOG_COLUMNS = {
 }
 #: Columns of served rows; an attribute of the same name becomes ``signals.<name>``.
 _OWN_COLUMNS = ("served_row", "anchor_ts", "score", "model_version", "group_hash", "cold_start",
-                "stale", "threshold", "act", "not_served")  # fmt: skip
+                "stale", "threshold", "act", "held_out", "holdout_share", "served_session",
+                "not_served")  # fmt: skip
 #: Columns of the anchors of served rows, after the key and ``anchor_ts``.
 ROW, CASE = "audit_row", "audit_case"
 _NUMERIC_AGGREGATIONS = (
@@ -67,7 +68,8 @@ def read_served(
     Returns:
         ``served_row`` (0, 1, ...), the attribute key, ``anchor_ts`` (UTC, without zone),
         ``score``, ``model_version``, ``group_hash``, ``cold_start``, ``stale``,
-        ``threshold``, ``act``, ``not_served`` (names of attributes that were not served) and
+        ``threshold``, ``act``, ``held_out``, ``holdout_share``, ``served_session`` (empty if the
+        attributes do not tell), ``not_served`` (names of attributes that were not served) and
         one column per attribute.
     Raises:
         DataError: there is no log, or nothing was served in the window.
@@ -85,7 +87,10 @@ def read_served(
             f"{key}, scored_at AS anchor_ts, score, model_version, group_hash",
             "COALESCE(cold_start, FALSE) AS cold_start, COALESCE(stale, FALSE) AS stale",
             "CAST(decision ->> '$.threshold' AS DOUBLE) AS threshold",
-            "CAST(decision ->> '$.act' AS BOOLEAN) AS act",
+            "COALESCE(CAST(decision ->> '$.act' AS BOOLEAN), FALSE) AS act",
+            "COALESCE(CAST(decision ->> '$.held_out' AS BOOLEAN), FALSE) AS held_out",
+            "COALESCE(CAST(decision ->> '$.holdout_share' AS DOUBLE), 0) AS holdout_share",
+            f"{_session(group)} AS served_session",
             f"list_filter({names}, lambda n: NOT list_contains(json_keys(signals), n)) "
             "AS not_served",
             *(f"{_served_value(a)} AS {_SQL.identifier(served_column(a))}" for a in attributes),
@@ -216,6 +221,18 @@ def recomputed_value(attribute: Attribute, column: str, kind: pa.DataType) -> st
 
 def _served_value(attribute: Attribute) -> str:
     return _comparable(attribute, _SQL.raw("signals", [attribute.name]), is_list=False)
+
+
+def _session(group: AttributeGroup) -> str:
+    """Return DuckDB's SQL for what ``session_of`` returns, from the logged attributes."""
+    if keyed_by_session(group):
+        return _SQL.identifier(key_name(group))
+    if (name := session_attribute(group)) is None:
+        return "''"
+    path = _SQL.text('$."' + name + '"')
+    value = f"(signals -> {path})"
+    newest = f"CASE json_type({value}) WHEN 'ARRAY' THEN {value} ->> '$[#-1]' "
+    return f"COALESCE({newest} ELSE {value} ->> '$' END, '')"
 
 
 def _comparable(attribute: Attribute, value: str, *, is_list: bool) -> str:

@@ -23,7 +23,7 @@ from prospect_lib.plots.explanations import (
     timeline,
     waterfall,
 )
-from prospect_lib.plots.monitoring import drift, live_calibration, mismatches
+from prospect_lib.plots.monitoring import drift, effect, live_calibration, mismatches
 from prospect_lib.plots.style import Picture, picture
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "curves",
     "differences",
     "drift",
+    "effect",
     "forward",
     "importance",
     "lift",

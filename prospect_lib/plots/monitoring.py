@@ -3,13 +3,16 @@
 import itertools
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.patches import Patch
 
+from prospect_lib.evaluation.metrics import Interval
 from prospect_lib.monitoring.audit import AuditReport
 from prospect_lib.monitoring.causes import EXPECTED_CAUSES, UNEXPLAINED
 from prospect_lib.monitoring.drift import WORTH_A_LOOK, DriftReport
+from prospect_lib.monitoring.effect import Effect
 from prospect_lib.monitoring.outcomes import OutcomeReport
 from prospect_lib.plots.style import (
     BLUE,
@@ -91,6 +94,44 @@ def live_calibration(outcomes: OutcomeReport, bins: int = 8) -> Picture:
             f"{rows['label'].mean():.1%} observed."
         )
     return figure
+
+
+def effect(measured: Effect) -> Picture:
+    """Show the goal rates of sessions acted on and held out, and their difference."""
+    arms = (measured.acted, measured.held_out)
+    with picture(ncols=2, height=2.8) as (figure, (left, right)):
+        for place, arm in enumerate(arms):
+            rate = arm.interval(measured.design_effect)
+            if arm.sessions:
+                _interval(left, place, rate, colour=ORANGE if place == 0 else BLUE)
+            left.annotate(
+                f"{arm.sessions:,} sessions", (place, rate.high if arm.sessions else 0.0),
+                (0, 6), textcoords="offset points", ha="center", color=GREY,
+            )  # fmt: skip
+        left.set(title="Sessions that the score chose", ylabel="reached the goal")
+        left.set(xlim=(-0.6, 1.6), xticks=[0, 1], xticklabels=["acted on", "held out"])
+        left.set_ylim(0, left.get_ylim()[1] * 1.12)
+        left.grid(visible=False, axis="x")
+        right.axhline(0, color=GREY, ls=":", label="acting changes nothing")
+        if all(arm.sessions for arm in arms):
+            _interval(right, 0, measured.difference, colour=GREEN)
+        right.set(title="Does acting help?", ylabel="difference (percentage points)")
+        right.set(xlim=(-1, 1), xticks=[0], xticklabels=["acted on minus held out"])
+        right.yaxis.set_major_formatter(lambda share, _place: f"{100 * share:+.3g}")
+        right.grid(visible=False, axis="x")
+        right.legend(loc="lower right")
+        percent(left.yaxis)
+        figure.alt = (
+            "Left: share of sessions acted on and of sessions held out that reached the goal, with "
+            "intervals. Right: their difference with its interval, and a line at no difference. "
+            f"{measured.summary()}"
+        )
+    return figure
+
+
+def _interval(axes: Any, place: int, interval: Interval, *, colour: str) -> None:
+    axes.plot([place, place], [interval.low, interval.high], color=colour, lw=3)
+    axes.plot([place], [interval.value], "o", color=colour, ms=9)
 
 
 def drift(report: DriftReport, most: int = 10) -> Picture:

@@ -30,6 +30,7 @@ def audit_html(
 
     Example: ``audit_html(audit(warehouse, served))``
     """
+    effect = outcomes.effect() if outcomes else None
     return render(
         "audit.html.j2",
         title="Audit of served scores",
@@ -44,6 +45,7 @@ def audit_html(
         pictures={
             "mismatches": plots.mismatches(report),
             "outcomes": outcomes and plots.live_calibration(outcomes),
+            "effect": effect and plots.effect(effect),
             "drift": drift and plots.drift(drift),
         },
     )

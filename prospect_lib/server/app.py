@@ -26,7 +26,14 @@ from prospect_lib.server.access import Guard, Tokens
 from prospect_lib.server.attribute_cache import AttributeCache, AttributeSource
 from prospect_lib.server.background import job_runner
 from prospect_lib.server.errors import answer_errors
-from prospect_lib.server.interventions import BoardReporter, Invitations, Inviter, Push, pusher
+from prospect_lib.server.interventions import (
+    BoardReporter,
+    Holdout,
+    Invitations,
+    Inviter,
+    Push,
+    pusher,
+)
 from prospect_lib.server.metrics import Monitor
 from prospect_lib.server.model_watcher import PromotedModel
 from prospect_lib.server.predictor import Loaded, Predictor, Readiness, Scorer, check_fits
@@ -76,6 +83,7 @@ class Options:
             ``"120 per minute"``.
         explain: add reasons to each score; without them a model takes half the time.
         interventions: push one through Signals when the decision is to act.
+        holdout: share of sessions, 0 to 1, that are not acted on though the decision says so.
         served_days: days for which the log of served scores is kept; 0 turns it off.
     """
 
@@ -91,6 +99,7 @@ class Options:
     visitor_limit: str = "30 per minute"
     explain: bool = True
     interventions: bool = True
+    holdout: float = 0.0
     served_days: int = 30
 
 
@@ -120,7 +129,7 @@ def create_app(
     Raises:
         ModelError: the model needs attributes that the service does not serve.
         SettingsError: served scores cannot be kept, an argument has another type, an origin is
-            none, or the token file cannot be used.
+            none, the holdout is no share, or the token file cannot be used.
         DefinitionError: ``problem`` is neither a scoring problem nor a group.
     """
     problem = problem_of(problem)
@@ -148,6 +157,7 @@ def create_app(
         features=problem.features,
         decision=decision,
         suppressed_by=problem.suppressed_by,
+        holdout=Holdout(options.holdout, decision, problem.group),
         explain=options.explain,
     )
     app = Flask(__name__, static_folder=None)

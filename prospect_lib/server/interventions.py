@@ -1,8 +1,9 @@
 """Interventions: one per session, when the decision on a score is to act.
 
 ``Inviter`` pushes an intervention through Signals, ``Invitations`` remembers the sessions that
-had one, and ``BoardReporter`` sends each score to the board of the local sandbox. All of it
-happens in the background; the answer to the request does not wait for it.
+had one, ``Holdout`` chooses the sessions that get none, and ``BoardReporter`` sends each score to
+the board of the local sandbox. What takes time happens in the background; the answer to the
+request does not wait for it.
 """
 
 import hashlib
@@ -11,13 +12,15 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import requests
 from snowplow_signals import AttributeGroup, AttributeKeyIdentifiers, InterventionInstance
 
-from prospect_lib.aggregation.keys import key_property
+from prospect_lib.aggregation.keys import session_of
+from prospect_lib.errors import SettingsError
 from prospect_lib.server.background import BackgroundJob, BackgroundWriter
 from prospect_lib.server.schemas import PredictResponse
 from prospect_lib.settings import Settings
@@ -30,6 +33,47 @@ Push = Callable[[str, Mapping[str, str]], str]
 SESSION_SECONDS = 1800.0  # without activity, after which trackers begin a new session
 DAY_SECONDS = 86_400.0
 _TABLE = "CREATE TABLE IF NOT EXISTS invited (session TEXT PRIMARY KEY, until REAL NOT NULL)"
+
+
+def is_held_out(session: str, share: float, name: str) -> bool:
+    """Return whether a session is in the holdout: a random choice that is always the same.
+
+    The first 16 hexadecimal digits of SHA-256 of name, space and session are a number from 0 to
+    16**16 - 1; those below ``share`` of this range are held out. So a larger share keeps those
+    that a smaller one held out, and another name draws again.
+
+    >>> [is_held_out(session, 0.5, "invite") for session in "abcd"]
+    [True, True, False, False]
+    """
+    digest = hashlib.sha256(f"{name} {session}".encode()).hexdigest()
+    return int(digest[:16], 16) < share * 16**16
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """The sessions that are not acted on though the decision says so, to learn whether it helps.
+
+    Attributes:
+        share: of the sessions, 0 to 1; 0 holds out none.
+        name: of the decision; decisions of other names have other holdouts.
+        group: the attributes that tell the session. Where none does, visitors are held out.
+    """
+
+    share: float
+    name: str
+    group: AttributeGroup
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise SettingsError(
+                f"holdout={self.share!r}: expected the share of sessions that are not acted on, "
+                "from 0 to 1, such as 0.1."
+            )
+
+    def contains(self, visitor: str, attributes: Mapping[str, Any]) -> bool:
+        """Return whether a visitor's session is held out."""
+        session = session_of(self.group, visitor, attributes) or visitor
+        return is_held_out(session, self.share, self.name)
 
 
 class Invitations:
@@ -149,15 +193,12 @@ class Inviter:
         group: AttributeGroup,
         invitations: Invitations,
     ) -> None:
-        self._push, self._jobs, self._invitations = push, jobs, invitations
-        self._session_attribute = _session_attribute(group)
-        self._of_sessions = getattr(key_property(group), "name", None) == "domain_sessionid"
+        self._push, self._jobs = push, jobs
+        self._group, self._invitations = group, invitations
 
     def consider(self, visitor: str, answer: PredictResponse) -> None:
         """Push if the decision is to act and this session has had no intervention yet."""
-        value = (answer.signals or {}).get(self._session_attribute or "") or [""]
-        session = str(value[-1] if isinstance(value, list) else value)
-        session = visitor if self._of_sessions else session
+        session = session_of(self._group, visitor, answer.signals or {})
         if answer.decision.act:
             self._jobs.put(lambda: self._invite(visitor, session, answer))
         elif not session:
@@ -218,12 +259,3 @@ class BoardReporter:
             },
             timeout=1,
         )
-
-
-def _session_attribute(group: AttributeGroup) -> str | None:
-    """Return the name of the attribute that is, or ends with, the current session's id."""
-    for attribute in group.attributes or []:
-        property_name = getattr(attribute.property, "name", None)
-        if property_name == "domain_sessionid" and attribute.aggregation in ("unique_list", "last"):
-            return str(attribute.name)
-    return None

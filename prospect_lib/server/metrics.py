@@ -146,8 +146,9 @@ class Monitor:
         for kind in ("cold_start", "stale"):
             if getattr(answer, kind):
                 self.answers.labels(kind).inc()
-        if answer.decision.act:
-            self.answers.labels("act").inc()
+        for kind in ("act", "held_out"):
+            if getattr(answer.decision, kind):
+                self.answers.labels(kind).inc()
 
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus' text format; those of all processes that share."""

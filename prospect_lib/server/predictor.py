@@ -18,6 +18,7 @@ from prospect_lib.errors import DataError, ModelError, ServiceError
 from prospect_lib.features import FEATURES, Feature, from_attributes, is_unknown
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.server.attribute_cache import AttributeCache, Reading
+from prospect_lib.server.interventions import Holdout
 from prospect_lib.server.schemas import (
     UNKNOWN_VISITOR,
     Decision,
@@ -111,6 +112,7 @@ class Predictor:
         features: those to show for a scorer that does not return its own.
         decision: name of the decision that the score is for.
         suppressed_by: counts that forbid to act when they are at least one.
+        holdout: sessions that are not acted on; none by default.
         explain: add reasons to each score; without them a model takes half the time.
     """
 
@@ -123,12 +125,13 @@ class Predictor:
         features: Sequence[Feature] = FEATURES,
         decision: str = "invite",
         suppressed_by: Sequence[str] = (),
+        holdout: Holdout | None = None,
         explain: bool = True,
     ) -> None:
         self._current, self._attributes = current, attributes
         self._key, self._features = key, features
         self._decision, self._explain = decision, explain
-        self._suppressed_by = suppressed_by
+        self._suppressed_by, self._holdout = suppressed_by, holdout
 
     def predict(self, visitor: str, at: datetime) -> PredictResponse:
         """Score one visitor at a point in time.
@@ -140,7 +143,8 @@ class Predictor:
         loaded = self._current()
 
         def answer(reading: Reading) -> PredictResponse:
-            return self._answer(loaded, reading, self._score(loaded, reading.attributes, at), at)
+            scored = self._score(loaded, reading.attributes, at)
+            return self._answer(visitor, loaded, reading, scored, at)
 
         return self._attributes.use(visitor, answer)
 
@@ -169,7 +173,7 @@ class Predictor:
             raise ModelError(f"{loaded.version} failed: {type(error).__name__}.") from error
 
     def _answer(
-        self, loaded: Loaded, reading: Reading, scored: ScoreLike, at: datetime
+        self, visitor: str, loaded: Loaded, reading: Reading, scored: ScoreLike, at: datetime
     ) -> PredictResponse:
         score, threshold = float(scored.score), loaded.threshold
         if not (math.isfinite(score) and 0 <= score <= 1):
@@ -178,6 +182,9 @@ class Predictor:
         features, base = getattr(scored, "features", None), getattr(scored, "base_value", None)
         cold = is_unknown(attributes, self._key)
         suppressed_by = next((name for name in self._suppressed_by if attributes.get(name)), None)
+        chosen = threshold is not None and score >= threshold and not (suppressed_by or cold)
+        holdout = self._holdout
+        held_out = chosen and holdout is not None and holdout.contains(visitor, attributes)
         return PredictResponse.model_construct(
             signals=dict(attributes),
             scoring_attributes=self._computed(attributes, at) if features is None else {**features},
@@ -189,11 +196,10 @@ class Predictor:
             decision=Decision.model_construct(
                 name=self._decision,
                 threshold=threshold,
-                act=threshold is not None
-                and score >= threshold
-                and suppressed_by is None
-                and not cold,
+                act=chosen and not held_out,
                 suppressed_by=suppressed_by,
+                held_out=held_out,
+                holdout_share=0.0 if holdout is None else holdout.share,
             ),
             cold_start=cold,
             stale=reading.stale,

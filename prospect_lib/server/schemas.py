@@ -85,6 +85,13 @@ class Decision(_Strict):
         default=None,
         description="the attribute because of which not to act, such as a form sent this month",
     )
+    held_out: bool = Field(
+        default=False,
+        description="the score says to act, but the session is in the holdout: act is false",
+    )
+    holdout_share: float = Field(
+        default=0.0, description="share of sessions in the holdout; 0: there is none"
+    )
 
 
 class PredictResponse(_Strict):

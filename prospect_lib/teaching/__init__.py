@@ -8,6 +8,7 @@ Example::
 """
 
 from prospect_lib.teaching import exercises
+from prospect_lib.teaching.experiment import experiment
 from prospect_lib.teaching.replay import replay
 from prospect_lib.teaching.series import ensure_prerequisites, recent_events, series_picture
 from prospect_lib.teaching.visitor import (
@@ -22,6 +23,7 @@ __all__ = [
     "FollowedVisitor",
     "ensure_prerequisites",
     "exercises",
+    "experiment",
     "followed_visitor",
     "recent_events",
     "replay",

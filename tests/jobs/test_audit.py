@@ -159,7 +159,9 @@ def test_a_backfill_report_measures_what_the_history_would_change(past, settings
 def test_training_on_served_moments_takes_exactly_those_moments(past, monkeypatch):
     world, past_settings = past
     monkeypatch.setattr(DuckDBWarehouse, "over_home", lambda _home: world.warehouse())
-    rows = retrain.Job(backend="sandbox", served=True).training_set(past_settings)
+    lines: list[str] = []
+    rows = retrain.Job(backend="sandbox", served=True).training_set(past_settings, lines.append)
+    assert any("positive labels (100%) are of visits that were acted on" in line for line in lines)
     served = read_served(world.folder, prospect_group)
     served_moments, trained = (
         {(visitor, at.replace(tzinfo=None)) for visitor, at in zip(names, moments, strict=True)}

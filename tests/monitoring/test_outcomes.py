@@ -1,6 +1,8 @@
 """Outcomes of served scores: which are known, and whether the model is still calibrated."""
 
+from contextlib import closing
 from datetime import timedelta
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,13 @@ import pytest
 from prospect_lib import plots
 from prospect_lib.errors import DataError
 from prospect_lib.evaluation.metrics import Interval
-from prospect_lib.monitoring.outcomes import calibration_verdict, measure_outcomes
-from tests.support.served_world import END, World
+from prospect_lib.monitoring.audit import audit
+from prospect_lib.monitoring.outcomes import calibration_verdict, measure_outcomes, served_anchors
+from prospect_lib.problem import prospect_problem
+from prospect_lib.reports.audit_report import audit_html
+from prospect_lib.server.interventions import is_held_out
+from prospect_lib.training_set import extract
+from tests.support.served_world import END, Row, World
 
 HOUR = timedelta(hours=1)
 
@@ -50,6 +57,31 @@ def test_outcomes_equal_those_of_a_slow_loop(tmp_path: Path):
     with pytest.raises(DataError, match="no outcome is known yet"):
         measure_outcomes(warehouse, served, until=END.replace(tzinfo=None) - timedelta(days=3))
     warehouse.close()
+
+
+def held_out_by_session(values: Row) -> Row:
+    held_out = is_held_out(values["num_sessions_l7d"][-1], 0.5, "invite")
+    return {"act": not held_out, "held_out": held_out, "holdout_share": 0.5}
+
+
+def test_a_holdout_is_reported_and_training_leaves_out_the_sessions_acted_on(tmp_path: Path):
+    world = World(tmp_path, visitors=200, decision=held_out_by_session)
+    served = world.serve()
+    with closing(world.warehouse()) as warehouse:
+        report = measure_outcomes(warehouse, served)
+        page = audit_html(audit(warehouse, served), report)
+        table = extract(warehouse, prospect_problem, served_anchors(warehouse, tmp_path)).table
+    effect = report.effect()
+    sessions = report.rows.drop_duplicates(["domain_userid", "served_session"])
+    assert effect.acted.sessions == (~sessions["held_out"]).sum() > 10
+    assert effect.held_out.sessions == sessions["held_out"].sum() > 10
+    *_, figures, verdict, warning = report.summary().splitlines()
+    assert figures.startswith("Does acting help? Of the sessions chosen:")
+    assert "points [" in verdict and "positive labels" in warning
+    assert all(line in unescape(page) for line in (figures, verdict, warning))
+    assert page.count("<img") == 3, "with the picture of the effect"
+    assert table.num_rows == report.rows["held_out"].sum()
+    assert set(table["weight"].to_pylist()) == {2.0}
 
 
 def test_only_a_difference_beyond_noise_is_reported():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from prospect_lib.aggregation.keys import session_of
 from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import DataError
 from prospect_lib.features import FEATURES
@@ -46,6 +47,22 @@ def test_attributes_that_were_not_served_are_named(folder: Path) -> None:
     write(folder, [record("u", served, AT, prospect_group)])
     (row,) = read_served(folder, prospect_group).to_pylist()
     assert row["not_served"] == ["num_apps_l30d"] and row["num_apps_l30d"] is None
+
+
+def test_a_decision_has_its_holdout_and_the_newest_session(folder: Path) -> None:
+    lists = (["s1", "s2"], ["s3"], [None], [], None)
+    records = [
+        record("u", VALUES | {"num_sessions_l7d": sessions}, AT, prospect_group, act=False,
+               held_out=True, holdout_share=0.1)
+        for sessions in lists
+    ]  # fmt: skip
+    records += [record("u", VALUES, AT + timedelta(1), prospect_group)]  # of an earlier release
+    write(folder, records)
+    rows = read_served(folder, prospect_group).to_pylist()
+    expected = [session_of(prospect_group, "u", each["signals"]) for each in records]
+    assert [row["served_session"] for row in rows] == expected == ["s2", "s3", "", "", "", ""]
+    decisions = [(row["act"], row["held_out"], row["holdout_share"]) for row in rows]
+    assert decisions == [(False, True, 0.1)] * 5 + [(True, False, 0.0)]
 
 
 def test_features_have_the_types_that_the_model_was_given(folder: Path) -> None:

@@ -14,7 +14,7 @@ from snowplow_signals import AttributeKey, user_id
 
 from prospect_lib.aggregation.fold import group_hash
 from prospect_lib.attributes import prospect_group, sample_group
-from prospect_lib.errors import ModelError, ProspectError
+from prospect_lib.errors import ModelError, ProspectError, SettingsError
 from prospect_lib.features import FEATURES
 from prospect_lib.model.calibration import logit
 from prospect_lib.model.prospect_model import ProspectModel
@@ -61,8 +61,10 @@ def test_the_contract_of_an_answer(model):
     assert answer["score"] == model.score(WARM, AT).score
     assert answer["model_version"] == model.version
     assert datetime.fromisoformat(answer["scored_at"]) == AT
-    decision = {"name": "invite", "threshold": None, "act": False, "suppressed_by": None}
-    assert answer["decision"] == decision
+    assert answer["decision"] == {
+        "name": "invite", "threshold": None, "act": False, "suppressed_by": None,
+        "held_out": False, "holdout_share": 0.0,
+    }  # fmt: skip
     assert (answer["cold_start"], answer["stale"]) == (False, False)
     PredictResponse.model_validate_json(json.dumps(answer))
 
@@ -102,15 +104,39 @@ def test_the_threshold_of_the_options_comes_before_that_of_the_scorer(of_scorer,
     scorer = Rule()
     scorer.threshold = of_scorer
     decision = post(app_of(scorer, options=Options(threshold=of_options))).get_json()["decision"]
-    assert decision.pop("suppressed_by") is None
-    assert decision == {"name": "invite", "threshold": of_options or of_scorer, "act": act}
+    assert (decision["threshold"], decision["act"]) == (of_options or of_scorer, act)
 
 
 def test_the_threshold_in_the_models_manifest_decides(model):
     manifest = {**model.manifest, "threshold": {"score": 0.0}}
     decision = post(app_of(ProspectModel(model.booster, manifest, FEATURES))).get_json()["decision"]
-    assert decision.pop("suppressed_by") is None
-    assert decision == {"name": "invite", "threshold": 0.0, "act": True}
+    assert (decision["threshold"], decision["act"]) == (0.0, True)
+
+
+@pytest.mark.parametrize(
+    ("holdout", "views", "act", "held_out"),
+    [(0.0, 2, True, False), (1.0, 2, False, True), (1.0, 1, False, False)],
+)
+def test_a_held_out_session_is_chosen_and_not_acted_on(holdout, views, act, held_out):
+    attributes = MemoryAttributes({VISITOR: WARM | {"num_pricing_views_l7d": views}})
+    pushed = []
+    app = app_of(
+        attributes=attributes,
+        options=Options(holdout=holdout),
+        push=lambda visitor, _values: pushed.append(visitor) or "success",
+    )
+    decision = post(app).get_json()["decision"]
+    for close in app.extensions["prospect_closers"]:
+        close()
+    assert (decision["act"], decision["held_out"]) == (act, held_out)
+    assert decision["holdout_share"] == holdout
+    assert pushed == [VISITOR] * act
+
+
+@pytest.mark.parametrize("holdout", [-0.1, 1.5, float("nan")])
+def test_a_holdout_that_is_no_share_is_refused(holdout):
+    with pytest.raises(SettingsError, match=f"holdout={holdout}: expected the share of sessions"):
+        app_of(options=Options(holdout=holdout))
 
 
 def test_explanations_can_be_turned_off(model):

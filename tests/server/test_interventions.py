@@ -13,8 +13,10 @@ from prospect_lib.server.interventions import (
     DAY_SECONDS,
     SESSION_SECONDS,
     BoardReporter,
+    Holdout,
     Invitations,
     Inviter,
+    is_held_out,
     pusher,
 )
 from prospect_lib.server.schemas import Decision, PredictResponse
@@ -124,6 +126,30 @@ def test_scores_extend_a_session_without_id(world, act):
         world.now += SESSION_SECONDS / 2
         assert world.consider(act) == 1
     assert world.consider(True) == 1
+
+
+def test_the_holdout_is_a_stable_share_of_sessions_and_of_no_other_choice():
+    sessions = [f"session {number}" for number in range(10_000)]
+    small, large, other = (
+        {session for session in sessions if is_held_out(session, share, name)}
+        for share, name in ((0.1, "invite"), (0.3, "invite"), (0.1, "offer"))
+    )
+    assert small < large, "a larger share keeps those held out"
+    assert len(small) == pytest.approx(1000, abs=90)  # three standard deviations
+    assert len(large) == pytest.approx(3000, abs=140)
+    assert len(small & other) == pytest.approx(100, abs=30), "another name draws again"
+
+
+def test_the_holdout_looks_at_the_newest_session_or_without_one_at_the_visitor():
+    holdout = Holdout(0.5, "invite", prospect_group)
+
+    def contains(sessions, visitor=VISITOR):
+        return holdout.contains(visitor, {"num_sessions_l7d": sessions})
+
+    assert [contains(["x", session]) for session in "abcd"] == [True, True, False, False]
+    assert [contains("a", who) for who in "vwxyz"] == [True] * 5
+    for nothing in (None, [], [None]):
+        assert [contains(nothing, who) for who in "abcd"] == [True, True, False, False]
 
 
 @pytest.mark.parametrize("status", ["undelivered", "failure", ValueError("no")])

@@ -5,8 +5,9 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,11 +17,16 @@ from snowplow_signals import RuleIntervention
 from prospect_lib import sandbox, signals
 from prospect_lib.attributes import prospect_group, prospect_service
 from prospect_lib.errors import ServiceError
+from prospect_lib.monitoring import measure_outcomes, read_served
+from prospect_lib.monitoring.effect import Arm, Effect
 from prospect_lib.problem import prospect_problem
+from prospect_lib.sandbox import token
+from prospect_lib.sandbox.simulation.traffic import happening_now, scripted_visitor, send
 from prospect_lib.sandbox.website.disguise import disguised
-from prospect_lib.server.app import Server, create_app
-from prospect_lib.server.interventions import pusher
+from prospect_lib.server.app import Options, Server, create_app
+from prospect_lib.server.interventions import is_held_out, pusher
 from prospect_lib.settings import Settings
+from prospect_lib.warehouse import DuckDBWarehouse
 from tests.support.serving import Rule, post_to
 from tests.support.waiting import wait_for
 
@@ -115,6 +121,44 @@ def test_an_invitation_reaches_the_visitor_once(settings, server):
     (invitation,) = received
     assert (invitation["name"], invitation["version"]) == ("invite", 1)
     assert invitation["attributes"]["score"] == "0.6000"
+
+
+def test_a_holdout_is_measured_from_the_answer_to_the_outcomes(settings, tmp_path):
+    """Two visitors are invited and two held out; the first of each sends the form."""
+    (tmp_path / "token").write_text(token(settings.home))
+    own_log = replace(settings, home=tmp_path)
+    app = create_app(Rule(), signals.reader(settings), own_log, options=Options(holdout=0.5))
+    ids = [str(uuid.uuid5(uuid.NAMESPACE_URL, str(number))) for number in range(20)]
+    arms = {held: [i for i in ids if is_held_out(i, 0.5, "invite") == held][:2] for held in (0, 1)}
+    invitations: list[str] = []
+    with Server(app, port=0) as server:
+        for held_out, visitors in arms.items():
+            for visitor in visitors:
+                start = datetime.now(UTC)
+                visit = scripted_visitor(visitor, visitor, "https://s.example", start=start)
+                *steps, (_, form) = visit
+                events = [payload for _, payloads in steps for payload in payloads]
+                send(settings.sandbox_url, happening_now(events))
+                with interventions_for(settings, visitor) as received:
+                    decisions = [predict(server, visitor)["decision"] for _ in range(2)]
+                    app.extensions["prospect_closers"][0]()  # waits for what is pushed
+                assert decisions == [
+                    {"name": "invite", "threshold": 0.5, "act": not held_out,
+                     "suppressed_by": None, "held_out": bool(held_out), "holdout_share": 0.5}
+                ] * 2  # fmt: skip
+                invitations += [visitor for _ in received]
+                if visitor == visitors[0]:
+                    send(settings.sandbox_url, happening_now(form))
+        shown = requests.get(f"{settings.sandbox_url}/board/state", timeout=10).json()["visitors"]
+    assert invitations == arms[False]
+    on_the_board = {visitor["key"]: visitor["held_out"] for visitor in shown}
+    assert {on_the_board[disguised(visitor).key] for visitor in arms[True]} == {True}
+    assert {on_the_board[disguised(visitor).key] for visitor in arms[False]} == {False}
+    served = read_served(tmp_path / "served", prospect_problem)
+    in_two_hours = datetime.now(UTC) + timedelta(hours=2)
+    with closing(DuckDBWarehouse.over_home(settings.home)) as warehouse:
+        effect = measure_outcomes(warehouse, served, until=in_two_hours).effect()
+    assert effect == Effect(Arm(2, 1), Arm(2, 1), share=0.5, design_effect=effect.design_effect)
 
 
 VERSIONED = f"{prospect_group.name}_v{prospect_group.version}"

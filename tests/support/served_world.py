@@ -50,6 +50,7 @@ class World:
         since: the first moment that is scored.
         days, seed: of the simulated events.
         score: the score of a visitor's attribute values.
+        decision: what else the decision has, from these values.
     """
 
     folder: Path
@@ -64,6 +65,7 @@ class World:
     days: int = 10
     seed: int = 0
     score: Callable[[Row], float] = lambda _values: 0.1
+    decision: Callable[[Row], Row] = lambda _values: {}
     events: list[Row] = field(default_factory=list)
 
     def serve(self) -> pa.Table:
@@ -97,10 +99,13 @@ class World:
         as_of = self.as_of(at)
         then = [event for event in events if happened(event) <= as_of]
         values = attribute_values(self.group, self.seen(then, at), as_of)
-        return record(visitor, values, self.at(at), self.claimed, self.score(values))
+        score, decision = self.score(values), self.decision(values)
+        return record(visitor, values, self.at(at), self.claimed, score, **decision)
 
 
-def record(visitor: str, values: Row, at: datetime, group: Any, score: float = 0.1) -> Row:
+def record(
+    visitor: str, values: Row, at: datetime, group: Any, score: float = 0.1, **decision: Any
+) -> Row:
     key = key_name(group)
     return {
         key: visitor,
@@ -112,7 +117,7 @@ def record(visitor: str, values: Row, at: datetime, group: Any, score: float = 0
         "score": score,
         "model_version": "test",
         "scored_at": at.isoformat().replace("+00:00", "Z"),
-        "decision": {"name": "invite", "threshold": 0.05, "act": score >= 0.05},
+        "decision": {"name": "invite", "threshold": 0.05, "act": score >= 0.05, **decision},
         "cold_start": all(v is None for v in values.values()),
         "stale": False,
     }

@@ -53,6 +53,7 @@ class Visitor:
     scores: deque[tuple[datetime, float]] = field(default_factory=lambda: deque(maxlen=MAX_SCORES))
     count: int = 0
     act: bool = False
+    held_out: bool = False
     converted: bool = False
 
     def shown(self) -> dict[str, Any]:
@@ -68,6 +69,7 @@ class Visitor:
             "count": self.count,
             "scores": [[round(at.timestamp(), 1), round(score, 4)] for at, score in self.scores],
             "act": self.act,
+            "held_out": self.held_out,
             "converted": self.converted,
         }
 
@@ -120,6 +122,7 @@ class Board:
             visitor = self._visitor(self._same.get((key, identifier), identifier), at)
             visitor.scores.append((at, float(score)))
             visitor.act = decision.get("act") is True
+            visitor.held_out = decision.get("held_out") is True
             if isinstance(threshold, float) and 0 <= threshold <= 1:
                 self._threshold = threshold
 

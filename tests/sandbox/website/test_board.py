@@ -277,6 +277,12 @@ def test_the_board_in_a_browser(client: FlaskClient, browser: Browser) -> None:
         expect(card).to_contain_text(disguised(visitor).name)
         expect(card).to_have_class(re.compile("act"))
         expect(card.locator(".ticks i")).to_have_count(len(events))
+        expect(card).not_to_contain_text("held out")
+        held_out = record(0.82, visitor)
+        held_out["decision"]["held_out"] = True
+        post_score(client, held_out)
+        expect(card).to_have_class(re.compile("held-out"))
+        expect(card.locator(".where")).to_contain_text("held out")
         expect(page.locator(".feed li").first).to_contain_text("fills in a field")
         send(running.url, final)
         expect(page.locator(".converted")).to_have_count(2)  # the list, and the card

@@ -92,13 +92,15 @@ function draw(node, visitor, state) {
   const quiet = state.now - visitor.last;
   node.classList.toggle("idle", quiet > IDLE);
   node.classList.toggle("act", visitor.act && !visitor.converted);
+  node.classList.toggle("held-out", visitor.held_out && !visitor.converted);
   node.classList.toggle("converted", visitor.converted);
   const latest = visitor.scores.at(-1)?.[1];
   const score = node.querySelector(".score");
   score.classList.toggle("none", latest === undefined);
   write(score, latest === undefined ? "no score yet" : percent(latest));
   const where = visitor.converted ? "form sent" : visitor.page || "just scored";
-  write(node.querySelector(".where"), `${where} · ${ago(quiet)}`);
+  const holdout = visitor.held_out ? "held out · " : "";
+  write(node.querySelector(".where"), `${holdout}${where} · ${ago(quiet)}`);
   ticks(node.querySelector(".ticks"), visitor.events);
   curve(node.querySelector(".spark"), visitor, state);
 }

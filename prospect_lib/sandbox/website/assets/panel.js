@@ -122,7 +122,7 @@ function showChart(scores, threshold) {
 function showDecision({ decision }) {
   const pill = slot("decision");
   pill.classList.toggle("act", Boolean(decision?.act));
-  pill.textContent = decision ? (decision.act ? "Invite" : "Wait") : "";
+  pill.textContent = decision ? (decision.act ? "Invite" : decision.held_out ? "Held out" : "Wait") : "";
   pill.title = decision?.threshold == null ? "" : `${decision.name} from ${decision.threshold.toFixed(3)}`;
   if (decision?.suppressed_by) pill.title = `suppressed by ${readable(decision.suppressed_by)}`;
 }
