@@ -30,7 +30,7 @@ const memory = {
 
 /* ---- display ---- */
 
-const PERIODS = { d: "days", h: "hours", m: "minutes" };
+const PERIODS = { d: "day", h: "hour", m: "minute" };
 const NO_FEATURES = { __sum_of_others: "All other features", __calibration: "Calibration" };
 
 /** `num_pricing_views_l7d` -> "Pricing views, 7 days". */
@@ -42,7 +42,7 @@ function readable(name) {
     .replace("refr_", "referrer_")
     .replace("mkt_", "campaign_")
     .replaceAll("_", " ");
-  return words[0].toUpperCase() + words.slice(1) + (count ? `, ${count} ${PERIODS[unit]}` : "");
+  return words[0].toUpperCase() + words.slice(1) + (count ? `, ${count} ${PERIODS[unit]}${count > 1 ? "s" : ""}` : "");
 }
 
 function plain(value) {
