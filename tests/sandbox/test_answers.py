@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from prospect_lib.sandbox import token
 from prospect_lib.sandbox.events import EventStore
 from prospect_lib.sandbox.signals_api.subscribers import MAX_LISTENERS
+from prospect_lib.server.announcement import announce
 from prospect_lib.settings import Settings
 from tests.support.sandbox import page_view
 from tests.support.waiting import wait_for
@@ -63,6 +64,16 @@ def test_listeners_are_bounded_whatever_they_listen_to(running: Settings) -> Non
             return client.recv(12) == b"HTTP/1.1 200"
 
     wait_for(enters)  # those who have left make room
+
+
+def test_a_prediction_server_that_hangs_delays_nobody_else(running: Settings) -> None:
+    sent = b"POST /scores/predict HTTP/1.1\r\nHost: s\r\nContent-Length: 2\r\n\r\n{}"
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        announce(running.home, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with clients(running, 60, sent) as opened:
+            is_answered(running)
+            assert opened[-1].recv(12) == b"HTTP/1.1 503"
+    announce(running.home, None)
 
 
 @pytest.mark.parametrize(

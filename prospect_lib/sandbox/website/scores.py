@@ -5,6 +5,7 @@ origin do not send. There, the panel requests scores here, and the website passe
 prediction server decides whom it answers, as for every request that a proxy has forwarded.
 """
 
+import threading
 from pathlib import Path
 
 import requests
@@ -15,6 +16,8 @@ from prospect_lib.server.announcement import announced
 
 remote_scores = Blueprint("remote_scores", __name__)
 PATIENCE = 10.0  # seconds
+MAX_PASSED_ON = 8  # at the same time: each occupies one of the sandbox's threads
+_free = threading.BoundedSemaphore(MAX_PASSED_ON)
 FORWARDED = ("Authorization", "Content-Type")
 RETURNED = ("Content-Type", "Retry-After", "Cache-Control")
 
@@ -28,6 +31,8 @@ def pass_on(path: str) -> Response:
         raise Refusal(503, announcement.problem or "The prediction server has stopped.")
     headers = {name: request.headers[name] for name in FORWARDED if name in request.headers}
     headers["X-Forwarded-For"] = str(request.remote_addr)
+    if not _free.acquire(blocking=False):
+        raise Refusal(503, "The prediction server is slow, and others wait for it already.")
     try:
         answer = requests.request(
             request.method,
@@ -39,5 +44,7 @@ def pass_on(path: str) -> Response:
         )
     except requests.RequestException:
         raise Refusal(503, "The prediction server does not answer.") from None
+    finally:
+        _free.release()
     returned = {name: answer.headers[name] for name in RETURNED if name in answer.headers}
     return Response(answer.content, answer.status_code, returned)
