@@ -124,7 +124,7 @@ def effect(measured: Effect) -> Picture:
         figure.alt = (
             "Left: share of sessions acted on and of sessions held out that reached the goal, with "
             "intervals. Right: their difference with its interval, and a line at no difference. "
-            f"{measured.summary()}"
+            f"{' '.join(measured.summary().splitlines())}"
         )
     return figure
 
