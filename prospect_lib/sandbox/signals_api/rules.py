@@ -108,7 +108,9 @@ class Rules:
         names |= {f"{link.name}_v{link.version}" for link in carried}
         groups = {}
         for full_name in names:
-            stored = self._registry.get("attribute_groups", *name_and_version(full_name))
+            name, version = name_and_version(full_name)
+            named = (full_name, None) if version < 0 else (name, version)  # the latest version
+            stored = self._registry.get("attribute_groups", *named)
             if stored is not None:
                 groups[full_name] = stored, group_of(stored, self._registry)
         return groups
