@@ -117,7 +117,9 @@ def effect(measured: Effect) -> Picture:
             _interval(right, 0, measured.difference, colour=GREEN)
         right.set(title="Does acting help?", ylabel="difference (percentage points)")
         right.set(xlim=(-1, 1), xticks=[0], xticklabels=["acted on minus held out"])
-        right.yaxis.set_major_formatter(lambda share, _place: f"{100 * share:+.3g}")
+        right.yaxis.set_major_formatter(
+            lambda share, _place: f"{100 * share:+.3g}" if share else "0"
+        )
         right.grid(visible=False, axis="x")
         right.legend(loc="lower right")
         percent(left.yaxis)

@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prospect_lib.server.announcement import announce
     from prospect_lib.server.app import Options, Server, create_app
+    from prospect_lib.server.interventions import is_held_out
     from prospect_lib.server.snippet import Snippet
     from prospect_lib.server.tunnel import open_tunnel
 
-__all__ = ["Options", "Server", "Snippet", "announce", "create_app", "open_tunnel"]
-_MODULES = {"Snippet": "snippet", "announce": "announcement", "open_tunnel": "tunnel"}
+__all__ = ["Options", "Server", "Snippet", "announce", "create_app", "is_held_out", "open_tunnel"]
+_MODULES = {
+    "Snippet": "snippet",
+    "announce": "announcement",
+    "is_held_out": "interventions",
+    "open_tunnel": "tunnel",
+}
 
 
 def __getattr__(name: str) -> Any:
