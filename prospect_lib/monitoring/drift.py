@@ -23,13 +23,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from prospect_lib.aggregation.definitions import COLUMNS
-from prospect_lib.errors import DataError
+from prospect_lib.errors import DataError, TooFewError
 from prospect_lib.model.rows import Floats
 
 Codes = npt.NDArray[np.int64]  # a number per row: its visitor, or its bin
 
 #: PSI that is worth a look.
 WORTH_A_LOOK = 0.1
+#: Served visitors below which nothing is said: a few testers differ from everybody.
+LEAST_VISITORS = 20
 #: Probability that a report raises an alarm, in any feature, though nothing has changed.
 FALSE_ALARM = 0.01
 #: The column of the model's scores.
@@ -99,6 +101,7 @@ def measure_drift(
         seed: of the random assignments.
     Raises:
         DataError: there are no rows, or no common columns.
+        TooFewError: fewer than ``LEAST_VISITORS`` were served.
 
     >>> training = pd.DataFrame({"domain_userid": range(200), "channel": "search"})
     >>> training["anchor_ts"] = pd.Timestamp("2026-01-31")
@@ -114,8 +117,13 @@ def measure_drift(
             f"columns {columns}. Give both the model's features."
         )
     trained, visitors = _visits(training, served, key), _factorized(served[key])
-    comparisons = {c: _Comparison(training[c], served[c], trained, visitors) for c in columns}
     number = int(visitors.max()) + 1
+    if number < LEAST_VISITORS:
+        raise TooFewError(
+            f"too few to say: {number} visitors were served, expected {LEAST_VISITORS} or more to "
+            "compare with those of training. Audit a longer time."
+        )
+    comparisons = {c: _Comparison(training[c], served[c], trained, visitors) for c in columns}
     assignments = ceil(len(columns) / false_alarm) - 1
     noise = dict.fromkeys(columns, 0.0)
     for chosen in _random_visitors(int(trained.max()) + 1 + number, number, assignments, seed):

@@ -8,7 +8,7 @@ import pytest
 
 from prospect_lib import plots
 from prospect_lib.attributes import prospect_group
-from prospect_lib.errors import DataError
+from prospect_lib.errors import DataError, TooFewError
 from prospect_lib.monitoring.drift import measure_drift, psi
 from prospect_lib.sandbox.simulation.visitors import simulate
 from prospect_lib.training_set import SITE_ANCHORS, features_sql
@@ -79,10 +79,17 @@ def test_a_visitor_counts_once_however_many_rows_they_have(parts):
 
 def test_a_report_of_few_visitors_tells_how_many_it_needs(parts):
     training, served = parts
-    few = served[served["domain_userid"].isin(served["domain_userid"].unique()[:6])]
+    few = served[served["domain_userid"].isin(served["domain_userid"].unique()[:40])]
     report = measure_drift(training, few)
-    assert report.alarms == [] and report.needed > 6
+    assert report.alarms == [] and report.needed > 40
     assert f"{report.needed:,} would reveal" in report.summary()
+
+
+def test_of_a_handful_of_visitors_nothing_is_said(parts):
+    training, served = parts
+    few = served[served["domain_userid"].isin(served["domain_userid"].unique()[:11])]
+    with pytest.raises(TooFewError, match="too few to say: 11 visitors were served"):
+        measure_drift(training, few.assign(num_page_views_l7d=10_000.0))
 
 
 def test_psi_by_hand():
