@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from prospect_lib.errors import ProspectError, SettingsError
+from prospect_lib.errors import ProspectError, SettingsError, one_line
 from prospect_lib.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,9 +31,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ProspectError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"error: {_of_the_system(error)}", file=sys.stderr)
+        return SettingsError.exit_code
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         return 130
+
+
+def _of_the_system(error: OSError) -> str:
+    """Return one line about a file, a disk or a connection that the system refuses."""
+    reason = error.strerror or one_line(error) or type(error).__name__
+    name = f"{error.filename}: " if error.filename else ""
+    return f"{name}{reason}. Check the disk and who may write there; PROSPECT_HOME names the home."
 
 
 class _Parser(argparse.ArgumentParser):

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import glob
 import os
 import re
 import secrets
@@ -31,10 +32,8 @@ def write_whole(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
         OSError: the folder cannot be written or the disk is full; ``path`` is unchanged.
     """
     raw = content.encode() if isinstance(content, str) else content
-    with draft_of(path) as draft:
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(handle, "wb") as file:
-            file.write(raw)
+    with draft_of(path, mode=mode) as draft:
+        draft.write_bytes(raw)
 
 
 def ensure_secret(path: Path) -> str:
@@ -48,13 +47,9 @@ def ensure_secret(path: Path) -> str:
         OSError: it cannot be read, or its folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+    with locked(path.parent):
         if not path.exists():
             write_whole(path, secrets.token_urlsafe(24), mode=0o600)
-    finally:
-        os.close(folder)
     with path.open("rb") as file:
         mode, content = os.fstat(file.fileno()).st_mode, file.read(8192).strip()
     if not _SECRET.fullmatch(content):
@@ -88,11 +83,12 @@ def writable_folder(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def draft_of(path: Path) -> Iterator[Path]:
+def draft_of(path: Path, *, mode: int = 0o666) -> Iterator[Path]:
     """Yield the path of a draft that takes the place of ``path`` when the block ends.
 
     The draft's name is unique, so two writers of one path never write into one draft. If the
-    block raises, the draft is removed and ``path`` stays as it was.
+    block raises, the draft is removed and ``path`` stays as it was. A draft that a killed process
+    left behind is removed by the next writer of its path.
 
     Example::
 
@@ -100,7 +96,9 @@ def draft_of(path: Path) -> Iterator[Path]:
             pq.write_table(table, draft)
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.parent / f".{path.name}.{uuid4().hex}.draft"
+    for other in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 32}.draft"):
+        _remove_unless_in_use(other)
+    draft, handle = _create_in_use(path, mode)
     try:
         yield draft
         sync(draft)
@@ -108,7 +106,43 @@ def draft_of(path: Path) -> Iterator[Path]:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(handle)
     sync(path.parent)
+
+
+def _create_in_use(path: Path, mode: int) -> tuple[Path, int]:
+    """Create a draft, locked until its handle is closed or the process ends."""
+    while True:
+        draft = path.parent / f".{path.name}.{uuid4().hex}.draft"
+        handle = os.open(draft, os.O_RDONLY | os.O_CREAT | os.O_EXCL, mode)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        if os.fstat(handle).st_nlink:
+            return draft, handle
+        os.close(handle)  # another writer removed it before it was locked
+
+
+def _remove_unless_in_use(draft: Path) -> None:
+    with contextlib.suppress(OSError):  # another process has removed it, or writes it
+        handle = os.open(draft, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            draft.unlink()
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder, which ends with the process; others wait for it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def sync(path: Path) -> None:

@@ -1,6 +1,8 @@
 """The command line: its help, one line per error, and training on the published sample."""
 
+import errno
 import json
+import os
 import re
 import shutil
 import sys
@@ -55,6 +57,29 @@ def test_errors_are_one_message_and_an_exit_code(
     assert cli.main(arguments) == code
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and message in line
+
+
+@pytest.mark.parametrize("command", ["train", "serve", "audit", "sandbox", "demo --once"])
+def test_a_home_that_is_no_folder_is_one_line(
+    own_home: Settings, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    own_home.home.write_text("a file")
+    assert cli.main(command.split()) in range(1, 8)
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: ") and str(own_home.home) in line
+
+
+def test_a_full_disk_is_one_line(
+    own_home: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(_path: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(own_home.home / "models"))
+
+    monkeypatch.setattr("prospect_lib.files.sync", full)
+    assert cli.main(["new", str(own_home.home / "site.py")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "models: No space left on device. Check the disk" in line
+    assert [*own_home.home.iterdir()] == []
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,24 @@ def test_many_writers_of_one_path_never_tear_it(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["shared.txt"]
 
 
+def test_the_next_writer_removes_the_draft_of_a_killed_one_and_none_in_use(tmp_path: Path) -> None:
+    path = tmp_path / "part [1].txt"
+    program = (
+        "import os, pathlib, signal, sys; from prospect_lib.files import draft_of\n"
+        "with draft_of(pathlib.Path(sys.argv[1])) as draft:\n"
+        "    draft.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(path)], check=False)
+    [left] = tmp_path.iterdir()
+    with draft_of(path) as in_use:
+        assert not left.exists()
+        in_use.write_text("slow")
+        write_whole(path, "quick")
+        assert in_use.exists()
+    assert path.read_text() == "slow"
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
 def test_a_secret_is_created_once_for_its_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "new" / "token"
     secret = ensure_secret(path)

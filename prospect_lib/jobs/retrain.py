@@ -40,7 +40,7 @@ from prospect_lib.evaluation.comparison import compare
 from prospect_lib.evaluation.evaluate import MODEL, Evaluation, evaluate
 from prospect_lib.evaluation.metrics import Interval, visitor_draws
 from prospect_lib.evaluation.threshold import Threshold, check_figures, choose_threshold
-from prospect_lib.files import writable_folder, write_whole
+from prospect_lib.files import locked, writable_folder, write_whole
 from prospect_lib.model import store
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.rows import labels, visitors_of
@@ -322,8 +322,11 @@ def train_and_promote(
     version = challenger.model.version
     folder = bundle_path(models, version)
     repeated = (folder / MANIFEST_FILE).is_file()  # a version is a hash of its content
-    challenger.judged.save(folder / JUDGED)
-    challenger.model.save(folder)
+    models.mkdir(parents=True, exist_ok=True)
+    with locked(models):  # by no more than one process at a time
+        store.discard_unfinished(models)
+        challenger.judged.save(folder / JUDGED)
+        challenger.model.save(folder)
     report = report_html(
         challenger.model, challenger.evaluation, challenger.split, challenger.threshold
     )

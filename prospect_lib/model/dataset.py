@@ -1,6 +1,7 @@
 """A training set, wherever its rows are, and one pass over them before training."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from prospect_lib.aggregation.definitions import LEFT_OUT
-from prospect_lib.errors import DataError, TooFewError, wrong_type
+from prospect_lib.errors import DataError, TooFewError, one_line, wrong_type
 from prospect_lib.features import Feature
 from prospect_lib.model.encoding import check_type
 from prospect_lib.model.rows import (
@@ -38,6 +40,8 @@ Source: TypeAlias = pa.Table | Path | str | Callable[[], Iterable[pa.RecordBatch
 BATCH_ROWS = 131_072
 #: Visitors of each class that training needs, and a test.
 MIN_VISITORS, MIN_TEST_VISITORS = 10, 5
+#: The names of the files of a large training set that has no manifest yet.
+PART = re.compile(r"^(part-\d{5}\.parquet|\.part-.*\.draft|\.manifest\.json\..*\.draft)$")
 #: Values of a categorical feature that a model tells apart.
 MAX_CATEGORIES = 100
 
@@ -127,13 +131,35 @@ def parquet_files(path: Path | str) -> list[str]:
     """Return a Parquet file, or those of a folder, in order.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, or a part of a training set is missing or damaged.
     """
     path = Path(path)
     files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
     if not files or not files[0].is_file():
         raise DataError(f"{path}: there is no Parquet file. Write the training set there first.")
+    if any(PART.search(file.name) for file in files if file.parent == path):
+        _refuse_incomplete(path)
     return [str(file) for file in files]
+
+
+def _refuse_incomplete(folder: Path) -> None:
+    """Refuse a training set that is not as its manifest, which is written last, says."""
+    again = "Write it again: extract_to(folder, warehouse)."
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        parts: Mapping[str, int] = manifest.get("parts", {})
+        for name, rows in parts.items():
+            if (there := pq.read_metadata(folder / name).num_rows) != rows:
+                raise DataError(f"{folder / name} has {there:,} rows instead of {rows:,}. {again}")
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{folder} is a part of a training set: {Path(error.filename or name).name} is "
+            f"missing. {again}"
+        ) from error
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{folder} is a damaged training set: {one_line(error)}. {again}"
+        ) from error
 
 
 def summarize(

@@ -350,7 +350,22 @@ class ProspectModel:
             ModelError: a file is missing or damaged, or features, order, categories or the
                 group's definition differ; the message names the difference.
         """
-        manifest, raw = read_bundle(_folder(path))
+        try:
+            return cls._loaded(*read_bundle(_folder(path)), path, problem)
+        except (KeyError, TypeError, AttributeError, ValueError, xgb.core.XGBoostError) as error:
+            raise ModelError(
+                f"{path}: the model is damaged ({type(error).__name__}). Train the model again: "
+                "python -m prospect_lib train."
+            ) from error
+
+    @classmethod
+    def _loaded(
+        cls,
+        manifest: dict[str, Any],
+        raw: bytes,
+        path: Path | str,
+        problem: ScoringProblem | AttributeGroup | None,
+    ) -> "ProspectModel":
         name = manifest["group"]["name"]
         problem = problem or _KNOWN_PROBLEMS.get(name)
         if problem is None:

@@ -9,6 +9,7 @@ of the promoted one. A bundle is a folder with ``model.ubj`` (XGBoost's own form
 import hashlib
 import json
 import platform
+import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 from snowplow_signals import StreamAttributeGroup
 
 from prospect_lib.aggregation.fold import group_hash
-from prospect_lib.errors import ModelError
+from prospect_lib.errors import ModelError, one_line
 from prospect_lib.features import Feature
 from prospect_lib.files import write_whole
 from prospect_lib.model.encoding import Column, Encoder
@@ -70,10 +71,10 @@ def promoted_path(models: Path | str) -> Path:
             f"no model is promoted in {models}. Train one: python -m prospect_lib train."
         )
     folder = bundle_path(models, version)
-    if not folder.is_dir():
+    if len(version) > 255 or not folder.is_dir():
         raise ModelError(
-            f"the promoted model {version} is missing: {folder} is no folder. Train one: "
-            "python -m prospect_lib train."
+            f"the promoted model {one_line(version, 60)} is missing: {one_line(folder)} is no "
+            "folder. Train one: python -m prospect_lib train."
         )
     return folder
 
@@ -117,6 +118,15 @@ def write_bundle(folder: Path, raw: bytes, manifest: Mapping[str, Any], version:
     write_whole(folder / MANIFEST_FILE, json.dumps({**about, **manifest}, indent=2) + "\n")
 
 
+def discard_unfinished(models: Path) -> None:
+    """Remove what an interrupted training left: folders with files of a bundle and no manifest."""
+    for folder in models.glob("*/"):
+        files = [path for path in folder.rglob("*") if not path.is_dir()]
+        names = {path.name for path in files if not path.name.endswith(".draft")}
+        if files and names <= {*_BUNDLE_FILES} and not (folder / MANIFEST_FILE).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def read_bundle(folder: Path) -> tuple[dict[str, Any], bytes]:
     """Return the manifest and the booster's bytes.
 
@@ -130,6 +140,10 @@ def read_bundle(folder: Path) -> tuple[dict[str, Any], bytes]:
         raise ModelError(
             f"cannot read a model from {folder}: {error}. Train one: python -m prospect_lib train."
         ) from error
+    if not isinstance(manifest, dict):
+        raise ModelError(
+            f"{folder / MANIFEST_FILE} is no JSON object. Train one: python -m prospect_lib train."
+        )
     if manifest.get("format") != FORMAT:
         raise ModelError(
             f"{folder}: format {manifest.get('format')!r}, expected {FORMAT}. Train a new model: "

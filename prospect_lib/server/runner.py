@@ -148,18 +148,21 @@ class _Problem(ErrorTask):  # type: ignore[misc] # waitress has no types
 
 
 class _Connection(HTTPChannel):  # type: ignore[misc]
-    """A connection that knows since when its client has been expected to finish a request."""
+    """A connection that knows when the latest request on it began.
+
+    waitress measures from the last byte, and by a clock that may be set back.
+    """
 
     error_task_class = _Problem
-    begun = 0.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.begun = time.monotonic()
 
     def received(self, data: bytes) -> Any:
         if self.request is None:
-            self.begun = time.time()
+            self.begun = time.monotonic()
         return super().received(data)
-
-    def waits_since(self) -> float:
-        return self.last_activity if self.request is None else self.begun
 
 
 class WebServer(TcpWSGIServer):  # type: ignore[misc]
@@ -188,6 +191,7 @@ class WebServer(TcpWSGIServer):  # type: ignore[misc]
         **options: Any,
     ) -> None:
         self._channels: dict[int, Any] = {}
+        self._next_check = 0.0
         try:
             super().__init__(
                 app,
@@ -197,7 +201,6 @@ class WebServer(TcpWSGIServer):  # type: ignore[misc]
                 port=port,
                 ident=None,
                 connection_limit=_connection_limit(),
-                cleanup_interval=1,
                 max_request_header_size=MAX_HEADER,
                 max_request_body_size=max_body,
                 asyncore_use_poll=True,  # `select` cannot watch more than 1024 files
@@ -211,11 +214,18 @@ class WebServer(TcpWSGIServer):  # type: ignore[misc]
         self.task_dispatcher.set_thread_count(threads)
 
     def maintenance(self, now: float) -> None:
-        """Close the connections whose clients have been silent or slow for too long."""
-        allowed = CROWDED_SECONDS if self.in_connection_overflow else SILENT_SECONDS
-        for channel in self.active_channels.values():
-            if not channel.requests and channel.waits_since() < now - allowed:
-                channel.will_close = True
+        """Leave the connections to ``readable``, which does not trust the clock."""
+
+    def readable(self) -> Any:
+        """Return whether a connection can be accepted; close those that are silent or slow."""
+        now = time.monotonic()
+        if now >= self._next_check:
+            self._next_check = now + min(1.0, CROWDED_SECONDS)
+            allowed = CROWDED_SECONDS if self.in_connection_overflow else SILENT_SECONDS
+            for channel in self.active_channels.values():
+                if not channel.requests and channel.begun < now - allowed:
+                    channel.will_close = True
+        return super().readable()
 
     def stop(self, patience: float) -> None:
         """Accept nothing more, answer the requests in flight, and let ``run`` return.

@@ -42,7 +42,6 @@ class ServedLog:
             self._write_days, name="served scores", limit=RECORDS_WAITING, every=RECORDS_EVERY
         )
         self._day: date | None = None
-        self._line_end = b""  # ends a line that a full disk has cut
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -74,13 +73,13 @@ class ServedLog:
                 self._day = day
                 self._delete_before(str(day - self._keep))
             path = self._folder / f"{day}.ndjson"
-            handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
             try:
-                lines = self._line_end + lines
+                size = os.fstat(handle).st_size
+                if size and os.pread(handle, 1, size - 1) != b"\n":
+                    lines = b"\n" + lines  # a full disk or a killed process has cut the last line
                 while lines:
                     lines = lines[os.write(handle, lines) :]
-                    self._line_end = b"\n"
-                self._line_end = b""
             finally:
                 os.close(handle)
         except OSError as error:

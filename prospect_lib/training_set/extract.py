@@ -24,8 +24,9 @@ from prospect_lib.aggregation.definitions import LEFT_OUT
 from prospect_lib.aggregation.fold import group_hash
 from prospect_lib.aggregation.keys import key_property
 from prospect_lib.anchors import SESSION, Anchors
-from prospect_lib.errors import DataError
+from prospect_lib.errors import DataError, one_line
 from prospect_lib.files import draft_of, write_whole
+from prospect_lib.model.dataset import PART
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
 from prospect_lib.sql.clocks import time_sql, wrong_clock_sql
 from prospect_lib.sql.compiler import features_sql, reading_once
@@ -137,22 +138,29 @@ def extract_to(
 ) -> dict[str, Any]:
     """Write a training set that is larger than memory as Parquet files; return the manifest.
 
-    ``ProspectModel.fit(folder)`` trains on them. ``manifest.json`` is written last, so a folder
-    that has it is complete. The arguments, and the example, are those of :func:`extract`.
+    ``ProspectModel.fit(folder)`` trains on them, if all parts that ``manifest.json`` lists are
+    there. It is written last; without it, the next call removes the parts and starts again. The
+    arguments, and the example, are those of :func:`extract`.
 
     Raises:
         DataError: as in :func:`extract`, or the folder is not empty.
         ServiceError: the warehouse refuses the statement.
     """
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()):
+    left = [*folder.iterdir()] if folder.exists() else []
+    if not all(PART.search(path.name) for path in left):
         raise DataError(f"{folder} is not empty; give an empty folder or a new one.")
+    for path in left:  # of an interrupted call, which wrote no manifest
+        path.unlink()
+    parts = dict[str, int]()
     with _extraction(warehouse, problem, anchors, include_anchor) as extraction:
         folder.mkdir(parents=True, exist_ok=True)
         for number, table in enumerate(extraction.tables(rows_at_once)):
-            with draft_of(folder / f"part-{number:05}.parquet") as draft:
+            name = f"part-{number:05}.parquet"
+            with draft_of(folder / name) as draft:
                 pq.write_table(table, draft)
-    manifest = extraction.manifest()
+            parts[name] = table.num_rows
+    manifest = {**extraction.manifest(), "parts": parts}
     write_whole(folder / "manifest.json", json.dumps(manifest, indent=1))
     return manifest
 
@@ -447,8 +455,16 @@ def _with_truth(table: pa.Table, folder: Path, key: str) -> pa.Table:
     The simulator's files say them for some keys only; for another key there are none.
     """
     files = sorted(folder.glob("*.parquet"))
-    if not files or key not in pq.read_schema(files[0]).names:
+    if not files:
         return table
+    try:
+        if key not in pq.read_schema(files[0]).names:
+            return table
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(
+            f"{files[0]} cannot be read ({one_line(error)}). Delete it to train without the best "
+            "observable scores, or run `python -m prospect_lib demo` to simulate them again."
+        ) from error
     sql = DuckDB()
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")

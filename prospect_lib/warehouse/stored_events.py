@@ -12,8 +12,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from prospect_lib.errors import DataError
+from prospect_lib.errors import DataError, one_line
 from prospect_lib.sql.dialects import DuckDB
 from prospect_lib.warehouse.events import ATOMIC_COLUMNS
 
@@ -39,10 +40,22 @@ def refuse_old_format(home: Path) -> None:
 
 
 def history(home: Path) -> str:
-    """Return the SELECT over past events; empty if there are none."""
+    """Return the SELECT over past events; empty if there are none.
+
+    Raises:
+        DataError: a file is damaged.
+    """
     files = sorted((home / "history").glob("*.parquet"))
     if not files:
         return ""
+    for file in files:
+        try:
+            pq.read_metadata(file)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise DataError(
+                f"{file} is damaged ({one_line(error)}). Simulate the events again: python -m "
+                "prospect_lib demo, or delete the file."
+            ) from error
     return f"SELECT * FROM read_parquet({SQL.files(files)}, union_by_name = true)"
 
 

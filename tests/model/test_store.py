@@ -8,10 +8,12 @@ from prospect_lib.model.store import (
     MODEL_FILE,
     bundle_path,
     bundle_state,
+    discard_unfinished,
     promote,
     promoted_at,
     promoted_path,
     promoted_version,
+    read_bundle,
     write_bundle,
 )
 
@@ -73,3 +75,27 @@ def test_the_state_changes_with_the_promotion_and_with_each_file(models):
     promote(models, "second")
     states.append(bundle_state(models))
     assert len(set(states)) == 4
+
+
+def test_what_an_interrupted_training_left_is_removed_and_nothing_else(models):
+    promote(models, "first")
+    (bundle_path(models, "second") / MANIFEST_FILE).unlink()
+    (models / "notes").mkdir()
+    (models / "notes" / "mine.txt").write_text("kept")
+    discard_unfinished(models)
+    assert sorted(path.name for path in models.iterdir()) == ["current", "first", "notes"]
+
+
+@pytest.mark.parametrize("content", [b"5", b"[]", b"{}", b'{"format": 2}', b'{"format"', b"\xff"])
+def test_a_damaged_manifest_is_one_line(models, content):
+    (models / "first" / MANIFEST_FILE).write_bytes(content)
+    with pytest.raises(ModelError, match=r"first.*prospect_lib train\.$"):
+        read_bundle(models / "first")
+
+
+@pytest.mark.parametrize("version", ["x" * 5000, "../../nowhere", "a\0b"])
+def test_a_pointer_to_no_bundle_is_one_short_line(models, version):
+    (models / "current").write_text(version)
+    with pytest.raises(ModelError, match=r"is missing") as error:
+        promoted_path(models)
+    assert len(str(error.value)) < 600

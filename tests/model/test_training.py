@@ -1,5 +1,7 @@
 """Training on tables, Parquet files and streams."""
 
+import json
+import os
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -233,6 +235,34 @@ def test_features_that_extraction_left_out_are_not_required(table, tmp_path, is_
     ]
     with pytest.raises(DataError, match="lacks num_apps_l30d"):
         summarize(rows.drop_columns(["num_apps_l30d"]), FEATURES)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda folder: (folder / "manifest.json").unlink(), r"manifest\.json is missing"),
+        (
+            lambda folder: (folder / "part-00001.parquet").unlink(),
+            r"part-00001\.parquet is missing",
+        ),
+        (
+            lambda folder: pq.write_table(pa.table({"a": [1]}), folder / "part-00001.parquet"),
+            r"part-00001\.parquet has 1 rows instead of 4,800",
+        ),
+        (lambda folder: os.truncate(folder / "part-00001.parquet", 5000), "damaged training set"),
+        (lambda folder: (folder / "manifest.json").write_text("5"), "damaged training set"),
+    ],
+)
+def test_a_training_set_that_is_not_complete_is_refused(table, tmp_path, damage, reason):
+    names = ["part-00000.parquet", "part-00001.parquet"]
+    for name in names:
+        pq.write_table(table, tmp_path / name)
+    parts = dict.fromkeys(names, table.num_rows)
+    (tmp_path / "manifest.json").write_text(json.dumps({"parts": parts}))
+    assert summarize(tmp_path, FEATURES).rows == 2 * table.num_rows
+    damage(tmp_path)
+    with pytest.raises(DataError, match=rf"{reason}.* Write it again: extract_to"):
+        summarize(tmp_path, FEATURES)
 
 
 def test_one_row_of_a_wrong_clock_does_not_move_the_early_stopping(table, encoder):

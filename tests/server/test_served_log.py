@@ -124,6 +124,17 @@ def test_a_line_cut_by_a_full_disk_damages_no_other_line(tmp_path: Path, monkeyp
     assert lines == ['{"n', '{"n":2}']
 
 
+def test_a_line_cut_by_a_killed_process_damages_no_other_line(tmp_path: Path):
+    (tmp_path / "2026-03-01.ndjson").write_bytes(b'{"n":1}\n{"n')
+    served = ServedLog(tmp_path)
+    for record in (b'{"n":2}', b'{"n":3}'):
+        served.append(record, NOON)
+        served.flush()
+    served.close()
+    lines = (tmp_path / "2026-03-01.ndjson").read_text().splitlines()
+    assert lines == ['{"n":1}', '{"n', '{"n":2}', '{"n":3}']
+
+
 def test_records_beyond_the_limit_are_dropped(tmp_path: Path, monkeypatch, caplog):
     monkeypatch.setattr("prospect_lib.server.served_log.RECORDS_WAITING", 2)
     monkeypatch.setattr("prospect_lib.server.served_log.RECORDS_EVERY", 60)

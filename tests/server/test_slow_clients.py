@@ -5,6 +5,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -58,15 +59,20 @@ def test_more_silent_clients_than_threads_delay_nobody(sent):
             assert requests.get(f"{server.url}/health", timeout=10).status_code == 200
 
 
-@pytest.mark.parametrize("dripping", [False, True])
-def test_a_client_that_does_not_finish_its_request_is_dropped(monkeypatch, dripping):
-    monkeypatch.setattr(runner, "SILENT_SECONDS", 0.5)
-    with Server(app_of(), port=0) as server, clients(server.port, 1, UNFINISHED) as [client]:
+@pytest.mark.parametrize("sent", [b"", UNFINISHED], ids=["silent", "unfinished"])
+@pytest.mark.parametrize("way", ["waits", "drips", "waits while the clock is set back"])
+def test_a_client_that_does_not_finish_its_request_is_dropped(monkeypatch, way, sent):
+    monkeypatch.setattr(runner, "SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(runner, "CROWDED_SECONDS", 0.1)
+    with Server(app_of(), port=0) as server, clients(server.port, 1, sent) as [client]:
         client.settimeout(0.05)
+        if "clock" in way:
+            now = time.time
+            monkeypatch.setattr(time, "time", lambda: now() - 3600)
 
         def dropped() -> bool:
             try:
-                if dripping:
+                if way == "drips":
                     client.sendall(b"n")
                 return client.recv(1) == b""
             except TimeoutError:

@@ -1,6 +1,7 @@
 """Extraction of training sets: in parts, to files, as a table, at your own anchors, repeatably."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -119,6 +120,10 @@ def test_a_folder_of_truth_may_have_any_name(
     folder = tmp_path / "it's [1]"
     shutil.copytree(home / "truth", folder)
     assert extract(local, truth=folder).table["best_observable"].null_count == 0
+    [file] = folder.glob("*.parquet")
+    os.truncate(file, 2000)
+    with pytest.raises(DataError, match=r"simulated\.parquet cannot be read .*prospect_lib demo"):
+        extract(local, truth=folder)
 
 
 def test_statements_about_all_visitors_spill_to_disk_within_a_memory_limit(
@@ -167,11 +172,13 @@ def test_the_manifest_is_enough_to_build_the_rows_again(local: DuckDBWarehouse) 
 def test_extract_to_writes_the_same_rows_as_files(local: DuckDBWarehouse, tmp_path: Path) -> None:
     manifest = extract_to(tmp_path / "rows", local, rows_at_once=300)
     whole = extract(local)
-    assert manifest == whole.manifest
     assert manifest == json.loads((tmp_path / "rows/manifest.json").read_text())
     files = sorted((tmp_path / "rows").glob("*.parquet"))
     assert len(files) > 3
-    rows = pa.concat_tables([pq.read_table(file) for file in files])
+    tables = [pq.read_table(file) for file in files]
+    parts = {file.name: table.num_rows for file, table in zip(files, tables, strict=True)}
+    assert manifest == {**whole.manifest, "parts": parts}
+    rows = pa.concat_tables(tables)
     assert rows.combine_chunks().equals(whole.table.combine_chunks())
     with pytest.raises(DataError, match="is not empty"):
         extract_to(tmp_path / "rows", local)

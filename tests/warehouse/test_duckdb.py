@@ -1,5 +1,7 @@
 """DuckDB over the events of a sandbox and over files; what cannot be read is refused by name."""
 
+import os
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -95,6 +97,14 @@ def test_a_file_that_cannot_be_used_is_refused_by_name(
 
 def test_an_empty_home_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="prospect_lib demo"):
+        open_warehouse(Settings(tmp_path))
+
+
+def test_a_damaged_history_is_refused_by_name_and_a_remedy(home: Path, tmp_path: Path) -> None:
+    shutil.copytree(home / "history", tmp_path / "history")
+    [file] = (tmp_path / "history").glob("*.parquet")
+    os.truncate(file, 2000)
+    with pytest.raises(DataError, match=r"simulated\.parquet is damaged .*prospect_lib demo"):
         open_warehouse(Settings(tmp_path))
 
 

@@ -1,6 +1,7 @@
 """The history: complete or absent, whatever interrupts its writing."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,9 +41,12 @@ def test_a_broken_manifest_is_written_again(home: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("folder", FILES)
-def test_a_missing_file_is_written_again(home: Path, folder: str) -> None:
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: os.truncate(path, 2000)])
+def test_a_missing_or_damaged_file_is_written_again(
+    home: Path, folder: str, damage: Callable[[Path], None]
+) -> None:
     before = tables(home)
-    (home / folder / history.FILE_NAME).unlink()
+    damage(home / folder / history.FILE_NAME)
     history.write(home, **ARGUMENTS)
     assert tables(home) == before
 
