@@ -100,7 +100,7 @@ class Watched:
         with self.page.expect_console_message(_is_prediction, timeout=timeout) as line:
             action()
         printed = float(line.value.text.split()[3])
-        expect(self.page.locator("#panel-score")).to_have_text(f"{printed:.3f}")
+        expect(self.page.locator("#panel-score")).to_have_text(f"{printed:.1%}")
         return printed
 
 
@@ -114,7 +114,8 @@ class Visit:
         decisions: the text of the panel's decision at each step.
         suppressed: the tooltip of the decision after the form.
         invitations: the invitation's title at each step; empty without one.
-        reasons: the text of the panel's section of reasons.
+        in_words: the text of the panel's reasons.
+        reasons: the text of the fold with their log-odds.
         signals: the panel's attributes: label -> value.
         watched: the page.
         events: the visitor's events in the sandbox, oldest first.
@@ -125,6 +126,7 @@ class Visit:
     decisions: dict[str, str]
     suppressed: str
     invitations: dict[str, str]
+    in_words: str
     reasons: str
     signals: dict[str, str]
     watched: Watched
@@ -198,7 +200,7 @@ def walk(settings: Settings, browser: Browser, *, invited: str) -> Visit:
             for label, value in shown.items():
                 row = page.locator("[data-slot=signals] > div").filter(has_text=label)
                 expect(row.locator("dd")).to_have_text(value, timeout=15_000)
-            scores[step] = float(page.locator("#panel-score").inner_text())
+            scores[step] = float(page.locator("#panel-score").inner_text().rstrip("%")) / 100
             decisions[step] = page.locator(".decision").inner_text()
             if step == invited:
                 expect(page.locator(".invitation")).to_be_visible()
@@ -225,7 +227,9 @@ def walk(settings: Settings, browser: Browser, *, invited: str) -> Visit:
         fill_in(page)
         scored("after the form", {"Last page path": "/thank-you", "Conversions, 30 days": "1"})
         suppressed = page.locator(".decision").get_attribute("title") or ""
-        reasons = page.locator("section:has(.reasons)").inner_text()
+        in_words = page.locator(".reasons").inner_text()
+        page.locator("[data-slot=fold] summary").click()
+        reasons = page.locator("[data-slot=fold]").inner_text()
         labels = page.locator("[data-slot=signals] dt").all_text_contents()
         values = page.locator("[data-slot=signals] dd").all_text_contents()
         for path in ("demo", "pricing", "product"):
@@ -239,6 +243,7 @@ def walk(settings: Settings, browser: Browser, *, invited: str) -> Visit:
         decisions=decisions,
         suppressed=suppressed,
         invitations=invitations,
+        in_words=in_words,
         reasons=reasons,
         signals=dict(zip(labels, values, strict=True)),
         watched=watched,
@@ -351,9 +356,14 @@ def test_reasons_are_readable_and_strongest_first(visit: Visit) -> None:
     assert places == sorted(places)
 
 
-def test_reasons_show_the_calibration_and_what_they_are_added_to(visit: Visit) -> None:
-    assert visit.reasons.index("All other features") < visit.reasons.index("Calibration\n+0.10")
-    assert "log-odds, added to −3.00" in visit.reasons
+def test_reasons_are_in_words_and_their_log_odds_in_a_fold_with_what_they_are_added_to(
+    visit: Visit,
+) -> None:
+    assert "raises it a lot" in visit.in_words and not re.search(r"[+−]\d", visit.in_words)
+    lines = visit.reasons.splitlines()
+    assert lines.index("Before anything is known") < lines.index("All other features")
+    assert lines[lines.index("Before anything is known") + 1] == "−3.00"
+    assert lines[lines.index("Calibration") + 1] == "+0.10"
 
 
 def test_the_panel_labels_the_attributes_of_the_moment(visit: Visit) -> None:

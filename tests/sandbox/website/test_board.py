@@ -274,6 +274,7 @@ def test_the_board_in_a_browser(client: FlaskClient, browser: Browser) -> None:
         post_score(client, record(0.82, visitor, act=True))
         card = page.locator(".card")
         expect(card.locator(".score")).to_have_text("82%")
+        expect(page.locator(".legend .line")).to_have_text("score from which to act: 50%")
         expect(card).to_contain_text(disguised(visitor).name)
         expect(card).to_have_class(re.compile("act"))
         expect(card.locator(".ticks i")).to_have_count(len(events))

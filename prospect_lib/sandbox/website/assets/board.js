@@ -151,6 +151,7 @@ function show(state) {
   write(slot("conversions"), state.conversions);
   slot("nobody").hidden = state.visitors.length > 0;
   slot("none").hidden = state.converted.length > 0;
+  write(slot("threshold"), state.threshold === null ? "" : `: ${percent(state.threshold)}`);
   const cards = slot("visitors");
   const shown = state.visitors.slice(0, CARDS);
   write(slot("more"), state.here > shown.length ? `and ${state.here - shown.length} more` : "");

@@ -59,7 +59,22 @@ function element(tag, className, text = "") {
   return node;
 }
 
+const percent = (share) => `${(100 * share).toFixed(1)}%`;
+
+/** How much a reason moves the score, compared with the strongest one. */
+function inWords(amount, largest) {
+  const weight = Math.abs(amount) / largest;
+  const much = weight > 0.6 ? " a lot" : weight > 0.2 ? "" : " a little";
+  return (amount < 0 ? "lowers it" : "raises it") + much;
+}
+
 const signed = (amount) => (amount < 0 ? "−" : "+") + Math.abs(amount).toFixed(2);
+
+function fact(term, value, className = "") {
+  const row = document.createElement("div");
+  row.append(element("dt", "", term), element("dd", className, value));
+  return row;
+}
 
 function reason(name, amount, value, largest) {
   const item = document.createElement("li");
@@ -69,7 +84,7 @@ function reason(name, amount, value, largest) {
   bar.style.width = `${(50 * Math.abs(amount)) / largest}%`;
   const track = element("span", "track");
   track.append(bar);
-  item.append(label, element("span", "amount", signed(amount)), track);
+  item.append(label, element("span", "amount", inWords(amount, largest)), track);
   return item;
 }
 
@@ -87,16 +102,16 @@ function showReasons({ explanations, base_value: base, scoring_attributes: featu
   if (!items.length) items.push(element("li", "empty", none));
   slot("reasons").replaceChildren(...items);
   slot("legend").hidden = !entries.length;
-  slot("base").textContent = base == null ? "log-odds" : `log-odds, added to ${signed(base)}`;
+  slot("fold").hidden = !entries.length;
+  const sum = base == null ? [] : [["Before anything is known", base]];
+  slot("log-odds").replaceChildren(...[...sum, ...entries].map(([name, amount]) => fact(readable(name), signed(amount))));
 }
 
 function showSignals(signals) {
   const { domain_userid: _, ...attributes } = signals ?? {};
   const rows = Object.entries(attributes).map(([name, value]) => {
-    const row = document.createElement("div");
-    const shown = element("dd", value === null ? "nothing" : "", plain(value));
-    if (Array.isArray(value)) shown.title = value.join("\n");
-    row.append(element("dt", "", readable(name)), shown);
+    const row = fact(readable(name), plain(value), value === null ? "nothing" : "");
+    if (Array.isArray(value)) row.lastChild.title = value.join("\n");
     return row;
   });
   slot("signals").replaceChildren(...rows);
@@ -115,7 +130,7 @@ function showChart(scores, threshold) {
   const line = threshold == null ? "" : `<line x1="0" x2="200" y1="${y(threshold)}" y2="${y(threshold)}"/>`;
   slot("spark").innerHTML =
     `${line}<path class="under" d="M0 56L${path}L200 56Z"/><path d="M${path}"/><path class="end" d="M${last}h0"/>`;
-  const spoken = scores.slice(-5).map(({ score }) => score.toFixed(3));
+  const spoken = scores.slice(-5).map(({ score }) => percent(score));
   slot("spark").setAttribute("aria-label", `Latest scores: ${spoken.join(", ")}`);
 }
 
@@ -123,7 +138,7 @@ function showDecision({ decision }) {
   const pill = slot("decision");
   pill.classList.toggle("act", Boolean(decision?.act));
   pill.textContent = decision ? (decision.act ? "Invite" : decision.held_out ? "Held out" : "Wait") : "";
-  pill.title = decision?.threshold == null ? "" : `${decision.name} from ${decision.threshold.toFixed(3)}`;
+  pill.title = decision?.threshold == null ? "" : `${decision.name} from ${percent(decision.threshold)} on`;
   if (decision?.suppressed_by) pill.title = `suppressed by ${readable(decision.suppressed_by)}`;
 }
 
@@ -131,11 +146,11 @@ function showChange(scores) {
   const change = scores.length > 1 ? scores.at(-1).score - scores.at(-2).score : 0;
   const shown = Math.abs(change) >= 0.0005;
   slot("change").className = change < 0 ? "change down" : "change";
-  slot("change").textContent = shown ? `${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(3)}` : "";
+  slot("change").textContent = shown ? `${change < 0 ? "−" : "+"}${percent(Math.abs(change))}` : "";
 }
 
 function showScore(response) {
-  const score = response.score.toFixed(3);
+  const score = percent(response.score);
   panel.dataset.scored = "";
   slot("score").textContent = score;
   slot("mini").textContent = score;
