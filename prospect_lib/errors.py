@@ -1,14 +1,25 @@
 """The errors that the library raises on purpose, each with the exit code of the command line.
 
 Every message is one line: the value, what was expected and how to correct it. The command
-line prints it without a traceback and exits with the error's ``exit_code``.
+line prints it without a traceback and exits with the error's ``exit_code``; a notebook prints it
+above the traceback.
 """
+
+import traceback
 
 
 class ProspectError(Exception):
     """A problem that the user can correct; the message says how."""
 
     exit_code = 1
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook prints: the message, and below it where it was raised.
+
+        IPython asks for it: https://ipython.readthedocs.io/en/stable/config/integrating.html
+        """
+        message = f"{type(self).__name__}: {self}"
+        return [message, "", *traceback.format_exception(self)]
 
 
 class SettingsError(ProspectError):

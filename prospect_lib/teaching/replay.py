@@ -17,6 +17,7 @@ from snowplow_signals import AttributeGroup
 
 from prospect_lib.aggregation.fold import attribute_values, group_hash
 from prospect_lib.aggregation.keys import identifier, key_property
+from prospect_lib.errors import DataError
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.problem import ScoringProblem, prospect_problem
 from prospect_lib.server.attribute_cache import AttributeCache
@@ -71,6 +72,8 @@ def replay(
         received: whether Signals received an event; the place to plant a fault.
     Returns:
         The number of scores written.
+    Raises:
+        DataError: there is no moment to score since then.
 
     Example::
 
@@ -87,6 +90,11 @@ def replay(
             f"SELECT * FROM {part.events} "
             f"WHERE {property_sql(key_property(group), sql)} IN ({visitors})"
         ).to_pylist()
+    if not anchors:
+        raise DataError(
+            f"no moment to score since {since:%Y-%m-%d %H:%M} UTC: the events end before. Choose "
+            "an earlier one; in notebook 05, more DAYS."
+        )
     source = PastAttributes(group, [event for event in events if received(event)])
     scorer = Loaded.of(model)
     attributes = AttributeCache(source, fresh_seconds=0, stale_seconds=0)

@@ -40,10 +40,11 @@ def followed_visitor(
 ) -> FollowedVisitor:
     """Return the returning visitor with the most anchors; the same for the same events.
 
-    Their form is their first one.
+    Their form is their first one. A short window may have no such visitor: then it is one with a
+    form, or without one.
 
     Raises:
-        DataError: no visitor came back after half a day to six days and submitted a form.
+        DataError: there are no anchors in the window.
     """
     key = problem.key
     problem = problem.with_anchors(replace(problem.anchors, until_goal=True))
@@ -53,9 +54,12 @@ def followed_visitor(
     pause = anchors.groupby(key)["anchor_ts"].diff()
     returning = anchors[anchors["label"] & pause.between("12h", "6d")]
     if returning.empty:
+        returning = anchors[anchors["label"]] if anchors["label"].any() else anchors
+    if returning.empty:
+        window = f"since={problem.anchors.since} and until={problem.anchors.until}"
         raise DataError(
-            f"{warehouse.events}: no visitor came back and reached the goal. Take a longer "
-            "history, or choose a visitor of your own."
+            f"{warehouse.events}: no anchors with a known label between {window}. Choose another "
+            "window."
         )
     visitor = returning[key].value_counts(sort=False).idxmax()
     at = returning.loc[returning[key] == visitor, "anchor_ts"].iloc[-1]

@@ -4,13 +4,16 @@ import os
 import re
 import socket
 import subprocess
+import symtable
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 
 from prospect_lib import sandbox
 from prospect_lib.settings import Settings
@@ -19,6 +22,8 @@ from tools.run_notebooks import TIMEOUT
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+EXERCISE = re.compile(r"exercises\.(\w+)\(")
+SAME_THING = {"problem"}  # a cell that reads the events gives it their window
 SOLUTIONS = sorted(FOLDER.glob("solutions/*.ipynb"))
 
 
@@ -49,8 +54,39 @@ def series(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     sandbox.stop(settings)
 
 
+def with_solutions(path: Path) -> Any:
+    """Return a notebook with the solution of each exercise below the cell of the exercise.
+
+    The warehouse stays open, as a solution may read from it.
+    """
+    solutions: dict[str, list[Any]] = {}
+    waiting: list[Any] = []
+    for cell in nbformat.read(FOLDER / "solutions" / path.name, as_version=4).cells:
+        if re.match(r"## \d", cell.source):
+            waiting = []
+        elif cell.cell_type == "code":
+            waiting.append(nbformat.v4.new_code_cell(cell.source))
+            for exercise in EXERCISE.findall(cell.source):
+                solutions[exercise], waiting = waiting, []
+    notebook, cells = nbformat.read(path, as_version=4), []
+    for cell in notebook.cells:
+        exercise = EXERCISE.search(cell.source) if cell.cell_type == "code" else None
+        added = [cell, *solutions[exercise[1]]] if exercise else [cell]
+        if exercise:
+            for each in added:
+                each.source = each.source.replace("warehouse.close()", "")
+        cells += added
+    notebook.cells = cells
+    return notebook
+
+
 @pytest.mark.parametrize("path", [*NOTEBOOKS, *SOLUTIONS], ids=name_of)
-def test_every_cell_of_a_notebook_runs_under_nbval(path: Path, series: Settings) -> None:
+def test_every_cell_of_a_notebook_runs_under_nbval_and_its_solutions_inside_it(
+    path: Path, series: Settings, tmp_path: Path
+) -> None:
+    if path in NOTEBOOKS:
+        nbformat.write(with_solutions(path), tmp_path / path.name)
+        path = tmp_path / path.name
     command = [
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default",
         "--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={TIMEOUT}", str(path),
@@ -116,3 +152,27 @@ def test_exercises_are_unsolved_in_a_notebook_and_solved_in_its_solution(path: P
     names = exercises(path)
     assert 2 <= len(names) <= 3 and exercises(FOLDER / "solutions" / path.name) == names
     assert path.read_text(encoding="utf-8").count("Not yet: ") == len(names)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
+def test_what_a_cell_reads_of_another_is_assigned_by_one_cell(path: Path) -> None:
+    """Otherwise a cell that runs twice, or an exercise at the end, reads another thing's value."""
+    assigned, read = defaultdict(set), defaultdict(set)
+    for number, cell in enumerate(nbformat.read(path, as_version=4).cells):
+        if cell.cell_type == "code":
+            code = TransformerManager().transform_cell(cell.source)
+            for name, is_set in names_of(symtable.symtable(code, path.name, "exec")):
+                (assigned if is_set else read)[name].add(number)
+    several = {name for name, cells in assigned.items() if len(cells) > 1 and read[name] - cells}
+    assert several <= SAME_THING
+
+
+def names_of(table: symtable.SymbolTable, is_module: bool = True) -> Iterator[tuple[str, bool]]:
+    """Yield the globals of a cell that it assigns (true) or reads (false), without imports."""
+    for symbol in table.get_symbols():
+        if is_module and symbol.is_assigned() and not symbol.is_imported():
+            yield symbol.get_name(), True
+        if symbol.is_referenced() and (is_module or symbol.is_global()):
+            yield symbol.get_name(), False
+    for inner in table.get_children():
+        yield from names_of(inner, is_module=False)

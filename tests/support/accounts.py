@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import nbformat
 import pyarrow as pa
 import pytest
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 from snowplow_signals import (
     AtomicProperty,
     Attribute,
@@ -146,15 +147,19 @@ def train_cheaply(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(retrain, "report_html", lambda *_: "")
 
 
-def run_notebook(path: Path, until: str | None = None) -> None:
+def run_notebook(path: Path, until: str | None = None, **parameters: object) -> None:
     """Run the cells of a notebook in this process; print the value of a cell's last line.
 
     Args:
         until: text of the last cell to run.
+        parameters: papermill injects them, below the cell that is tagged for it.
     """
     names: dict[str, Any] = {"__name__": "__main__"}
     matplotlib.use("agg")
-    for cell in nbformat.read(path, as_version=4).cells:
+    notebook = load_notebook_node(str(path))
+    if parameters:
+        notebook = parameterize_notebook(notebook, parameters)
+    for cell in notebook.cells:
         if cell.cell_type != "code" or '"google.colab" in sys.modules' in cell.source:
             continue
         tree = ast.parse(cell.source, str(path))

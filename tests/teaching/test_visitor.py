@@ -1,5 +1,6 @@
 """The followed visitor: the same in every run, with their events and a scripted visit."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -7,6 +8,7 @@ import pytest
 from flask import Flask
 
 from prospect_lib.errors import DataError, ServiceError
+from prospect_lib.problem import prospect_problem
 from prospect_lib.sandbox.simulation import history
 from prospect_lib.server.runner import Server
 from prospect_lib.settings import Settings
@@ -40,12 +42,17 @@ def test_the_followed_visitor_came_back_and_submitted_a_form(home_settings: Sett
     )
 
 
-def test_a_history_without_a_returning_visitor_is_one_message(home_settings: Settings) -> None:
+def test_a_short_window_has_another_visitor_and_an_empty_one_is_an_error(
+    home_settings: Settings,
+) -> None:
     history.write(home_settings.home, visitors=2, days=2, end=END)
     warehouse = DuckDBWarehouse.over_home(home_settings.home)
     try:
-        with pytest.raises(DataError, match="longer history"):
-            followed_visitor(warehouse)
+        visitor = followed_visitor(warehouse)
+        assert visitor_events(warehouse, visitor.identifier)
+        empty = replace(prospect_problem.anchors, since=END)
+        with pytest.raises(DataError, match="no anchors with a known label between since=2"):
+            followed_visitor(warehouse, prospect_problem.with_anchors(empty))
         assert visitor_events(warehouse, "o'brien") == []
     finally:
         warehouse.close()
