@@ -359,7 +359,7 @@ def test_reasons_are_readable_and_strongest_first(visit: Visit) -> None:
 def test_reasons_are_in_words_and_their_log_odds_in_a_fold_with_what_they_are_added_to(
     visit: Visit,
 ) -> None:
-    assert "raises it a lot" in visit.in_words and not re.search(r"[+−]\d", visit.in_words)
+    assert "lowers it a lot" in visit.in_words and not re.search(r"[+−]\d", visit.in_words)
     lines = visit.reasons.splitlines()
     assert lines.index("Before anything is known") < lines.index("All other features")
     assert lines[lines.index("Before anything is known") + 1] == "−3.00"
