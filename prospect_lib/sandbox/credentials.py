@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import jwt
 from flask import Blueprint, Response, current_app, jsonify, request
 
+from prospect_lib.sandbox.answers import Refusal
+
 credentials = Blueprint("credentials", __name__)
 ALGORITHM = "HS256"
 VALID = 24 * 3600  # seconds
@@ -24,9 +26,7 @@ def exchange(org: str) -> Response:
     """Return a token for the API key in ``X-API-Key``; 401 for any other key."""
     key, key_id = (request.headers.get(name, "") for name in ("X-API-Key", "X-API-Key-Id"))
     if not key_id or not _equal(key, _secret()):
-        response = jsonify(message="The API key or its id is wrong: the key is in PROSPECT_HOME.")
-        response.status_code = 401
-        return response
+        raise Refusal(401, "The API key or its id is wrong: the key is in PROSPECT_HOME/token.")
     now = int(time.time())
     claims = {"sub": key_id, "org": org, "iat": now, "exp": now + VALID}
     return jsonify(accessToken=jwt.encode(claims, _secret(), algorithm=ALGORITHM))
