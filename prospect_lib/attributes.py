@@ -164,7 +164,12 @@ prospect_service = _service("prospect_lib_service", prospect_group)
 #: The catalogue's counts that become flags: the attribute, and the name of the feature.
 COUNTS_AS_FLAGS = {f"num_conversions_{label}": f"had_conversions_{label}" for label in _PERIODS}
 #: The catalogue's features that never lower the score when they grow, by knowledge of the business.
-NEVER_LOWER = ("num_pricing_views_l7d", "num_pricing_views_l30d", "num_media_events_l30d")
+NEVER_LOWER = (
+    "num_pricing_views_l7d",
+    "num_pricing_views_l30d",
+    "num_media_events_l30d",
+    "num_form_engagements_l7d",
+)
 
 #: The three attributes that Snowplow's published sample of events can support.
 sample_group = StreamAttributeGroup(
