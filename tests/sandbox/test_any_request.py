@@ -92,7 +92,7 @@ def test_any_request_has_a_documented_answer(
         assert answer.status_code in DOCUMENTED
         assert (answer.status_code == 503) <= path.startswith("/scores/"), "no server is announced"
         assert (answer.status_code == 501) <= ("/datasets/" in path)
-        if answer.status_code >= 400:
+        if answer.status_code >= 400 and answer.status_code != 412:  # of a file, without a body
             assert answer.mimetype == "application/problem+json"
             assert published(registry) == before
             if method != "HEAD":
