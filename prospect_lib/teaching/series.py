@@ -16,7 +16,7 @@ from prospect_lib.warehouse import Warehouse, open_warehouse
 #: Number and name of each notebook, and what it makes of the followed visitor.
 NOTEBOOKS = (
     ("00", "start", "a visit"),
-    ("01", "attributes", "19 values,\nkept up to date"),
+    ("01", "attributes", "23 values,\nkept up to date"),
     ("02", "extract", "a row of\na table"),
     ("03", "train", "a score and\nits reasons"),
     ("04", "serve", "an invitation,\nin time"),
