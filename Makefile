@@ -30,7 +30,7 @@ parity: $(VENV)/installed-test
 # The random tests of the prediction server and the sandbox with FUZZ examples each.
 FUZZ ?= 10000
 fuzz: $(VENV)/installed-test
-	PROSPECT_FUZZ=$(FUZZ) $(BIN)/pytest tests/server tests/sandbox -k "documented or any_"
+	PROSPECT_FUZZ=$(FUZZ) $(BIN)/pytest tests/server tests/sandbox tests/notebooks -k "documented or any_ or parameters"
 
 lab: $(VENV)/installed $(TRACKER)
 	$(BIN)/jupyter lab notebooks

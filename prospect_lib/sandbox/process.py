@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -164,6 +165,12 @@ def serve(
         except (OSError, ValueError) as error:  # ValueError: a host without an address
             raise _not_listening(settings, host, error) from error
         at_the_end.callback(server.close)
+
+        def finish() -> None:
+            app.extensions["sandbox"].subscribers.close()
+            server.stop(patience=2.0)
+
+        signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=finish).start())
         ready()
         server.run()
 

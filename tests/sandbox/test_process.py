@@ -143,3 +143,15 @@ def test_a_running_sandbox_is_reused_stopped_and_reset(home_settings: Settings) 
     sandbox.reset(home_settings)
     assert not (home_settings.home / "registry.json").exists()
     sandbox.stop(home_settings)  # harmless
+
+
+def test_a_stream_of_interventions_ends_well_when_the_sandbox_stops(
+    home_settings: Settings,
+) -> None:
+    sandbox.ensure_running(home_settings)
+    address = f"{home_settings.sandbox_url}/api/v1/interventions?domain_userid=u"
+    with requests.get(address, stream=True, timeout=30) as stream:
+        lines = stream.iter_lines()
+        assert next(lines) == b": connected"
+        sandbox.stop(home_settings)
+        assert [line for line in lines if line] == []  # not cut off in the middle

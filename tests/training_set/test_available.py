@@ -55,6 +55,7 @@ def test_files_and_tables_have_the_same_columns(
 ) -> None:
     manifest = extract_to(tmp_path_factory.mktemp("rows"), warehouse)
     rows = extract(warehouse)
+    assert sum(manifest.pop("parts").values()) == rows.table.num_rows
     assert manifest == rows.manifest
     create_table(warehouse, "written")
     assert warehouse.query("SELECT * FROM written LIMIT 0").column_names == rows.table.column_names

@@ -12,8 +12,11 @@ CHECK = 1.0  # seconds between checks whether a listener has left
 MAX_LISTENERS = 32  # each occupies one of the server's threads (process.THREADS)
 
 
-class Listener(queue.Queue[str]):
-    """Messages that wait to be sent to one caller; ``has_left`` tells when it disconnected."""
+class Listener(queue.Queue[str | None]):
+    """Messages that wait to be sent to one caller, until ``None`` ends the stream.
+
+    ``has_left`` tells when the caller has disconnected.
+    """
 
     def __init__(self, targets: set[str], has_left: Callable[[], bool]) -> None:
         super().__init__()
@@ -77,12 +80,22 @@ class Subscribers:
         last_sent = time.monotonic()
         while not listener.has_left():
             try:
-                yield f"data: {listener.get(timeout=CHECK)}\n\n"
+                message = listener.get(timeout=CHECK)
             except queue.Empty:
                 if time.monotonic() - last_sent < KEEP_ALIVE:
                     continue
                 yield ": keep-alive\n\n"
+            else:
+                if message is None:
+                    return
+                yield f"data: {message}\n\n"
             last_sent = time.monotonic()
+
+    def close(self) -> None:
+        """End all streams, as a server does that stops."""
+        with self._lock:
+            for listener in self._listeners:
+                listener.put(None)
 
     def leave(self, listener: Listener) -> None:
         """Deliver nothing more to a listener, and let another one enter."""

@@ -89,7 +89,7 @@ def test_the_panel_scores_through_colabs_proxy(
     visitors = {scored(page, address(published.sandbox_port, path)) for path in ("/", "/pricing")}
     site = page.frames[-1]
     assert visitors == {site.locator("[data-slot=visitor]").inner_text()}
-    expect(site.locator("#panel-score")).to_have_text("0.300")  # of a view of the pricing page
+    expect(site.locator("#panel-score")).to_have_text("30.0%")  # of a view of the pricing page
     expect(site.locator("[data-slot=signals] > div")).not_to_have_count(0)  # trusted, by its token
     assert {port for port, _, _ in proxy.requested} == {published.sandbox_port}
     assert {status for _, _, status in proxy.requested} <= {200, 204, 304}
