@@ -67,9 +67,10 @@ colab: $(VENV)/installed .venv-colab-series/installed
 	$(@D)/bin/python -c "from prospect_lib import colab; colab.prepare(snowflake=False)"
 	touch $@
 
+# Measures what changed since its last result; `make bench ONLY="features scale"` these.
 bench: $(VENV)/installed-test
 	$(BIN)/$(PIP) -e ".[bench]"
-	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+	$(BIN)/python benchmarks $(ONLY)
 
 $(VENV)/installed: prospect_lib/requirements.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -12,7 +12,6 @@ Usage: ``python benchmarks/audit.py``; writes ``benchmarks/results/audit.json``.
 """
 
 import json
-import os
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
@@ -21,6 +20,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+from figures import save
 
 from prospect_lib.aggregation.fold import attribute_values, group_hash
 from prospect_lib.attributes import prospect_group
@@ -32,7 +32,6 @@ from prospect_lib.teaching.visitor import visitor_events
 from prospect_lib.training_set import SITE_ANCHORS, attributes_sql, features_sql
 from prospect_lib.warehouse import DuckDBWarehouse
 
-RESULTS = Path(__file__).parent / "results" / "audit.json"
 END = datetime(2026, 3, 1, tzinfo=UTC)
 SCORES, VISITORS, FOLDED, DAYS = 100_000, 18_000, 500, 100
 
@@ -137,7 +136,7 @@ def rows_of(seed: int) -> pd.DataFrame:
 
 def main() -> None:
     """Measure, print and write the results."""
-    results: dict[str, Any] = {"cpus": os.cpu_count(), "load_before": round(os.getloadavg()[0], 1)}
+    results: dict[str, Any] = {}
     warehouse = warehouse_of(VISITORS, seed=0)
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home) / "served"
@@ -150,8 +149,7 @@ def main() -> None:
         results["faults"] = timed_audit(warehouse, folder)
     warehouse.close()
     results["drift"] = false_alarms()
-    print(json.dumps(results, indent=1))
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    save("audit", results)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from figures import save
 
 from prospect_lib.evaluation.baselines import CEILING, LOGISTIC, PRIOR
 from prospect_lib.evaluation.evaluate import MODEL, Evaluation, evaluate, evaluate_model
@@ -35,7 +36,6 @@ from prospect_lib.warehouse import DuckDBWarehouse
 SEEDS, DEMO, LARGE, FRESH, DAYS = (0, 1, 2), 8_000, 80_000, 32_000, 60
 END = datetime(2026, 3, 1, tzinfo=UTC)
 PINGS = [f for f in tutorial_problem.features if f.name == "num_page_pings_l7d"]
-RESULTS = Path(__file__).parent / "results" / "ceiling.json"
 
 
 def world(visitors: int, seed: int) -> pa.Table:
@@ -118,8 +118,7 @@ def main() -> None:
     large = on_fresh(world(LARGE, seed=7), fresh, prospect_problem, calibrate=False)
     print(json.dumps(large), flush=True)
     results = {"fresh_visitors": FRESH, "seeds": seeds, "large": large}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    save("ceiling", results)
 
 
 if __name__ == "__main__":

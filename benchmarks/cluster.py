@@ -14,7 +14,6 @@ Usage: ``python benchmarks/cluster.py [rows]`` (default 1000000). Results go to
 """
 
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -26,10 +25,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+from figures import save
 from training import ETA, ROUNDS, TEST
 from training import rows as simulated
 
-RESULTS = Path(__file__).parent / "results" / "cluster.json"
 ROWS, FILES, TURNS, WORKERS = 1_000_000, 4, 3, 2
 
 
@@ -141,19 +140,11 @@ def main() -> None:
         contend(sys.argv[2], Path(sys.argv[3]))
         return
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else ROWS
-    load = round(os.getloadavg()[0], 1)
     with tempfile.TemporaryDirectory() as name:
         write(Path(name), rows)
         measured = measure(Path(name))
-    results = {
-        "cpus": os.cpu_count(),
-        "rows": rows,
-        "rounds": ROUNDS,
-        "load_before": load,
-        **measured,
-    }
-    print(json.dumps(results, indent=1))
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    results = {"rows": rows, "rounds": ROUNDS, **measured}
+    save("cluster", results, write=not sys.argv[1:])
 
 
 if __name__ == "__main__":

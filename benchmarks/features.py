@@ -23,7 +23,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from figures import save
 
-RESULTS = Path(__file__).parent / "results" / "features.json"
 EVENTS, HEAVY, TURNS, THREADS = 740_000, 20_000, 3, 2
 DEVICE = "contexts_nl_basjes_yauaa_context_1"
 NAMES = ["page_view", "page_ping", "submit_form", "focus_form", "change_form", "play_event"]
@@ -373,8 +372,7 @@ def main() -> None:
         contend(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))
         return
     events = int(sys.argv[1]) if sys.argv[1:] else EVENTS
-    results: dict[str, Any] = {"cpus": os.cpu_count(), "date": f"{datetime.now():%Y-%m-%d}"}
-    results["load_before"] = round(os.getloadavg()[0], 1)
+    results: dict[str, Any] = {}
     everyone = list(CONTENDERS)
     for name, arguments in {
         "many visitors": (events, everyone, TURNS),
@@ -398,8 +396,7 @@ def main() -> None:
            for what, key in (("time", "seconds"), ("processor time", "cpu"))},
     }  # fmt: skip
     results["processor seconds of the statement"] = profile(events)
-    print(json.dumps(results["ratios"], indent=1))
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    save("features", results, write=not sys.argv[1:])
 
 
 if __name__ == "__main__":

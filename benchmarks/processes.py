@@ -11,7 +11,6 @@ Usage: ``python benchmarks/processes.py [seconds]`` (default 3 per load). Writes
 """
 
 import contextlib
-import json
 import multiprocessing
 import os
 import statistics
@@ -24,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from figures import save
 from serving import load, our_model, process, rounded, serve_signals
 
 from prospect_lib.model.store import promote
 
-RESULTS = Path(__file__).parent / "results" / "processes.json"
 COUNTS, CLIENTS, TURNS, TICK = (1, 2), 64, 5, os.sysconf("SC_CLK_TCK")
 PORT = 9391
 
@@ -147,20 +146,14 @@ def measure(home: Path, signals: str, explain: bool, seconds: float) -> dict[str
 def main() -> None:
     """Measure, print, write."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 3.0
-    figures: dict[str, Any] = {
-        "processors": os.cpu_count(),
-        "clients": CLIENTS,
-        "load_before": os.getloadavg()[0],
-    }
+    figures: dict[str, Any] = {"clients": CLIENTS}
     with tempfile.TemporaryDirectory() as folder, process(serve_signals) as signals:
         home = Path(folder)
         our_model().save(home / "models" / "first")
         promote(home / "models", "first")
         figures["with explanations"] = measure(home, signals, True, seconds)
         figures["without explanations"] = measure(home, signals, False, seconds)
-    figures = rounded(figures)
-    print(json.dumps(figures, indent=1))
-    RESULTS.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    save("processes", rounded(figures), write=not sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ is promoted tell what the test finds: a champion of half as many trees.
 Usage: ``python benchmarks/promotion.py`` (a minute); writes ``benchmarks/results/promotion.json``.
 """
 
-import json
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from figures import save
 
 from prospect_lib.evaluation.metrics import ScoredRows, score_rows, visitor_draws
 from prospect_lib.jobs.retrain import EXIT_PROMOTED, EXIT_WORSE, promotion_decision
@@ -33,7 +33,6 @@ PAIRS, VISITORS, DAYS = 800, 8_000, 60
 END = datetime(2026, 3, 1, tzinfo=UTC)
 ROUNDS = 200
 DEEP = Recipe({**Recipe().params, "max_depth": 7, "min_child_weight": 1}, rounds=ROUNDS)
-RESULTS = Path(__file__).parent / "results" / "promotion.json"
 
 
 def world() -> Split:
@@ -104,8 +103,7 @@ def main() -> None:
     poor = "half the trees"
     results[f"better than {poor}"] = decisions(split, scores[poor], scores["usual"], swap=False)
     results["expected of equal pairs"] = PAIRS * 0.025
-    print(json.dumps(results, indent=2))
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    save("promotion", results)
 
 
 if __name__ == "__main__":

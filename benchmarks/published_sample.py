@@ -21,13 +21,13 @@ Usage: ``python benchmarks/published_sample.py [sample_events.csv.gz]`` (downloa
 PROSPECT_HOME if no file is given). Results: ``benchmarks/results/published_sample.json``.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from figures import save
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
 from sklearn.model_selection import GroupKFold, train_test_split
@@ -44,7 +44,6 @@ from prospect_lib.warehouse.sample import sample_events
 ORDERS, FOLDS, SEED = 20, 5, 42
 STRICT = ["views_before", "pricing_before", "customers_before"]
 INCLUSIVE = ["views_until", "pricing_until", "customers_until"]
-RESULTS = Path(__file__).parent / "results" / "published_sample.json"
 
 _BEFORE = "RANGE BETWEEN UNBOUNDED PRECEDING AND INTERVAL 1 MICROSECOND PRECEDING"
 _UNTIL = "RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
@@ -194,10 +193,7 @@ def _spread(runs: list[tuple[float, ...]]) -> dict[str, Any]:
 def main() -> None:
     """Measure and save the results."""
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else sample_events(Settings.load().home)
-    results = figures(path)
-    print(json.dumps(results, indent=2))
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    save("published_sample", figures(path))
 
 
 if __name__ == "__main__":

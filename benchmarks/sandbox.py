@@ -32,13 +32,14 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from figures import save
+
 from prospect_lib import sandbox, signals
 from prospect_lib.attributes import prospect_group, prospect_service
 from prospect_lib.sandbox.collector.enrichment import enrich
 from prospect_lib.sandbox.events import EventStore
 from prospect_lib.settings import Settings
 
-RESULTS = Path(__file__).parent / "results" / "sandbox.json"
 EVENTS = 1_000_000
 VISITOR_EVENTS, ACTIVE, READS = 20, 100, 3000
 CLIENTS, SECONDS = 32, 8.0
@@ -203,7 +204,6 @@ def main() -> None:
     results: dict[str, Any] = {"events": events, "machine": platform.machine()}
     if not (folder / "full").is_dir():
         results["fill_seconds"] = fill(folder / "full", events)
-    results["load_before"] = os.getloadavg()[0]  # of other programs on the machine
     for name in ("empty", "one"):
         shutil.rmtree(folder / name, ignore_errors=True)
     empty, full = Running(folder / "empty"), Running(folder / "full")
@@ -223,10 +223,7 @@ def main() -> None:
     results["group_commit_ratio"] = together / alone
     if len(sys.argv) <= 2:
         shutil.rmtree(folder)
-    text = json.dumps(results, indent=1)
-    print(text)
-    if events == EVENTS:
-        RESULTS.write_text(text + "\n", encoding="utf-8")
+    save("sandbox", results, write=not sys.argv[1:])
 
 
 if __name__ == "__main__":

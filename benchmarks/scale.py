@@ -12,7 +12,6 @@ need about 2 GB of disk and half an hour on two cores.
 """
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -22,8 +21,8 @@ from pathlib import Path
 
 import duckdb
 from features import THREADS, write_apart
+from figures import save
 
-RESULTS = Path(__file__).parent / "results" / "scale.json"
 SIZES, FILE = (0.1, 1.0, 10.0), 1_000_000
 
 
@@ -81,8 +80,7 @@ def main() -> None:
     if sys.argv[1:2] == ["--measure"]:
         measure(Path(sys.argv[2]))
         return
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results["cpus"] = os.cpu_count()
+    results: dict[str, object] = {}
     for millions in map(float, sys.argv[1:]) if sys.argv[1:] else SIZES:
         if not (events := round(millions * 1e6)):
             continue
@@ -98,11 +96,9 @@ def main() -> None:
         figures["cpu_microseconds_an_event"] = round(figures["cpu"] / events * 1e6, 2)
         results[f"{millions:g} million events"] = figures
         print(f"{millions:g} million events: {figures}", flush=True)
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     # last, because a child's peak memory starts with its parent's
     results["shape of the plan"] = shape()
-    print(results["shape of the plan"], flush=True)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    save("scale", results, write=not sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ import http.client
 import io
 import json
 import multiprocessing
-import os
 import statistics
 import sys
 import tempfile
@@ -40,6 +39,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from figures import save
 from flask import Flask, request
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
@@ -61,7 +61,6 @@ try:
 except ImportError:
     shap = None
 
-RESULTS = Path(__file__).parent / "results" / "serving.json"
 VISITOR = "6f1c1f0e-5b1f-4a0e-9a55-7d5f3f6f9d10"
 AT = datetime(2026, 11, 23, tzinfo=UTC)
 ROWS, ROUNDS, CLIENTS = 20_000, 100, (1, 16, 64)
@@ -371,17 +370,12 @@ def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 2.0
     with process(serve_signals) as signals:
         figures = {
-            "processors": os.cpu_count(),
             "explainer": f"shap {shap.__version__}" if shap else "XGBoost's TreeSHAP",
-            "load_before": os.getloadavg()[0],
             "attribute_call_ms": calls(signals, seconds),
             "handler_ms": handlers(seconds),
             "over_http_ms": over_http(signals, seconds),
         }
-    figures = rounded(figures)
-    print(json.dumps(figures, indent=2))
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    save("serving", rounded(figures), write=not sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -9,16 +9,12 @@ Each contender runs in a process of its own. It reads the same Parquet files, tr
 * forest: the same encoders with HistGradientBoostingClassifier;
 * logistic: the same encoders with LogisticRegression (the current tutorial).
 
-Usage: ``python benchmarks/training.py [rows ...] [--only CONTENDER ...]`` (default 1000000
-10000000, all). A contender is stopped after ``TIME_LIMIT`` seconds, and the result says so. If
-its time at a tenth of the rows predicts more, it is not started, unless ``--only`` names it.
-Results go to ``benchmarks/results/training.json``, with the machine's load at each start;
-read them as ratios within a run.
+Usage: ``python benchmarks/training.py [rows ...]`` (default 1000000 and 10000000). A contender is
+stopped after ``TIME_LIMIT`` seconds, and the result says so. Results go to
+``benchmarks/results/training.json``; read them as ratios within a run.
 """
 
-import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -31,20 +27,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from figures import save
 
 from prospect_lib.problem import tutorial_problem
 
 CONTENDERS = ("ours", "ours on disk", "public", "forest", "logistic")
+#: The slow ones run at the smaller size only.
+SIZES = {1_000_000: CONTENDERS, 10_000_000: ("ours", "public")}
 PART, TEST, ROUNDS, TIME_LIMIT = 500_000, 100_000, 100, 300
 START = datetime(2026, 1, 1, tzinfo=UTC)
-#: Measured separately: the same 10 M rows on disk, with NaN for missing values and without.
-GAPS = {
-    "with_nan": {"page_mb": 2442, "seconds_to_build": 57.0, "seconds_of_20_trees": 51.7},
-    "without": {"page_mb": 481, "seconds_to_build": 40.5, "seconds_of_20_trees": 9.5},
-    "why": "rows with gaps take about 12 bytes per value, rows without take 1, and all of them "
-    "are read for every level of every tree; 100 trees with gaps needed over 300 s",
-}
-RESULTS = Path(__file__).parent / "results" / "training.json"
 #: The same step size for all, suited to 100 trees.
 ETA = 0.1
 CATEGORIES = {"latest_app_id": 2, "latest_device_class": 5, "first_refr_medium_l30d": 5}
@@ -162,27 +153,19 @@ def contend(name: str, folder: Path) -> None:
     print(json.dumps(figures))
 
 
-def measure(
-    count: int, before: dict[str, dict[str, float]], only: list[str] | None = None
-) -> dict[str, object]:
-    """Run all contenders on the same rows, one after the other.
+def measure(count: int, contenders: tuple[str, ...]) -> dict[str, object]:
+    """Run contenders on the same rows, one after the other.
 
     Args:
         count: number of training rows.
-        before: results at a tenth of the rows.
-        only: the contenders to run; by default all.
+        contenders: their names.
     """
     results: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder, count)
-        for contender in only or CONTENDERS:
-            likely = 10 * before.get(contender, {}).get("seconds", 0)
-            if likely > TIME_LIMIT and not only:
-                results[contender] = {"not_started_would_need_seconds": round(likely)}
-            else:
-                load = round(os.getloadavg()[0], 1)
-                results[contender] = {**run(contender, folder), "load_before": load}
+        for contender in contenders:
+            results[contender] = run(contender, folder)
             print(f"{contender:14} {results[contender]}", flush=True)
     return results
 
@@ -194,7 +177,7 @@ def run(contender: str, folder: Path) -> dict[str, object]:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=TIME_LIMIT, check=True
         )
-        result = json.loads(done.stdout.splitlines()[-1])
+        result: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired:
         result = {"stopped_after_seconds": TIME_LIMIT}
     except subprocess.CalledProcessError as error:
@@ -207,17 +190,11 @@ def main() -> None:
     if sys.argv[1:2] == ["--contender"]:
         contend(sys.argv[2], Path(sys.argv[3]))
         return
-    parser = argparse.ArgumentParser()
-    parser.add_argument("rows", nargs="*", type=int, default=[1_000_000, 10_000_000])
-    parser.add_argument("--only", nargs="+", choices=CONTENDERS)
-    options = parser.parse_args()
-    saved = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    saved |= {"cpus": os.cpu_count(), "gaps_at_10000000_rows_on_disk": GAPS}
-    for size in options.rows:
+    results = {}
+    for size in [int(argument) for argument in sys.argv[1:]] or SIZES:
         print(f"{size:,} rows", flush=True)
-        saved[str(size)] = measure(size, saved.get(str(size // 10), {}), options.only)
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(saved, indent=2) + "\n")
+        results[str(size)] = measure(size, SIZES.get(size, CONTENDERS))
+    save("training", results, write=not sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ Usage: ``python benchmarks/window.py [events]`` (default 7400000). Figures go to
 """
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -19,8 +18,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from features import THREADS, write_apart
+from figures import save
 
-RESULTS = Path(__file__).parent / "results" / "window.json"
 EVENTS, DAYS = 7_400_000, 365
 UNTIL = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=DAYS)
 RUNS = {"a year": None, "30 days of it": UNTIL - timedelta(days=30)}
@@ -28,8 +27,9 @@ RUNS = {"a year": None, "30 days of it": UNTIL - timedelta(days=30)}
 
 def measure(path: Path, run: str) -> None:
     """Run the statement of one training set; print the figures as a line of JSON."""
-    from prospect_lib import Anchors, extract
+    from prospect_lib.anchors import Anchors
     from prospect_lib.attributes import prospect_group
+    from prospect_lib.training_set.extract import extract
     from prospect_lib.warehouse import DuckDBWarehouse
 
     warehouse = DuckDBWarehouse.over_file(path)
@@ -62,7 +62,7 @@ def main() -> None:
         measure(Path(sys.argv[2]), sys.argv[3])
         return
     events = int(sys.argv[1]) if sys.argv[1:] else EVENTS
-    results: dict[str, object] = {"cpus": os.cpu_count(), "events": events, "days": DAYS}
+    results: dict[str, object] = {"events": events, "days": DAYS}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "events.parquet"
         write_apart(path, events, days=DAYS)
@@ -72,7 +72,7 @@ def main() -> None:
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             results[run] = json.loads(done.stdout.splitlines()[-1])
             print(f"{run}: {results[run]}", flush=True)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    save("window", results, write=not sys.argv[1:])
 
 
 if __name__ == "__main__":
