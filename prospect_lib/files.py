@@ -67,14 +67,14 @@ def ensure_secret(path: Path) -> str:
 
 
 def writable_folder(folder: Path) -> Path:
-    """Return a folder that a file can be written into; it is created if it is missing.
+    """Return a folder in which a file can be made: in itself, or in the part of it that exists.
 
     Raises:
         SettingsError: it cannot be created, or nothing can be written there.
     """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=existing):
             return folder
     except OSError as error:
         raise SettingsError(
