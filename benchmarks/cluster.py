@@ -29,6 +29,8 @@ from figures import save
 from training import ETA, ROUNDS, TEST
 from training import rows as simulated
 
+from prospect_lib.problem import tutorial_problem
+
 ROWS, FILES, TURNS, WORKERS = 1_000_000, 4, 3, 2
 
 
@@ -57,7 +59,9 @@ def alone(folder: Path, seed: int) -> tuple[float, int, Any]:
     from prospect_lib.model.prospect_model import ProspectModel
 
     start = time.perf_counter()
-    model = ProspectModel.fit(folder / "train", recipe=recipe(seed), calibrate=False)
+    model = ProspectModel.fit(
+        folder / "train", problem=tutorial_problem, recipe=recipe(seed), calibrate=False
+    )
     return time.perf_counter() - start, peak_mb(), model
 
 
@@ -71,7 +75,12 @@ def clustered(folder: Path) -> tuple[float, int, Any]:
         n_workers=WORKERS, threads_per_worker=1, dashboard_address=":0", scheduler_port=0
     ) as cluster:
         start = time.perf_counter()
-        model = fit_on_cluster(folder / "train", cluster.scheduler_address, recipe=recipe())
+        model = fit_on_cluster(
+            folder / "train",
+            cluster.scheduler_address,
+            problem=tutorial_problem,
+            recipe=recipe(),
+        )
         seconds = time.perf_counter() - start
         with Client(cluster.scheduler_address) as client:
             peak = max(client.run(peak_mb).values())

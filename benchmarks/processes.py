@@ -13,6 +13,7 @@ Usage: ``python benchmarks/processes.py [seconds]`` (default 3 per load). Writes
 import contextlib
 import multiprocessing
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -29,7 +30,8 @@ from serving import load, our_model, process, rounded, serve_signals
 from prospect_lib.model.store import promote
 
 COUNTS, CLIENTS, TURNS, TICK = (1, 2), 64, 5, os.sysconf("SC_CLK_TCK")
-PORT = 9391
+with socket.create_server(("127.0.0.1", 0)) as free:
+    PORT = free.getsockname()[1]
 
 
 def cpu_seconds(pids: list[int]) -> float:

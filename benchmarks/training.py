@@ -96,7 +96,9 @@ def ours(folder: Path, cache: Path | None) -> tuple[float, np.ndarray]:
 
     recipe = Recipe({**Recipe().params, "eta": ETA}, rounds=ROUNDS)
     start = time.perf_counter()
-    model = ProspectModel.fit(folder / "train", recipe=recipe, cache=cache)
+    model = ProspectModel.fit(
+        folder / "train", problem=tutorial_problem, recipe=recipe, cache=cache
+    )
     seconds = time.perf_counter() - start
     return seconds, model.predict(pq.read_table(folder / "test.parquet"))
 

@@ -338,7 +338,7 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     )
     train.add_argument(
         "--seed",
-        type=_between(int, 0),
+        type=_between(int, 0, 2**31 - 1),
         default=0,
         metavar="N",
         help="seed of the training (default: %(default)s)",
@@ -522,7 +522,7 @@ def _serve(settings: Settings, options: argparse.Namespace) -> None:
             holdout=options.holdout,
         ),
         address=Address(
-            options.public, options.domain, options.behind_proxy or None, options.tracker
+            options.public, options.domain, options.behind_proxy or None, options.tracker or None
         ),
     )
 

@@ -36,7 +36,11 @@ from prospect_lib.monitoring.backfill import BackfillReport, measure_backfill
 from prospect_lib.monitoring.drift import SCORE, DriftReport, measure_drift
 from prospect_lib.monitoring.keyed_events import served_events
 from prospect_lib.monitoring.outcomes import OutcomeReport, measure_outcomes
-from prospect_lib.monitoring.served_scores import read_served, read_served_features
+from prospect_lib.monitoring.served_scores import (
+    read_served,
+    read_served_features,
+    unreadable_lines,
+)
 from prospect_lib.problem import ScoringProblem, prospect_problem
 from prospect_lib.reports.audit_report import audit_html
 from prospect_lib.settings import Settings
@@ -152,6 +156,8 @@ def run_audit(
         known_since = known_since.replace(tzinfo=UTC)
     models = options.models or problem.folder(settings.home, "models")
     notes = list[str]()
+    if damaged := unreadable_lines(folder):
+        notes.append(f"{damaged:,} lines of the log in {folder} cannot be read and are left out.")
     model, backfill = _promoted_model(models, problem, notes), None
     with closing(
         open_warehouse(settings, options.data, before_read=options.before_read)

@@ -259,7 +259,7 @@ def _read_log(
     """Return columns of the logged scores that have a value of the ``required`` key."""
     check_moments(since=since, until=until)
     key = key_name(group)
-    files = sorted(Path(folder).glob("????-??-??.ndjson"))
+    files = _files(folder)
     if not files:
         raise DataError(
             f"no served scores in {folder}: serve some first (python -m prospect_lib serve), "
@@ -267,7 +267,7 @@ def _read_log(
         )
     kinds = {key: "VARCHAR", **LOG_COLUMNS}
     types = ", ".join(f"{_SQL.identifier(name)}: {_SQL.text(kind)}" for name, kind in kinds.items())
-    conditions = [f"{required} IS NOT NULL", "scored_at IS NOT NULL"]
+    conditions = [f"json_type({required}) = 'OBJECT'", "scored_at IS NOT NULL"]
     conditions += [f"{_SQL.identifier(key)} IS NOT NULL"]
     conditions += [f'COALESCE("group", {_SQL.text(group.name)}) = {_SQL.text(group.name)}']
     conditions += [f"scored_at >= {_SQL.literal(since)}"] if since else []
@@ -288,7 +288,31 @@ def _read_log(
         bounds = {"since": since, "until": until}
         window = " and ".join(f"{name} {at}" for name, at in bounds.items() if at)
         window = f" {window}: widen the window" if window else ""
+        damaged = unreadable_lines(folder)
+        damaged_text = f" {damaged:,} of its lines cannot be read." if damaged else ""
         raise DataError(
             f"no score of attribute group {group.name!r} and key {key!r} in {folder}{window}."
+            f"{damaged_text}"
         )
     return table
+
+
+def unreadable_lines(folder: Path | str) -> int:
+    """Return how many lines of the logs in a folder hold no score: cut off, or overwritten."""
+    if not (files := _files(folder)):
+        return 0
+    lines = 0
+    for path in files:
+        with path.open("rb") as file:
+            lines += sum(not line.isspace() for line in file)
+    with duckdb.connect() as connection:
+        ((scores,),) = connection.execute(
+            f"SELECT COUNT(*) FROM read_json({_SQL.files(files)}, format = 'newline_delimited', "
+            "ignore_errors = true, columns = {scored_at: 'TIMESTAMPTZ', signals: 'JSON'}) "
+            "WHERE scored_at IS NOT NULL AND json_type(signals) = 'OBJECT'"
+        ).fetchall()
+    return lines - int(scores)
+
+
+def _files(folder: Path | str) -> list[Path]:
+    return sorted(path for path in Path(folder).glob("????-??-??.ndjson") if path.is_file())

@@ -47,6 +47,7 @@ def authorised() -> bool:
 def from_this_machine() -> bool:
     """Return whether the caller is on this machine, and is not a page of another website."""
     other_site = request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
+    other_site |= request.headers.get("Origin", request.host_url[:-1]) != request.host_url[:-1]
     try:
         address = ipaddress.ip_address(request.remote_addr or "")
         host = urlsplit(f"//{request.host}").hostname

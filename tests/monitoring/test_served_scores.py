@@ -10,7 +10,12 @@ from prospect_lib.aggregation.keys import session_of
 from prospect_lib.attributes import prospect_group
 from prospect_lib.errors import DataError
 from prospect_lib.features import FEATURES
-from prospect_lib.monitoring.served_scores import anchors_of, read_served, read_served_features
+from prospect_lib.monitoring.served_scores import (
+    anchors_of,
+    read_served,
+    read_served_features,
+    unreadable_lines,
+)
 from tests.support.served_world import record, write
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -90,3 +95,21 @@ def test_each_row_gets_an_anchor(folder: Path) -> None:
     assert anchors.to_pylist() == [
         {"domain_userid": "u", "anchor_ts": at, "audit_row": 0, "audit_case": 0}
     ]
+
+
+def test_damaged_lines_are_counted_and_left_out(folder: Path) -> None:
+    write(folder, [record("earlier", VALUES, AT, prospect_group)])
+    before = read_served(folder, prospect_group)
+    assert unreadable_lines(folder) == 0
+    log = sorted(folder.glob("*.ndjson"))[0]
+    good = log.read_bytes()
+    score = json.loads(good.splitlines()[0])
+    other = json.dumps(score | {"signals": "text"}).encode()
+    lines = [good.splitlines()[0][:50], b"\xff\xfe", b"null", b"[]", b"{}", b"5", b"", other]
+    log.write_bytes(good + b"\n".join([*lines, b""]))
+    assert unreadable_lines(folder) == 7
+    assert read_served(folder, prospect_group).equals(before)
+    for path in folder.glob("*.ndjson"):
+        path.write_bytes(b"{}\n")
+    with pytest.raises(DataError, match="of its lines cannot be read"):
+        read_served(folder, prospect_group)

@@ -137,9 +137,13 @@ def test_the_network_sees_no_events_without_the_token(client: FlaskClient, addre
 def test_a_page_of_another_website_cannot_reset(client: FlaskClient) -> None:
     elsewhere = {"Sec-Fetch-Site": "cross-site"}
     assert client.get("/micro/reset", headers=elsewhere).status_code == 401
+    for origin in ("https://evil.example", "null", "http://127.0.0.1:1"):
+        named = {"Origin": origin, "Host": "127.0.0.1:9090"}
+        assert client.post("/micro/reset", headers=named).status_code == 401
     renamed = {"Host": "evil.example:9090", "Sec-Fetch-Site": "same-origin"}
     assert client.get("/micro/good", headers=renamed).status_code == 401
     for broken in ("[::1", "a b", "", "[x]:1"):
         assert client.get("/micro/good", headers={"Host": broken}).status_code in (400, 401)
     own = {"Sec-Fetch-Site": "same-origin", "Host": "127.0.0.1:9090"}
+    own |= {"Origin": "http://127.0.0.1:9090"}
     assert client.get("/micro/all", headers=own).get_json()["good"] == 4

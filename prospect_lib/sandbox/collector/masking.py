@@ -16,9 +16,9 @@ from prospect_lib.sandbox.collector.payloads import readable
 MASK = "***"
 EXCERPT = 20_000  # characters of a rejected payload that are stored
 FORM_EVENTS = {(SNOWPLOW, f"{action}_form") for action in ("focus", "change", "submit")}
-EMAIL_ADDRESS = re.compile(  # `@` may be written as %40; ``package@1.2.30`` is no address
+EMAIL_ADDRESS = re.compile(  # `@` may be %40, or %2540 in an address within an address
     r"(?<![\w.+'~-])(?<!%(?=(?!40)[0-9A-Fa-f]{2}))"  # only where a word begins: in linear time
-    r"(?:[\w.+'~-]|(?!%40)%[0-9A-Fa-f]{2}){1,256}+(?:@|%40)"
+    r"(?:[\w.+'~-]|(?!%(?:25){0,3}40)%[0-9A-Fa-f]{2}){1,256}+(?:@|%(?:25){0,3}40)"
     r"(?:[\w-]{1,63}\.){1,8}(?:xn--[\w-]{1,59}|[^\W\d_]{2,63})"
 )
 USERINFO = re.compile(r"^((?:[A-Za-z][A-Za-z0-9+.-]*:)?//)[^/?#]*@")
@@ -33,7 +33,7 @@ def masked_url(url: str) -> str:
 
     Example: ``masked_url("https://s.example/?to=ada%40example.com")`` -> ``"https://s.example/?to=***"``
     """
-    if "@" not in url and "%40" not in url:
+    if "@" not in url and "40" not in url:
         return url
     return EMAIL_ADDRESS.sub(MASK, USERINFO.sub(r"\1", url))
 
@@ -77,7 +77,7 @@ def _masked(value: Any, *, values: bool) -> Any:
         }
     if isinstance(value, list):
         return [_masked(inner, values=values) for inner in value]
-    if isinstance(value, str) and ("@" in value or "%40" in value) and ADDRESS.match(value):
+    if isinstance(value, str) and ("@" in value or "40" in value) and ADDRESS.match(value):
         return masked_url(value[:MAX_NESTED])  # only a rejected payload has a longer one
     return value
 

@@ -28,6 +28,11 @@ FORM = {
         ("https://s.example/?to=ada%40example.com#x", "https://s.example/?to=***#x"),
         ("https://s.example/u/a.b+c%2Bd@mail.example.co.uk/edit", "https://s.example/u/***/edit"),
         ("https://s.example/#to=jos%C3%A9@xn--d1acpjx3f.xn--p1ai", "https://s.example/#to=***"),
+        ("https://s.example/?e=ada%2540example.com&n=1", "https://s.example/?e=***&n=1"),
+        (
+            "https://s.example/?next=https%3A%2F%2Fa.example%2F%3Femail%3Dada%2540example.com",
+            "https://s.example/?next=***",
+        ),
         ("https://ada:secret@s.example/p?q=a@b", "https://s.example/p?q=a@b"),
         ("https://ada@example.com/p", "https://example.com/p"),
         ("mailto:ada@example.com?subject=x", "mailto:***?subject=x"),
