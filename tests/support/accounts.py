@@ -86,7 +86,10 @@ def signals_elsewhere(home: Path, *, warehouse: bool = True) -> Iterator[Elsewhe
     app.wsgi_app = recorded  # type: ignore[method-assign]
     with server:
         elsewhere.url = server.url
-        yield elsewhere
+        try:
+            yield elsewhere
+        finally:
+            app.extensions["sandbox"].subscribers.close()  # the SDK's threads read to the end
     app.extensions["sandbox"].events.close()
 
 
