@@ -344,17 +344,20 @@ def _add_train(train: argparse.ArgumentParser) -> None:
         help="seed of the training (default: %(default)s)",
     )
     train.add_argument(
-        "--value", type=_above_zero, metavar="X", help="value of inviting a visitor who converts"
+        "--value",
+        type=_between(float, 0, above=True),
+        metavar="X",
+        help="value of inviting a visitor who converts",
     )
     train.add_argument(
         "--cost",
-        type=_above_zero,
+        type=_between(float, 0, above=True),
         metavar="X",
         help="cost of inviting a visitor who does not convert",
     )
     train.add_argument(
         "--capacity",
-        type=_above_zero,
+        type=_between(float, 0, above=True),
         metavar="N",
         help="visitors that can be invited per day, instead of --value and --cost",
     )
@@ -629,30 +632,22 @@ def _shape(name: str) -> Callable[[str], str]:
     return parse
 
 
-def _above_zero(text: str) -> float:
-    """Parse a number above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected a number above 0")
-    return number
-
-
 def _between(
-    kind: type[int] | type[float], least: float, most: float = math.inf
+    kind: type[int] | type[float], least: float, most: float = math.inf, *, above: bool = False
 ) -> Callable[[str], float]:
-    """Return a parser of numbers within a range, both ends included."""
+    """Return a parser of numbers within a range, both ends included; without the lower if above."""
     name = "a whole number" if kind is int else "a number"
-    limits = f"from {least} to {most}" if most < math.inf else f"of at least {least}"
+    if above:
+        limits = f"above {least}"
+    else:
+        limits = f"from {least} to {most}" if most < math.inf else f"of at least {least}"
 
     def parse(text: str) -> float:
         try:
             number = kind(text)
         except ValueError:
             number = math.nan
-        if not (least <= number <= most and number < math.inf):
+        if not (least <= number <= most and number < math.inf) or (above and number == least):
             raise argparse.ArgumentTypeError(f"{text!r}, expected {name} {limits}")
         return number
 
