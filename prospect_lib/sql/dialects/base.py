@@ -1,24 +1,23 @@
-"""How each warehouse spells the compiled statements, and the one place where SQL is quoted.
+"""What every dialect has: quoting, standard SQL, and the spellings that a warehouse must say.
 
 Every name and value that comes from outside passes through :meth:`Dialect.identifier`,
 :meth:`Dialect.text` or :meth:`Dialect.literal`, so a quote, ``%`` or semicolon in it is data,
-never SQL. To support another warehouse, write a subclass of :class:`Dialect` and add it to
-``_DIALECTS``; the other classes stay as they are.
-
-Example: ``dialect_of("snowflake").identifier("app_id")`` -> ``"APP_ID"`` in double quotes.
+never SQL.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import ClassVar
 
 from prospect_lib.aggregation.properties import INTEGER, NUMBER, TIME
-from prospect_lib.errors import DefinitionError
 
-_MICROSECOND = timedelta(microseconds=1)
-_HAS_OFFSET = "[0-9]:[0-9]{2}.*(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$"  # of a time as text
+HAS_OFFSET = "[0-9]:[0-9]{2}.*(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$"  # of a time as text
+
+
+def in_seconds(length: timedelta) -> tuple[int, int]:
+    """Return a length of time in whole seconds, and the microseconds beyond."""
+    return divmod(length // timedelta(microseconds=1), 1_000_000)
 
 
 class Dialect(ABC):
@@ -133,9 +132,9 @@ class Dialect(ABC):
 
     def interval(self, length: timedelta) -> str:
         """Return an interval, exact to the microsecond: ``INTERVAL '604800 seconds'``."""
-        seconds, microseconds = divmod(length // _MICROSECOND, 1_000_000)
+        seconds, microseconds = in_seconds(length)
         if microseconds:
-            return f"INTERVAL '{length // _MICROSECOND} microseconds'"
+            return f"INTERVAL '{seconds * 1_000_000 + microseconds} microseconds'"
         return f"INTERVAL '{seconds} seconds'"
 
     def timestamp(self, text: str) -> str:
@@ -236,217 +235,3 @@ class Dialect(ABC):
     @abstractmethod
     def last_items(self, array: str, count: int) -> str:
         """Return the last ``count`` elements of an array."""
-
-
-class DuckDB(Dialect):
-    """Embedded DuckDB, from 1.3.2 on."""
-
-    name = "duckdb"
-    timestamp_type = "TIMESTAMP"
-    first_instant = "-infinity"
-    materialized = "MATERIALIZED "
-    create_temporary = "CREATE OR REPLACE TEMP TABLE"
-    counting_note = """
--- (they run on from one visitor to the next, because DuckDB counts fastest in one sorted pass;
--- only differences between two totals of one visitor are used)"""
-
-    def files(self, paths: Sequence[Path]) -> str:
-        """Return paths as the argument of ``read_parquet`` and the like; none is a pattern."""
-        names = ("".join(f"[{c}]" if c in "*?[" else c for c in str(path)) for path in paths)
-        return f"[{', '.join(self.text(name) for name in names)}]"
-
-    def array(self, items: Sequence[str]) -> str:
-        return f"[{', '.join(items)}]"
-
-    def _needs_text(self, column: str, path: Sequence[str | int]) -> str:
-        """The type is looked up only where the text could be a number, an object or an array."""
-        kind = f"JSON_TYPE(CAST({column} AS JSON), {self._path(path)})"
-        first = f"LEFT({self.raw(column, path)}, 1)"
-        return f"CONTAINS('-0123456789[{{', {first}) AND {kind} IN ('DOUBLE', 'OBJECT', 'ARRAY')"
-
-    def raw(self, column: str, path: Sequence[str | int]) -> str:
-        return f"(CAST({column} AS JSON) ->> {self._path(path)})"
-
-    def _path(self, path: Sequence[str | int]) -> str:
-        steps = (f"[{step}]" if isinstance(step, int) else f'."{step}"' for step in path)
-        return self.text("$" + "".join(steps))
-
-    def whole(self, number: str) -> str:
-        return f"TRY_CAST(FLOOR({number} + 0.5) AS BIGINT)"
-
-    def utc(self, column: str) -> str:
-        """DuckDB evaluates TYPEOF before it reads a row, and drops the branches not taken."""
-        text = f"CAST({column} AS VARCHAR)"
-        return (
-            f"CASE TYPEOF({column}) WHEN 'TIMESTAMP' THEN CAST({column} AS TIMESTAMP) "
-            f"WHEN 'TIMESTAMP WITH TIME ZONE' THEN CAST({column} AS TIMESTAMPTZ) "
-            "AT TIME ZONE 'UTC' "
-            f"ELSE {self._time(text, strict=True)} END"
-        )
-
-    def _time(self, text: str, *, strict: bool) -> str:
-        """A cast of text to TIMESTAMP drops the offset in DuckDB 2, but not in 1.3."""
-        cast = "CAST" if strict else "TRY_CAST"
-        utc = f"{cast}({text} AS TIMESTAMPTZ) AT TIME ZONE 'UTC'"
-        has_offset = f"REGEXP_MATCHES({text}, {self.text(_HAS_OFFSET)})"
-        return f"CASE WHEN {has_offset} THEN {utc} ELSE {cast}({text} AS TIMESTAMP) END"
-
-    def matches(self, text: str, pattern: str) -> str:
-        return f"REGEXP_FULL_MATCH({text}, {self.text(pattern)})"
-
-    def microseconds_between(self, start: str, end: str) -> str:
-        return f"(epoch_us({end}) - epoch_us({start}))"
-
-    def later(self, timestamp: str, microseconds: str) -> str:
-        return f"{timestamp} + to_microseconds({microseconds})"
-
-    iso_weekday = "isodow"
-
-    def visitor_number(self, key: str) -> str:
-        """Numbers are compared, sorted and kept several times faster than texts."""
-        return f"CAST(ROW_NUMBER() OVER (ORDER BY {key}) AS INTEGER)"
-
-    # A window without PARTITION BY and ORDER BY streams over the sorted rows, which is several
-    # times faster than one window per visitor. INTEGER halves the width of the totals: one
-    # statement can count 2 billion events, and DuckDB raises an error beyond.
-
-    def in_order(self, relation: str) -> str:
-        return f"(SELECT * FROM {relation} ORDER BY visitor, ts)"
-
-    def running_count(self, flag: str) -> str:
-        return f"CAST(COUNT(*) FILTER (WHERE {flag}) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER)"
-
-    @property
-    def next_ts(self) -> str:
-        return "LEAD(ts) OVER ()"
-
-    def event_number(self, value: str) -> str:
-        return f"ROW_NUMBER() OVER (ORDER BY visitor, ts, {value})"
-
-    def nearest(self, relation: str, alias: str, order: str, left: str) -> str:
-        on = f"ON {alias}.visitor = {left}.visitor AND {order}"
-        return f"ASOF LEFT JOIN {relation} AS {alias} {on}"
-
-    def collect(self, value: str, order: str) -> str:
-        return f"LIST({value} ORDER BY {order})"
-
-    def collect_counts(self, value: str, count: str, order: str) -> str:
-        return f"CAST(MAP({self.collect(value, order)}, {self.collect(count, order)}) AS JSON)"
-
-    def size(self, value: str, *, is_array: bool) -> str:
-        return f"LEN({value})" if is_array else f"LEN(JSON_KEYS({value}))"
-
-    def last_items(self, array: str, count: int) -> str:
-        return f"{array}[-{count}:]"
-
-
-class Snowflake(Dialect):
-    """Snowflake, with nested columns as VARIANT."""
-
-    name = "snowflake"
-    timestamp_type = "TIMESTAMP_NTZ"
-    first_instant = "0001-01-01 00:00:00"
-    create_temporary = "CREATE OR REPLACE TEMPORARY TABLE"
-
-    def identifier(self, name: str) -> str:
-        """Snowflake stores names that are not quoted in upper case."""
-        return super().identifier(name.upper())
-
-    def text(self, value: object) -> str:
-        """Snowflake reads escapes such as ``\\n`` in a text literal."""
-        return super().text(value).replace("\\", "\\\\")
-
-    def array(self, items: Sequence[str]) -> str:
-        return f"ARRAY_CONSTRUCT({', '.join(items)})"
-
-    def _in_64_bits(self, text: str) -> str:
-        """BIGINT is another name of NUMBER(38, 0)."""
-        number = f"TRY_CAST({text} AS BIGINT)"
-        bounds = "-9223372036854775808 AND 9223372036854775807"
-        return f"CASE WHEN {number} BETWEEN {bounds} THEN {number} END"
-
-    def interval(self, length: timedelta) -> str:
-        """Seconds and microseconds, since large numbers of microseconds may not be read."""
-        seconds, microseconds = divmod(length // _MICROSECOND, 1_000_000)
-        more = f", {microseconds} microseconds" if microseconds else ""
-        return f"INTERVAL '{seconds} seconds{more}'"
-
-    def _needs_text(self, column: str, path: Sequence[str | int]) -> str:
-        value = self._at(column, path)
-        return f"TYPEOF({value}) IN ('DOUBLE', 'DECIMAL', 'OBJECT', 'ARRAY')"
-
-    def raw(self, column: str, path: Sequence[str | int]) -> str:
-        return f"{self._at(column, path)}::VARCHAR"
-
-    def _at(self, column: str, path: Sequence[str | int]) -> str:
-        steps, separator = "", ":"  # only the first name follows a colon
-        for step in path:
-            if isinstance(step, int):
-                steps += f"[{step}]"
-            else:
-                steps += separator + super().identifier(step)
-                separator = "."
-        return f"{column}{steps}"
-
-    def utc(self, column: str) -> str:
-        """The session's zone matters neither to a time without zone nor to one with an offset."""
-        kind = f"SYSTEM$TYPEOF({column})"
-        return (
-            f"CASE WHEN STARTSWITH({kind}, 'TIMESTAMP_NTZ') THEN {column}::TIMESTAMP_NTZ "
-            f"WHEN STARTSWITH({kind}, 'TIMESTAMP') "
-            f"THEN CONVERT_TIMEZONE('UTC', {column}::TIMESTAMP_TZ)::TIMESTAMP_NTZ "
-            f"ELSE {self._time(f'{column}::VARCHAR', strict=True)} END"
-        )
-
-    def _time(self, text: str, *, strict: bool) -> str:
-        function = "TO_TIMESTAMP" if strict else "TRY_TO_TIMESTAMP"
-        utc = f"CONVERT_TIMEZONE('UTC', {function}_TZ(REPLACE({text}, ' UTC', 'Z')))::TIMESTAMP_NTZ"
-        has_offset = f"REGEXP_LIKE({text}, {self.text(f'.*{_HAS_OFFSET}')})"
-        return f"CASE WHEN {has_offset} THEN {utc} ELSE {function}_NTZ({text}) END"
-
-    def matches(self, text: str, pattern: str) -> str:
-        return f"REGEXP_LIKE({text}, {self.text(pattern)})"
-
-    def microseconds_between(self, start: str, end: str) -> str:
-        return f"DATEDIFF('microsecond', {start}, {end})"
-
-    def later(self, timestamp: str, microseconds: str) -> str:
-        return f"DATEADD('microsecond', {microseconds}, {timestamp})"
-
-    iso_weekday = "dayofweekiso"
-
-    def nearest(self, relation: str, alias: str, order: str, left: str) -> str:
-        on = f"ON {alias}.visitor = {left}.visitor"
-        return f"ASOF JOIN {relation} AS {alias} MATCH_CONDITION ({order}) {on}"
-
-    def least(self, value: str, kind: str) -> str:
-        """MIN does not take booleans."""
-        return f"BOOLAND_AGG({value})" if kind == "bool" else super().least(value, kind)
-
-    def collect(self, value: str, order: str) -> str:
-        return f"ARRAY_AGG({value}) WITHIN GROUP (ORDER BY {order})"
-
-    def collect_counts(self, value: str, count: str, order: str) -> str:  # noqa: ARG002
-        return f"OBJECT_AGG({value}, {count})"
-
-    def size(self, value: str, *, is_array: bool) -> str:
-        return f"ARRAY_SIZE({value})" if is_array else f"ARRAY_SIZE(OBJECT_KEYS({value}))"
-
-    def last_items(self, array: str, count: int) -> str:
-        size = f"CAST(ARRAY_SIZE({array}) AS BIGINT)"
-        return f"ARRAY_SLICE({array}, GREATEST({size} - {count}, 0), {size})"
-
-
-_DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (DuckDB(), Snowflake())}
-
-
-def dialect_of(name: str) -> Dialect:
-    """Return the dialect of this name.
-
-    Raises:
-        DefinitionError: there is no such dialect; the message lists those there are.
-    """
-    if name not in _DIALECTS:
-        choices = " or ".join(repr(known) for known in _DIALECTS)
-        raise DefinitionError(f"dialect {name!r} is not known; choose {choices}.")
-    return _DIALECTS[name]
