@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,7 +19,12 @@ from prospect_lib.model.store import (
     read_bundle,
     write_bundle,
 )
-from tests.support.killed import save_and_promote, simulate, write_training_set
+from tests.support.killed import (
+    replace_table,
+    save_and_promote,
+    simulate,
+    write_training_set,
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +41,7 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def killed(homes: Path, operation: str) -> list[Path]:
     """Return the homes in which an operation was killed, and the last, in which it ended."""
     steps = sorted(homes.glob(f"{operation} *"))
-    assert len(steps) > 6
+    assert len(steps) > 5
     return steps
 
 
@@ -78,3 +84,21 @@ def test_while_the_history_is_simulated(homes: Path) -> None:
         simulate(home)
         assert pq.read_table(home / "history" / "simulated.parquet").equals(events)
         assert not drafts(home)
+
+
+def test_while_a_table_of_a_duckdb_file_is_replaced(homes: Path, tmp_path: Path) -> None:
+    """By one with or without the events at the anchors, in turn."""
+    whole = []
+    for include_anchor in (True, False):
+        replace_table(tmp_path, include_anchor=include_anchor)
+        whole.append(rows(tmp_path))
+    assert whole[0] != whole[1] and len(whole[0]) == 9
+    for home in killed(homes, "table"):
+        assert rows(home) in whole, "neither the old table nor the new one"
+        replace_table(home)
+        assert rows(home) == whole[0]
+
+
+def rows(home: Path) -> list[tuple[object, ...]]:
+    with duckdb.connect(str(home / "rows.duckdb")) as connection:
+        return connection.execute("SELECT * FROM rows ORDER BY ALL").fetchall()

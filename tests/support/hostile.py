@@ -1,15 +1,24 @@
-"""Hostile input for the sandbox: payloads and JSON as an attacker or a broken client sends them."""
+"""Hostile input: payloads, JSON and text as an attacker or a broken client sends them."""
 
 import base64
 import json
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from hypothesis import strategies as st
 
 from tests.support.fuzzing import drawing
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 MANY = drawing(200)
+#: Text that runs a script in a page that does not escape it.
+SCRIPTS = "\"'><img src=x onerror='alert(1)'><script>alert(2)</script>"
+SCRIPT_ADDRESS = "javascript:alert(3)"
 VALID = {
     "e": "ue", "eid": "", "duid": "u", "aid": "website", "dtm": "1767606000000",
     "stm": "1767606001000", "vid": "3", "url": "https://s.example/?utm_medium=cpc",
@@ -52,3 +61,17 @@ def payloads(draw: st.DrawFn) -> Any:
         payload["cx"] = code[: draw(st.integers(0, len(code)))]
     payload.update(draw(st.dictionaries(names, texts | anything, max_size=2)))
     return payload
+
+
+@contextmanager
+def page_that_runs_no_script(browser: "Browser") -> Iterator["Page"]:
+    """A page in which text of strangers is shown; the end of the block checks that none ran."""
+    ran: list[str] = []
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.on("dialog", lambda dialog: (ran.append(dialog.message), dialog.dismiss()))
+        page.set_content(SCRIPTS)
+        wait_for(lambda: page.evaluate("document.images.length") and ran)
+        ran.clear()  # it runs where it is not escaped
+        yield page
+        assert ran == []

@@ -17,6 +17,7 @@ from uuid import UUID
 from prospect_lib.aggregation.properties import schema_column
 from prospect_lib.attributes import SNOWPLOW
 from prospect_lib.sandbox.collector.addresses import page_columns
+from prospect_lib.sandbox.collector.fields import NUMBERS, SIZES, TEXTS
 from prospect_lib.sandbox.collector.limits import MAX_NESTED, check_lengths
 from prospect_lib.sandbox.collector.masking import masked_data, masked_url
 from prospect_lib.sandbox.collector.payloads import (
@@ -33,23 +34,6 @@ EVENT_TYPES = {
     "pp": ("page_ping", SNOWPLOW, "page_ping"),
     "se": ("struct", "com.google.analytics", "event"),
     "ue": ("unstruct", "", ""),
-}
-TEXTS = {
-    "p": "platform", "aid": "app_id", "tna": "name_tracker", "tv": "v_tracker", "uid": "user_id",
-    "duid": "domain_userid", "sid": "domain_sessionid", "page": "page_title", "url": "page_url",
-    "refr": "page_referrer", "se_ca": "se_category", "se_ac": "se_action", "se_la": "se_label",
-    "se_pr": "se_property", "cd": "br_colordepth",
-    "nuid": "network_userid", "tnuid": "network_userid", "lang": "br_lang", "tz": "os_timezone",
-    "cs": "doc_charset",
-}  # fmt: skip
-NUMBERS = {
-    "vid": "domain_sessionidx", "pp_mix": "pp_xoffset_min", "pp_max": "pp_xoffset_max",
-    "pp_miy": "pp_yoffset_min", "pp_may": "pp_yoffset_max",
-}  # fmt: skip
-SIZES = {
-    "res": ("dvce_screenwidth", "dvce_screenheight"),
-    "vp": ("br_viewwidth", "br_viewheight"),
-    "ds": ("doc_width", "doc_height"),
 }
 SCHEMA = re.compile(  # lengths that no registry exceeds: the names become a column's
     r"iglu:([a-zA-Z0-9._-]{1,128})/([a-zA-Z0-9_-]{1,128})/jsonschema/"
@@ -247,8 +231,9 @@ def _self_describing(value: Any) -> tuple[str, str, str, Any]:
     schema = value.get("schema") if isinstance(value, dict) else None
     parts = SCHEMA.fullmatch(schema) if isinstance(schema, str) else None
     if not parts or not isinstance(value.get("data"), dict):
+        shown = repr(schema[:80]) if isinstance(schema, str) else f"is a {type(schema).__name__}"
         raise BadPayloadError(
-            f"schema {str(schema)[:80]!r}: expected iglu:vendor/name/jsonschema/1-0-0 and an object"
+            f"schema {shown}: expected iglu:vendor/name/jsonschema/1-0-0 and an object"
         )
     data = masked_data(parts[1], parts[2], value["data"])
     return parts[1], parts[2], "-".join(parts.groups()[2:]), data

@@ -1,7 +1,8 @@
 """Mask what the collector must not store: values of forms, and e-mail addresses in URLs.
 
 A website's tracker should mask form values itself; this is for the one that does not. What is
-masked becomes ``***``; empty values stay, so that it is known whether a field was filled in.
+masked becomes ``***``; empty values stay, so that it is known whether a field was filled in. In a
+rejected payload a form's value may be anywhere: only names and the tracker's plain fields stay.
 """
 
 import base64
@@ -10,12 +11,19 @@ import re
 from typing import Any
 
 from prospect_lib.attributes import SNOWPLOW
+from prospect_lib.sandbox.collector.fields import ENCODED, JSON_FIELDS, PLAIN
 from prospect_lib.sandbox.collector.limits import MAX_NESTED
 from prospect_lib.sandbox.collector.payloads import readable
 
 MASK = "***"
 EXCERPT = 20_000  # characters of a rejected payload that are stored
 FORM_EVENTS = {(SNOWPLOW, f"{action}_form") for action in ("focus", "change", "submit")}
+#: Members of a form's event that are stored.
+FORM_MEMBERS = {
+    "formId", "formClasses", "elementId", "elementClasses", "elementType",
+    "name", "nodeName", "type",
+}  # fmt: skip
+NOTHING = set[str]()
 EMAIL_ADDRESS = re.compile(  # `@` may be %40, or %2540 in an address within an address
     r"(?<![\w.+'~-])(?<!%(?=(?!40)[0-9A-Fa-f]{2}))"  # only where a word begins: in linear time
     r"(?:[\w.+'~-]|(?!%(?:25){0,3}40)%[0-9A-Fa-f]{2}){1,256}+(?:@|%(?:25){0,3}40)"
@@ -23,9 +31,8 @@ EMAIL_ADDRESS = re.compile(  # `@` may be %40, or %2540 in an address within an 
 )
 USERINFO = re.compile(r"^((?:[A-Za-z][A-Za-z0-9+.-]*:)?//)[^/?#]*@")
 ADDRESS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//|mailto:|[/?#]")
-ENCODED = ("ue_px", "cx")  # fields with JSON in base64
-JSON_FIELDS = ("ue_pr", "co", *ENCODED)
-JSON_FIELD = re.compile(r'("(?:ue_p[rx]|c[ox])"\s*:\s*")(?:[^"\\]|\\.)*')
+WORD = re.compile(r"""[^\s{}\[\]:,\\"']+""")
+BODY_WORDS = {*PLAIN, *JSON_FIELDS, "schema", "data"}
 
 
 def masked_url(url: str) -> str:
@@ -46,48 +53,47 @@ def masked_data(vendor: str, name: str, data: Any) -> Any:
         name: of the schema.
         data: readable JSON.
     """
-    return _masked(data, values=(vendor, name) in FORM_EVENTS)
+    return _masked(data, FORM_MEMBERS if (vendor, name) in FORM_EVENTS else None)
 
 
 def excerpt(payload: Any) -> Any:
     """Return a rejected payload as it is stored: masked, readable JSON of limited size."""
     value = readable(payload)
     if isinstance(value, dict):
-        value = {
-            name: _masked_json(name, inner) if name in JSON_FIELDS else _masked(inner, values=True)
-            for name, inner in value.items()
-        }
+        value = {name: _masked_field(name, inner) for name, inner in value.items()}
     else:
-        value = masked_body(value) if isinstance(value, str) else _masked(value, values=True)
+        value = _masked(value, NOTHING)
     text = json.dumps(value)
     return value if len(text) <= EXCERPT else f"{text[:EXCERPT]}…"
 
 
 def masked_body(text: str) -> str:
-    """Return the text of a body that cannot be read, without nested JSON and e-mail addresses."""
-    return EMAIL_ADDRESS.sub(MASK, JSON_FIELD.sub(rf"\1{MASK}", text))
+    """Return the text of a body that cannot be read: its punctuation and names of fields."""
+    return WORD.sub(lambda word: word[0] if word[0] in BODY_WORDS else MASK, text)
 
 
-def _masked(value: Any, *, values: bool) -> Any:
-    """Mask URLs and, with ``values``, all members called ``value``."""
+def _masked(value: Any, kept: set[str] | None, name: str = "") -> Any:
+    """Mask URLs; with ``kept``, also every value that is under none of these names."""
     if isinstance(value, dict):
-        return {
-            name: MASK if values and name == "value" and inner else _masked(inner, values=values)
-            for name, inner in value.items()
-        }
+        return {name: _masked(inner, kept, name) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_masked(inner, values=values) for inner in value]
+        return [_masked(inner, kept, name) for inner in value]
+    is_schema = name == "schema" and isinstance(value, str) and value.startswith("iglu:")
+    if not (kept is None or name in kept or is_schema or value in ("", None)):
+        return MASK
     if isinstance(value, str) and ("@" in value or "40" in value) and ADDRESS.match(value):
         return masked_url(value[:MAX_NESTED])  # only a rejected payload has a longer one
     return value
 
 
-def _masked_json(name: str, text: Any) -> Any:
-    """Mask a field that holds JSON as text; the whole field if it cannot be read."""
-    if not isinstance(text, str):
-        return _masked(text, values=True)
+def _masked_field(name: str, value: Any) -> Any:
+    """Mask a tracker's field; all of it if its JSON cannot be read."""
+    if not isinstance(value, str) or name not in (*PLAIN, *JSON_FIELDS):
+        return _masked(value, NOTHING)
+    if name in PLAIN:
+        return _masked(value, None)
     try:
-        plain = base64.urlsafe_b64decode(text + "==").decode() if name in ENCODED else text
-        return json.dumps(_masked(readable(json.loads(plain)), values=True))
+        plain = base64.urlsafe_b64decode(value + "==").decode() if name in ENCODED else value
+        return json.dumps(_masked(readable(json.loads(plain)), NOTHING))
     except (ValueError, RecursionError):
         return MASK
