@@ -23,7 +23,7 @@ FORM_MEMBERS = {
     "formId", "formClasses", "elementId", "elementClasses", "elementType",
     "name", "nodeName", "type",
 }  # fmt: skip
-NOTHING = set[str]()
+
 EMAIL_ADDRESS = re.compile(  # `@` may be %40, or %2540 in an address within an address
     r"(?<![\w.+'~-])(?<!%(?=(?!40)[0-9A-Fa-f]{2}))"  # only where a word begins: in linear time
     r"(?:[\w.+'~-]|(?!%(?:25){0,3}40)%[0-9A-Fa-f]{2}){1,256}+(?:@|%(?:25){0,3}40)"
@@ -31,7 +31,7 @@ EMAIL_ADDRESS = re.compile(  # `@` may be %40, or %2540 in an address within an 
 )
 USERINFO = re.compile(r"^((?:[A-Za-z][A-Za-z0-9+.-]*:)?//)[^/?#]*@")
 ADDRESS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//|mailto:|[/?#]")
-WORD = re.compile(r"""[^\s{}\[\]:,\\"']+""")
+WORD_OF_BODY = re.compile(r"""[^\s{}\[\]:,\\"']+""")
 BODY_WORDS = {*PLAIN, *JSON_FIELDS, "schema", "data"}
 
 
@@ -62,14 +62,14 @@ def excerpt(payload: Any) -> Any:
     if isinstance(value, dict):
         value = {name: _masked_field(name, inner) for name, inner in value.items()}
     else:
-        value = _masked(value, NOTHING)
+        value = _masked(value, set())
     text = json.dumps(value)
     return value if len(text) <= EXCERPT else f"{text[:EXCERPT]}…"
 
 
 def masked_body(text: str) -> str:
     """Return the text of a body that cannot be read: its punctuation and names of fields."""
-    return WORD.sub(lambda word: word[0] if word[0] in BODY_WORDS else MASK, text)
+    return WORD_OF_BODY.sub(lambda word: word[0] if word[0] in BODY_WORDS else MASK, text)
 
 
 def _masked(value: Any, kept: set[str] | None, name: str = "") -> Any:
@@ -89,11 +89,11 @@ def _masked(value: Any, kept: set[str] | None, name: str = "") -> Any:
 def _masked_field(name: str, value: Any) -> Any:
     """Mask a tracker's field; all of it if its JSON cannot be read."""
     if not isinstance(value, str) or name not in (*PLAIN, *JSON_FIELDS):
-        return _masked(value, NOTHING)
+        return _masked(value, set())
     if name in PLAIN:
         return _masked(value, None)
     try:
         plain = base64.urlsafe_b64decode(value + "==").decode() if name in ENCODED else value
-        return json.dumps(_masked(readable(json.loads(plain)), NOTHING))
+        return json.dumps(_masked(readable(json.loads(plain)), set()))
     except (ValueError, RecursionError):
         return MASK
