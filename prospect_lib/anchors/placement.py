@@ -285,7 +285,7 @@ class Anchors:
             places=self._places(sql),
             goal_follows=self._goal_follows(sql),
             columns="".join(f",\n{lines([column])}" for column in self._columns(sql)),
-            next_goal=sql.nearest("goals", "next_goal", "c.ts < next_goal.ts", "c"),
+            next_goal=sql.nearest("goals", "next_goal", "<", to="c.ts", of="candidates"),
             joins="".join(f"\n{lines([join], 2)}" for join in self._joins(sql)),
             conditions=" AND ".join(self._conditions(sql)),
             class_places=CLASS_PLACES.format(rows=rows) if ranked else "",
@@ -399,7 +399,11 @@ class Anchors:
         if self._last_event == "session_ends":
             joins.append("JOIN session_ends ON session_ends.visitor = c.visitor")
         if self.min_events:
-            joins.append(sql.nearest("event_counts", "earlier", "c.ts > earlier.ts", "c"))
+            joins.append(
+                sql.nearest(
+                    "event_counts", "earlier", ">", to="c.ts", of="candidates", values=["events"]
+                )
+            )
         return joins
 
     def _columns(self, sql: Dialect) -> list[str]:
@@ -413,7 +417,7 @@ class Anchors:
     def _random(self, sql: Dialect) -> str:
         """A hash of visitor, instant and seed: the same sample in every warehouse."""
         epoch = f"CAST('1970-01-01' AS {sql.timestamp_type})"
-        microseconds = f"CAST({sql.microseconds_between(epoch, 'c.ts')} AS VARCHAR)"
+        microseconds = sql.as_text(sql.microseconds_between(epoch, "c.ts"))
         return f"MD5(CONCAT(c.visitor, ' ', {microseconds}, ' {self.seed}'))"
 
     def _conditions(self, sql: Dialect) -> list[str]:

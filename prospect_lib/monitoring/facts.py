@@ -155,7 +155,7 @@ def _values(
 ) -> pd.DataFrame:
     selects = [
         f"SELECT DISTINCT {KEY} AS visitor, {place} AS property, "
-        f"CAST({property_sql(prop, sql)} AS VARCHAR) AS property_value FROM {sample}"
+        f"{sql.as_text(property_sql(prop, sql))} AS property_value FROM {sample}"
         for place, prop in enumerate(properties)
     ]
     columns = ["visitor", "property", "value"]

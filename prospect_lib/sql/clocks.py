@@ -24,7 +24,6 @@ _WITHOUT_COLLECTOR = """\
 SELECT MAX(ts) AS ts
 FROM (SELECT {derived} AS ts FROM {events}) AS times
 WHERE times.ts <= {latest}"""
-_QUANTILE = "(SELECT PERCENTILE_DISC({share}) WITHIN GROUP (ORDER BY {derived}) FROM {events})"
 
 
 def data_end_sql(
@@ -87,7 +86,7 @@ def wrong_clock_sql(
 
 def _bounds(derived: str, events: str, sql: Dialect) -> tuple[str, str]:
     """Return the earliest and the latest right time, without collector times."""
-    low, high = (_QUANTILE.format(share=s, derived=derived, events=events) for s in SHARES)
+    low, high = (sql.quantile(share, derived, events) for share in SHARES)
     return f"{low} - {sql.interval(FAR)}", f"{high} + {sql.interval(FAR)}"
 
 

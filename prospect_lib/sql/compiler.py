@@ -26,7 +26,7 @@ _ROUNDED = {"sum", "mean", "min", "max"}  # to whole numbers, if the attribute's
 FIRST_STEPS = """\
 -- the anchors, with the visitor as text and the instant in UTC
 anchor_rows AS (
-  SELECT a.* REPLACE (CAST(a.{key} AS VARCHAR) AS {key}, {utc} AS {anchor_ts})
+  SELECT {anchor_columns}
   FROM {anchors} AS a
 ),
 -- the visitors of the anchors
@@ -218,7 +218,13 @@ class Compiler:
             anchors=context.anchors,
             anchor_ts=sql.identifier("anchor_ts"),
             anchor_time=context.anchor_time,
-            utc=sql.utc(context.anchor_ts),
+            anchor_columns=sql.replaced(
+                "a",
+                {
+                    context.key: sql.as_text(f"a.{context.key}"),
+                    sql.identifier("anchor_ts"): sql.utc(context.anchor_ts),
+                },
+            ),
             ts=sql.utc(f"e.{sql.identifier('derived_tstamp')}"),
             values=lines(self._values()),
             events=context.events,

@@ -19,7 +19,6 @@ from prospect_lib.aggregation.properties import (
     column_of,
     is_time,
     leaves,
-    paths_of,
     to_text,
     to_utc,
 )
@@ -88,7 +87,9 @@ def _compare(operator: str, prop: Any, value: Any, sql: Dialect) -> str:
         return f"{sql.utc(sql.identifier(prop.name))} {operator} {sql.literal(to_utc(value))}"
     if compares_as_number(value) and operator != "like":
         return f"{_number(prop, sql)} {operator} {sql.double(float(value))}"
-    return f"{property_sql(prop, sql)} {operator.upper()} {sql.text(to_text(value))}"
+    if operator == "like":
+        return sql.like(property_sql(prop, sql), str(to_text(value)))
+    return f"{property_sql(prop, sql)} {operator} {sql.text(to_text(value))}"
 
 
 def _value(attribute: Attribute, sql: Dialect) -> str:
@@ -122,12 +123,12 @@ def property_sql(prop: Any, sql: Dialect, relation: str = "") -> str:
     column = f"{relation}." * bool(relation) + sql.identifier(column_of(prop))
     if prop.type != "atomic":
         if prop.date_part:
-            text = _first([sql.raw(column, path) for path in paths_of(prop)])
+            text = _first([sql.raw(column, path) for path in sql.paths(prop)])
             return sql.date_part(prop.date_part, sql.timestamp(text))
-        return _first([sql.inside(column, path) for path in paths_of(prop)])
+        return _first([sql.inside(column, path) for path in sql.paths(prop)])
     if prop.date_part:
         return sql.date_part(prop.date_part, sql.utc(column))
-    text = f"CAST({column} AS VARCHAR)"
+    text = sql.as_text(column)
     return sql.number_text(sql.number(text)) if prop.name in NUMBER_COLUMNS else text
 
 
@@ -145,8 +146,8 @@ def _as_stored(prop: Any, sql: Dialect) -> str:
         return property_sql(prop, sql)
     column = sql.identifier(column_of(prop))
     if prop.type == "atomic":
-        return f"CAST({column} AS VARCHAR)"
-    return _first([sql.raw(column, path) for path in paths_of(prop)])
+        return sql.as_text(column)
+    return _first([sql.raw(column, path) for path in sql.paths(prop)])
 
 
 def _first(texts: list[str]) -> str:

@@ -91,6 +91,38 @@ window_counts AS (
 {lookups}
 )"""
 
+MERGED_STREAM = """\
+-- each visitor's anchors, and the instants before their windows, in one stream with the events
+merged_stream AS (
+  SELECT visitor, ts, 0 AS place, {no_anchor} AS anchor_ts,
+{increments}
+  FROM {source}
+{moments}
+),
+-- the running totals at each of these instants
+running_totals AS (
+  SELECT
+    visitor,
+    anchor_ts,
+    place,
+{totals}
+  FROM merged_stream
+),
+-- the totals at each anchor, less the totals before each window
+window_counts AS (
+  SELECT
+    visitor,
+    anchor_ts AS ts,
+{values}
+  FROM running_totals
+  WHERE anchor_ts IS NOT NULL
+  GROUP BY visitor, anchor_ts
+)"""
+
+MOMENTS = """\
+  UNION ALL
+  SELECT visitor, {ts}, {place}, ts, {nothing} FROM anchor_times"""
+
 
 @dataclass(frozen=True)
 class Counter:
@@ -119,9 +151,9 @@ class RunningTotals:
         return [
             self._flags(),
             *neighbours,
-            self._totals(),
+            *([self._totals()] if self.context.sql.has_asof_join else []),
             *self._numbered(),
-            self._window_counts(),
+            self._window_counts() if self.context.sql.has_asof_join else self._merged_stream(),
         ]
 
     def join(self) -> str:
@@ -268,15 +300,50 @@ class RunningTotals:
 
     def _lookup(self, alias: str, ts: str, totals: list[str]) -> str:
         relation = f"(SELECT visitor, ts, {', '.join(totals)} FROM running_totals)"
-        return "  " + self.context.sql.nearest(relation, alias, f"a.{ts} >= {alias}.ts", "a")
+        return "  " + self.context.sql.nearest(
+            relation, alias, ">=", to=f"a.{ts}", of="anchor_times", values=totals
+        )
+
+    def _total_at(self, total: str, length: timedelta | None = None, when: str = "now") -> str:
+        """A total at an anchor, or before the window of this length."""
+        if self.context.sql.has_asof_join:
+            return f"{when}.{total}" if when == "now" else f"before_{label(length)}.{total}"
+        if when == "now":
+            place = 1
+        elif length is None:
+            return "0"
+        else:
+            place = 2 + [each for each in self._windows if each].index(length)
+        return f"MAX(CASE WHEN place = {place} THEN {total} END)"
 
     def _window_count(self, attribute: Attribute) -> str:
         """A count, or the number of the event with the first or last value."""
         counter, length = self._counter(attribute), self.context.window(attribute)
-        now, before = f"now.{counter.entered}", f"before_{label(length)}.{counter.left}"
+        now, before = (
+            self._total_at(counter.entered),
+            self._total_at(counter.left, length, "before"),
+        )
         if attribute.aggregation in COUNTS | DISTINCT:
             count = f"CAST({now} - {before} AS BIGINT)"
             return f"NULLIF({count}, 0) AS {self.context.name(attribute)}"
         number = f"{before} + 1" if attribute.aggregation in FIRST else now
         name = self.context.name(attribute, "event number")
         return f"CASE WHEN {now} > {before} THEN {number} END AS {name}"
+
+    def _merged_stream(self) -> str:
+        """The totals and the values at the anchors, without a look-up."""
+        totals, nothing = self._flag_of_total, ", ".join("FALSE" for _ in self._flag_of_total)
+        instants = ["ts", *(self._start(length) for length in self._windows if length)]
+        order = "PARTITION BY visitor ORDER BY ts, place"
+        over = f"OVER ({order} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
+        return MERGED_STREAM.format(
+            no_anchor=f"CAST(NULL AS {self.context.sql.timestamp_type})",
+            increments=lines(f"{flag} AS {total}" for total, flag in totals.items()),
+            source="neighbours" if self._distinct_columns else "flags",
+            moments="\n".join(
+                MOMENTS.format(ts=ts, place=place, nothing=nothing)
+                for place, ts in enumerate(instants, start=1)
+            ),
+            totals=lines(f"COUNT(CASE WHEN {t} THEN 1 END) {over} AS {t}" for t in totals),
+            values=lines(self._window_count(a) for a in self.attributes),
+        )

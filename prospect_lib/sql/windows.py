@@ -28,7 +28,7 @@ OVER_A_WINDOW = {
     "mean": "SUM({sum}) OVER {w} / NULLIF(SUM({events}) OVER {w}, 0)",
     "min": "MIN({min}) OVER {w}",
     "max": "MAX({max}) OVER {w}",
-    "first": "FIRST_VALUE({min} IGNORE NULLS) OVER {w}",
+    "first": "FIRST_VALUE({min}{ignoring_nulls}) OVER {w}",
     "time_since_first": "MIN(CASE WHEN {events} > 0 THEN ts END) OVER {w}",
 }
 
@@ -197,7 +197,9 @@ class Windows:
         """The value in the attribute's window, NULL once it has expired."""
         w, x = self.frame(attribute), self.context.column(attribute)
         columns = {how: f"{x}_{how}" for how in _AT_ONE_INSTANT}
-        value = OVER_A_WINDOW[attribute.aggregation].format(w=w, **columns)
+        value = OVER_A_WINDOW[attribute.aggregation].format(
+            w=w, ignoring_nulls=self.context.sql.ignoring_nulls, **columns
+        )
         ttl = self.context.ttl(attribute)
         if ttl is None:
             return value

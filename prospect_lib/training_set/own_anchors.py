@@ -123,7 +123,7 @@ class _Columns:
         kind = self.schema.field(self.key_name).type
         if pa.types.is_floating(kind) or (pa.types.is_decimal(kind) and kind.scale > 0):
             return self.sql.number_text(f"CAST({column} AS DOUBLE)")  # 12.0 is the identifier 12
-        return f"CAST({column} AS VARCHAR)"
+        return self.sql.as_text(column)
 
     @property
     def label(self) -> str:
@@ -180,7 +180,7 @@ class _Columns:
         return f"own.{self.sql.identifier(name)}"
 
     def _text(self, name: str) -> str:
-        return f"CAST({self._column(name)} AS VARCHAR)"
+        return self.sql.as_text(self._column(name))
 
 
 def _refuse_unreadable(relation: str, counts: dict[str, Any]) -> None:

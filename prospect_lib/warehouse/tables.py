@@ -196,4 +196,4 @@ def _type(kind: pa.DataType, sql: Dialect) -> str:
         return "BOOLEAN"
     if pa.types.is_floating(kind):
         return "DOUBLE"
-    return "BIGINT" if pa.types.is_integer(kind) else "VARCHAR"
+    return "BIGINT" if pa.types.is_integer(kind) else sql.text_type

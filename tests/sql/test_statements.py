@@ -72,7 +72,7 @@ STATEMENTS: dict[str, Callable[[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("dialect", ["duckdb", "snowflake"])
+@pytest.mark.parametrize("dialect", ["duckdb", "snowflake", "spark"])
 @pytest.mark.parametrize("title", STATEMENTS)
 def test_the_statement_is_the_one_in_its_file(title: str, dialect: str) -> None:
     file = FOLDER / f"{title}.{dialect}.sql"

@@ -10,10 +10,13 @@ from prospect_lib.errors import DefinitionError
 from prospect_lib.sql.dialects.base import Dialect
 from prospect_lib.sql.dialects.duckdb import DuckDB
 from prospect_lib.sql.dialects.snowflake import Snowflake
+from prospect_lib.sql.dialects.spark import SparkDialect
 
-__all__ = ["Dialect", "DuckDB", "Snowflake", "dialect_of"]
+__all__ = ["Dialect", "DuckDB", "Snowflake", "SparkDialect", "dialect_of"]
 
-_DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (DuckDB(), Snowflake())}
+_DIALECTS: dict[str, Dialect] = {
+    dialect.name: dialect for dialect in (DuckDB(), Snowflake(), SparkDialect())
+}
 
 
 def dialect_of(name: str) -> Dialect:

@@ -6,11 +6,11 @@ never SQL.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from prospect_lib.aggregation.properties import INTEGER, NUMBER, TIME
+from prospect_lib.aggregation.properties import INTEGER, NUMBER, TIME, Path, paths_of
 
 HAS_OFFSET = "[0-9]:[0-9]{2}.*(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$"  # of a time as text
 
@@ -28,18 +28,24 @@ class Dialect(ABC):
     Attributes:
         name: as in the ``dialect=`` argument of ``attributes_sql``.
         timestamp_type: the type of a UTC timestamp without a zone.
+        text_type: the type of text of any length.
         first_instant: text of a timestamp before every event.
         materialized: the hint that a step is computed once for several readers, if needed.
         create_temporary: how a statement begins that creates a table to be dropped soon.
         counting_note: a comment on how running totals are counted, if they need one.
+        ignoring_nulls: what FIRST_VALUE takes after its argument, to skip NULL.
+        has_asof_join: whether running totals are looked up by joins, see :meth:`nearest`.
     """
 
     name: ClassVar[str]
     timestamp_type: ClassVar[str]
+    text_type: ClassVar[str] = "VARCHAR"
     first_instant: ClassVar[str]
     materialized: ClassVar[str] = ""
     create_temporary: ClassVar[str]
     counting_note: ClassVar[str] = ""
+    ignoring_nulls: ClassVar[str] = " IGNORE NULLS"
+    has_asof_join: ClassVar[bool] = True
 
     # --- quoting -----------------------------------------------------------------------------
 
@@ -76,18 +82,26 @@ class Dialect(ABC):
     def array(self, items: Sequence[str]) -> str:
         """Return an array of the given expressions."""
 
-    def inside(self, column: str, path: Sequence[str | int]) -> str:
+    def as_text(self, value: str) -> str:
+        """Return a value as text."""
+        return f"CAST({value} AS {self.text_type})"
+
+    def paths(self, prop: Any) -> list[Path]:
+        """Return where a nested property may be, see :func:`paths_of`."""
+        return paths_of(prop)
+
+    def inside(self, column: str, path: Path) -> str:
         """Return the text of the scalar at ``path`` in a nested column; NULL if there is none."""
         text = self.raw(column, path)
         number = self.number_text(f"TRY_CAST({text} AS DOUBLE)")
         return f"CASE WHEN {self._needs_text(column, path)} THEN {number} ELSE {text} END"
 
     @abstractmethod
-    def _needs_text(self, column: str, path: Sequence[str | int]) -> str:
+    def _needs_text(self, column: str, path: Path) -> str:
         """Return whether a number is spelled in its own way, or an object or an array is there."""
 
     @abstractmethod
-    def raw(self, column: str, path: Sequence[str | int]) -> str:
+    def raw(self, column: str, path: Path) -> str:
         """Return the text of whatever is at ``path`` in a nested column, objects included."""
 
     def double(self, value: float) -> str:
@@ -114,7 +128,7 @@ class Dialect(ABC):
 
     def number_text(self, number: str) -> str:
         """Return a number as text; whole numbers have no decimal point, and zero has no sign."""
-        return f"REGEXP_REPLACE(CAST({number} + 0.0 AS VARCHAR), '[.]0$', '')"
+        return f"REGEXP_REPLACE({self.as_text(f'{number} + 0.0')}, '[.]0$', '')"
 
     def concat(self, texts: Sequence[str], separator: str) -> str:
         """Return the texts that are not NULL, joined; NULL if all are NULL."""
@@ -122,6 +136,10 @@ class Dialect(ABC):
         gap = self.text(separator)
         parts = " || ".join(f"COALESCE({gap} || {text}, '')" for text in texts)
         return f"CASE WHEN {some} THEN SUBSTR({parts}, {len(separator) + 1}) END"
+
+    def like(self, text: str, pattern: str) -> str:
+        """Return whether a text matches a pattern in which ``%`` and ``_`` are special."""
+        return f"{text} LIKE {self.text(pattern)}"
 
     # --- time --------------------------------------------------------------------------------
 
@@ -181,9 +199,20 @@ class Dialect(ABC):
         """Return a Signals date part as text: a number without padding, or YYYY-MM-DD."""
         units = {"hour_of_day": "hour", "month_of_year": "month", "day_of_week": self.iso_weekday}
         if part in units:
-            return f"CAST(DATE_PART('{units[part]}', {timestamp}) AS VARCHAR)"
+            return self.as_text(f"DATE_PART('{units[part]}', {timestamp})")
         unit = part.removeprefix("active_")
-        return f"CAST(CAST(DATE_TRUNC('{unit}', {timestamp}) AS DATE) AS VARCHAR)"
+        return self.as_text(f"CAST(DATE_TRUNC('{unit}', {timestamp}) AS DATE)")
+
+    def quantile(self, share: float, time: str, relation: str) -> str:
+        """Return the time that this share of the times of a relation reaches at most."""
+        return f"(SELECT PERCENTILE_DISC({share}) WITHIN GROUP (ORDER BY {time}) FROM {relation})"
+
+    # --- rows ---------------------------------------------------------------------------------
+
+    def replaced(self, alias: str, columns: Mapping[str, str]) -> str:
+        """Return all columns of a relation, some of them with other values, by quoted name."""
+        values = ", ".join(f"{value} AS {name}" for name, value in columns.items())
+        return f"{alias}.* REPLACE ({values})"
 
     # --- rows of one visitor in time ---------------------------------------------------------
 
@@ -211,8 +240,26 @@ class Dialect(ABC):
         return f"ROW_NUMBER() OVER (PARTITION BY visitor ORDER BY ts, {value})"
 
     @abstractmethod
-    def nearest(self, relation: str, alias: str, order: str, left: str) -> str:
-        """Join each row of ``left`` with the visitor's nearest row for which ``order`` holds."""
+    def nearest(
+        self,
+        relation: str,
+        alias: str,
+        comparison: str,
+        *,
+        to: str,
+        of: str,
+        values: Sequence[str] = (),
+    ) -> str:
+        """Join rows with the visitor's nearest row of a relation, if there is one.
+
+        Args:
+            alias: of the nearest row.
+            comparison: how a time compares with the nearest row's ``ts``: ``>=`` or ``>`` finds
+                the latest before, ``<`` the next after.
+            to: the time in the rows to be joined, such as ``c.ts``.
+            of: the relation of these rows; it has no instant of a visitor twice.
+            values: columns of the nearest row that are read besides ``ts``; none is NULL.
+        """
 
     # --- aggregates --------------------------------------------------------------------------
 

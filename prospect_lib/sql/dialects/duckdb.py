@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from prospect_lib.aggregation.properties import Path as Steps
 from prospect_lib.sql.dialects.base import HAS_OFFSET, Dialect
 
 
@@ -26,16 +27,16 @@ class DuckDB(Dialect):
     def array(self, items: Sequence[str]) -> str:
         return f"[{', '.join(items)}]"
 
-    def _needs_text(self, column: str, path: Sequence[str | int]) -> str:
+    def _needs_text(self, column: str, path: Steps) -> str:
         """The type is looked up only where the text could be a number, an object or an array."""
         kind = f"JSON_TYPE(CAST({column} AS JSON), {self._path(path)})"
         first = f"LEFT({self.raw(column, path)}, 1)"
         return f"CONTAINS('-0123456789[{{', {first}) AND {kind} IN ('DOUBLE', 'OBJECT', 'ARRAY')"
 
-    def raw(self, column: str, path: Sequence[str | int]) -> str:
+    def raw(self, column: str, path: Steps) -> str:
         return f"(CAST({column} AS JSON) ->> {self._path(path)})"
 
-    def _path(self, path: Sequence[str | int]) -> str:
+    def _path(self, path: Steps) -> str:
         steps = (f"[{step}]" if isinstance(step, int) else f'."{step}"' for step in path)
         return self.text("$" + "".join(steps))
 
@@ -91,9 +92,19 @@ class DuckDB(Dialect):
     def event_number(self, value: str) -> str:
         return f"ROW_NUMBER() OVER (ORDER BY visitor, ts, {value})"
 
-    def nearest(self, relation: str, alias: str, order: str, left: str) -> str:
-        on = f"ON {alias}.visitor = {left}.visitor AND {order}"
-        return f"ASOF LEFT JOIN {relation} AS {alias} {on}"
+    def nearest(
+        self,
+        relation: str,
+        alias: str,
+        comparison: str,
+        *,
+        to: str,
+        of: str,  # noqa: ARG002
+        values: Sequence[str] = (),  # noqa: ARG002
+    ) -> str:
+        rows = to.partition(".")[0]
+        on = f"{alias}.visitor = {rows}.visitor AND {to} {comparison} {alias}.ts"
+        return f"ASOF LEFT JOIN {relation} AS {alias} ON {on}"
 
     def collect(self, value: str, order: str) -> str:
         return f"LIST({value} ORDER BY {order})"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
+from prospect_lib.aggregation.properties import Path
 from prospect_lib.sql.dialects.base import HAS_OFFSET, Dialect, in_seconds
 
 
@@ -37,14 +38,14 @@ class Snowflake(Dialect):
         more = f", {microseconds} microseconds" if microseconds else ""
         return f"INTERVAL '{seconds} seconds{more}'"
 
-    def _needs_text(self, column: str, path: Sequence[str | int]) -> str:
+    def _needs_text(self, column: str, path: Path) -> str:
         value = self._at(column, path)
         return f"TYPEOF({value}) IN ('DOUBLE', 'DECIMAL', 'OBJECT', 'ARRAY')"
 
-    def raw(self, column: str, path: Sequence[str | int]) -> str:
+    def raw(self, column: str, path: Path) -> str:
         return f"{self._at(column, path)}::VARCHAR"
 
-    def _at(self, column: str, path: Sequence[str | int]) -> str:
+    def _at(self, column: str, path: Path) -> str:
         steps, separator = "", ":"  # only the first name follows a colon
         for step in path:
             if isinstance(step, int):
@@ -81,9 +82,19 @@ class Snowflake(Dialect):
 
     iso_weekday = "dayofweekiso"
 
-    def nearest(self, relation: str, alias: str, order: str, left: str) -> str:
-        on = f"ON {alias}.visitor = {left}.visitor"
-        return f"ASOF JOIN {relation} AS {alias} MATCH_CONDITION ({order}) {on}"
+    def nearest(
+        self,
+        relation: str,
+        alias: str,
+        comparison: str,
+        *,
+        to: str,
+        of: str,  # noqa: ARG002
+        values: Sequence[str] = (),  # noqa: ARG002
+    ) -> str:
+        rows, condition = to.partition(".")[0], f"{to} {comparison} {alias}.ts"
+        on = f"ON {alias}.visitor = {rows}.visitor"
+        return f"ASOF JOIN {relation} AS {alias} MATCH_CONDITION ({condition}) {on}"
 
     def least(self, value: str, kind: str) -> str:
         """MIN does not take booleans."""
