@@ -1,10 +1,12 @@
 """Fixtures of all tests: settings with an own home and free ports, and a running sandbox."""
 
+import os
 import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from prospect_lib import sandbox
@@ -22,6 +24,11 @@ for ignored, handler in (
 ):
     if signal.getsignal(ignored) is signal.SIG_IGN:
         signal.signal(ignored, handler)
+
+
+# No test fails because the machine is busy.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "any machine")
 
 
 def free_port() -> int:

@@ -21,8 +21,10 @@ from prospect_lib.model.dataset import parquet_files, summarize
 from prospect_lib.model.encoding import Encoder
 from prospect_lib.model.prospect_model import ProspectModel
 from prospect_lib.model.rows import labels, row_weights
-from prospect_lib.model.training import FALLBACK_ROUNDS, Recipe
+from prospect_lib.model.training import Recipe
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
+
+DEFAULT_ROUNDS = 250
 
 
 def fit_on_cluster(
@@ -38,14 +40,15 @@ def fit_on_cluster(
         rows: a training set in one or more Parquet files; a worker reads whole files.
         address: of the scheduler, such as ``tcp://10.0.0.5:8786``.
         problem: the scoring problem, or an attribute group.
-        recipe: with ``rounds``; choose them on a sample that fits one machine.
+        recipe: with ``rounds``; choose them on a sample that fits one machine. By default
+                ``DEFAULT_ROUNDS`` trees.
     Raises:
         ServiceError: the cluster does not answer, or dask is not installed.
         DataError: the rows cannot train a model.
     """
     problem = problem_of(problem)
-    recipe = (recipe or Recipe(rounds=FALLBACK_ROUNDS)).for_problem(problem)
-    rounds = recipe.rounds or FALLBACK_ROUNDS
+    recipe = (recipe or Recipe()).for_problem(problem)
+    rounds = recipe.rounds or DEFAULT_ROUNDS
     summary = summarize(rows, problem.features, problem.key)
     encoder = Encoder.fit(summary.categories, summary.features, recipe.never_lower or ())
     with _client(address) as client, client.as_current():

@@ -50,8 +50,8 @@ RowFilter = Callable[[pa.RecordBatch], Mask]
 
 PAGE_ROWS = 8 * BATCH_ROWS
 ONE_THREAD_BELOW = 200_000
-MAX_ROUNDS, EARLY_STOPPING_ROUNDS, FALLBACK_ROUNDS = 1500, 60, 250
-MIN_STOPPING_ROWS = 5
+MAX_ROUNDS, EARLY_STOPPING_ROUNDS, FALLBACK_ROUNDS = 1500, 60, 100
+MIN_STOPPING_ROWS, FEW_STOPPING_ROWS = 5, 300
 
 
 @dataclass(frozen=True)
@@ -189,8 +189,9 @@ def best_rounds(
 ) -> int:
     """Choose the number of trees by early stopping on later rows of other visitors.
 
-    Those rows are among the last quarter. If too few of them, or of the earlier ones, have one of
-    the labels, the number is ``FALLBACK_ROUNDS``.
+    Those rows are among the last quarter. If fewer than ``FEW_STOPPING_ROWS`` of them have the
+    rarer label, chance would decide; then the log loss of five folds of visitors, summed, stops
+    (tables only). If fewer than ``MIN_STOPPING_ROWS`` have it, the number is ``FALLBACK_ROUNDS``.
 
     Args:
         source: the rows.
@@ -200,9 +201,15 @@ def best_rounds(
         horizon: how far a label looks ahead.
     """
     rule = TimeRule(summary.later, horizon, salt="early stopping")
-    train, later = _inner_split(source, encoder, rule)
-    if train is None or later is None or min(_rarer(train), _rarer(later)) < MIN_STOPPING_ROWS:
+    sides = _inner_split(source, encoder, rule)
+    few = min(map(_rarer, sides)) if sides else 0.0
+    if isinstance(source, pa.Table) and few < FEW_STOPPING_ROWS:
+        rarer = min(summary.positives, summary.rows - summary.positives)
+        if source.num_rows < ONE_THREAD_BELOW and rarer >= MIN_STOPPING_ROWS:
+            return _rounds_over_folds(source, encoder, recipe)
+    if sides is None or few < MIN_STOPPING_ROWS:
         return FALLBACK_ROUNDS
+    train, later = sides
     booster = xgb.train(
         recipe.booster_params(encoder, train.num_row()),
         train,
@@ -214,6 +221,27 @@ def best_rounds(
     return int(booster.best_iteration) + 1
 
 
+def _rounds_over_folds(table: pa.Table, encoder: Encoder, recipe: Recipe, folds: int = 5) -> int:
+    """Return the number of trees with the lowest mean log loss on visitors left out."""
+    fold = visitor_folds(visitors_of(table), folds)
+    rows = xgb.DMatrix(
+        encoder.matrix(table),
+        labels(table),
+        weight=row_weights(table),
+        feature_names=encoder.names,
+        feature_types=encoder.types,
+    )
+    sides = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in np.unique(fold)]
+    losses = xgb.cv(
+        recipe.booster_params(encoder, table.num_rows),
+        rows,
+        MAX_ROUNDS,
+        folds=sides,
+        early_stopping_rounds=EARLY_STOPPING_ROUNDS,
+    )
+    return len(losses)
+
+
 def _rarer(matrix: xgb.DMatrix) -> float:
     """Count the rows of the rarer label."""
     positives = float(matrix.get_label().sum())
@@ -222,7 +250,7 @@ def _rarer(matrix: xgb.DMatrix) -> float:
 
 def _inner_split(
     source: Source, encoder: Encoder, rule: TimeRule
-) -> tuple[xgb.DMatrix | None, xgb.DMatrix | None]:
+) -> tuple[xgb.DMatrix, xgb.DMatrix] | None:
     try:
         if isinstance(source, pa.Table):  # includes visitors first seen after the cut
             split = honest_split(source, cut=rule.cut, horizon=rule.horizon, salt=rule.salt)
@@ -231,7 +259,7 @@ def _inner_split(
         train = quantile_matrix(source, encoder, keep=rule.train_mask)
         return train, quantile_matrix(source, encoder, keep=rule.test_mask, ref=train)
     except TooFewError:
-        return None, None
+        return None
 
 
 def out_of_fold(

@@ -84,7 +84,7 @@ def test_few_conversions_end_with_exit_code_11_and_what_would_be_enough(
     assert "are needed. Take a longer period of events" in error
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6))
 def test_an_odd_table_trains_a_model_that_scores_or_is_refused_in_one_line(seed: int) -> None:
     table = odd_table(seed)

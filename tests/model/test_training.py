@@ -12,6 +12,8 @@ import pytest
 
 from prospect_lib.errors import DataError, TooFewError
 from prospect_lib.features import FEATURES
+from prospect_lib.model import training
+from prospect_lib.model.calibration import row_loss
 from prospect_lib.model.dataset import MAX_CATEGORIES, TimeSample, summarize
 from prospect_lib.model.encoding import Encoder
 from prospect_lib.model.rows import labels, row_weights, times_of
@@ -109,6 +111,23 @@ def test_early_stopping_finds_few_rounds_if_there_is_nothing_to_learn(table, enc
         best_rounds(t, encoder, Recipe(FAST), summarize(t, FEATURES)) for t in (table, nothing)
     )
     assert many > 40 > 30 > few >= 1
+
+
+def test_few_rows_choose_the_trees_over_folds_and_lose_less_on_other_visitors(encoder, monkeypatch):
+    others = training_table(visitors=1000, base=-3.5, seed=99)
+    losses = []
+    for few in (training.FEW_STOPPING_ROWS, 0):
+        monkeypatch.setattr(training, "FEW_STOPPING_ROWS", few)
+        losses.append(0.0)
+        for seed in (0, 4, 5, 7):
+            rows = training_table(visitors=60, base=-3.0, seed=seed)
+            rounds = best_rounds(rows, encoder, Recipe(FAST), summarize(rows, FEATURES))
+            assert 20 < rounds < 400
+            booster = train_booster(quantile_matrix(rows, encoder), encoder, Recipe(FAST), rounds)
+            raw = booster.inplace_predict(encoder.matrix(others))
+            losses[-1] += row_loss(labels(others), raw).mean()
+    over_folds, on_later_rows = losses
+    assert over_folds < on_later_rows
 
 
 def test_early_stopping_works_on_a_stream(table, encoder):

@@ -13,7 +13,6 @@ def drawing(examples: int) -> settings:
     requested = os.environ.get("PROSPECT_FUZZ")
     return settings(
         max_examples=int(requested) if requested else examples,
-        deadline=None,
         suppress_health_check=[*HealthCheck],
         phases=[phase for phase in Phase if phase is not Phase.explain],
     )

@@ -234,7 +234,7 @@ def _sampled(chosen: Anchors, rows: list[tuple[dict[str, Any], str]]) -> list[di
 
 
 @pytest.mark.parametrize("collector", [False, True])
-@settings(max_examples=EXAMPLES or 50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES or 50, suppress_health_check=list(HealthCheck))
 @given(anchors=SAMPLED, data=st.data())
 def test_anchors_in_sql_are_those_in_plain_python(
     collector: bool, anchors: Anchors, data: st.DataObject
@@ -244,7 +244,7 @@ def test_anchors_in_sql_are_those_in_plain_python(
     assert run(anchors, events, key=key_of(anchors), columns=columns) == expected(anchors, events)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(anchors=SAMPLED, collector=st.booleans(), data=st.data())
 def test_snowflake_places_and_samples_the_same_anchors(
     snowflake: Any, anchors: Anchors, collector: bool, data: st.DataObject

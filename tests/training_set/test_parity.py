@@ -75,13 +75,13 @@ def assert_parity(
             assert equal, (name, user, at)
 
 
-@settings(max_examples=EXAMPLES or 120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES or 120, suppress_health_check=list(HealthCheck))
 @given(world=worlds())
 def test_sql_equals_fold_on_random_worlds(world: Any) -> None:
     assert_parity(*world)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(events=histories(), hours=strategies.integers(0, 24 * 40))
 def test_features_in_sql_are_features_of_served_attributes(
     events: list[dict[str, Any]], hours: int

@@ -194,7 +194,7 @@ WRITERS: list[Callable[[Path, list[dict[str, Any]]], Path]] = [
 ]  # fmt: skip
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(events=some_events())
 def test_the_same_events_in_any_format_are_the_same(events: list[dict[str, Any]]) -> None:
     """The same table, whatever the format, and the values that the definition gives."""

@@ -46,7 +46,7 @@ def comparable(value: Any) -> Any:
     return value
 
 
-@settings(max_examples=EXAMPLES or 25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES or 25, suppress_health_check=list(HealthCheck))
 @given(world=worlds(size=3))
 def test_snowflake_equals_fold_on_random_worlds(connection: Any, world: Any) -> None:
     group, events, anchors, inclusive = world
