@@ -7,7 +7,7 @@ from prospect_lib.sandbox.collector.payloads import MAX_PAYLOAD
 from prospect_lib.sandbox.collector.routes import collector
 from prospect_lib.sandbox.credentials import credentials
 from prospect_lib.sandbox.events import EventStore
-from prospect_lib.sandbox.home import token
+from prospect_lib.sandbox.home import Clock, token, utc_now
 from prospect_lib.sandbox.micro import micro
 from prospect_lib.sandbox.signals_api.online_attributes import OnlineAttributes
 from prospect_lib.sandbox.signals_api.registry import Registry
@@ -21,7 +21,7 @@ from prospect_lib.sandbox.website.scores import remote_scores
 from prospect_lib.settings import Settings
 
 
-def create_sandbox(settings: Settings, *, warehouse: bool = True) -> Flask:
+def create_sandbox(settings: Settings, *, warehouse: bool = True, clock: Clock = utc_now) -> Flask:
     """Return the application over the state in ``settings.home``.
 
     Its parts are in ``app.extensions["sandbox"]``; close its ``events`` at the end.
@@ -29,6 +29,7 @@ def create_sandbox(settings: Settings, *, warehouse: bool = True) -> Flask:
     Args:
         warehouse: whether its Signals has a warehouse connection, without which Signals neither
             backfills nor tests attributes.
+        clock: returns the time at which events arrive and for which values are computed.
     Raises:
         SettingsError: the folder cannot be written, or its registry cannot be read.
         DataError: its events are damaged, or of a format that this release does not read.
@@ -37,15 +38,16 @@ def create_sandbox(settings: Settings, *, warehouse: bool = True) -> Flask:
     app = Flask("prospect_lib.sandbox", static_folder=None)
     app.config.update(PROSPECT_HOME=str(home), TOKEN=token(home), MAX_CONTENT_LENGTH=MAX_PAYLOAD)
     app.config["WAREHOUSE"] = warehouse
-    registry, subscribers, events = Registry(home), Subscribers(), EventStore(home)
+    registry, subscribers, events = Registry(home, clock), Subscribers(), EventStore(home)
     attributes = OnlineAttributes(home, events)
     app.extensions["sandbox"] = Sandbox(
         events=events,
-        board=restored_board(events, home),
+        board=restored_board(events, home, clock()),
         registry=registry,
         attributes=attributes,
         subscribers=subscribers,
-        rules=Rules(registry, attributes, subscribers),
+        rules=Rules(registry, attributes, subscribers, clock),
+        clock=clock,
     )
     answer_all_errors(app)
     app.register_blueprint(collector)

@@ -1,11 +1,19 @@
-"""The sandbox's home: the folder that holds the state of one sandbox."""
+"""The sandbox's home, the folder that holds the state of one sandbox; and its clock."""
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prospect_lib.errors import SettingsError
 from prospect_lib.files import ensure_secret
 
+Clock = Callable[[], datetime]  # returns the time, aware
 MARKER = "prospect-sandbox"  # how /health names itself, so that no other program is mistaken for it
+
+
+def utc_now() -> datetime:
+    """Return the time of the machine's clock, which may be set back."""
+    return datetime.now(UTC)
 
 
 def token(home: Path) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from flask import current_app
 
 from prospect_lib.sandbox.events import EventStore
+from prospect_lib.sandbox.home import Clock
 from prospect_lib.sandbox.signals_api.online_attributes import OnlineAttributes
 from prospect_lib.sandbox.signals_api.registry import Registry
 from prospect_lib.sandbox.signals_api.rules import Rules
@@ -23,6 +24,7 @@ class Sandbox:
         attributes: online values of attributes.
         subscribers: pages and programs that wait for interventions.
         rules: published rules that push interventions.
+        clock: returns the time (aware).
     """
 
     events: EventStore
@@ -31,6 +33,7 @@ class Sandbox:
     attributes: OnlineAttributes
     subscribers: Subscribers
     rules: Rules
+    clock: Clock
 
 
 def current() -> Sandbox:

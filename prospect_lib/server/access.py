@@ -270,7 +270,8 @@ class Limit:
     """A number of requests per window of time and key, such as ``Limit("30 per minute")``."""
 
     def __init__(self, text: str) -> None:
-        self._limit, self._strategy = parse(text), FixedWindowRateLimiter(MemoryStorage())
+        self._limit, self._storage = parse(text), MemoryStorage()
+        self._strategy, self._latest = FixedWindowRateLimiter(self._storage), 0.0
 
     def hit(self, key: str) -> None:
         """Count one request.
@@ -278,11 +279,15 @@ class Limit:
         Raises:
             TooManyRequests: it exceeds the limit; ``retry_after`` is in seconds.
         """
+        now = time.time()
+        if now < self._latest - 1:  # the clock was set back: the windows would end late
+            self._storage.reset()
+        self._latest = now
         if not self._strategy.hit(self._limit, key):
             reset_time = self._strategy.get_window_stats(self._limit, key).reset_time
             raise TooManyRequests(
                 f"More than {self._limit}. Try again after the seconds in Retry-After.",
-                retry_after=max(1, math.ceil(reset_time - time.time())),
+                retry_after=max(1, math.ceil(reset_time - now)),
             )
 
 

@@ -1,6 +1,5 @@
 """The collector: trackers' POST and GET, in both encodings, one event or many."""
 
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -98,8 +97,8 @@ def _remember(network_userid: str | None, response: Response) -> Response:
 
 def _receive(payloads: list[Any], network_userid: str | None) -> None:
     """Store the good events, and the bad ones with their reasons."""
-    now, agent = datetime.now(UTC), request.headers.get("User-Agent", "")
     sandbox = current()
+    now, agent = sandbox.clock(), request.headers.get("User-Agent", "")
     rows, rejected = [], list[tuple[str, Any]]()
     for payload in payloads[:MAX_BATCH]:
         try:
@@ -121,7 +120,7 @@ def _receive(payloads: list[Any], network_userid: str | None) -> None:
 
 
 def _reject(reason: str, payload: Any) -> None:
-    current().events.add([], [(reason, payload)], datetime.now(UTC))
+    current().events.add([], [(reason, payload)], current().clock())
 
 
 def _cors(response: Response) -> Response:

@@ -3,7 +3,6 @@
 import json
 import threading
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from snowplow_signals import AttributeGroup, AttributeKey
 
 from prospect_lib.errors import ServiceError, SettingsError
 from prospect_lib.files import write_whole
+from prospect_lib.sandbox.home import Clock, utc_now
 
 Stored = dict[str, Any]
 OBJECT_KINDS = ("attribute_keys", "attribute_groups", "services", "interventions")
@@ -30,8 +30,8 @@ class Registry:
         SettingsError: ``registry.json`` cannot be read.
     """
 
-    def __init__(self, home: Path) -> None:
-        self._path = home / "registry.json"
+    def __init__(self, home: Path, clock: Clock = utc_now) -> None:
+        self._path, self._clock = home / "registry.json", clock
         self._lock = threading.Lock()
         self._objects: dict[str, dict[str, Stored]] = {kind: {} for kind in OBJECT_KINDS}
         if self._path.is_file():
@@ -69,7 +69,7 @@ class Registry:
                 )
             if kind == "attribute_groups" and old.get("is_published") and not new["is_published"]:
                 self._refuse_in_use(new["name"], self._users(kind, new, among=("services",)))
-            now = datetime.now(UTC).isoformat()
+            now = self._clock().isoformat()
             if new.get("is_published"):
                 published_at = old.get("published_at") if old.get("is_published") else None
                 new["published_at"] = published_at or now

@@ -1,7 +1,7 @@
 """The part of the Signals API that the SDK 0.4.10 calls, answered locally."""
 
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify, request
@@ -182,7 +182,7 @@ def online_attributes() -> Response:
         msg = f"{', '.join(other)}: the attributes are by another key than this one"
         raise Refusal(422, [{"loc": ["attribute_keys", key], "msg": msg}])
     columns: dict[str, list[Any]] = {key: identifiers}
-    now = datetime.now(UTC)
+    now = current().clock()
     for identifier in identifiers:
         for stored, group, names in groups:
             since, until = span(stored, now)
@@ -233,7 +233,7 @@ def test() -> Response:
     _need_warehouse("to test attributes")
     test_request = parsed(TestAttributeGroupRequest, json_object())
     group = with_key(parsed(AttributeGroup, json_object()["attribute_group"]), current().registry)
-    now, window = datetime.now(UTC), _window(test_request)
+    now, window = current().clock(), _window(test_request)
     app_ids = {app_id.root for app_id in test_request.app_ids or []}
     identifiers = [identifier.root for identifier in test_request.attribute_key_ids or []]
     attributes, rows = current().attributes, []

@@ -11,7 +11,6 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 from snowplow_signals import AttributeGroup, RuleIntervention
@@ -21,6 +20,7 @@ from prospect_lib.aggregation.criteria import COMPARISONS, like
 from prospect_lib.aggregation.keys import identifier
 from prospect_lib.errors import DefinitionError
 from prospect_lib.sandbox.events import Row
+from prospect_lib.sandbox.home import Clock
 from prospect_lib.sandbox.signals_api.online_attributes import OnlineAttributes, span
 from prospect_lib.sandbox.signals_api.registry import Registry, Stored, group_of, name_and_version
 from prospect_lib.sandbox.signals_api.subscribers import Subscribers
@@ -42,9 +42,14 @@ class Rules:
     """Push interventions of the registry's published rules."""
 
     def __init__(
-        self, registry: Registry, attributes: OnlineAttributes, subscribers: Subscribers
+        self,
+        registry: Registry,
+        attributes: OnlineAttributes,
+        subscribers: Subscribers,
+        clock: Clock,
     ) -> None:
         self._registry, self._attributes, self._subscribers = registry, attributes, subscribers
+        self._clock = clock
 
     @contextmanager
     def watching(self, rows: Iterable[Row]) -> Iterator[None]:
@@ -90,7 +95,7 @@ class Rules:
     def _values(self, groups: Groups, visitor: str) -> dict[str, Any]:
         """Return the values of groups that have one attribute key, by ``group_v1:attribute``."""
         result: dict[str, Any] = {}
-        now = datetime.now(UTC)
+        now = self._clock()
         for full_name, (stored, group) in groups.items():
             since, until = span(stored, now)
             try:

@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from prospect_lib.aggregation.keys import NOBODY
@@ -20,7 +20,8 @@ from prospect_lib.sandbox.website.disguise import Disguise, disguised, plain_pat
 MAX_BOARD_VISITORS, MAX_FEED, MAX_CONVERSIONS, MAX_IDS = 200, 60, 12, 5000
 MAX_EVENTS, MAX_SCORES = 40, 90  # per visitor
 MAX_CARDS = 12  # visitors that are shown at a time; the others are counted
-PRESENT = timedelta(seconds=120)  # a visitor without an event for longer has left
+PRESENT = timedelta(seconds=120)  # a visitor without an event for longer has left; as one
+# whose last event is from before the clock was set back
 RECENT = timedelta(minutes=30)  # older events are not restored after a start
 ACTIONS = {
     "page_view": "looks at",
@@ -137,16 +138,15 @@ class Board:
             if at is not None and now - RECENT <= at <= now:
                 self.add_score(record, at)
 
-    def state(self, now: datetime | None = None) -> dict[str, Any]:
-        """Return what the page shows, now or at another time (aware)."""
-        now = now or datetime.now(UTC)
+    def state(self, now: datetime) -> dict[str, Any]:
+        """Return what the page shows at a time (aware)."""
         with self._lock:
-            here = [v for v in self._visitors.values() if now - v.last <= PRESENT]
+            here = [v for v in self._visitors.values() if abs(now - v.last) <= PRESENT]
             here.sort(key=lambda v: (-(v.scores[-1][1] if v.scores else -1), v.first))
             return {
                 "now": now.timestamp(),
                 "here": len(here),
-                "minute": sum(now - at <= timedelta(minutes=1) for at in self._minute),
+                "minute": sum(abs(now - at) <= timedelta(minutes=1) for at in self._minute),
                 "conversions": self._conversions,
                 "threshold": self._threshold,
                 "visitors": [visitor.shown() for visitor in here[:MAX_CARDS]],
@@ -173,7 +173,7 @@ class Board:
         self._same |= dict.fromkeys(names, names[0][1])
         while len(self._same) > MAX_IDS:
             self._same.popitem(last=False)
-        visitor.last, visitor.count = max(visitor.last, at), visitor.count + 1
+        visitor.last, visitor.count = at, visitor.count + 1
         visitor.page = plain_path(row.get("page_urlpath")) or visitor.page
         visitor.events.append(_mark(name))
         self._number += 1

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def show_board() -> Response:
 @board_pages.get("/board/state")
 def state() -> Response:
     """Return what the board shows now."""
-    response = jsonify(current().board.state())
+    response = jsonify(current().board.state(current().clock()))
     response.headers["Cache-Control"] = "no-store"
     return response
 
@@ -42,13 +42,13 @@ def scores() -> Response:
     """Take a score that the prediction server has just served."""
     if not authorised():
         raise Refusal(401, "The bearer token is missing or wrong: it is in PROSPECT_HOME/token.")
-    current().board.add_score(json_object(), datetime.now(UTC))
+    current().board.add_score(json_object(), current().clock())
     return jsonify(status="ok")
 
 
-def restored_board(events: EventStore, home: Path) -> Board:
+def restored_board(events: EventStore, home: Path, now: datetime) -> Board:
     """Return a board that shows the latest events and scores of an earlier process."""
-    board, now = Board(), datetime.now(UTC)
+    board = Board()
     logs = sorted(home.glob(f"served*/{now.date()}.ndjson"))  # a folder per scoring problem
     records = [record for log in logs for record in _served(log)]
     board.restore(reversed(events.latest(RESTORED)), records, now)
