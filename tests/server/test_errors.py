@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import os
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from prospect_lib.errors import DataError, ServiceError
 from prospect_lib.server.app import Options, Server
-from prospect_lib.signals import AttributeReader, Token
+from prospect_lib.signals import TIMEOUT, AttributeReader, Calls, Token
 from tests.support.fake_signals import TOKEN, FakeSignals
 from tests.support.fuzzing import drawing
 from tests.support.serving import (
@@ -246,6 +248,29 @@ def test_however_signals_fails_for_one_visitor_others_are_scored(signals, model,
     signals.raw = {}
     assert post(app).get_json()["stale"] is False
     reader.close()
+
+
+def test_any_failure_of_signals_is_answered_within_the_timeout_of_production(
+    signals, model, monkeypatch
+):
+    """`make fuzz` measures every way: 2.5 s. Otherwise the reader's wait is looked at."""
+    token, signals.raw, run, waits = Token(lambda: TOKEN), {}, Calls.run, []
+    app = app_of(model, AttributeReader(signals.url, token, "service"))
+    for number, way in enumerate(WAYS if "PROSPECT_FUZZ" in os.environ else ()):
+        visitor = f"{OTHER_VISITOR[:-2]}{number:02}"
+        signals.raw[visitor], begun = WAYS[way], time.monotonic()
+        assert post(app, {"domain_userid": visitor}).status_code == 503
+        assert time.monotonic() - begun < 2.5, way
+        assert post(app).status_code == 200
+
+    def briefly(calls, call, timeout, key):
+        waits.append(timeout)
+        return run(calls, call, 0.1, key)
+
+    monkeypatch.setattr(Calls, "run", briefly)
+    signals.raw[VISITOR] = WAYS["half the body, then silence"]
+    unread = app_of(model, AttributeReader(signals.url, token, "service"))
+    assert post(unread).status_code == 503 and waits == [TIMEOUT] == [2.0]
 
 
 @pytest.mark.parametrize("mode", ["drip", "headers"])
