@@ -10,9 +10,8 @@ import re
 import shutil
 import socket
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Literal
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 
 from prospect_lib import colab
 from prospect_lib.errors import ProspectError, ServiceError, SettingsError
+from prospect_lib.files import nearest_existing, writable_folder
 from prospect_lib.secret_values import snowflake_account
 from prospect_lib.settings import (
     SANDBOX_KEYS,
@@ -190,11 +190,9 @@ def _xgboost(full: str | None, cpu: str | None) -> list[Check]:
 def home(folder: Path) -> Check:
     """Check that PROSPECT_HOME, or the nearest of its parents that exists, is writable."""
     try:
-        with tempfile.TemporaryFile(dir=_nearest_existing(folder)):
-            return Check("PROSPECT_HOME", "ok", f"{folder} is writable")
-    except OSError as error:
-        do = "Set PROSPECT_HOME to a folder that you own."
-        return Check("PROSPECT_HOME", "failure", f"{folder}: {error.strerror}", do)
+        return Check("PROSPECT_HOME", "ok", f"{writable_folder(folder)} is writable")
+    except SettingsError as error:
+        return _failure("PROSPECT_HOME", error)
 
 
 def disk(folder: Path, free: int | None = None) -> Check:
@@ -203,7 +201,7 @@ def disk(folder: Path, free: int | None = None) -> Check:
     Args:
         free: free bytes; by default those of the disk of ``folder``.
     """
-    gigabytes = (shutil.disk_usage(_nearest_existing(folder)).free if free is None else free) / 1e9
+    gigabytes = (shutil.disk_usage(nearest_existing(folder)).free if free is None else free) / 1e9
     free_space = f"{gigabytes:.1f} GB free"
     if gigabytes >= ENOUGH_GB:
         return Check("disk", "ok", free_space)
@@ -286,8 +284,7 @@ def _consistent(settings: Settings) -> Iterator[Check]:
 
             connector_arguments(settings)  # reads the private key
         except SettingsError as error:
-            observed, _, do = str(error).partition(". ")
-            yield Check("Snowflake", "failure", observed, do)
+            yield _failure("Snowflake", error)
         except ImportError:
             pass  # reported as a missing package
     for name, alias in settings.differing.items():
@@ -367,13 +364,14 @@ def signals_account(settings: Settings) -> Check:
     except ImportError as error:
         return Check("Signals", "failure", f"not checked: {error}", "Install the packages first.")
     except ProspectError as error:
-        observed, _, do = str(error).partition(". ")
-        for name, alias in settings.read_as.items():
-            do = re.sub(rf"\b{name}\b", alias, do)
-        if observed.startswith(("Signals answered 404", "Signals answered 422")):
+        failure = _failure("Signals", error)
+        if failure.observed.startswith(("Signals answered 404", "Signals answered 422")):
             unknown = "reachable, but it does not know the service of this problem"
             return Check("Signals", "warning", unknown, "python -m prospect_lib publish")
-        return Check("Signals", "failure", observed, do)
+        do = failure.do
+        for name, alias in settings.read_as.items():
+            do = re.sub(rf"\b{name}\b", alias, do)
+        return replace(failure, do=do)
     return Check("Signals", "ok", f"answers with {len(attributes) - 1} attributes of a visitor")
 
 
@@ -396,8 +394,7 @@ def snowflake_checks(settings: Settings, open_snowflake: OpenSnowflake) -> list[
         do = "Check the network, or whether the warehouse is suspended or busy."
         return [Check("Snowflake", "failure", late, do)]
     except ProspectError as error:
-        observed, _, do = " ".join(str(error).split()).partition(". ")
-        return [Check("Snowflake", "failure", observed, do)]
+        return [_failure("Snowflake", error)]
 
 
 def _snowflake(settings: Settings, open_snowflake: OpenSnowflake) -> Iterator[Check]:
@@ -482,8 +479,10 @@ def _open_snowflake(settings: Settings) -> "Warehouse":
     return SnowflakeWarehouse.connect(settings, session)
 
 
-def _nearest_existing(folder: Path) -> Path:
-    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
+def _failure(name: str, error: ProspectError) -> Check:
+    """Return the failure of a check that raises an error: its first sentence, and what to do."""
+    observed, _, do = " ".join(str(error).split()).partition(". ")
+    return Check(name, "failure", observed, do)
 
 
 def _number(version: str) -> tuple[int, ...]:

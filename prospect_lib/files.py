@@ -66,20 +66,35 @@ def ensure_secret(path: Path) -> str:
     return content.decode()
 
 
+def nearest_existing(folder: Path) -> Path:
+    """Return a folder if it exists, else the nearest of its parents that does."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
+
+
 def writable_folder(folder: Path) -> Path:
     """Return a folder in which a file can be made: in itself, or in the part of it that exists.
 
     Raises:
         SettingsError: it cannot be created, or nothing can be written there.
     """
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
-        with tempfile.TemporaryFile(dir=existing):
+        with tempfile.TemporaryFile(dir=nearest_existing(folder)):
             return folder
     except OSError as error:
-        raise SettingsError(
-            f"{folder} cannot be written ({error.strerror}): name another folder."
-        ) from error
+        raise not_writable(folder, error) from error
+
+
+def not_writable(path: Path, error: OSError) -> SettingsError:
+    """Return the error for a file or a folder that cannot be written."""
+    return SettingsError(
+        f"{path} cannot be written ({error.strerror}). Name another folder, or set PROSPECT_HOME "
+        "to one of yours."
+    )
+
+
+def not_readable(path: Path, error: OSError) -> SettingsError:
+    """Return the error for a file or a folder that this user may not read."""
+    return SettingsError(f"{path} cannot be read ({error.strerror}). Run this as its owner.")
 
 
 @contextlib.contextmanager

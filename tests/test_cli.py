@@ -6,12 +6,20 @@ import os
 import re
 import shutil
 import sys
+from contextlib import closing
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from prospect_lib import cli, sandbox
+from prospect_lib.model.prospect_model import ProspectModel
+from prospect_lib.model.training import Recipe
+from prospect_lib.sandbox.events import EventStore
 from prospect_lib.settings import Settings
+from tests.support.ordinary_user import Attempt, results_of
+from tests.support.serving import save_and_promote
+from tests.support.synthetic import training_table
 
 
 @pytest.fixture
@@ -67,6 +75,45 @@ def test_a_home_that_is_no_folder_is_one_line(
     assert cli.main(command.split()) in range(1, 8)
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("error: ") and str(own_home.home) in line
+
+
+def test_a_folder_without_permission_is_one_line_and_nothing_is_lost(own_home: Settings) -> None:
+    """The home, models or served scores, read-only or unreadable for this user."""
+    home = own_home.home
+    sandbox.token(home)
+    with closing(EventStore(home)) as store:
+        store.add([{"event_id": str(uuid4()), "derived_tstamp": "2026-01-05T10:00:00.000000Z"}])
+    table = training_table(visitors=200)
+    model = ProspectModel.fit(table, recipe=Recipe(rounds=5), calibrate=False)
+    save_and_promote(home / "models", model)
+    (home / "served").mkdir()
+    (home / "served" / "2026-01-05.ndjson").write_text("{}\n")
+    before = contents(home)
+    cases = [
+        ("", 0o500, ["sandbox", "serve", "audit", "demo --once"], "cannot be written"),
+        ("", 0o500, ["sandbox reset"], "cannot be deleted"),
+        ("models", 0o500, ["train", "demo --once"], "models cannot be written"),
+        ("models", 0o000, ["serve"], "current cannot be read"),
+        ("served", 0o500, ["serve"], "served cannot be written"),
+        ("served", 0o000, ["audit"], "served cannot be read"),
+    ]
+    attempts = [
+        (Attempt(str(home / folder), mode, command), reason)
+        for folder, mode, commands, reason in cases
+        for command in commands
+    ]
+    results = results_of([attempt for attempt, _ in attempts], PROSPECT_HOME=str(home))
+    for (attempt, reason), (code, error) in zip(attempts, results, strict=True):
+        (line,) = error.splitlines()
+        assert (code, line.startswith(f"error: {home}"), reason in line) == (2, True, True), (
+            attempt, line,
+        )  # fmt: skip
+    assert contents(home) == before
+
+
+def contents(home: Path) -> dict[str, bytes]:
+    files = (path for path in home.rglob("*") if path.is_file())
+    return {str(path): path.read_bytes() for path in files}
 
 
 def test_a_full_disk_is_one_line(

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from snowplow_signals import AttributeGroup
 
 from prospect_lib import signals
-from prospect_lib.errors import DataError, ProspectError, ServiceError, wrong_type
+from prospect_lib.errors import DataError, ModelError, ServiceError, wrong_type
 from prospect_lib.files import writable_folder, write_whole
 from prospect_lib.jobs.publishing import published_group
 from prospect_lib.model.prospect_model import ProspectModel
@@ -143,6 +143,7 @@ def run_audit(
     Raises:
         SettingsError: the page's folder cannot be written.
         DataError: nothing was served in the window, or there are no events.
+        ModelError: the folder of models that is named has no promoted model.
     """
     if not isinstance(options, AuditOptions):
         raise wrong_type("options of run_audit", options, "AuditOptions")
@@ -154,11 +155,10 @@ def run_audit(
     known_since = options.known_since or getattr(published, "backfill_since_tstamp", None)
     if known_since and known_since.tzinfo is None:
         known_since = known_since.replace(tzinfo=UTC)
-    models = options.models or problem.folder(settings.home, "models")
     notes = list[str]()
     if damaged := unreadable_lines(folder):
         notes.append(f"{damaged:,} lines of the log in {folder} cannot be read and are left out.")
-    model, backfill = _promoted_model(models, problem, notes), None
+    model, backfill = _promoted_model(settings, options, notes), None
     with closing(
         open_warehouse(settings, options.data, before_read=options.before_read)
     ) as warehouse:
@@ -229,11 +229,15 @@ def _published(settings: Settings, group: AttributeGroup) -> AttributeGroup | No
 
 
 def _promoted_model(
-    models: Path, problem: ScoringProblem, notes: list[str]
+    settings: Settings, options: AuditOptions, notes: list[str]
 ) -> ProspectModel | None:
+    """Return the promoted model; without one a note, if no folder of models was named."""
+    models = options.models or options.problem.folder(settings.home, "models")
     try:
-        return ProspectModel.load(promoted_path(models), problem=problem)
-    except (OSError, ProspectError) as error:
+        return ProspectModel.load(promoted_path(models), problem=options.problem)
+    except ModelError as error:
+        if options.models:
+            raise
         notes.append(str(error))
         return None
 

@@ -23,6 +23,7 @@ import requests
 from prospect_lib.errors import DataError, DefinitionError, ModelError, ServiceError
 from prospect_lib.evaluation.evaluate import MODEL
 from prospect_lib.evaluation.metrics import RESAMPLES
+from prospect_lib.files import writable_folder
 from prospect_lib.jobs.publishing import owned, publish, status
 from prospect_lib.jobs.retrain import RECENT_DAYS, SANDBOX, Job, train_and_promote
 from prospect_lib.jobs.serve import Address, serving
@@ -131,7 +132,10 @@ class Demo:
 
         A local sandbox is started, and left running.
 
+        Raises:
+            SettingsError: the folder of models cannot be written.
         """
+        writable_folder(self.models)
         self.say(self.settings.describe())
         if self.data:
             self.say(f"Events: {self.data}, instead of the warehouse.")

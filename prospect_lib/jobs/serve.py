@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prospect_lib import signals
+from prospect_lib.files import writable_folder
 from prospect_lib.problem import ScoringProblem, prospect_problem
 from prospect_lib.server.announcement import announce
 from prospect_lib.server.app import Options, Server, create_app
 from prospect_lib.server.metrics import log_lines
-from prospect_lib.server.runner import end_with_signals
+from prospect_lib.server.runner import check_port, end_with_signals
 from prospect_lib.server.snippet import Snippet
-from prospect_lib.server.tunnel import open_tunnel
+from prospect_lib.server.tunnel import check_token, open_tunnel
 from prospect_lib.server.tunnel.agent import remove_left_behind
 from prospect_lib.settings import Settings
 
@@ -81,6 +82,10 @@ def serving(
     """
     options, address = options or Options(), address or Address()
     remove_left_behind(settings.home)
+    if address.public or address.domain:
+        check_token(settings, settings.predict_url)
+    check_port(settings.predict_port)
+    writable_folder(settings.home)
     app = create_app(
         models or problem.folder(settings.home, "models"),
         signals.reader(settings, problem),

@@ -20,7 +20,7 @@ from snowplow_signals import StreamAttributeGroup
 from prospect_lib.aggregation.fold import group_hash
 from prospect_lib.errors import ModelError, one_line
 from prospect_lib.features import Feature
-from prospect_lib.files import write_whole
+from prospect_lib.files import not_readable, write_whole
 from prospect_lib.model.encoding import Column, Encoder
 
 FORMAT = 2
@@ -39,13 +39,16 @@ def promoted_version(models: Path | str) -> str | None:
     """Return the version that is promoted in a folder of models, ``None`` if there is none.
 
     Raises:
-        ModelError: the file that names it cannot be read.
+        ModelError: the file that names it is damaged.
+        SettingsError: this user may not read it.
     """
     pointer = Path(models) / _POINTER
     try:
         return pointer.read_text(encoding="utf-8").strip() or None
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except PermissionError as error:
+        raise not_readable(pointer, error) from error
     except (OSError, ValueError) as error:
         raise ModelError(
             f"cannot read which model is promoted: {pointer}: {error}. Delete {_POINTER!r} "
@@ -136,6 +139,8 @@ def read_bundle(folder: Path) -> tuple[dict[str, Any], bytes]:
     try:
         manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
         raw = (folder / MODEL_FILE).read_bytes()
+    except PermissionError as error:
+        raise not_readable(folder, error) from error
     except (OSError, ValueError) as error:
         raise ModelError(
             f"cannot read a model from {folder}: {error}. Train one: python -m prospect_lib train."

@@ -19,6 +19,7 @@ from snowplow_signals.models.model import Attribute
 from prospect_lib.aggregation.keys import key_name, keyed_by_session, session_attribute
 from prospect_lib.errors import DataError, wrong_type
 from prospect_lib.features import Feature
+from prospect_lib.files import not_readable
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem
 from prospect_lib.sql.dialects import DuckDB
 from prospect_lib.training_set.available import key_columns
@@ -315,4 +316,18 @@ def unreadable_lines(folder: Path | str) -> int:
 
 
 def _files(folder: Path | str) -> list[Path]:
-    return sorted(path for path in Path(folder).glob("????-??-??.ndjson") if path.is_file())
+    """Return the files of a log.
+
+    Raises:
+        SettingsError: this user may not read the folder, or one of them.
+    """
+    path = Path(folder)
+    try:
+        files = sorted(each for each in path.iterdir() if each.match("????-??-??.ndjson"))
+        for path in files:
+            path.open("rb").close()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise not_readable(path, error) from error
+    return files

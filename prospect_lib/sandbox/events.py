@@ -25,8 +25,7 @@ from snowplow_signals import AtomicProperty
 from prospect_lib.aggregation.keys import NOBODY
 from prospect_lib.aggregation.properties import column_of, path_of, property_text
 from prospect_lib.errors import DataError, ServiceError
-from prospect_lib.files import draft_of
-from prospect_lib.sandbox.home import not_writable
+from prospect_lib.files import draft_of, not_writable, writable_folder
 from prospect_lib.warehouse.events import NESTED
 from prospect_lib.warehouse.stored_events import (
     EVENTS_FILE,
@@ -339,6 +338,7 @@ def stamp(at: datetime) -> str:
 
 
 def _open(home: Path, path: Path) -> sqlite3.Connection:
+    writable_folder(home)  # SQLite writes further files beside it
     try:
         for left_behind in home.glob(f".{EVENTS_FILE}.*"):  # by a kill in `_create`
             left_behind.unlink()

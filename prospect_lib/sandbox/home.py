@@ -4,8 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from prospect_lib.errors import SettingsError
-from prospect_lib.files import ensure_secret
+from prospect_lib.files import ensure_secret, not_writable
 
 Clock = Callable[[], datetime]  # returns the time, aware
 MARKER = "prospect-sandbox"  # how /health names itself, so that no other program is mistaken for it
@@ -28,10 +27,3 @@ def token(home: Path) -> str:
         return ensure_secret(home / "token")
     except OSError as error:
         raise not_writable(home, error) from error
-
-
-def not_writable(home: Path, error: OSError) -> SettingsError:
-    """Return the error for a home that cannot be written."""
-    return SettingsError(
-        f"{home} cannot be written ({error.strerror}). Set PROSPECT_HOME to a folder of yours."
-    )

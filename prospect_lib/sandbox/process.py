@@ -15,9 +15,10 @@ from pathlib import Path
 
 import requests
 
-from prospect_lib.errors import ServiceError, SettingsError
+from prospect_lib.errors import ServiceError, SettingsError, one_line
+from prospect_lib.files import not_writable, writable_folder
 from prospect_lib.sandbox.collector.payloads import MAX_PAYLOAD
-from prospect_lib.sandbox.home import MARKER, not_writable, token
+from prospect_lib.sandbox.home import MARKER, token
 from prospect_lib.server.announcement import SITE_FILE
 from prospect_lib.settings import Settings
 from prospect_lib.warehouse.stored_events import EVENTS_FILE, refuse_old_format
@@ -37,12 +38,13 @@ def ensure_running(settings: Settings) -> str:
 
     Raises:
         ServiceError: another program uses the port, or the sandbox does not start.
+        SettingsError: the home cannot be written.
         DataError: the home holds events of an earlier release.
     """
     if _answers(settings):
         return settings.sandbox_url
     refuse_old_format(settings.home)
-    token(settings.home)
+    token(writable_folder(settings.home))
     log = settings.home / "sandbox.log"
     try:
         output = log.open("ab")
@@ -65,8 +67,8 @@ def ensure_running(settings: Settings) -> str:
         if process.poll() is not None and holder(settings.home) is None:
             break  # it failed, and no other process has started one
         time.sleep(0.05)
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
-    raise ServiceError("the sandbox did not start; its log ends with:\n" + "\n".join(lines))
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() or ["no log"]
+    raise ServiceError(f"the sandbox did not start: {one_line(lines[-1], 500)}")
 
 
 @contextlib.contextmanager

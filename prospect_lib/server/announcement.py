@@ -9,7 +9,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from prospect_lib.files import write_whole
+from prospect_lib.files import not_writable, write_whole
 
 SITE_FILE = "site.json"
 _NAMES = ("predict_url", "predict_token", "predict_key")
@@ -44,11 +44,14 @@ def announce(
     process, however that ends.
 
     Raises:
-        OSError: the folder cannot be written.
+        SettingsError: the folder cannot be written.
     """
     content = asdict(Announcement(predict_url, predict_token, predict_key=predict_key))
     content["pid"] = os.getpid()
-    write_whole(home / SITE_FILE, json.dumps(content), mode=0o600)
+    try:
+        write_whole(home / SITE_FILE, json.dumps(content), mode=0o600)
+    except OSError as error:
+        raise not_writable(home, error) from error
 
 
 def announced(home: Path) -> Announcement:

@@ -143,6 +143,8 @@ def create_app(
     )
     decision = options.decision or problem.decision
     monitor = Monitor()
+    closers = list[Callable[[], None]]()
+    followers = _followers(settings, options, problem, push, closers)
     current = _current(model, options.threshold, problem)
     attributes = AttributeCache(
         source,
@@ -161,8 +163,7 @@ def create_app(
         explain=options.explain,
     )
     app = Flask(__name__, static_folder=None)
-    closers = app.extensions["prospect_closers"] = list[Callable[[], None]]()
-    followers = _followers(settings, options, problem, push, closers)
+    app.extensions["prospect_closers"] = closers
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.extensions["prospect_guard"] = guard
     app.extensions["prospect_key"] = problem.key

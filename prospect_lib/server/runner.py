@@ -9,6 +9,7 @@ import errno
 import logging
 import resource
 import signal
+import socket
 import sys
 import threading
 import time
@@ -46,6 +47,18 @@ def end_with_signals() -> None:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, lambda received, _frame: sys.exit(128 + received))
+
+
+def check_port(port: int, host: str = "127.0.0.1") -> None:
+    """Refuse a port that is in use, before anything is loaded for it.
+
+    Raises:
+        SettingsError: the port is in use, or may not be opened.
+    """
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        raise _refusal(host, port, error) from error
 
 
 class Server:

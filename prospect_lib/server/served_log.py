@@ -18,7 +18,7 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-from prospect_lib.errors import SettingsError
+from prospect_lib.files import writable_folder
 from prospect_lib.server.background import BackgroundWriter
 
 _log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class ServedLog:
         folder: created if it is missing, readable by its owner only.
         keep_days: files of older days are deleted.
     Raises:
-        SettingsError: the folder cannot be created.
+        SettingsError: the folder cannot be written.
     """
 
     def __init__(self, folder: Path, *, keep_days: int = 30) -> None:
@@ -42,13 +42,7 @@ class ServedLog:
             self._write_days, name="served scores", limit=RECORDS_WAITING, every=RECORDS_EVERY
         )
         self._day: date | None = None
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise SettingsError(
-                f"cannot keep served scores in {folder} ({error.strerror}). Set PROSPECT_HOME "
-                "to a folder you may write, or turn the log off: Options(served_days=0)."
-            ) from error
+        writable_folder(folder).mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def append(self, record: bytes, at: datetime) -> None:
         """Add one record, a JSON object without line breaks. A full or broken disk is

@@ -6,6 +6,7 @@ text. Readers are other processes, such as a notebook: they open the file read-o
 events of one moment, and never block the sandbox.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -89,7 +90,9 @@ def live_events(home: Path) -> Iterator[tuple[str, pa.RecordBatchReader] | None]
 
 def read_only(path: Path) -> sqlite3.Connection:
     """Open a file of live events for reading; the caller closes the connection."""
-    address = f"{path.absolute().as_uri()}?mode=ro"
+    # SQLite reads beside a log of writes only where it can write; without one, nothing changes
+    can_write = os.access(path.parent, os.W_OK) or path.with_name(f"{path.name}-wal").exists()
+    address = f"{path.absolute().as_uri()}?mode=ro{'' if can_write else '&immutable=1'}"
     return sqlite3.connect(
         address, uri=True, isolation_level=None, check_same_thread=False, timeout=30.0
     )

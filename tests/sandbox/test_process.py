@@ -30,7 +30,7 @@ def test_a_port_in_use_by_something_else_is_named(home_settings: Settings) -> No
 
 def test_a_home_that_is_a_file_is_refused(home_settings: Settings) -> None:
     home_settings.home.write_text("a file")
-    with pytest.raises(SettingsError, match="Set PROSPECT_HOME"):
+    with pytest.raises(SettingsError, match="set PROSPECT_HOME"):
         sandbox.ensure_running(home_settings)
 
 
@@ -52,7 +52,7 @@ def test_a_file_that_cannot_be_written_is_refused_in_one_line(
 ) -> None:
     (home_settings.home / name).mkdir(parents=True)
     start = sandbox.ensure_running if name == "sandbox.log" else sandbox.serve
-    with pytest.raises(SettingsError, match=r"cannot be written.*Set PROSPECT_HOME"):
+    with pytest.raises(SettingsError, match=r"cannot be written.*set PROSPECT_HOME"):
         start(home_settings)
 
 

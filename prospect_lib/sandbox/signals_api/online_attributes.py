@@ -14,8 +14,8 @@ from prospect_lib.aggregation.fold import attribute_values
 from prospect_lib.aggregation.keys import NOBODY, key_property
 from prospect_lib.aggregation.properties import column_of, event_time
 from prospect_lib.errors import ServiceError, one_line
+from prospect_lib.files import not_writable
 from prospect_lib.sandbox.events import EventStore, Row, place_of
-from prospect_lib.sandbox.home import not_writable
 from prospect_lib.sql.conditions import property_sql
 from prospect_lib.sql.dialects import DuckDB
 

@@ -9,8 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from prospect_lib.files import draft_of, write_whole
-from prospect_lib.sandbox.home import not_writable
+from prospect_lib.files import draft_of, not_writable, write_whole
 from prospect_lib.sandbox.simulation.visitors import simulate
 
 FILE_NAME = "simulated.parquet"

@@ -1,5 +1,5 @@
 """A public address for the prediction server, through ngrok: ``open_tunnel(server, settings)``."""
 
-from prospect_lib.server.tunnel.tunnel import Tunnel, open_tunnel
+from prospect_lib.server.tunnel.tunnel import Tunnel, check_token, open_tunnel
 
-__all__ = ["Tunnel", "open_tunnel"]
+__all__ = ["Tunnel", "check_token", "open_tunnel"]

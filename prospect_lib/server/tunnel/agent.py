@@ -16,8 +16,8 @@ from typing import TextIO
 
 import psutil
 
-from prospect_lib.errors import ServiceError, SettingsError
-from prospect_lib.files import write_whole
+from prospect_lib.errors import ServiceError
+from prospect_lib.files import not_writable, write_whole
 
 CONFIG_FILE, LOCK_FILE = "ngrok.yml", "ngrok.lock"
 END_SECONDS = 5.0  # in which an agent should end
@@ -70,9 +70,7 @@ def _locked(home: Path) -> TextIO:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = (home / LOCK_FILE).open("a+", encoding="utf-8")
     except OSError as error:
-        raise SettingsError(
-            f"{home} cannot be written ({error.strerror}). Set PROSPECT_HOME to a folder of yours."
-        ) from error
+        raise not_writable(home, error) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -94,6 +94,22 @@ class Tunnel:
 _latest: Tunnel | None = None
 
 
+def check_token(settings: Settings, url: str) -> None:
+    """Refuse settings without the token of ngrok.
+
+    Args:
+        url: address of the server on this machine.
+    Raises:
+        SettingsError: no token; the message says how to get one.
+    """
+    if "NGROK_TOKEN" not in settings.values:
+        raise SettingsError(
+            f"a public address needs NGROK_TOKEN, which is free: {SECRETS['NGROK_TOKEN']}. "
+            f"{where_to_set()} Without it everything on this machine works: the demo website and "
+            f"{url}."
+        )
+
+
 def open_tunnel(
     server: Server,
     settings: Settings,
@@ -113,12 +129,7 @@ def open_tunnel(
             another process of this home has one.
     """
     global _latest
-    if "NGROK_TOKEN" not in settings.values:
-        raise SettingsError(
-            f"a public address needs NGROK_TOKEN, which is free: {SECRETS['NGROK_TOKEN']}. "
-            f"{where_to_set()} Without it everything on this machine works: the demo website and "
-            f"{server.url}."
-        )
+    check_token(settings, server.url)
     if _latest is not None:
         _latest.close()
     with ExitStack() as at_the_end:  # an interrupted cell leaves no agent behind
