@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from prospect_lib.web_addresses import parse_address
+
 #: The browser client.
 CLIENT = Path(__file__).parent / "prospect.js"
 #: Attribute keys whose identifier the Snowplow tracker knows.
@@ -65,6 +67,9 @@ class Snippet:
             needed for a key that the tracker does not know. Without it, the snippet has a
             place to write it.
 
+    Raises:
+        SettingsError: the URL is no address of a server.
+
     Example: ``Snippet(url, key="customer_id", identifier="window.customer?.id").page()``
     """
 
@@ -74,6 +79,10 @@ class Snippet:
     every: float = 10
     key: str = "domain_userid"
     identifier: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a URL that is none, and write it as browsers do."""
+        object.__setattr__(self, "url", parse_address(self.url))
 
     def page(self) -> str:
         """Return script elements for the site's HTML.

@@ -8,10 +8,13 @@ are ``--token-file``, ``--behind-proxy`` and ``--holdout``. ``docs/serving.md`` 
 line.
 """
 
+import fcntl
 import os
 import sys
+import tempfile
 from pathlib import Path
 
+import psutil
 from flask import Flask
 
 from prospect_lib import signals
@@ -52,12 +55,33 @@ def _holdout(share: str | None) -> float:
         ) from None
 
 
+def _is_first_to_fail() -> bool:
+    """Return whether no other worker of this gunicorn has failed to start.
+
+    When one ends with code 4, gunicorn ends; when a second one does, gunicorn has a traceback.
+    """
+    parent = psutil.Process(os.getppid())
+    if parent.cmdline() != psutil.Process().cmdline():
+        return True  # no worker: gunicorn --preload
+    about = f"{parent.pid} {parent.create_time()}"
+    path = Path(tempfile.gettempdir()) / f"prospect-failed-{os.getuid()}"
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        is_first = file.read() != about
+        file.seek(0)
+        file.write(about)
+        file.truncate()
+    return is_first
+
+
 log_lines(sys.stderr)
 try:
     app = application()
-except ProspectError as problem:
+except (ProspectError, OSError) as error:
     if "gunicorn" not in sys.modules:
         raise
-    from gunicorn.errors import AppImportError  # it prints the message alone, and ends
-
-    raise AppImportError(f"error: {problem}") from problem
+    code = 0
+    if _is_first_to_fail():
+        code = 4  # of gunicorn, for an application that cannot be loaded
+        print(f"error: {error}", file=sys.stderr, flush=True)
+    sys.exit(code)

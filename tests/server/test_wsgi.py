@@ -233,6 +233,7 @@ def test_a_missing_model_or_a_wrong_setting_is_one_line_and_an_exit_code(
         [
             *(sys.executable, "-m", "gunicorn", "prospect_lib.server.wsgi:app"),
             *("--bind", f"127.0.0.1:{home_settings.predict_port}", "--no-control-socket"),
+            *("--workers", "2"),
         ],
         env=environment(home_settings, "http://127.0.0.1:1") | variables,
         capture_output=True,
@@ -241,4 +242,5 @@ def test_a_missing_model_or_a_wrong_setting_is_one_line_and_an_exit_code(
         check=False,
     )
     assert run.returncode == 4
-    assert line in run.stderr and "Traceback" not in run.stderr
+    assert run.stderr.count("error: ") == run.stderr.count(line) == 1
+    assert "Traceback" not in run.stderr
