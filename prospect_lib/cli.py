@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -111,6 +112,18 @@ def _before_read(options: argparse.Namespace) -> Callable[[str], None]:
             raise SettingsError("stopped, and nothing was read. A later --since reads less.")
 
     return ask
+
+
+def _window(options: argparse.Namespace) -> tuple[datetime | None, datetime | None]:
+    """Return since and until, as the user chose them; refuse an empty window."""
+    from prospect_lib.jobs.retrain import parse_utc
+
+    since, until = parse_utc("--since", options.since), parse_utc("--until", options.until)
+    if since and until and since >= until:
+        raise SettingsError(
+            f"--since {options.since} is not before --until {options.until}: nothing is between."
+        )
+    return since, until
 
 
 def _problem_in(options: argparse.Namespace, settings: Settings) -> "ScoringProblem | None":
@@ -367,16 +380,17 @@ def _add_train(train: argparse.ArgumentParser) -> None:
 
 
 def _train(settings: Settings, options: argparse.Namespace) -> int:
-    from prospect_lib.jobs.retrain import Job, parse_utc, run
+    from prospect_lib.jobs.retrain import Job, run
 
     if options.capacity is not None and (options.value, options.cost) != (None, None):
         raise SettingsError("--capacity excludes --value and --cost: give one or the others.")
+    since, until = _window(options)
     job = Job(
         problem=_problem_in(options, settings),
         backend=options.backend,
         file=options.data,
-        since=parse_utc("--since", options.since),
-        until=parse_utc("--until", options.until),
+        since=since,
+        until=until,
         out=options.out,
         served=options.served,
         before_read=_before_read(options),
@@ -584,12 +598,13 @@ def _audit(settings: Settings, options: argparse.Namespace) -> int:
     from prospect_lib.jobs.retrain import parse_utc
     from prospect_lib.problem import prospect_problem
 
+    since, until = _window(options)
     audit_options = AuditOptions(
         problem=_problem_in(options, settings) or prospect_problem,
         models=options.models,
         data=options.data,
-        since=parse_utc("--since", options.since),
-        until=parse_utc("--until", options.until),
+        since=since,
+        until=until,
         tolerated=options.tolerated,
         known_since=parse_utc("--known-since", options.known_since),
         out=options.out,

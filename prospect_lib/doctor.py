@@ -28,6 +28,7 @@ from prospect_lib.settings import (
     SNOWFLAKE_KEYS,
     SNOWFLAKE_SIGN_IN,
     Settings,
+    misspelt,
 )
 
 if TYPE_CHECKING:  # its packages may be missing
@@ -290,6 +291,16 @@ def _consistent(settings: Settings) -> Iterator[Check]:
     for name, alias in settings.differing.items():
         observed = f"{name} and {alias} are both set and differ: {name} is used"
         yield Check("secret", "warning", observed, f"Remove {alias}, or correct {name}.")
+    for name, setting in misspelt().items():
+        do = f"If it is meant for {setting}, correct its name."
+        yield Check("secret", "warning", f"{name} is set, and no setting has that name", do)
+    ways = [name for name in SNOWFLAKE_SIGN_IN if name in values]
+    if ways[1:] and "SF_AUTHENTICATOR" not in ways:
+        observed = f"{' and '.join(ways)} are set: {ways[0]} is used"
+        yield Check("secret", "warning", observed, "Remove what is not to be used.")
+    if Path(".env").is_dir():
+        observed = ".env is a folder, from which no settings are read"
+        yield Check("secret", "warning", observed, "Write NAME=value lines into a file .env.")
     if settings.signals_backend != "signals":
         return
     if "SP_ORG_ID" in values and not re.fullmatch(_UUID, values["SP_ORG_ID"].lower()):

@@ -68,6 +68,15 @@ def one_line(text: object, length: int = 200) -> str:
     return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "score"), counted(1200, "score")
+    ('1 score', '1,200 scores')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def wrong_type(what: str, value: object, expected: str) -> DataError:
     """Return the error of an argument of another type, without a repr of its value.
 

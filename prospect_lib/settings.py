@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -231,6 +232,19 @@ _SHARE = (
     "Colab's secrets panel reaches a command only if a cell has called colab.share_secrets() "
     "before (from prospect_lib import colab)"
 )
+
+
+def misspelt(dotenv: Path | str = ".env") -> dict[str, str]:
+    """Return names in the environment and ``.env`` that are nearly that of a setting, and it."""
+    known = (
+        *SECRET_NAMES,
+        *(f"PROSPECT_{name}" for name in ("HOME", "PORT", "PROBLEM")),
+        *(f"PREDICT_{name}" for name in ("PORT", "ORIGINS", "TOKEN_FILE", "BEHIND_PROXY")),
+        "PREDICT_HOLDOUT",
+    )
+    names = sorted({*os.environ, *_read_dotenv(Path(dotenv))} - {*known})
+    near = {name: get_close_matches(name.upper(), known, 1, 0.9) for name in names}
+    return {name: matches[0] for name, matches in near.items() if matches}
 
 
 def where_to_set() -> str:

@@ -62,6 +62,8 @@ def _parse(text: str, what: str, path: str = "") -> str:
     """Return an origin; with its path, if an example of a path is given."""
     address, example = "", f"https://www.example.com{path}"
     try:
+        if re.match(r"(?i)(?!https?:)[a-z]+:(?!\d|//)", text):
+            raise ValueError("its scheme is neither http nor https")
         # without a scheme, or with one that lacks its slashes
         bare = re.sub(r"(?i)^(https?:(?!\d))?/*", "", text)
         parts = urlsplit(text if "://" in text else f"https://{bare}")
@@ -74,12 +76,14 @@ def _parse(text: str, what: str, path: str = "") -> str:
         fault = ""
         if not text.isprintable() or re.search(r"[ \\]", text):
             fault = "it has a space, or a character that no address has"
+        elif text == "null":
+            fault, address = "pages without an origin, as of files, cannot be named", ""
         elif parts.scheme not in _DEFAULT_PORTS:
             fault, address = "its scheme is neither http nor https", ""
         elif "://" not in text:
             fault = "http:// or https:// is missing"
         elif "@" in parts.netloc:
-            fault = "it has a user name"
+            fault = "it has a user name or a password"
         elif re.search("[?#]", text) or (parts.path.strip("/") and not path):
             fault = "it has more than scheme, host and port" if not path else "it has a query"
         if not fault:
@@ -87,7 +91,7 @@ def _parse(text: str, what: str, path: str = "") -> str:
     except ValueError as error:
         fault = str(error)
     right = address if re.search(r"[.:]\w|localhost", address[6:]) else example
-    shown = one_line(re.sub("[^/]*@", "", text), 80)  # a name and its password are not echoed
+    shown = one_line(re.sub("[^/]*@", "***@", text), 80)  # a name and its password are not echoed
     raise SettingsError(f"{shown!r} is not {what}: {fault}. Write it as {right}")
 
 

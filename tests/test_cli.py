@@ -51,6 +51,13 @@ def test_training_on_the_published_sample(
         (["train", "--data", "nowhere.csv"], 4, "nowhere.csv: there is no such file"),
         (["demo", "--data", "nowhere.parquet"], 4, "there is no such file"),
         (["train", "--out", "/proc/models"], 2, "/proc/models cannot be written"),
+        (
+            ["audit", "--since", "2026-02-01", "--until", "2026-01-01"],
+            2,
+            "2026-02-01 is not before",
+        ),
+        (["audit", "--models", "/nonexistent"], 4, "no served scores"),
+        (["sandbox", "--host", "999.1.1.1"], 2, "999.1.1.1', port"),
         (["train", "--capacity", "5", "--cost", "1"], 2, "--capacity excludes --value and --cost"),
     ],
 )
@@ -65,6 +72,7 @@ def test_errors_are_one_message_and_an_exit_code(
     assert cli.main(arguments) == code
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and message in line
+    assert not re.search(r"\w\.\.(?!\.)", line)
 
 
 @pytest.mark.parametrize("command", ["train", "serve", "audit", "sandbox", "demo --once"])

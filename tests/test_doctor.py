@@ -132,6 +132,25 @@ def test_an_incomplete_set_of_secrets_names_the_missing_ones_and_where_to_find_t
     assert "no way to sign in" in way.observed and "SF_PRIVATE_KEY, SF_PRIVATE_KEY_PATH" in way.do
 
 
+def test_settings_that_are_not_used_are_pointed_out(
+    home_settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SP_API_KEYY", "s3cret")
+    (tmp_path / ".env").write_text("PREDICT_ORIGIN=https://shop.example\nSHOP_NAME=x\n")
+    signed = {"SF_PWD": "s3cret", "SF_PRIVATE_KEY_PATH": "key.p8"}
+    checks = [*doctor.secrets(replace(home_settings, values=signed))]
+    (tmp_path / ".env").unlink()
+    (tmp_path / ".env").mkdir()
+    lines = [str(check) for check in (*checks, *doctor.secrets(home_settings))]
+    text = "\n".join(line for line in lines if line.startswith("warning"))
+    for part in ("SP_API_KEYY is set", "meant for SP_API_KEY,", "meant for PREDICT_ORIGINS,"):
+        assert part in text
+    assert "SF_PRIVATE_KEY_PATH and SF_PWD are set: SF_PRIVATE_KEY_PATH is used" in text
+    assert ".env is a folder" in text
+    assert "s3cret" not in text and "SHOP_NAME" not in text
+
+
 def test_a_private_key_is_read_though_snowflake_cannot_be_reached(tmp_path: Path) -> None:
     key = tmp_path / "rsa_key.p8"
     key.write_text("-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n")

@@ -3,6 +3,7 @@
 import pytest
 
 from prospect_lib.errors import SettingsError
+from prospect_lib.server.snippet import Snippet
 from prospect_lib.web_addresses import parse_address, parse_domain, parse_origin
 
 
@@ -36,14 +37,16 @@ def test_an_origin_is_spelled_as_a_browser_sends_it(text: str, origin: str) -> N
         ("https://www.shop.example/cart", "more than scheme", "https://www.shop.example"),
         ("https://shop.example:444?x=1", "more than scheme", "https://shop.example:444"),
         ("https://shop.example/#x", "more than scheme", "https://shop.example"),
-        ("https://me:s3cret@shop.example", "user name", "https://shop.example"),
+        ("https://me:s3cret@shop.example", "a user name or a password", "https://shop.example"),
         ("https://shop.example:99999", "port is not a number", "https://www.example.com"),
         ("https://shop.example:0", "port is not a number", "https://www.example.com"),
         ("https://shop.example:http", "port is not a number", "https://www.example.com"),
         ("ftp://shop.example", "neither http nor https", "https://www.example.com"),
         ("https://", "no host", "https://www.example.com"),
         ("", "no host", "https://www.example.com"),
-        ("null", "is missing", "https://www.example.com"),
+        ("null", "pages without an origin", "https://www.example.com"),
+        ("javascript:alert(1)", "neither http nor https", "https://www.example.com"),
+        ("https://s3cret@shop.example", "'https://***@shop.example'", "https://shop.example"),
         ("https://a b.example", "not the name of a host", "https://www.example.com"),
         ("https://shop\n.example", "a character that no address has", "https://shop.example"),
         ("https://-.example", "not the name of a host", "https://www.example.com"),
@@ -60,6 +63,12 @@ def test_another_shape_is_refused_with_the_right_one(text: str, reason: str, rig
     assert reason in message and message.endswith(f"Write it as {right}")
     assert "\n" not in message and "s3cret" not in message
     assert parse_origin(right) == right
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "shop.example", "/", "https://a.example?x"])
+def test_a_snippet_for_no_address_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="Write it as https://"):
+        Snippet(url)
 
 
 def test_a_public_address_may_have_a_path_and_nothing_more() -> None:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from snowplow_signals import AttributeGroup
 
 from prospect_lib import signals
-from prospect_lib.errors import DataError, ModelError, ServiceError, wrong_type
+from prospect_lib.errors import DataError, ModelError, ServiceError, counted, wrong_type
 from prospect_lib.files import writable_folder, write_whole
 from prospect_lib.jobs.publishing import published_group
 from prospect_lib.model.prospect_model import ProspectModel
@@ -157,7 +157,7 @@ def run_audit(
         known_since = known_since.replace(tzinfo=UTC)
     notes = list[str]()
     if damaged := unreadable_lines(folder):
-        notes.append(f"{damaged:,} lines of the log in {folder} cannot be read and are left out.")
+        notes.append(f"Left out: {counted(damaged, 'line')} of {folder} that cannot be read.")
     model, backfill = _promoted_model(settings, options, notes), None
     with closing(
         open_warehouse(settings, options.data, before_read=options.before_read)
@@ -214,8 +214,8 @@ def _within_data(warehouse: Warehouse, served: pa.Table, notes: list[str]) -> pa
         )
     if later := served.num_rows - checked.num_rows:
         notes.append(
-            f"{later:,} scores are not checked: the events end at {end:%Y-%m-%d %H:%M} UTC, more "
-            "than an hour before them."
+            f"Not checked: {counted(later, 'score')}. The events end at {end:%Y-%m-%d %H:%M} UTC, "
+            "more than an hour before."
         )
     return checked
 

@@ -19,6 +19,7 @@ from snowplow_signals import AttributeGroup
 from snowplow_signals.models.model import Attribute
 
 from prospect_lib.aggregation.fold import group_hash
+from prospect_lib.errors import counted
 from prospect_lib.monitoring.causes import CAUSES, DEFINITION, EXPECTED_CAUSES, UNEXPLAINED
 from prospect_lib.monitoring.keyed_events import served_events
 from prospect_lib.monitoring.recompute import Recomputation
@@ -76,7 +77,7 @@ class AuditReport:
 
     def summary(self) -> str:
         """Return the result in one line."""
-        total = f"{self.scores:,} scores, {self.values:,} values"
+        total = f"{counted(self.scores, 'score')}, {counted(self.values, 'value')}"
         wrong = int(self.attributes["mismatches"].sum())
         if not wrong:
             return f"{total}: every value is the one that training sees."

@@ -302,17 +302,13 @@ def unreadable_lines(folder: Path | str) -> int:
     """Return how many lines of the logs in a folder hold no score: cut off, or overwritten."""
     if not (files := _files(folder)):
         return 0
-    lines = 0
-    for path in files:
-        with path.open("rb") as file:
-            lines += sum(not line.isspace() for line in file)
-    with duckdb.connect() as connection:
-        ((scores,),) = connection.execute(
+    with duckdb.connect() as connection:  # a line that is no object is a row of nulls
+        ((unreadable,),) = connection.execute(
             f"SELECT COUNT(*) FROM read_json({_SQL.files(files)}, format = 'newline_delimited', "
             "ignore_errors = true, columns = {scored_at: 'TIMESTAMPTZ', signals: 'JSON'}) "
-            "WHERE scored_at IS NOT NULL AND json_type(signals) = 'OBJECT'"
+            "WHERE scored_at IS NULL OR COALESCE(json_type(signals) <> 'OBJECT', TRUE)"
         ).fetchall()
-    return lines - int(scores)
+    return int(unreadable)
 
 
 def _files(folder: Path | str) -> list[Path]:

@@ -193,9 +193,9 @@ def holder(home: Path) -> int | None:
 def _not_listening(settings: Settings, host: str, error: OSError | ValueError) -> SettingsError:
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         return SettingsError(_port_in_use(settings))
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return SettingsError(
-        f"host={host!r}, port {settings.sandbox_port}: {reason}. Expected an "
+        f"host={host!r}, port {settings.sandbox_port}: {reason.rstrip('.')}. Expected an "
         "address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them."
     )
 

@@ -69,6 +69,8 @@ class Holdout:
                 f"holdout={self.share!r}: expected the share of sessions that are not acted on, "
                 "from 0 to 1, such as 0.1."
             )
+        if self.share == 1:
+            _log.warning("the holdout is all sessions: nobody is invited")
 
     def contains(self, visitor: str, attributes: Mapping[str, Any]) -> bool:
         """Return whether a visitor's session is held out."""

@@ -259,7 +259,10 @@ def test_the_page_names_the_identifier_of_another_key(world, code):
 def test_a_key_that_the_tracker_does_not_know_needs_an_identifier(world):
     started = "(async () => prospect.start({ url: '/', key: 'network_userid' }))()"
     assert "needs { id: () => <the visitor's network_userid> }" in refusal(world.page, started)
-    assert "write here where the page has its" in Snippet("/", key="network_userid").page()
+    assert (
+        "write here where the page has its"
+        in Snippet("http://x.example", key="network_userid").page()
+    )
 
 
 def test_a_hidden_tab_requests_nothing_until_it_is_shown(world):
