@@ -23,7 +23,7 @@ _FACE = {
     ],
     "features": ["FEATURES", "from_attributes"],
     "aggregation": ["attribute_values"],
-    "warehouse": ["DuckDBWarehouse", "SnowflakeWarehouse", "open_warehouse"],
+    "warehouse": ["DatabricksWarehouse", "DuckDBWarehouse", "SnowflakeWarehouse", "open_warehouse"],
     "training_set": [
         "SITE_ANCHORS",
         "Anchors",
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from prospect_lib.training_set import features_sql as features_sql
     from prospect_lib.training_set import read_once as read_once
     from prospect_lib.version import __version__ as __version__
+    from prospect_lib.warehouse import DatabricksWarehouse as DatabricksWarehouse
     from prospect_lib.warehouse import DuckDBWarehouse as DuckDBWarehouse
     from prospect_lib.warehouse import SnowflakeWarehouse as SnowflakeWarehouse
     from prospect_lib.warehouse import open_warehouse as open_warehouse

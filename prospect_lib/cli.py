@@ -15,7 +15,7 @@ from prospect_lib.settings import Settings
 if TYPE_CHECKING:
     from prospect_lib.problem import ScoringProblem
 
-BACKENDS = ("sandbox", "snowflake", "sample")
+BACKENDS = ("sandbox", "snowflake", "databricks", "sample")
 DESCRIPTION = """\
 Real-time prospect scoring: from website events to a trained model and live scores.
 Without secrets, every command works on this machine alone, with simulated visitors."""
@@ -94,7 +94,7 @@ def _add_yes(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--yes",
         action="store_true",
-        help="read the events in Snowflake without asking, once it is said how much is scanned",
+        help="read a remote warehouse without asking, once it is said how much is scanned",
     )
 
 
@@ -309,7 +309,7 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--since",
         metavar="TIME",
-        help=f"leave out earlier rows; {window} (default: use all; needed with Snowflake)",
+        help=f"leave out earlier rows; {window} (default: use all; a remote warehouse needs it)",
     )
     train.add_argument(
         "--until",
@@ -319,7 +319,7 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--backend",
         choices=BACKENDS,
-        help="source of the events (default: snowflake if its secrets are set, else sandbox)",
+        help="source of the events (default: the warehouse whose secrets are set, else sandbox)",
     )
     train.add_argument(
         "--data", metavar="FILE", help="Parquet or CSV file of events, instead of a backend"

@@ -26,7 +26,7 @@ _REGION = r"[a-z][a-z0-9]*(?:-[a-z0-9]+)+"
 _ACCOUNT = re.compile(
     rf"{_LABEL}(?:\.{_REGION}(?:\.(?:aws|azure|gcp))?)?(?:\.(?:privatelink|global))?"
 )
-_IDENTIFIER = r'(?:[A-Za-z_][\w$]{0,254}|"[^"\s][^"\n]{0,253}")'
+_IDENTIFIER = r'(?:[A-Za-z_][\w$]{0,254}|"[^"\s][^"\n]{0,253}"|`[^`\s][^`\n]{0,253}`)'
 #: What a value in the wrong place usually is; the first pattern that matches.
 _KINDS = {
     "a private key": (
@@ -107,6 +107,31 @@ def snowflake_account(text: str) -> str | None:
     if dot and re.fullmatch(r"[a-z]\w*", account) and account not in ("privatelink", "global"):
         name = f"{organisation}-{account}" + (f".{network}" if network else "")
     return name if _ACCOUNT.fullmatch(name) else None
+
+
+def name_parts(name: str) -> list[str]:
+    """Return the parts of a table's name; a quoted one may contain dots.
+
+    >>> name_parts('main.`my.schema`.events')
+    ['main', '`my.schema`', 'events']
+    """
+    return re.findall(r'"[^"]+"|`[^`]+`|[^."`]+', name)
+
+
+def databricks_host(text: str) -> str | None:
+    """Return the host of a Databricks workspace, also from its address; ``None`` if it is none.
+
+    Example:
+        >>> databricks_host("https://adb-12.7.azuredatabricks.net/?o=12")
+        'adb-12.7.azuredatabricks.net'
+        >>> databricks_host("/sql/1.0/warehouses/a1b2c3")
+    """
+    address = text.strip().lower()
+    parts = _split(address if "://" in address else f"https://{address}")
+    host = (parts and parts.scheme == "https" and "@" not in parts.netloc and parts.hostname) or ""
+    if kind_of(text) not in ("", "an address"):  # a token has dots, too
+        return None
+    return host if re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", host) else None
 
 
 def _split(address: str) -> SplitResult | None:
@@ -202,5 +227,15 @@ _RULES: dict[str, tuple[str, Callable[[str], bool]]] = {
     "SF_SCHEMA": _NAME,
     "SF_SCRATCH": ("schema or database.schema", _names(1, 2)),
     "SF_PARTITION": ("the name of a column, such as load_tstamp", _names(1, 1)),
+    "DATABRICKS_SERVER_HOSTNAME": (
+        "a host such as dbc-a1b2345c-d6e7.cloud.databricks.com",
+        lambda v: databricks_host(v) is not None,
+    ),
+    "DATABRICKS_HTTP_PATH": (
+        "a path such as /sql/1.0/warehouses/a1b2c3d4e5f6",
+        lambda v: bool(re.fullmatch(r"/?sql/[\w./-]+(\?o=\d+)?", v)),
+    ),
+    "DATABRICKS_TOKEN": ("a token, without spaces", _is_token),
+    "DATABRICKS_PARTITION": ("the name of a column, such as load_tstamp", _names(1, 1)),
     "ATOMIC_TABLE": ("database.schema.table", _names(1, 3)),
 }

@@ -1,9 +1,9 @@
 """Secrets, paths and ports, and the backends that follow from them.
 
 A setting is read from Colab's secrets panel, then from the environment, then from ``.env``
-in the working folder; the first value wins. The names are those of Snowplow's tutorial; those
-of Snowplow's documentation (``SIGNALS_API_URL``) are read as well. The embedded defaults (the
-local sandbox and DuckDB) need none of them.
+in the working folder; the first value wins. The names are those of Snowplow's tutorial and of
+Databricks' SQL connector; those of Snowplow's documentation (``SIGNALS_API_URL``) are read as
+well. The embedded defaults (the local sandbox and DuckDB) need none of them.
 
 Example: ``Settings.load().describe()`` ->
 ``"Signals: local sandbox (none of SP_SANDBOX_URL, SP_API_URL is set) ..."``
@@ -12,7 +12,7 @@ Example: ``Settings.load().describe()`` ->
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,7 +23,7 @@ from prospect_lib.secret_values import refusal
 
 SignalsBackend = Literal["signals", "signals-sandbox", "local"]
 SecretSource = Callable[[str], str | None]
-WarehouseBackend = Literal["snowflake", "duckdb"]
+WarehouseBackend = Literal["snowflake", "databricks", "duckdb"]
 
 #: Every secret by name, with the place where a user finds its value.
 SECRETS = {
@@ -50,18 +50,24 @@ SECRETS = {
     "SF_SCRATCH": "a schema for working tables, such as my_db.scratch",
     "SF_PARTITION": "the time column by which the events table is partitioned, if not "
     "collector_tstamp",
+    "DATABRICKS_SERVER_HOSTNAME": "Databricks > SQL Warehouses > Connection details",
+    "DATABRICKS_HTTP_PATH": "Databricks > SQL Warehouses > Connection details",
+    "DATABRICKS_TOKEN": "Databricks > Settings > Developer > Access tokens",
+    "DATABRICKS_PARTITION": "the time column by which the events table is partitioned, if not "
+    "collector_tstamp; the lake loader's is load_tstamp",
     "ATOMIC_TABLE": "the events table, such as snowplow_db.atomic.events",
     "NGROK_TOKEN": "https://dashboard.ngrok.com/get-started/your-authtoken",
 }
-#: Snowplow's own names of settings, read where ours is not set.
-SNOWPLOW_NAMES = {
+#: Other names of settings, Snowplow's own and that of Databricks' SDK, read where ours is not set.
+OTHER_NAMES = {
     "SP_API_URL": "SIGNALS_API_URL",
     "SP_API_KEY": "SIGNALS_API_KEY",
     "SP_API_KEY_ID": "SIGNALS_API_KEY_ID",
     "SP_ORG_ID": "SIGNALS_ORG_ID",
+    "DATABRICKS_SERVER_HOSTNAME": "DATABRICKS_HOST",
 }
 #: Every name that is read.
-SECRET_NAMES = (*SECRETS, *SNOWPLOW_NAMES.values())
+SECRET_NAMES = (*SECRETS, *OTHER_NAMES.values())
 SIGNALS_KEYS = ("SP_API_URL", "SP_API_KEY", "SP_API_KEY_ID", "SP_ORG_ID")
 SANDBOX_KEYS = ("SP_SANDBOX_URL", "SP_SANDBOX_TOKEN")
 SNOWFLAKE_KEYS = ("SF_ACNT", "SF_USR", "SF_WH", "ATOMIC_TABLE")
@@ -73,6 +79,18 @@ SNOWFLAKE_SIGN_IN = (
     "SF_PWD",
     "SF_AUTHENTICATOR",
 )
+DATABRICKS_KEYS = (
+    "DATABRICKS_SERVER_HOSTNAME",
+    "DATABRICKS_HTTP_PATH",
+    "DATABRICKS_TOKEN",
+    "ATOMIC_TABLE",
+)
+#: Which setting names the time column by which the events table is partitioned, by dialect.
+PARTITION_SETTINGS = {"snowflake": "SF_PARTITION", "databricks": "DATABRICKS_PARTITION"}
+#: The only one that selects Databricks: other programs read host and token as well.
+_DATABRICKS_CHOICE = "DATABRICKS_HTTP_PATH"
+#: Installed only by who uses Databricks: the extra ``databricks`` of pyproject.toml.
+DATABRICKS_CONNECTOR = "databricks-sql-connector==4.9.0"
 
 SANDBOX_PORT = 9090
 PREDICT_PORT = 9091
@@ -89,8 +107,8 @@ class Settings:
         problem: where the scoring problem is (``PROSPECT_PROBLEM``), as for ``load_problem``;
             empty for the demo website's.
         values: the secrets that are set, by name; never printed.
-        read_as: the names under which secrets were read, where they are Snowplow's own.
-        differing: secrets that Snowplow's own name sets to another value, which is not used.
+        read_as: the names under which secrets were read, where they are not ours.
+        differing: secrets that the other name sets to another value, which is not used.
     """
 
     home: Path
@@ -123,8 +141,8 @@ class Settings:
             read_as=read_as,
             differing={
                 name: alias
-                for name, alias in SNOWPLOW_NAMES.items()
-                if (other := _first(alias, sources)) and other != values[name]
+                for name, alias in OTHER_NAMES.items()
+                if (other := _first(alias, sources)) and _bare(other) != _bare(values[name])
             },
         )
 
@@ -151,8 +169,16 @@ class Settings:
 
     @property
     def warehouse_backend(self) -> WarehouseBackend:
-        """Return the warehouse to use: Snowflake if any of its secrets is set, else DuckDB."""
-        return "snowflake" if self._any((*SNOWFLAKE_KEYS, *SNOWFLAKE_SIGN_IN)) else "duckdb"
+        """Return the warehouse to use.
+
+        Databricks if its HTTP path is set and no secret of Snowflake, Snowflake if any of its
+        secrets or the events table is, else DuckDB.
+        """
+        snowflake = (*SNOWFLAKE_KEYS, *SNOWFLAKE_SIGN_IN)
+        only_snowflakes = [name for name in snowflake if name != "ATOMIC_TABLE"]
+        if _DATABRICKS_CHOICE in self.values and not self._any(only_snowflakes):
+            return "databricks"
+        return "snowflake" if self._any(snowflake) else "duckdb"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -174,7 +200,11 @@ class Settings:
         }[self.signals_backend]
         warehouse = {
             "snowflake": ("Snowflake", (*SNOWFLAKE_KEYS, *SNOWFLAKE_SIGN_IN)),
-            "duckdb": ("embedded DuckDB", (*SNOWFLAKE_KEYS, *SNOWFLAKE_SIGN_IN)),
+            "databricks": ("Databricks", DATABRICKS_KEYS),
+            "duckdb": (
+                "embedded DuckDB",
+                (*SNOWFLAKE_KEYS, *SNOWFLAKE_SIGN_IN, _DATABRICKS_CHOICE),
+            ),
         }[self.warehouse_backend]
         return "\n".join(
             f"{service}: {backend} ({self._reason(names)})."
@@ -208,7 +238,7 @@ class Settings:
         return tuple(self.values[name] for name in names)
 
     def name_of(self, name: str) -> str:
-        """Return the name under which a secret was read: ours, or Snowplow's own."""
+        """Return the name under which a secret was read: ours, or the other."""
         return self.read_as.get(name, name)
 
     def refusal(self, name: str) -> str:
@@ -217,7 +247,7 @@ class Settings:
             return ""
         return refusal(name, self.values[name], self.name_of(name), SECRETS[name])
 
-    def _any(self, names: tuple[str, ...]) -> bool:
+    def _any(self, names: Iterable[str]) -> bool:
         return any(name in self.values for name in names)
 
     def _reason(self, names: tuple[str, ...]) -> str:
@@ -260,14 +290,14 @@ def _lacks_the_panel() -> bool:
 
 
 def _also(name: str) -> str:
-    return f"{name} (or {SNOWPLOW_NAMES[name]})" if name in SNOWPLOW_NAMES else name
+    return f"{name} (or {OTHER_NAMES[name]})" if name in OTHER_NAMES else name
 
 
 def _read_secrets(sources: list[SecretSource]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the secrets that are set, and the names under which Snowplow's own were read."""
+    """Return the secrets that are set, and the other names under which some were read."""
     values, read_as = {}, {}
     for name in SECRETS:
-        alias = SNOWPLOW_NAMES.get(name)
+        alias = OTHER_NAMES.get(name)
         for source in sources:
             if value := _first(name, [source]):
                 values[name] = value
@@ -276,6 +306,11 @@ def _read_secrets(sources: list[SecretSource]) -> tuple[dict[str, str], dict[str
                 values[name], read_as[name] = value, alias
                 break
     return values, read_as
+
+
+def _bare(value: str) -> str:
+    """Return an address without ``https://`` and a final slash; other text as it is."""
+    return value.removeprefix("https://").rstrip("/")
 
 
 def _first(name: str, sources: list[SecretSource]) -> str | None:

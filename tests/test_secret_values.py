@@ -50,6 +50,14 @@ WRONG = [
     ("SF_SCRATCH", "my-schema", "something else"),
     ("SF_WH", "hush-hush-hush", "something else"),
     ("SP_OWNER", "Ada Lovelace", "something else"),
+    ("DATABRICKS_SERVER_HOSTNAME", TOKEN, "a JSON web token"),
+    ("DATABRICKS_SERVER_HOSTNAME", "dapi0123hushhush", "something else"),
+    ("DATABRICKS_SERVER_HOSTNAME", "http://hush.invalid", "an address"),
+    ("DATABRICKS_SERVER_HOSTNAME", "https://ada:hushhush@dbc.invalid", "an address"),
+    ("DATABRICKS_HTTP_PATH", "dapi0123hushhush", "something else"),
+    ("DATABRICKS_HTTP_PATH", "https://hush.invalid/x", "an address"),
+    ("DATABRICKS_TOKEN", "https://hush.invalid", "an address"),
+    ("DATABRICKS_TOKEN", PATH, "the path of a file"),
 ]
 
 
@@ -99,6 +107,11 @@ def test_a_key_in_another_setting_is_told_where_it_belongs(tmp_path: Path) -> No
         ("SF_SCRATCH", "MY_DB.SCRATCH"),
         ("ATOMIC_TABLE", '"my-db".atomic."Events.2"'),
         ("ATOMIC_TABLE", "db.atomic.key"),
+        ("ATOMIC_TABLE", "main.`my-schema`.events"),
+        ("DATABRICKS_SERVER_HOSTNAME", "https://dbc-a1b2345c-d6e7.cloud.databricks.com/?o=12"),
+        ("DATABRICKS_HTTP_PATH", "/sql/1.0/warehouses/a1b2c3d4e5f6"),
+        ("DATABRICKS_HTTP_PATH", "sql/protocolv1/o/123/0708-200540-abcde?o=123"),
+        ("DATABRICKS_TOKEN", TOKEN),
     ],
 )
 def test_a_right_value_is_returned_as_it_is(tmp_path: Path, name: str, value: str) -> None:

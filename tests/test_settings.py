@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from prospect_lib.errors import SettingsError
+from prospect_lib.secret_values import databricks_host
 from prospect_lib.settings import SECRET_NAMES, Settings
 
 
@@ -111,6 +112,36 @@ def test_colabs_secrets_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SF_WH", "environment")
     settings = Settings.load("nowhere")
     assert settings.secrets("SF_USR", "SF_WH") == ("from colab", "environment")
+
+
+@pytest.mark.parametrize(
+    ("names", "backend"),
+    [
+        (["DATABRICKS_HTTP_PATH"], "databricks"),
+        (["DATABRICKS_HTTP_PATH", "ATOMIC_TABLE"], "databricks"),
+        (["DATABRICKS_HTTP_PATH", "SF_USR"], "snowflake"),
+        (["DATABRICKS_HOST", "DATABRICKS_TOKEN"], "duckdb"),  # as other programs need them
+        (["ATOMIC_TABLE"], "snowflake"),
+    ],
+)
+def test_the_http_path_selects_databricks_unless_snowflake_is_set(
+    monkeypatch: pytest.MonkeyPatch, names: list[str], backend: str
+) -> None:
+    for name in names:
+        monkeypatch.setenv(name, "x")
+    assert Settings.load("nowhere").warehouse_backend == backend
+
+
+def test_the_sdks_name_of_the_host_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABRICKS_HOST", "https://adb-1.2.azuredatabricks.net/")
+    settings = Settings.load("nowhere")
+    assert databricks_host(settings.secret("DATABRICKS_SERVER_HOSTNAME")) == (
+        "adb-1.2.azuredatabricks.net"
+    )
+    monkeypatch.setenv("DATABRICKS_SERVER_HOSTNAME", "adb-1.2.azuredatabricks.net")
+    assert Settings.load("nowhere").differing == {}
+    monkeypatch.setenv("DATABRICKS_SERVER_HOSTNAME", "adb-3.4.azuredatabricks.net")
+    assert "DATABRICKS_SERVER_HOSTNAME" in Settings.load("nowhere").differing
 
 
 def test_snowplows_own_names_are_read_and_named(

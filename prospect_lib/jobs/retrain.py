@@ -28,7 +28,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -53,16 +53,17 @@ from prospect_lib.monitoring.own_labels import own_labels_of_training
 from prospect_lib.monitoring.served_scores import read_served
 from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem, sample_problem
 from prospect_lib.reports.model_report import comparison_html, report_html
-from prospect_lib.settings import Settings
+from prospect_lib.settings import Settings, WarehouseBackend
 from prospect_lib.training_set.extract import TrainingSet, extract
 from prospect_lib.warehouse import DuckDBWarehouse, Warehouse, open_warehouse
 from prospect_lib.warehouse.clocks import last_days
 from prospect_lib.warehouse.sample import sample_events
 
 Promote = Literal["if better", "always", "never"]
-SANDBOX, SNOWFLAKE, SAMPLE = "sandbox", "snowflake", "sample"
+SANDBOX, SAMPLE = "sandbox", "sample"
+BACKENDS = (SANDBOX, "snowflake", "databricks", SAMPLE)
 EXIT_PROMOTED, EXIT_KEPT, EXIT_WORSE = 0, 10, 11
-RECENT_DAYS = 60  # of Snowflake's events, for a demonstration
+RECENT_DAYS = 60  # of a remote warehouse's events, for a demonstration
 REPORT_FILE, COMPARISON_FILE, JUDGED = "report.html", "comparison.html", "judged"
 
 
@@ -72,15 +73,15 @@ class Job:
 
     Attributes:
         problem: the scoring problem; by default the demo website's, and the sample's for it.
-        backend: ``sandbox``, ``snowflake`` or ``sample`` (Snowplow's published events); by
-            default Snowflake if its secrets are set, else the sandbox.
+        backend: ``sandbox``, ``snowflake``, ``databricks`` or ``sample`` (Snowplow's published
+            events); by default the warehouse whose secrets are set, else the sandbox.
         file: a Parquet or CSV file of atomic events, instead of a backend.
         since: no training row is earlier; by default the beginning of the data.
         until: train as if the data ended here; by default their end.
         out: the folder of models; by default the problem's in PROSPECT_HOME.
         served: train on the moments at which scores were served and whose outcome is known.
         days: without ``since``, rows of the last days; only where a window is needed.
-        before_read: gets a sentence with what a read of Snowflake's events will scan, before it
+        before_read: gets a sentence with what a read of a remote warehouse will scan, before it
             runs; may raise to stop it.
     """
 
@@ -108,9 +109,10 @@ class Job:
         if self.file and source is None:
             return ""
         if source is None:
-            return SNOWFLAKE if settings.warehouse_backend == "snowflake" else SANDBOX
-        if source not in (SANDBOX, SNOWFLAKE, SAMPLE):
-            raise SettingsError(f"backend {source!r}: expected sandbox, snowflake or sample.")
+            chosen = settings.warehouse_backend
+            return SANDBOX if chosen == "duckdb" else chosen
+        if source not in BACKENDS:
+            raise SettingsError(f"backend {source!r}: expected one of {', '.join(BACKENDS)}.")
         return source
 
     def problem_in_use(self, settings: Settings) -> ScoringProblem:
@@ -164,10 +166,11 @@ class Job:
         return rows
 
     def _open(self, settings: Settings, source: str) -> Warehouse:
-        if source == SNOWFLAKE:
-            return open_warehouse(settings, backend="snowflake", before_read=self.before_read)
         if source == SANDBOX:
             return open_warehouse(settings, backend="duckdb")
+        if source in ("snowflake", "databricks"):
+            backend = cast(WarehouseBackend, source)
+            return open_warehouse(settings, backend=backend, before_read=self.before_read)
         return open_warehouse(settings, sample_events(settings.home) if source else self.file)
 
 

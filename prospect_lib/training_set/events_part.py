@@ -25,6 +25,7 @@ from prospect_lib.aggregation.properties import to_utc
 from prospect_lib.anchors import Anchors
 from prospect_lib.errors import DataError
 from prospect_lib.problem import ScoringProblem
+from prospect_lib.settings import PARTITION_SETTINGS
 from prospect_lib.sql.clocks import earlier
 from prospect_lib.sql.conditions import property_sql
 from prospect_lib.sql.context import MICROSECOND
@@ -209,9 +210,10 @@ def _refuse_all_events(
     warehouse: Warehouse, since: datetime | None, columns: Collection[str]
 ) -> None:
     if warehouse.partition not in columns:
+        setting = PARTITION_SETTINGS.get(warehouse.dialect, "partition=")
         raise DataError(
             f"{warehouse.events} has no column {warehouse.partition}, by which to read a part of "
-            "it. Set SF_PARTITION to the time column by which the table is partitioned."
+            f"it. Set {setting} to the time column by which the table is partitioned."
         )
     if since is None:
         raise DataError(

@@ -1,6 +1,6 @@
-"""Run SQL where the events are: on embedded DuckDB, or inside Snowflake.
+"""Run SQL where the events are: on embedded DuckDB, or inside Snowflake or Databricks.
 
-Both return Arrow tables with lower-case column names.
+All return Arrow tables with lower-case column names.
 
 Example: ``open_warehouse(settings).query("SELECT COUNT(*) AS n FROM events")``.
 """
@@ -14,10 +14,17 @@ import pyarrow as pa
 
 from prospect_lib.errors import wrong_type
 from prospect_lib.settings import Settings, WarehouseBackend
+from prospect_lib.warehouse.databricks import DatabricksWarehouse
 from prospect_lib.warehouse.duckdb import DuckDBWarehouse
 from prospect_lib.warehouse.snowflake import SnowflakeWarehouse
 
-__all__ = ["DuckDBWarehouse", "SnowflakeWarehouse", "Warehouse", "open_warehouse"]
+__all__ = [
+    "DatabricksWarehouse",
+    "DuckDBWarehouse",
+    "SnowflakeWarehouse",
+    "Warehouse",
+    "open_warehouse",
+]
 
 
 class Warehouse(Protocol):
@@ -93,20 +100,23 @@ def open_warehouse(
 
     Args:
         data: a Parquet or CSV file of atomic events, or a folder of them, instead of a backend.
-        backend: ``snowflake`` or ``duckdb``, the events of the sandbox; by default Snowflake if
-            its secrets are set.
-        before_read: gets a sentence with what a read of Snowflake's events will scan, before it
+        backend: ``snowflake``, ``databricks``, or ``duckdb``, the events of the sandbox; by
+            default the one whose secrets are set.
+        before_read: gets a sentence with what a read of a remote warehouse will scan, before it
             runs; may raise to stop it.
 
     Raises:
-        SettingsError: Snowflake is chosen and secrets are missing.
+        SettingsError: secrets of the chosen backend are missing.
         DataError: the file cannot be read, or there are no events yet.
-        ServiceError: Snowflake refused the sign-in.
+        ServiceError: the warehouse refused the sign-in.
     """
     if data is not None and not isinstance(data, Path | str):
         raise wrong_type("data of open_warehouse", data, "the path of a Parquet or CSV file")
     if data is not None:
         return DuckDBWarehouse.over_file(Path(data))
-    if (backend or settings.warehouse_backend) == "snowflake":
+    backend = backend or settings.warehouse_backend
+    if backend == "snowflake":
         return SnowflakeWarehouse.connect(settings, before_read=before_read)
+    if backend == "databricks":
+        return DatabricksWarehouse.connect(settings, before_read=before_read)
     return DuckDBWarehouse.over_home(settings.home)

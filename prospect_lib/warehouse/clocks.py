@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 from prospect_lib.errors import DataError
 from prospect_lib.sql.clocks import data_end_sql
 from prospect_lib.sql.dialects import dialect_of
-from prospect_lib.warehouse import SnowflakeWarehouse, Warehouse
+from prospect_lib.warehouse import DuckDBWarehouse, Warehouse
 
 
 def end_of_data(warehouse: Warehouse) -> datetime:
     """Return when the data ends, in UTC: see :func:`prospect_lib.sql.clocks.data_end_sql`.
 
-    Snowflake knows it without reading the table.
+    A remote warehouse knows it without reading the table.
 
     Raises:
         DataError: no event has a time.
@@ -23,7 +23,7 @@ def end_of_data(warehouse: Warehouse) -> datetime:
     if warehouse.data_end is not None:
         return warehouse.data_end
     as_it_is = ""
-    if isinstance(warehouse, SnowflakeWarehouse):
+    if not isinstance(warehouse, DuckDBWarehouse):
         as_it_is = dialect_of(warehouse.dialect).identifier("collector_tstamp")
     sql = data_end_sql(
         warehouse.columns(), warehouse.dialect, events=warehouse.events, collector=as_it_is

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from prospect_lib.errors import ServiceError, SettingsError
-from prospect_lib.secret_values import AUTHENTICATORS, snowflake_account
+from prospect_lib.secret_values import AUTHENTICATORS, name_parts, snowflake_account
 from prospect_lib.settings import SECRETS, SNOWFLAKE_SIGN_IN, Settings
 
 LOGIN_SECONDS = 30  # until the connector stops trying to sign in
@@ -136,7 +136,7 @@ def atomic_table(settings: Settings) -> tuple[str, str, str]:
     Raises:
         SettingsError: a part is missing, or cannot be right.
     """
-    parts = re.findall(r'"[^"]+"|[^."]+', settings.secret("ATOMIC_TABLE"))
+    parts = name_parts(settings.secret("ATOMIC_TABLE"))
     outer = ("SF_DB", "SF_SCHEMA")[: 3 - len(parts)]
     if any(name not in settings.values for name in outer):
         raise SettingsError(

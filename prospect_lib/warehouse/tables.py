@@ -7,7 +7,6 @@ Example::
 """
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from prospect_lib.errors import DataError, ServiceError, one_line
+from prospect_lib.secret_values import name_parts
 from prospect_lib.sql.dialects import Dialect, dialect_of
 from prospect_lib.warehouse import DuckDBWarehouse, SnowflakeWarehouse, Warehouse
 
@@ -119,7 +119,7 @@ def qualified_name(warehouse: Warehouse, name: str) -> str:
     """
     if isinstance(warehouse, DuckDBWarehouse) or name.startswith("("):
         return name
-    parts, outer = _parts(name), _parts(warehouse.events)[:-1]
+    parts, outer = name_parts(name), name_parts(warehouse.events)[:-1]
     return ".".join([*outer[: max(len(outer) + 1 - len(parts), 0)], *parts])
 
 
@@ -127,23 +127,22 @@ def name_of_new_table(warehouse: Warehouse, name: str) -> str:
     """Return the qualified name of a table to keep; one name alone is in the scratch schema.
 
     Raises:
-        DataError: the table would be in the schema of Snowflake's events.
+        DataError: the table would be in the schema of a remote warehouse's events.
     """
-    if not isinstance(warehouse, SnowflakeWarehouse):
-        return qualified_name(warehouse, name)
-    if len(_parts(name)) == 1:
-        name = f"{warehouse.scratch}.{name}"
+    if isinstance(warehouse, DuckDBWarehouse):
+        return name
+    setting = ""
+    if isinstance(warehouse, SnowflakeWarehouse):
+        setting = ", or set SF_SCRATCH"
+        if len(name_parts(name)) == 1:
+            name = f"{warehouse.scratch}.{name}"
     full = qualified_name(warehouse, name)
-    if _parts(full)[:-1] == _parts(warehouse.events)[:-1]:
+    if name_parts(full)[:-1] == name_parts(warehouse.events)[:-1]:
         raise DataError(
-            f"{full} would be in the schema of the events. Give schema.table of another schema, or "
-            "set SF_SCRATCH."
+            f"{full} would be in the schema of the events. Give schema.table of another schema"
+            f"{setting}."
         )
     return full
-
-
-def _parts(name: str) -> list[str]:
-    return re.findall(r'"[^"]+"|[^."]+', name)
 
 
 def drop_table(warehouse: Warehouse, name: str) -> None:

@@ -11,17 +11,23 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
-from secrets import token_hex
-from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from prospect_lib import colab
-from prospect_lib.errors import ProspectError, ServiceError, SettingsError
+from prospect_lib.doctor.accounts import (
+    OpenWarehouse,
+    open_limited,
+    signals_account,
+    warehouse_checks,
+)
+from prospect_lib.doctor.check import Check, failure
+from prospect_lib.errors import ProspectError, SettingsError
 from prospect_lib.files import nearest_existing, writable_folder
-from prospect_lib.secret_values import snowflake_account
+from prospect_lib.secret_values import databricks_host, snowflake_account
 from prospect_lib.settings import (
+    DATABRICKS_KEYS,
     SANDBOX_KEYS,
     SECRETS,
     SIGNALS_KEYS,
@@ -31,12 +37,7 @@ from prospect_lib.settings import (
     misspelt,
 )
 
-if TYPE_CHECKING:  # its packages may be missing
-    from prospect_lib.warehouse import Warehouse
-
-State = Literal["ok", "warning", "failure"]
 Reach = Callable[[str, int], None]
-OpenSnowflake = Callable[[Settings], "Warehouse"]
 
 OLDEST_PYTHON = (3, 11)
 #: The oldest tested version, where it is not the pinned one: Colab's (tests/colab/versions.txt).
@@ -51,38 +52,15 @@ OLDEST = {
 #: Not checked with the others: one of the first two is enough, and the rest is optional.
 OTHER_PACKAGES = ("xgboost", "xgboost-cpu", "jupyter", "gunicorn")
 ENOUGH_GB, TOO_LITTLE_GB = 2.0, 0.5  # of free disk; the demo's history and models take 0.1 GB
-SIGNALS_SECONDS, SNOWFLAKE_SECONDS = 10.0, 150.0  # a sign-in by browser included
-STATEMENT_SECONDS = 30  # after which Snowflake ends a statement of these checks
 _UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 NGROK_HOST, CONSOLE_HOST = "connect.ngrok-agent.com", "console.snowplowanalytics.com"
-
-
-@dataclass(frozen=True)
-class Check:
-    """The result of one check.
-
-    Attributes:
-        name: what was checked, such as ``"Python"``.
-        state: ``"ok"``, ``"warning"`` or ``"failure"``.
-        observed: what is there, such as ``"3.11.7"``.
-        do: what to do about it; empty if it is well.
-    """
-
-    name: str
-    state: State
-    observed: str
-    do: str = ""
-
-    def __str__(self) -> str:
-        line = f"{self.state:8} {self.name:14} {self.observed}"
-        return f"{line}\n{'':8} -> {self.do}" if self.do else line
 
 
 def examine(
     settings: Settings,
     *,
     reach: Reach | None = None,
-    open_snowflake: OpenSnowflake | None = None,
+    open_warehouse: OpenWarehouse | None = None,
 ) -> list[Check]:
     """Run every check, in the order in which a user would correct the problems.
 
@@ -91,11 +69,14 @@ def examine(
     Args:
         reach: opens a connection to (host, port) or raises ``OSError``; called only for the
             hosts that the secrets require.
-        open_snowflake: signs in to Snowflake; by default as the secrets say.
+        open_warehouse: signs in to Snowflake or Databricks; by default as the secrets say.
     """
     backends = [*secrets(settings), *network(settings, reach or _connect)]
     if not any(check.state == "failure" and check.name != "ngrok" for check in backends):
-        backends += accounts(settings, open_snowflake or _open_snowflake)
+        if settings.signals_backend != "local":
+            backends += [signals_account(settings)]
+        if settings.warehouse_backend != "duckdb":
+            backends += warehouse_checks(settings, open_warehouse or open_limited)
     return [
         python(sys.version_info[:3]),
         *packages(),
@@ -193,7 +174,7 @@ def home(folder: Path) -> Check:
     try:
         return Check("PROSPECT_HOME", "ok", f"{writable_folder(folder)} is writable")
     except SettingsError as error:
-        return _failure("PROSPECT_HOME", error)
+        return failure("PROSPECT_HOME", error)
 
 
 def disk(folder: Path, free: int | None = None) -> Check:
@@ -260,9 +241,11 @@ def secrets(settings: Settings) -> Iterator[Check]:
     signals, warehouse = settings.describe().splitlines()
     required = {"signals": SIGNALS_KEYS, "signals-sandbox": SANDBOX_KEYS, "local": ()}
     yield _backend("Signals", signals, settings, required[settings.signals_backend])
-    snowflake = SNOWFLAKE_KEYS if settings.warehouse_backend == "snowflake" else ()
-    yield _backend("Warehouse", warehouse, settings, snowflake)
-    if snowflake and not any(name in settings.values for name in SNOWFLAKE_SIGN_IN):
+    keys = {"snowflake": SNOWFLAKE_KEYS, "databricks": DATABRICKS_KEYS, "duckdb": ()}
+    yield _backend("Warehouse", warehouse, settings, keys[settings.warehouse_backend])
+    if settings.warehouse_backend == "snowflake" and not any(
+        name in settings.values for name in SNOWFLAKE_SIGN_IN
+    ):
         do = f"Set one of {', '.join(SNOWFLAKE_SIGN_IN)}."
         yield Check("Warehouse", "failure", "no way to sign in to Snowflake is set", do)
     for name in settings.values:
@@ -285,7 +268,7 @@ def _consistent(settings: Settings) -> Iterator[Check]:
 
             connector_arguments(settings)  # reads the private key
         except SettingsError as error:
-            yield _failure("Snowflake", error)
+            yield failure("Snowflake", error)
         except ImportError:
             pass  # reported as a missing package
     for name, alias in settings.differing.items():
@@ -345,155 +328,15 @@ def _hosts(settings: Settings) -> Iterator[tuple[str, int, str]]:
         yield CONSOLE_HOST, 443, "the proxy"
     if account := snowflake_account(values.get("SF_ACNT", "")):
         yield f"{account}.snowflakecomputing.com", 443, "SF_ACNT"
+    host = databricks_host(values.get("DATABRICKS_SERVER_HOSTNAME", ""))
+    if host and settings.warehouse_backend == "databricks":
+        yield host, 443, settings.name_of("DATABRICKS_SERVER_HOSTNAME")
     if "NGROK_TOKEN" in values:
         yield NGROK_HOST, 443, "the proxy"
 
 
 def _connect(host: str, number: int) -> None:
     socket.create_connection((host, number), timeout=3).close()
-
-
-def accounts(settings: Settings, open_snowflake: OpenSnowflake) -> Iterator[Check]:
-    """Use the accounts that the secrets select, each within a time limit; none without secrets."""
-    if settings.signals_backend != "local":
-        yield signals_account(settings)
-    if settings.warehouse_backend == "snowflake":
-        yield from snowflake_checks(settings, open_snowflake)
-
-
-def signals_account(settings: Settings) -> Check:
-    """Check that Signals gives a token, answers, and has the problem's service."""
-    try:
-        from prospect_lib import signals  # needs the packages checked above
-        from prospect_lib.problem import chosen_problem
-
-        reader = signals.reader(settings, chosen_problem(settings), timeout=SIGNALS_SECONDS)
-        try:
-            attributes = reader.read("doctor")
-        finally:
-            reader.close()
-    except ImportError as error:
-        return Check("Signals", "failure", f"not checked: {error}", "Install the packages first.")
-    except ProspectError as error:
-        failure = _failure("Signals", error)
-        if failure.observed.startswith(("Signals answered 404", "Signals answered 422")):
-            unknown = "reachable, but it does not know the service of this problem"
-            return Check("Signals", "warning", unknown, "python -m prospect_lib publish")
-        do = failure.do
-        for name, alias in settings.read_as.items():
-            do = re.sub(rf"\b{name}\b", alias, do)
-        return replace(failure, do=do)
-    return Check("Signals", "ok", f"answers with {len(attributes) - 1} attributes of a visitor")
-
-
-def snowflake_checks(settings: Settings, open_snowflake: OpenSnowflake) -> list[Check]:
-    """Sign in to Snowflake; check role, warehouse, grants, and the events table's first and last.
-
-    Creates a temporary table, and reads one row and the least and largest time by which the
-    events are partitioned, which Snowflake knows without a scan.
-    """
-    try:
-        from prospect_lib.signals import Calls  # needs the packages checked above
-
-        calls = Calls(1, "Snowflake")
-        return calls.run(lambda: list(_snowflake(settings, open_snowflake)), SNOWFLAKE_SECONDS)
-    except ImportError as error:
-        do = "Install the packages first."
-        return [Check("Snowflake", "failure", f"not checked: {error}", do)]
-    except TimeoutError:
-        late = f"no answer within {SNOWFLAKE_SECONDS:g} s"
-        do = "Check the network, or whether the warehouse is suspended or busy."
-        return [Check("Snowflake", "failure", late, do)]
-    except ProspectError as error:
-        return [_failure("Snowflake", error)]
-
-
-def _snowflake(settings: Settings, open_snowflake: OpenSnowflake) -> Iterator[Check]:
-    warehouse = open_snowflake(settings)
-    try:
-        role = warehouse.query("SELECT CURRENT_ROLE() AS role")["role"][0].as_py()
-        yield Check("Snowflake", "ok", f"signed in with the role {role}")
-        missing = list(_missing_grants(warehouse, settings))
-        for what, grant in missing:
-            do = f"GRANT {grant} TO ROLE {role};"
-            yield Check("grant", "failure", f"the role may not {what}", do)
-        if not missing:
-            yield from _events(warehouse)
-    finally:
-        warehouse.close()
-
-
-def _missing_grants(warehouse: "Warehouse", settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield what the role may not do, and the grant for it, from the outside to the inside."""
-    from prospect_lib.warehouse.snowflake_sign_in import atomic_table, scratch_schema
-
-    (session,) = warehouse.query("SELECT CURRENT_WAREHOUSE() AS warehouse").to_pylist()
-    if session["warehouse"] is None:
-        yield "use the warehouse of SF_WH", "USAGE ON WAREHOUSE <your SF_WH>"
-    database, schema, _ = atomic_table(settings)
-    schema, table, scratch = f"{database}.{schema}", warehouse.events, scratch_schema(settings)
-    name = f"{scratch}.PROSPECT_DOCTOR_{token_hex(6).upper()}"  # ends with the session
-    for what, grant, statement in (
-        *(
-            (
-                f"use the database {each}",
-                f"USAGE ON DATABASE {each}",
-                f"SHOW TERSE SCHEMAS IN DATABASE {each}",
-            )
-            for each in dict.fromkeys((database, scratch.rpartition(".")[0]))
-        ),
-        ("use the schema", f"USAGE ON SCHEMA {schema}", f"SHOW TERSE TABLES IN SCHEMA {schema}"),
-        ("read the table", f"SELECT ON TABLE {table}", f"SELECT * FROM {table} LIMIT 0"),
-        (
-            f"create a temporary table in {scratch} (SF_SCRATCH chooses another schema)",
-            f"USAGE ON SCHEMA {scratch}",
-            f"CREATE TEMPORARY TABLE {name} (one INTEGER)",
-        ),
-    ):
-        try:
-            warehouse.run(statement)
-        except ServiceError:
-            yield f"{what}, or there is none", grant
-
-
-def _events(warehouse: "Warehouse") -> Iterator[Check]:
-    table, partition, columns = warehouse.events, warehouse.partition, warehouse.columns()
-    for column, do in (
-        ("collector_tstamp", "Correct ATOMIC_TABLE: it names Snowplow's atomic events."),
-        (partition, "Correct SF_PARTITION, or unset it."),
-    ):
-        if column not in columns:
-            yield Check("events", "failure", f"{table} has no column {column}", do)
-            return
-    if "event_id" not in columns:
-        twice = f"{table} has no column event_id, so an event that is there twice counts twice"
-        yield Check("events", "warning", twice, "Add event_id to the view of ATOMIC_TABLE.")
-    # a row needs a running warehouse; the bounds alone do not
-    if not warehouse.query(f"SELECT {partition} FROM {table} LIMIT 1").num_rows:
-        yield Check("events", "warning", f"{table} is empty", "Wait for the first events.")
-        return
-    (bounds,) = warehouse.query(
-        f"SELECT MIN({partition}) AS first, MAX({partition}) AS last FROM {table}"
-    ).to_pylist()
-    if bounds["first"] is None:
-        do = "Set SF_PARTITION to the time column by which the table is partitioned."
-        yield Check("events", "failure", f"{partition} of {table} has no value", do)
-        return
-    days = " to ".join(f"{bounds[name]:%Y-%m-%d %H:%M}" for name in ("first", "last"))
-    yield Check("events", "ok", f"{table} is readable: {partition} {days} UTC")
-
-
-def _open_snowflake(settings: Settings) -> "Warehouse":
-    from prospect_lib.warehouse.snowflake import SnowflakeWarehouse
-
-    session = {"STATEMENT_TIMEOUT_IN_SECONDS": STATEMENT_SECONDS}
-    return SnowflakeWarehouse.connect(settings, session)
-
-
-def _failure(name: str, error: ProspectError) -> Check:
-    """Return the failure of a check that raises an error: its first sentence, and what to do."""
-    observed, _, do = " ".join(str(error).split()).partition(". ")
-    return Check(name, "failure", observed, do)
 
 
 def _number(version: str) -> tuple[int, ...]:
