@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prospect_lib.errors import SettingsError
-from prospect_lib.settings import SECRET_NAMES, Settings
+from prospect_lib.settings import DATABRICKS_CONNECTOR, SECRET_NAMES, Settings
 
 if TYPE_CHECKING:  # its packages may be missing until `prepare` has run
     from prospect_lib.server.app import Server
@@ -36,8 +36,12 @@ LACKING = (
     "prometheus-client",
     "python-dotenv",
 )
-#: Installed only if Snowflake's secrets are set.
-SNOWFLAKE_PACKAGES = ("snowflake-connector-python",)
+#: Installed only if the warehouse's secrets are set.
+CONNECTORS = {
+    "snowflake": ("snowflake-connector-python",),
+    "databricks": (DATABRICKS_CONNECTOR.partition("==")[0],),
+}
+_DATABRICKS_PIN = dict([DATABRICKS_CONNECTOR.split("==")])
 START_AGAIN = "Choose Runtime > Disconnect and delete runtime, and run this cell again."
 Versions = dict[str, str]
 Pip = Callable[[Sequence[str]], str]
@@ -64,8 +68,8 @@ def prepare(*, snowflake: bool | None = None, pip: Pip | None = None) -> list[st
     """Install the missing packages and print what was installed.
 
     Args:
-        snowflake: whether to install the Snowflake connector too; by default, if Snowflake's
-            secrets are set.
+        snowflake: whether to install the Snowflake connector too; by default, the connector of
+            the warehouse whose secrets are set.
         pip: runs pip with the given arguments; returns its output if it failed, else ``""``.
     Returns:
         The names of the installed packages.
@@ -75,9 +79,10 @@ def prepare(*, snowflake: bool | None = None, pip: Pip | None = None) -> list[st
     before = installed()
     names = _install_missing(LACKING, pip or _pip)
     if snowflake is None:
-        snowflake = Settings.load().warehouse_backend == "snowflake"
-    if snowflake:
-        names += _install_missing(SNOWFLAKE_PACKAGES, pip or _pip)
+        backend = Settings.load().warehouse_backend
+    else:
+        backend = "snowflake" if snowflake else "duckdb"
+    names += _install_missing(CONNECTORS.get(backend, ()), pip or _pip)
     after = installed()
     changed = [
         f"{name} {version}" for name, version in before.items() if after.get(name) != version
@@ -85,7 +90,8 @@ def prepare(*, snowflake: bool | None = None, pip: Pip | None = None) -> list[st
     if changed:
         raise SettingsError(f"pip changed what Colab brought: {', '.join(changed)}. {START_AGAIN}")
     if names:
-        versions = ", ".join(f"{name} {after.get(name, pinned()[name])}" for name in names)
+        pins = pinned() | _DATABRICKS_PIN
+        versions = ", ".join(f"{name} {after.get(name, pins[name])}" for name in names)
         print(f"Installed: {versions}, and their dependencies. Nothing else changed.")
     else:
         print("Nothing to install: every package is there.")
@@ -95,7 +101,7 @@ def prepare(*, snowflake: bool | None = None, pip: Pip | None = None) -> list[st
 
 
 def _install_missing(names: Sequence[str], pip: Pip) -> list[str]:
-    before, pins = installed(), pinned()
+    before, pins = installed(), pinned() | _DATABRICKS_PIN
     missing = [name for name in names if name not in before]
     if missing:
         with tempfile.TemporaryDirectory() as folder:

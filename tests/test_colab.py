@@ -56,7 +56,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def test_what_colab_lacks_is_pinned() -> None:
-    assert {*colab.LACKING, *colab.SNOWFLAKE_PACKAGES} <= colab.pinned().keys()
+    assert {*colab.LACKING, *colab.CONNECTORS["snowflake"]} <= colab.pinned().keys()
     assert colab.pinned()["xgboost-cpu"] == colab.pinned()["xgboost"]
 
 
@@ -104,7 +104,7 @@ def test_a_second_run_installs_nothing(machine: Machine, capsys: Printed) -> Non
     assert "Nothing to install" in capsys.readouterr().out
 
 
-def test_the_snowflake_connector_is_installed_if_its_secrets_are_set(
+def test_the_connector_is_installed_of_the_warehouse_whose_secrets_are_set(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in SECRET_NAMES:
@@ -112,6 +112,9 @@ def test_the_snowflake_connector_is_installed_if_its_secrets_are_set(
     assert "snowflake-connector-python" not in colab.prepare(pip=machine.pip)
     monkeypatch.setenv("SF_USR", "me")
     assert colab.prepare(pip=machine.pip) == ["snowflake-connector-python"]
+    monkeypatch.delenv("SF_USR")
+    monkeypatch.setenv("DATABRICKS_HTTP_PATH", "/sql/1.0/warehouses/a1b2")
+    assert colab.prepare(pip=machine.pip) == ["databricks-sql-connector"]
 
 
 def test_a_pip_that_fails_or_changes_another_package_is_an_error(machine: Machine) -> None:

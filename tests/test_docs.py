@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from prospect_lib import doctor
+from prospect_lib.doctor.accounts import warehouse_checks
 from prospect_lib.errors import ServiceError
 from prospect_lib.problem import load_problem
 from prospect_lib.settings import SECRET_NAMES, Settings
@@ -62,7 +62,7 @@ def test_the_grants_of_the_page_are_those_that_the_doctor_asks_for(tmp_path: Pat
     text = (ROOT / "docs" / "accounts.md").read_text(encoding="utf-8").upper()
     granted = set(re.findall(r"^GRANT (.+) TO ROLE PROSPECT;", text, re.MULTILINE))
     names = {"ATOMIC_TABLE": "snowplow_db.atomic.events", "SF_SCRATCH": "my_db.scratch"}
-    checks = doctor.snowflake_checks(Settings(tmp_path, values=names), lambda _: Powerless())
+    checks = warehouse_checks(Settings(tmp_path, values=names), lambda _: Powerless())
     asked = [re.findall(r"^GRANT (.+) TO ROLE PROSPECT;", check.do.upper()) for check in checks]
     assert {"".join(grant).replace("<YOUR SF_WH>", "PROSPECT_WH") for grant in asked[1:]} == granted
 

@@ -14,6 +14,8 @@ import pytest
 import snowflake.connector
 
 from prospect_lib import cli, colab, doctor, signals
+from prospect_lib.doctor import accounts
+from prospect_lib.doctor.accounts import open_limited, warehouse_checks
 from prospect_lib.errors import ServiceError
 from prospect_lib.settings import SECRET_NAMES, SECRETS, Settings
 from tests.support import snow
@@ -291,7 +293,7 @@ class Snowflake:
 
 def snowflake_lines(snowflake_account: Snowflake) -> list[str]:
     settings = Settings(Path(), values=ACCOUNT)
-    checks = doctor.snowflake_checks(settings, lambda _: snowflake_account)
+    checks = warehouse_checks(settings, lambda _: snowflake_account)
     assert snowflake_account.closed
     return [f"{c.state} {c.name}: {c.observed} -> {c.do}" for c in checks]
 
@@ -348,9 +350,9 @@ def test_a_warehouse_that_cannot_run_is_one_failure() -> None:
 def test_a_snowflake_that_does_not_answer_is_left_after_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(doctor, "SNOWFLAKE_SECONDS", 0.05)
+    monkeypatch.setattr(accounts, "WAREHOUSE_SECONDS", 0.05)
     ended = threading.Event()
-    (check,) = doctor.snowflake_checks(Settings(Path(), values=ACCOUNT), lambda _: ended.wait(60))
+    (check,) = warehouse_checks(Settings(Path(), values=ACCOUNT), lambda _: ended.wait(60))
     ended.set()
     assert check.state == "failure" and check.observed == "no answer within 0.05 s" and check.do
 
@@ -360,7 +362,7 @@ def test_a_refused_sign_in_is_one_line_with_the_remedy(monkeypatch: pytest.Monke
         raise snowflake.connector.errors.DatabaseError(msg=f"{arguments}", errno=390100)
 
     monkeypatch.setattr(snowflake.connector, "connect", connect)
-    checks = doctor.snowflake_checks(Settings(Path(), values=ACCOUNT), doctor._open_snowflake)
+    checks = warehouse_checks(Settings(Path(), values=ACCOUNT), open_limited)
     assert [(c.state, c.observed, c.do) for c in checks] == [
         (
             "failure",
@@ -374,17 +376,17 @@ def test_through_the_connector_the_statements_run_and_are_limited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with snow.server():
-        opened = doctor._open_snowflake(Settings(Path(), values=ACCOUNT))
+        opened = open_limited(Settings(Path(), values=ACCOUNT))
         times = {"collector_tstamp": list(BOUNDS.values()), "event_id": ["1", "2"]}
         snow.load_into_server("EVENTS", pa.table(times))
-        checks = doctor.snowflake_checks(Settings(Path(), values=ACCOUNT), lambda _: opened)
+        checks = warehouse_checks(Settings(Path(), values=ACCOUNT), lambda _: opened)
     assert [(c.state, c.name) for c in checks] == [("ok", "Snowflake"), ("ok", "events")]
     sessions: list[dict[str, object]] = []
     monkeypatch.setattr(
         snowflake.connector, "connect", lambda **a: sessions.append(a["session_parameters"])
     )
-    doctor._open_snowflake(Settings(Path(), values=ACCOUNT))
-    assert sessions[0]["STATEMENT_TIMEOUT_IN_SECONDS"] == doctor.STATEMENT_SECONDS
+    open_limited(Settings(Path(), values=ACCOUNT))
+    assert sessions[0]["STATEMENT_TIMEOUT_IN_SECONDS"] == accounts.STATEMENT_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -408,12 +410,12 @@ def test_the_column_by_which_the_events_are_partitioned_and_their_ids_are_checke
     schema = {"load_tstamp": pa.timestamp("us"), "collector_tstamp": pa.timestamp("us")}
     kinds = pa.schema({name: schema.get(name, pa.string()) for name in table})
     with snow.server(Tables(partition="LOAD_TSTAMP")):
-        opened = doctor._open_snowflake(settings)
+        opened = open_limited(settings)
         snow.load_into_server("EVENTS", pa.table(table, kinds))
-        (grant,) = doctor.snowflake_checks(settings, lambda _: opened)[1:]
+        (grant,) = warehouse_checks(settings, lambda _: opened)[1:]
         assert grant.do.startswith("GRANT USAGE ON SCHEMA DB.SCRATCH TO ROLE ")
         snow.set_up("CREATE SCHEMA DB.SCRATCH")
-        checks = doctor.snowflake_checks(settings, doctor._open_snowflake)[1:]
+        checks = warehouse_checks(settings, open_limited)[1:]
     for check, line in zip(checks, lines, strict=True):
         assert f"{check.state} {check.name}: {check.observed}".startswith(line)
 
@@ -467,7 +469,7 @@ def test_accounts_are_used_only_if_the_secrets_are_complete_and_the_hosts_reacha
     complete = replace(home_settings, values=ACCOUNT)
     missing = replace(home_settings, values={**ACCOUNT, "SF_PASSCODE": "hush"})
     for settings, reach in ((complete, refuse), (missing, accept)):
-        doctor.examine(settings, reach=reach, open_snowflake=open_snowflake)
+        doctor.examine(settings, reach=reach, open_warehouse=open_snowflake)
     assert used == []
-    checks = doctor.examine(complete, reach=accept, open_snowflake=open_snowflake)
+    checks = doctor.examine(complete, reach=accept, open_warehouse=open_snowflake)
     assert len(used) == 1 and checks[-1].name == "events" and checks[-1].state == "ok"

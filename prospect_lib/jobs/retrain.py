@@ -61,7 +61,7 @@ from prospect_lib.warehouse.sample import sample_events
 
 Promote = Literal["if better", "always", "never"]
 SANDBOX, SAMPLE = "sandbox", "sample"
-BACKENDS = (SANDBOX, "snowflake", "databricks", SAMPLE)
+SOURCES = (SANDBOX, "snowflake", "databricks", SAMPLE)
 EXIT_PROMOTED, EXIT_KEPT, EXIT_WORSE = 0, 10, 11
 RECENT_DAYS = 60  # of a remote warehouse's events, for a demonstration
 REPORT_FILE, COMPARISON_FILE, JUDGED = "report.html", "comparison.html", "judged"
@@ -111,8 +111,8 @@ class Job:
         if source is None:
             chosen = settings.warehouse_backend
             return SANDBOX if chosen == "duckdb" else chosen
-        if source not in BACKENDS:
-            raise SettingsError(f"backend {source!r}: expected one of {', '.join(BACKENDS)}.")
+        if source not in SOURCES:
+            raise SettingsError(f"backend {source!r}: expected one of {', '.join(SOURCES)}.")
         return source
 
     def problem_in_use(self, settings: Settings) -> ScoringProblem:

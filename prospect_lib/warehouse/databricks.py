@@ -14,6 +14,7 @@ from typing import Any
 from urllib.request import getproxies
 
 import pyarrow as pa
+import urllib3.exceptions
 from tqdm.auto import tqdm
 
 from prospect_lib.errors import ServiceError, SettingsError, one_line
@@ -24,7 +25,7 @@ from prospect_lib.warehouse.remote import PARTITION, RemoteWarehouse, Session, i
 #: The first statement of a session: a workspace or a user may have another zone.
 IN_UTC = "SET TIME ZONE 'UTC'"
 START_SECONDS = 600  # until the connector stops waiting for a warehouse that starts
-_ROWS_AT_ONCE = 100_000
+ROWS_AT_ONCE = 100_000
 #: What to do about a refusal, by the HTTP status of the answer.
 _ADVICE = {
     401: "The token is wrong or has expired. Correct DATABRICKS_TOKEN: "
@@ -103,7 +104,7 @@ class DatabricksWarehouse(RemoteWarehouse):
             "_retry_stop_after_attempts_duration": float(START_SECONDS),
         }
         return cls(
-            lambda: open_connection(arguments),
+            lambda: sign_in(arguments),
             table,
             partition=partition,
             before_read=before_read,
@@ -124,10 +125,10 @@ class DatabricksWarehouse(RemoteWarehouse):
         names = [column[0].lower() for column in cursor.description]
         with tqdm(unit="rows", desc="from Databricks", leave=False) as bar:
             while True:
-                batch = cursor.fetchmany_arrow(_ROWS_AT_ONCE)
+                batch = cursor.fetchmany_arrow(ROWS_AT_ONCE)
                 if batch.num_rows or not bar.n:
                     yield batch.rename_columns(names)
-                if batch.num_rows < _ROWS_AT_ONCE:
+                if batch.num_rows < ROWS_AT_ONCE:
                     return
                 bar.update(batch.num_rows)
 
@@ -147,7 +148,6 @@ class _Session(Session):
     def refusal(self, error: Exception) -> tuple[str, bool] | None:
         """Return what Databricks says without its stack trace, and whether the session is gone."""
         import databricks.sql
-        import urllib3.exceptions
 
         known = databricks.sql.exc.Error, urllib3.exceptions.HTTPError, ConnectionError
         if not isinstance(error, known):
@@ -162,7 +162,7 @@ class _Session(Session):
         return reason, _ENDED in text or not isinstance(error, of_the_statement)
 
 
-def open_connection(arguments: Mapping[str, Any]) -> Any:
+def sign_in(arguments: Mapping[str, Any]) -> Any:
     """Sign in.
 
     Args:
@@ -186,19 +186,21 @@ def open_connection(arguments: Mapping[str, Any]) -> Any:
         connection = databricks.sql.connect(**arguments)
         connection.cursor().execute(IN_UTC)
         return connection
-    except OSError:
+    except (OSError, urllib3.exceptions.HTTPError):
         advice = _CANNOT_BE_REACHED
     except Exception as error:  # noqa: BLE001 - its text can contain what the connector was given
-        advice = _ADVICE.get(_status(error) or 0, "")
-        if not advice:
-            kind = type(error).__name__
-            advice = f"The connector failed ({kind}). Check the three settings DATABRICKS_..."
+        status, kind = _status(error), type(error).__name__
+        failed = f"The connector failed ({kind}{f', HTTP {status}' * bool(status)}). Check the "
+        advice = _ADVICE.get(status, f"{failed}settings that begin with DATABRICKS_")
     # outside the handler: the connector's error is not even the context of this one
     raise ServiceError(f"Databricks did not sign you in. {advice}.")
 
 
-def _status(error: Exception) -> int | None:
-    """Return the HTTP status of a refused request, if the connector tells one."""
-    context = getattr(error, "context", None) or {}
-    status = context.get("http-code")
-    return int(status) if status and int(status) >= 400 else None
+def _status(error: Exception) -> int:
+    """Return the HTTP status of a refused request, 503 if it was refused for too long, or 0."""
+    import databricks.sql
+
+    if any(isinstance(arg, databricks.sql.exc.MaxRetryDurationError) for arg in error.args):
+        return 503
+    status = int((getattr(error, "context", None) or {}).get("http-code") or 0)
+    return status if status >= 400 else 0

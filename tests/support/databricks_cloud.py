@@ -7,7 +7,7 @@ and runs each statement on a local engine. Arrow batches have :data:`ROWS_A_BATC
 Example::
 
     with cloud(lambda sql: spark.sql(sql).toArrow()) as account:
-        DatabricksWarehouse.connect(Settings(Path(), values=SECRETS)).query("SELECT 1 AS one")
+        DatabricksWarehouse.connect(Settings(Path(), values=CLOUD_SECRETS)).query("SELECT 1 AS one")
     assert account.statements == ["SELECT 1 AS one"]
 """
 
@@ -28,7 +28,7 @@ from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.transport.TTransport import TMemoryBuffer
 
 TOKEN, HTTP_PATH = "dapi-of-the-tests-0123456789", "/sql/1.0/warehouses/a1b2c3d4e5f6"
-SECRETS = {
+CLOUD_SECRETS = {
     "DATABRICKS_SERVER_HOSTNAME": "127.0.0.1",
     "DATABRICKS_HTTP_PATH": HTTP_PATH,
     "DATABRICKS_TOKEN": TOKEN,
@@ -36,7 +36,7 @@ SECRETS = {
 }
 ROWS_A_BATCH = 1000
 _DETAIL = pa.table({"format": ["delta"], "numFiles": [12], "sizeInBytes": [3_450_000_000]})
-_TEMPORARY = re.compile(r"CREATE TEMPORARY TABLE (\S+)")
+_TEMPORARY = re.compile(r"CREATE (?:OR REPLACE )?TEMPORARY TABLE (\S+)")
 _DONE = ttypes.TStatus(statusCode=ttypes.TStatusCode.SUCCESS_STATUS)
 _STATES = ttypes.TOperationState
 
@@ -50,6 +50,7 @@ class Account:
         status: the HTTP status of every answer, if not 200.
         drop_in: the session ends at the statement of this number from now on; it is not run.
         slow: a statement with this text runs until it is cancelled.
+        on_poll: called when the connector asks for the state of such a statement.
         statements: each one that was sent; every session begins with ``SET TIME ZONE``.
         cancelled: how many statements were cancelled.
     """
@@ -58,6 +59,7 @@ class Account:
     status: int = 200
     drop_in: int = 0
     slow: str = ""
+    on_poll: Callable[[], object] = print
     statements: list[str] = field(default_factory=list)
     cancelled: int = 0
     temporary: dict[bytes, set[str]] = field(default_factory=dict)
@@ -133,7 +135,9 @@ class _Service(TCLIService.Iface):  # type: ignore[misc]
             return _DETAIL
         if created := _TEMPORARY.match(sql):
             self.account.temporary[session].add(created[1])
-        return self.account.engine(sql.replace("CREATE TEMPORARY TABLE", "CREATE TABLE", 1))
+            self.account.engine(f"DROP TABLE IF EXISTS {created[1]}")
+            sql = f"CREATE TABLE {created[1]}{sql[created.end() :]}"
+        return self.account.engine(sql)
 
     def _next_batch(self, operation: bytes) -> Any:
         rest, sent = self.account.rest[operation], self.account.rows_sent[operation]
@@ -152,6 +156,7 @@ class _Service(TCLIService.Iface):  # type: ignore[misc]
         return answer
 
     def GetOperationStatus(self, _: Any) -> Any:  # noqa: N802
+        self.account.on_poll()
         state = _STATES.CANCELED_STATE if self.account.cancelled else _STATES.RUNNING_STATE
         return ttypes.TGetOperationStatusResp(status=_DONE, operationState=state)
 
@@ -199,8 +204,8 @@ def _handler(account: Account) -> type[BaseHTTPRequestHandler]:
             if status == 200:
                 processor.process(TBinaryProtocol(TMemoryBuffer(body)), TBinaryProtocol(answer))
             self.send_response(status)
-            if status == 403:  # what was sent, as a careless proxy might
-                self.send_header("x-databricks-reason-phrase", self.headers["Authorization"])
+            if status == 403:
+                self.send_header("x-databricks-reason-phrase", "Invalid access token.")
             self.send_header("Content-Length", str(len(answer.getvalue())))
             self.end_headers()
             self.wfile.write(answer.getvalue())
@@ -214,7 +219,7 @@ def _handler(account: Account) -> type[BaseHTTPRequestHandler]:
 @contextmanager
 def cloud(engine: Callable[[str], pa.Table]) -> Iterator[Account]:
     """Let the connector speak to a server of its own; yield what the server sees and is told."""
-    account, connect = Account(engine), databricks.sql.connect
+    account, connect, opened = Account(engine), databricks.sql.connect, list[Any]()
     with (
         ThreadingHTTPServer(("127.0.0.1", 0), _handler(account)) as server,
         MonkeyPatch.context() as patch,
@@ -222,7 +227,8 @@ def cloud(engine: Callable[[str], pa.Table]) -> Iterator[Account]:
 
         def connect_here(**arguments: Any) -> Any:
             uri = f"http://127.0.0.1:{server.server_port}{arguments['http_path']}"
-            return connect(**arguments, _connection_uri=uri)
+            opened.append(connect(**arguments, _connection_uri=uri))
+            return opened[-1]
 
         patch.setattr(databricks.sql, "connect", connect_here)
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
@@ -230,5 +236,8 @@ def cloud(engine: Callable[[str], pa.Table]) -> Iterator[Account]:
         try:
             yield account
         finally:
+            account.status = 200
+            for connection in opened:  # or else each would try to close its session at the exit
+                connection.close()
             server.shutdown()
             thread.join()

@@ -8,14 +8,16 @@ Example: ``dialect_of("snowflake").identifier("app_id")`` -> ``"APP_ID"`` in dou
 
 from prospect_lib.errors import DefinitionError
 from prospect_lib.sql.dialects.base import Dialect
+from prospect_lib.sql.dialects.databricks import DatabricksDialect
 from prospect_lib.sql.dialects.duckdb import DuckDB
 from prospect_lib.sql.dialects.snowflake import Snowflake
 from prospect_lib.sql.dialects.spark import SparkDialect
 
-__all__ = ["Dialect", "DuckDB", "Snowflake", "SparkDialect", "dialect_of"]
+__all__ = ["DatabricksDialect", "Dialect", "DuckDB", "Snowflake", "SparkDialect", "dialect_of"]
 
 _DIALECTS: dict[str, Dialect] = {
-    dialect.name: dialect for dialect in (DuckDB(), Snowflake(), SparkDialect())
+    dialect.name: dialect
+    for dialect in (DuckDB(), Snowflake(), SparkDialect(), DatabricksDialect())
 }
 
 
