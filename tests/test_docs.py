@@ -31,7 +31,7 @@ NUMBER = re.compile(r"(?<![\w.])(\d[\d,]*(?:\.\d+)?)(%| M\b)?")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_and_secrets_of_a_page_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    for name in re.findall(r"`((?:SP|SF|SIGNALS|NGROK)_\w+|ATOMIC_TABLE)`", text):
+    for name in re.findall(r"`((?:SP|SF|SIGNALS|NGROK|DATABRICKS)_\w+|ATOMIC_TABLE)`", text):
         assert name in SECRET_NAMES
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         assert link.startswith("http") or (page.parent / link).exists(), link

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+from prospect_lib.settings import DATABRICKS_CONNECTOR
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "prospect_lib"
 REQUIREMENTS = (PACKAGE / "requirements.txt").read_text(encoding="utf-8")
@@ -15,6 +17,8 @@ PINS = dict(re.findall(r"^([\w-]+)==([\w.]+)", REQUIREMENTS, re.MULTILINE))
 #: Requirements that no module imports: a command, a data file, and the packages that open and run
 #: the notebooks. Of the two builds of xgboost one is installed.
 NOT_IMPORTED = {"gunicorn", "ua-parser-builtins", "jupyter", "xgboost", "xgboost-cpu"}
+#: Imported only by who chose them; in pyproject.toml.
+EXTRAS = {"databricks-sql-connector": "databricks"}
 
 
 def imported() -> Iterator[str]:
@@ -39,8 +43,14 @@ def test_every_requirement_is_imported_and_every_import_is_required() -> None:
     others = re.search(r"^# Also imported.*: (.+)\.$", REQUIREMENTS, re.MULTILINE)
     assert others is not None
     names = set(imported())
-    assert names - PINS.keys() == set(others[1].split(", "))
+    assert names - PINS.keys() - set(EXTRAS) == set(others[1].split(", "))
     assert PINS.keys() - names - NOT_IMPORTED == set()
+
+
+def test_the_extra_and_the_message_that_names_it_have_one_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    assert extras["databricks"] == [DATABRICKS_CONNECTOR] and DATABRICKS_CONNECTOR in extras["test"]
 
 
 def test_every_file_that_is_not_a_module_is_package_data() -> None:
