@@ -25,7 +25,7 @@ from prospect_lib.warehouse.remote import PARTITION, RemoteWarehouse, Session, i
 #: The first statement of a session: a workspace or a user may have another zone.
 IN_UTC = "SET TIME ZONE 'UTC'"
 START_SECONDS = 600  # until the connector stops waiting for a warehouse that starts
-ROWS_AT_ONCE = 100_000
+ROWS_A_FETCH = 100_000
 #: What to do about a refusal, by the HTTP status of the answer.
 _ADVICE = {
     401: "The token is wrong or has expired. Correct DATABRICKS_TOKEN: "
@@ -125,10 +125,10 @@ class DatabricksWarehouse(RemoteWarehouse):
         names = [column[0].lower() for column in cursor.description]
         with tqdm(unit="rows", desc="from Databricks", leave=False) as bar:
             while True:
-                batch = cursor.fetchmany_arrow(ROWS_AT_ONCE)
+                batch = cursor.fetchmany_arrow(ROWS_A_FETCH)
                 if batch.num_rows or not bar.n:
                     yield batch.rename_columns(names)
-                if batch.num_rows < ROWS_AT_ONCE:
+                if batch.num_rows < ROWS_A_FETCH:
                     return
                 bar.update(batch.num_rows)
 

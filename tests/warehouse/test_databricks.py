@@ -140,7 +140,7 @@ def test_a_session_that_ended_is_opened_again_with_its_temporary_tables(account:
 def test_rows_that_stop_arriving_are_an_error(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(databricks, "ROWS_AT_ONCE", ROWS_A_BATCH)
+    monkeypatch.setattr(databricks, "ROWS_A_FETCH", ROWS_A_BATCH)
     batches = connected().batches(f"SELECT Number FROM {EVENTS}")
     assert next(batches).num_rows == ROWS_A_BATCH
     account.status = 403
