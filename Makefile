@@ -14,13 +14,13 @@ demo: $(VENV)/installed $(TRACKER)
 once: $(VENV)/installed
 	@$(BIN)/python -m prospect_lib demo --once
 
-# Tests run in two processes, whole files in each.
+# Tests run in two processes, whole files in each, in the order of tests/conftest.py.
 WORKERS ?= 2
 test: programs $(VENV)/installed-test $(TRACKER) .venv-colab/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # The SQL against the fold on PARITY random worlds per dialect: over 100,000 cases in some minutes.
 PARITY ?= 650
@@ -30,7 +30,8 @@ parity: $(VENV)/installed-test
 # The random tests of the prediction server and the sandbox with FUZZ examples each.
 FUZZ ?= 10000
 fuzz: $(VENV)/installed-test
-	PROSPECT_FUZZ=$(FUZZ) $(BIN)/pytest tests/server tests/sandbox tests/notebooks -k "documented or any_ or parameters"
+	PROSPECT_FUZZ=$(FUZZ) $(BIN)/pytest tests/server tests/sandbox tests/notebooks tests/monitoring/test_causes.py \
+	  -k "documented or any_ or parameters or ten_clean_days"
 
 lab: $(VENV)/installed $(TRACKER)
 	$(BIN)/jupyter lab notebooks

@@ -9,8 +9,13 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+# One thread per process: `make test` has as many workers as cores, and threads that wait for one
+# another spin. Before the first import of a library that reads it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from prospect_lib import sandbox
 from prospect_lib.settings import Settings
+from tests.support.blank_pictures import blank_pictures  # noqa: F401 - a fixture
 from tests.support.chromium import browser  # noqa: F401 - a fixture
 from tests.support.leaks import no_secret_leaks, secret_watch  # noqa: F401 - fixtures
 from tests.support.published_sample import sample  # noqa: F401 - a fixture
@@ -29,6 +34,13 @@ for ignored, handler in (
 # No test fails because the machine is busy.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "any machine")
+
+#: The files that take more than ten seconds, the longest first.
+LONGEST = (
+    "notebooks/test_notebooks.py",
+    "monitoring/test_causes.py",
+    "colab/test_colab_versions.py",
+)
 
 
 def free_port() -> int:
@@ -53,6 +65,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     sandbox.ensure_running(settings)
     yield settings
     sandbox.stop(settings)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the longest files: with one of them at the end, a worker waits for the other."""
+    order = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -35,6 +35,8 @@ from prospect_lib.warehouse import DuckDBWarehouse
 from tests.conftest import free_port
 from tests.support.served_world import END, World, record
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:

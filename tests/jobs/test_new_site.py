@@ -8,6 +8,8 @@ from prospect_lib import cli
 from prospect_lib.problem import load_problem
 from prospect_lib.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

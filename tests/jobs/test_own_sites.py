@@ -27,6 +27,7 @@ from prospect_lib.settings import Settings
 from prospect_lib.training_set import extract
 from tests.support.sites import histories
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 SITES = Path(histories.__file__).parent
 ECOMMERCE = "com.snowplowanalytics.snowplow.ecommerce/snowplow_ecommerce_action/jsonschema/1-0-2"
 

@@ -29,6 +29,7 @@ from prospect_lib.model.training import Recipe
 from prospect_lib.problem import prospect_problem
 from tests.support.synthetic import FAST, START, training_table
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 QUICK = {"recipe": Recipe(FAST, rounds=30), "calibrate": False, "resamples": 30}
 POOR = {**QUICK, "recipe": Recipe(rounds=2)}
 

@@ -21,6 +21,7 @@ from prospect_lib.model.store import promoted_path
 from prospect_lib.model.training import Recipe
 from tests.support.synthetic import FAST, odd_table, training_table
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 AT = datetime(2026, 4, 14, 12, tzinfo=UTC)
 NOTHING = {attribute.name: None for attribute in prospect_group.attributes}
 #: Page views of one app, with forms sent by some of the visitors of the pricing page.

@@ -18,6 +18,7 @@ from prospect_lib.sandbox.simulation import history
 from prospect_lib.settings import Settings
 from prospect_lib.warehouse import DuckDBWarehouse
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 END = datetime(2026, 3, 1, tzinfo=UTC)
 
 

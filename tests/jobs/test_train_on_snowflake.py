@@ -16,7 +16,7 @@ from prospect_lib.warehouse import SnowflakeWarehouse
 from tests.support import snow
 from tests.support.worlds import DEVICE
 
-pytestmark = pytest.mark.usefixtures("account")
+pytestmark = pytest.mark.usefixtures("blank_pictures", "account")
 END = datetime(2026, 3, 1, tzinfo=UTC)
 WINDOW = ["--since", "2026-01-20"]
 SECRETS = {

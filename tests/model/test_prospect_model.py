@@ -76,7 +76,8 @@ def test_a_model_that_has_learned_from_rows_without_values_scores_them_by_its_tr
     unknown = pa.table(
         {n: table[n][:200] if n not in NAMES else nothing[n] for n in table.column_names}
     )
-    model = ProspectModel.fit(pa.concat_tables([table, unknown]), recipe=RECIPE, calibrate=False)
+    rows = pa.concat_tables([table, unknown]).combine_chunks()
+    model = ProspectModel.fit(rows, recipe=RECIPE, calibrate=False)
     assert model.manifest["data"]["unknown"] == 200
     assert model.score(NOTHING, AT).score == model.predict(row_of(NOTHING))[0]
     assert model.score(NOTHING, AT).explanations

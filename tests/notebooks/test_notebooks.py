@@ -8,6 +8,7 @@ import symtable
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
 from prospect_lib import sandbox
+from prospect_lib.sandbox.simulation import history
 from prospect_lib.settings import Settings
 from tests.conftest import free_port
+from tests.support.accounts import run_notebook
 from tools.run_notebooks import TIMEOUT
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
@@ -38,7 +41,6 @@ def pictures_of(cell: Any) -> list[str]:
 
 def environment_of(settings: Settings) -> dict[str, str]:
     return {
-        **os.environ,
         "PROSPECT_HOME": str(settings.home),
         "PROSPECT_PORT": str(settings.sandbox_port),
         "PREDICT_PORT": str(settings.predict_port),
@@ -47,11 +49,20 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def series(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A home that all notebooks share, as a reader's do."""
+    """A home that notebooks 01 to 05 share, as a reader's do, with a third of its visitors."""
     home = tmp_path_factory.mktemp("home")
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    history.write(home, visitors=2500, days=60, end=midnight)
     settings = Settings(home=home, sandbox_port=free_port(), predict_port=free_port())
     yield settings
     sandbox.stop(settings)
+
+
+@pytest.fixture
+def empty_home(home_settings: Settings) -> Iterator[Settings]:
+    """The home of a reader's first notebook, which simulates all visitors."""
+    yield home_settings
+    sandbox.stop(home_settings)
 
 
 def with_solutions(path: Path) -> Any:
@@ -80,22 +91,32 @@ def with_solutions(path: Path) -> Any:
     return notebook
 
 
-@pytest.mark.parametrize("path", [*NOTEBOOKS, *SOLUTIONS], ids=name_of)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
 def test_every_cell_of_a_notebook_runs_under_nbval_and_its_solutions_inside_it(
-    path: Path, series: Settings, tmp_path: Path
+    path: Path, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    if path in NOTEBOOKS:
-        nbformat.write(with_solutions(path), tmp_path / path.name)
-        path = tmp_path / path.name
+    settings = request.getfixturevalue("empty_home" if path == NOTEBOOKS[0] else "series")
+    nbformat.write(with_solutions(path), tmp_path / path.name)
     command = [
-        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default",
-        "--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={TIMEOUT}", str(path),
+        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "nbval.plugin",
+        "-W", "default",
+        "--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={TIMEOUT}",
+        str(tmp_path / path.name),
     ]  # fmt: skip
+    alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # the other plugins take seconds to start
     run = subprocess.run(
-        command, env=environment_of(series), cwd=FOLDER,
+        command, env=os.environ | environment_of(settings) | alone, cwd=FOLDER,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout[-4000:]
+
+
+@pytest.mark.parametrize("path", SOLUTIONS, ids=name_of)
+def test_solutions_run_alone(path: Path, series: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(path.parent)
+    for name, value in environment_of(series).items():
+        monkeypatch.setenv(name, value)
+    run_notebook(path)
 
 
 @pytest.mark.parametrize("path", [*NOTEBOOKS, *SOLUTIONS], ids=name_of)

@@ -11,7 +11,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from prospect_lib import sandbox
 from prospect_lib.errors import DataError, ProspectError, SettingsError, TooFewError
-from prospect_lib.sandbox.simulation import history
+from prospect_lib.jobs import Demo
 from prospect_lib.settings import Settings
 from tests.conftest import free_port
 from tests.support.accounts import run_notebook, train_cheaply
@@ -33,12 +33,12 @@ def notebook(number: str) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def small_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A sandbox with forty days of 1,000 visitors, and jobs that train small models."""
+    """A sandbox with forty days of 1,000 visitors, and a small model, as jobs train here."""
     home = tmp_path_factory.mktemp("home")
-    history.write(home, visitors=1000, days=40, end=MIDNIGHT)
     settings = Settings(home, sandbox_port=free_port(), predict_port=free_port())
     with pytest.MonkeyPatch.context() as patch:
         train_cheaply(patch)
+        Demo(settings, visitors=1000, days=40, say=lambda _: None).prepare()
         patch.chdir(home)
         patch.setenv("PROSPECT_HOME", str(home))
         patch.setenv("PROSPECT_PORT", str(settings.sandbox_port))

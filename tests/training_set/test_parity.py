@@ -75,7 +75,7 @@ def assert_parity(
             assert equal, (name, user, at)
 
 
-@settings(max_examples=EXAMPLES or 120, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES or 60, suppress_health_check=list(HealthCheck))
 @given(world=worlds())
 def test_sql_equals_fold_on_random_worlds(world: Any) -> None:
     assert_parity(*world)
