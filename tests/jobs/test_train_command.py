@@ -24,9 +24,9 @@ END = datetime(2026, 3, 1, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with sixty days of 3,000 simulated visitors."""
+    """A home with sixty days of 1,500 simulated visitors."""
     folder = tmp_path_factory.mktemp("weekly")
-    history.write(folder, visitors=3000, days=60, end=END)
+    history.write(folder, visitors=1500, days=60, end=END)
     return folder
 
 
