@@ -63,7 +63,6 @@ SELECT
 {columns}
 FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a.{key}
-LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = {anchor_time}
 {joins}
 ORDER BY a.{key}, a.{anchor_ts}"""
 
@@ -202,7 +201,6 @@ class Compiler:
             steps=",\n".join(steps),
             columns=lines((f"{value} AS {sql.identifier(name)}" for name, value in columns), 2),
             key=context.key,
-            anchor_time=context.anchor_time,
             anchor_ts=sql.identifier("anchor_ts"),
             joins="\n".join(join for part in self.parts if (join := part.join())),
         )

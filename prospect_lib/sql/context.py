@@ -72,6 +72,11 @@ class Context:
         shift = "" if self.include_anchor else f" - {self.sql.interval(MICROSECOND)}"
         return f"{self.anchor_ts}{shift}"
 
+    def join(self, relation: str, alias: str) -> str:
+        """Return the join of an anchor ``a`` of visitor ``v`` with its row of a relation."""
+        at = f"{alias}.visitor = v.visitor AND {alias}.ts = {self.anchor_time}"
+        return f"LEFT JOIN {relation} AS {alias}\n  ON {at}"
+
     def lookback(self, length: timedelta) -> timedelta:
         """Return how long before :attr:`anchor_time` a window of this length starts."""
         return length if self.include_anchor else length - MICROSECOND

@@ -124,15 +124,11 @@ class Lists:
         ]
 
     def join(self) -> str:
-        """Return the joins of the values to the anchor times, ``t``."""
-        joins = []
-        for attribute in self.attributes:
-            values = self._values(attribute)
-            joins.append(
-                f"LEFT JOIN {self.context.name(attribute)} AS {values}\n"
-                f"  ON {values}.visitor = t.visitor AND {values}.ts = t.ts"
-            )
-        return "\n".join(joins)
+        """Return the joins of the values to the anchors."""
+        return "\n".join(
+            self.context.join(self.context.name(attribute), self._values(attribute))
+            for attribute in self.attributes
+        )
 
     def value(self, attribute: Attribute) -> str:
         """Return the expression for an attribute where :meth:`join` was joined."""

@@ -4,8 +4,8 @@ A count over the last 7 days is the running total now less the running total 7 d
 number of distinct values is how many entered the window less how many left it: a value enters
 when it was not seen for the window's length, and leaves that long after it was last seen. The
 first value is that of the event whose number follows the total before the window; the last value
-is that of the event whose number is the total now. So one sorted pass over the events, and one
-lookup per anchor for each distinct length of window, answer all of them.
+is that of the event whose number is the total now. So one sorted pass answers all of them: over
+the events, the anchors, and the instants before each anchor's windows.
 """
 
 from collections.abc import Sequence
@@ -22,55 +22,67 @@ FIRST = {"first", "time_since_first"}
 LAST = {"last", "time_since_last"}
 DISTINCT = {"unique_list", "approx_count_distinct"}
 
-FLAGS = """\
--- which values each event has; the values themselves where distinct ones are counted
-flags AS (
-  SELECT
-    visitor,
-    ts{values},
-{flags}
-  FROM matched
-)"""
-
 NEIGHBOURS = """\
--- when the visitor had the same value before, and when next
-neighbours AS (
-  SELECT
-    *,
-{neighbours}
-  FROM flags
-  WHERE {some}
-  UNION ALL
-  SELECT *, {nulls}
-  FROM flags
-  WHERE NOT ({some})
-)"""
-
-TOTALS = """\
--- which totals each event adds one to: it has a value, or its value enters or leaves a window
-increments AS (
+-- when the visitor had the same {x} before, and when next
+{x}_neighbours AS (
   SELECT
     visitor,
     ts,
-{increments}
-  FROM {source}
-  UNION ALL
-  SELECT visitor, {beginning}, {nothing}
-  FROM visitors
+    LAG(ts) OVER (PARTITION BY visitor, {x} ORDER BY ts) AS previous_ts,
+    LEAD(ts) OVER (PARTITION BY visitor, {x} ORDER BY ts) AS next_ts
+  FROM matched
+  WHERE {x} IS NOT NULL
 ),
--- the running totals after each instant of a visitor{note}
+-- whether the value enters or leaves a window
+{x}_changes AS (
+  SELECT
+    visitor,
+    ts,
+{changes}
+  FROM {x}_neighbours
+)"""
+
+TOTALS = """\
+-- each anchor, and the last instant before each of its windows
+lookups AS (
+  SELECT visitor, ts, ts AS anchor_ts, 1 AS place FROM anchor_times{starts}
+),
+-- in one stream: what is counted when, and the instants at which totals are looked up
+merged_stream AS (
+  SELECT
+    visitor,
+    ts,
+    CAST(NULL AS {timestamp_type}) AS anchor_ts,
+    0 AS place,
+{counted}
+  FROM matched{changes}
+  UNION ALL
+  SELECT visitor, ts, anchor_ts, place, {nothing}
+  FROM lookups
+),
+-- the running totals at each anchor, and before its windows{note}
 running_totals AS {materialized}(
-  SELECT visitor, ts, {names}
+  SELECT *
   FROM (
     SELECT
       visitor,
-      ts,
-{totals},
-      {next_ts} AS next_ts
-    FROM {increments_in_order}
-  ) AS totals_per_event
-  WHERE next_ts IS NULL OR next_ts <> ts
+      anchor_ts,
+      place,
+{totals}
+    FROM {stream_in_order}
+  ) AS totals_per_row
+  WHERE place > 0
 )"""
+
+START = """
+  UNION ALL
+  SELECT visitor, {start}, ts, {place} FROM anchor_times"""
+
+CHANGES = """
+  UNION ALL
+  SELECT visitor, ts, NULL, 0, {flags}
+  FROM {x}_changes
+  WHERE {some}"""
 
 NUMBERED = """\
 -- the events that have {x}, numbered as the running total {x}_count counts them
@@ -84,30 +96,21 @@ WINDOW_COUNTS = """\
 -- the totals at each anchor, less the totals before each window
 window_counts AS (
   SELECT
-    a.visitor,
-    a.ts,
+    now.visitor,
+    now.anchor_ts AS ts,
 {values}
-  FROM (SELECT visitor, ts, {starts} FROM anchor_times) AS a
-{lookups}
+  FROM running_totals AS now
+{joins}
+  WHERE now.place = 1
 )"""
 
-MERGED_STREAM = """\
--- each visitor's anchors, and the instants before their windows, in one stream with the events
-merged_stream AS (
-  SELECT visitor, ts, 0 AS place, {no_anchor} AS anchor_ts,
-{increments}
-  FROM {source}
-{moments}
-),
--- the running totals at each of these instants
-running_totals AS (
-  SELECT
-    visitor,
-    anchor_ts,
-    place,
-{totals}
-  FROM merged_stream
-),
+BEFORE = """\
+  LEFT JOIN running_totals AS {alias}
+    ON {alias}.visitor = now.visitor
+    AND {alias}.anchor_ts = now.anchor_ts
+    AND {alias}.place = {place}"""
+
+GROUPED_WINDOW_COUNTS = """\
 -- the totals at each anchor, less the totals before each window
 window_counts AS (
   SELECT
@@ -115,26 +118,8 @@ window_counts AS (
     anchor_ts AS ts,
 {values}
   FROM running_totals
-  WHERE anchor_ts IS NOT NULL
   GROUP BY visitor, anchor_ts
 )"""
-
-MOMENTS = """\
-  UNION ALL
-  SELECT visitor, {ts}, {place}, ts, {nothing} FROM anchor_times"""
-
-
-@dataclass(frozen=True)
-class Counter:
-    """What is added up for an attribute: a total of what enters a window, and one of what leaves.
-
-    A plain count of events has one total for both. The flags are conditions on an event.
-    """
-
-    entered: str
-    entered_flag: str
-    left: str
-    left_flag: str
 
 
 @dataclass(frozen=True)
@@ -147,20 +132,18 @@ class RunningTotals:
     def steps(self) -> list[str]:
         if not self.attributes:
             return []
-        neighbours = [self._neighbours()] if self._distinct_columns else []
         return [
-            self._flags(),
-            *neighbours,
-            *([self._totals()] if self.context.sql.has_asof_join else []),
-            *self._numbered(),
-            self._window_counts() if self.context.sql.has_asof_join else self._merged_stream(),
+            *map(self._neighbours, self._distinct_columns),
+            self._running_totals(),
+            *map(self._numbered, self.context.columns(self._with(FIRST | LAST))),
+            self._window_counts(),
         ]
 
     def join(self) -> str:
-        """Return the joins of the values to the anchor times, ``t``."""
+        """Return the joins of the values to the anchors."""
         if not self.attributes:
             return ""
-        joins = ["LEFT JOIN window_counts AS c\n  ON c.visitor = t.visitor AND c.ts = t.ts"]
+        joins = [self.context.join("window_counts", "c")]
         for attribute in self._with(FIRST | LAST):
             event = self._event(attribute)
             joins.append(
@@ -189,97 +172,77 @@ class RunningTotals:
         return f"c.{self.context.name(attribute, 'event number')}"
 
     @cached_property
-    def _windows(self) -> list[timedelta | None]:
-        """The distinct lengths of windows; ``None`` for all of the past."""
-        return list(dict.fromkeys(self.context.window(a) for a in self.attributes))
+    def _places(self) -> dict[timedelta | None, int]:
+        """The ``place`` of the last instant before each length of window; ``None`` for any age."""
+        lengths = dict.fromkeys(self.context.window(a) for a in self.attributes)
+        return {length: place for place, length in enumerate(lengths, start=2)}
 
     @cached_property
     def _distinct_columns(self) -> list[str]:
         """The columns whose distinct values are counted."""
         return self.context.columns(self._with(DISTINCT))
 
-    # --- counters ----------------------------------------------------------------------------
+    # --- totals ------------------------------------------------------------------------------
 
-    def _counter(self, attribute: Attribute) -> Counter:
-        x = self.context.column(attribute)
-        if attribute.aggregation not in DISTINCT:
-            return Counter(f"{x}_count", f"has_{x}", f"{x}_count", f"has_{x}")
-        length = self.context.window(attribute)
-        previous, following = f"{x}_previous_ts", f"{x}_next_ts"
-        return Counter(
-            f"{x}_entered_{label(length)}",
-            self._alone(x, previous, f"ts > {previous}", length),
-            f"{x}_left_{label(length)}",
-            self._alone(x, following, f"{following} > ts", length),
-        )
-
-    def _alone(self, x: str, neighbour: str, gap: str, length: timedelta | None) -> str:
-        """The condition that a value has no such neighbour within the window's length."""
-        if length is None:
-            return f"has_{x} AND {neighbour} IS NULL"
-        return f"has_{x} AND ({neighbour} IS NULL OR {gap} + {self.context.sql.interval(length)})"
+    def _totals_of(self, attribute: Attribute) -> tuple[str, str]:
+        """The total of what has entered the attribute's window, and of what has left it."""
+        x, length = self.context.column(attribute), label(self.context.window(attribute))
+        if attribute.aggregation in DISTINCT:
+            return f"{x}_entered_{length}", f"{x}_left_{length}"
+        return f"{x}_count", f"{x}_count"
 
     @cached_property
-    def _flag_of_total(self) -> dict[str, str]:
-        """Every total, and the condition on an event that adds one to it."""
-        counters = [self._counter(attribute) for attribute in self.attributes]
-        entered = {counter.entered: counter.entered_flag for counter in counters}
-        return entered | {counter.left: counter.left_flag for counter in counters}
+    def _totals(self) -> list[str]:
+        ordered = sorted(self.attributes, key=lambda a: a.aggregation in DISTINCT)
+        return list(dict.fromkeys(total for a in ordered for total in self._totals_of(a)))
+
+    def _changes(self, x: str) -> dict[str, str]:
+        """The totals of a column's distinct values, and when an event adds one to each."""
+        changes = {}
+        for attribute in self._with(DISTINCT):
+            if self.context.column(attribute) == x:
+                length = self.context.window(attribute)
+                entered, left = self._totals_of(attribute)
+                changes[entered] = self._alone("previous_ts", "ts > previous_ts", length)
+                changes[left] = self._alone("next_ts", "next_ts > ts", length)
+        return changes
+
+    def _alone(self, neighbour: str, gap: str, length: timedelta | None) -> str:
+        """The condition that a value has no such neighbour within the window's length."""
+        within = f" OR {gap} + {self.context.sql.interval(length)}" if length else ""
+        return f"{neighbour} IS NULL{within}"
 
     # --- steps -------------------------------------------------------------------------------
 
-    def _flags(self) -> str:
-        columns = self.context.columns(self.attributes)
-        return FLAGS.format(
-            values="".join(f", {x}" for x in self._distinct_columns),
-            flags=lines(f"{x} IS NOT NULL AS has_{x}" for x in columns),
-        )
-
-    def _neighbours(self) -> str:
-        columns = self._distinct_columns
-        none = f"CAST(NULL AS {self.context.sql.timestamp_type})"
+    def _neighbours(self, x: str) -> str:
+        changes = self._changes(x).items()
         return NEIGHBOURS.format(
-            neighbours=lines(
-                f"{function}(ts) OVER (PARTITION BY visitor, {x} ORDER BY ts) AS {x}_{side}_ts"
-                for x in columns
-                for function, side in (("LAG", "previous"), ("LEAD", "next"))
-            ),
-            some=" OR ".join(f"has_{x}" for x in columns),
-            nulls=", ".join([none] * (2 * len(columns))),
+            x=x, changes=lines(f"{flag} AS {total}" for total, flag in changes)
         )
 
-    def _totals(self) -> str:
-        sql, totals = self.context.sql, self._flag_of_total
+    def _running_totals(self) -> str:
+        sql, totals = self.context.sql, self._totals
+        counted = {f"{x}_count": f"{x} IS NOT NULL" for x in self.context.columns(self.attributes)}
+        starts = (
+            START.format(start=self._start(length), place=place)
+            for length, place in self._places.items()
+        )
         return TOTALS.format(
-            increments=lines(f"{flag} AS {total}" for total, flag in totals.items()),
-            source="neighbours" if self._distinct_columns else "flags",
-            beginning=sql.beginning,
+            starts="".join(starts),
+            timestamp_type=sql.timestamp_type,
+            counted=lines(f"{counted.get(total, 'FALSE')} AS {total}" for total in totals),
+            changes="".join(map(self._changed, self._distinct_columns)),
             nothing=", ".join("FALSE" for _ in totals),
             note=sql.counting_note,
             materialized=sql.materialized,
-            names=", ".join(totals),
             totals=lines((f"{sql.running_count(total)} AS {total}" for total in totals), 6),
-            next_ts=sql.next_ts,
-            increments_in_order=sql.in_order("increments"),
+            stream_in_order=sql.in_order("merged_stream"),
         )
 
-    def _numbered(self) -> list[str]:
-        number = self.context.sql.event_number
-        columns = self.context.columns(self._with(FIRST | LAST))
-        return [NUMBERED.format(x=x, number=number(x)) for x in columns]
-
-    def _window_counts(self) -> str:
-        now, before = self._totals_looked_up()
-        lookups = [self._lookup("now", "ts", now)]
-        lookups += [
-            self._lookup(f"before_{label(length)}", f"start_{label(length)}", before[length])
-            for length in self._windows
-        ]
-        return WINDOW_COUNTS.format(
-            values=lines(self._window_count(a) for a in self.attributes),
-            starts=", ".join(f"{self._start(n)} AS start_{label(n)}" for n in self._windows),
-            lookups="\n".join(lookups),
-        )
+    def _changed(self, x: str) -> str:
+        changes = self._changes(x)
+        flags = ", ".join(total if total in changes else "FALSE" for total in self._totals)
+        return CHANGES.format(x=x, flags=flags, some=" OR ".join(changes))
 
     def _start(self, length: timedelta | None) -> str:
         """The last instant before a window."""
@@ -288,62 +251,36 @@ class RunningTotals:
             return sql.beginning
         return f"ts - {sql.interval(self.context.lookback(length) + MICROSECOND)}"
 
-    def _totals_looked_up(self) -> tuple[list[str], dict[timedelta | None, list[str]]]:
-        """The totals needed at an anchor, and before each window: few columns are fast."""
-        now: dict[str, None] = {}
-        before: dict[timedelta | None, dict[str, None]] = {}
-        for attribute in self.attributes:
-            counter = self._counter(attribute)
-            now[counter.entered] = None
-            before.setdefault(self.context.window(attribute), {})[counter.left] = None
-        return list(now), {length: list(totals) for length, totals in before.items()}
+    def _numbered(self, x: str) -> str:
+        return NUMBERED.format(x=x, number=self.context.sql.event_number(x))
 
-    def _lookup(self, alias: str, ts: str, totals: list[str]) -> str:
-        relation = f"(SELECT visitor, ts, {', '.join(totals)} FROM running_totals)"
-        return "  " + self.context.sql.nearest(
-            relation, alias, ">=", to=f"a.{ts}", of="anchor_times", values=totals
+    @property
+    def _joins(self) -> bool:
+        """Whether totals are joined: only if they are not computed again for each join."""
+        return bool(self.context.sql.materialized)
+
+    def _window_counts(self) -> str:
+        values = lines(self._window_count(attribute) for attribute in self.attributes)
+        if not self._joins:
+            return GROUPED_WINDOW_COUNTS.format(values=values)
+        joins = (
+            BEFORE.format(alias=f"before_{label(length)}", place=place)
+            for length, place in self._places.items()
         )
-
-    def _total_at(self, total: str, length: timedelta | None = None, when: str = "now") -> str:
-        """A total at an anchor, or before the window of this length."""
-        if self.context.sql.has_asof_join:
-            return f"{when}.{total}" if when == "now" else f"before_{label(length)}.{total}"
-        if when == "now":
-            place = 1
-        elif length is None:
-            return "0"
-        else:
-            place = 2 + [each for each in self._windows if each].index(length)
-        return f"MAX(CASE WHEN place = {place} THEN {total} END)"
+        return WINDOW_COUNTS.format(values=values, joins="\n".join(joins))
 
     def _window_count(self, attribute: Attribute) -> str:
         """A count, or the number of the event with the first or last value."""
-        counter, length = self._counter(attribute), self.context.window(attribute)
-        now, before = (
-            self._total_at(counter.entered),
-            self._total_at(counter.left, length, "before"),
-        )
+        entered, left = self._totals_of(attribute)
+        length = self.context.window(attribute)
+        if self._joins:
+            now, before = f"now.{entered}", f"before_{label(length)}.{left}"
+        else:
+            now = f"MAX(CASE WHEN place = 1 THEN {entered} END)"
+            before = f"MAX(CASE WHEN place = {self._places[length]} THEN {left} END)"
         if attribute.aggregation in COUNTS | DISTINCT:
             count = f"CAST({now} - {before} AS BIGINT)"
             return f"NULLIF({count}, 0) AS {self.context.name(attribute)}"
         number = f"{before} + 1" if attribute.aggregation in FIRST else now
         name = self.context.name(attribute, "event number")
         return f"CASE WHEN {now} > {before} THEN {number} END AS {name}"
-
-    def _merged_stream(self) -> str:
-        """The totals and the values at the anchors, without a look-up."""
-        totals, nothing = self._flag_of_total, ", ".join("FALSE" for _ in self._flag_of_total)
-        instants = ["ts", *(self._start(length) for length in self._windows if length)]
-        order = "PARTITION BY visitor ORDER BY ts, place"
-        over = f"OVER ({order} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
-        return MERGED_STREAM.format(
-            no_anchor=f"CAST(NULL AS {self.context.sql.timestamp_type})",
-            increments=lines(f"{flag} AS {total}" for total, flag in totals.items()),
-            source="neighbours" if self._distinct_columns else "flags",
-            moments="\n".join(
-                MOMENTS.format(ts=ts, place=place, nothing=nothing)
-                for place, ts in enumerate(instants, start=1)
-            ),
-            totals=lines(f"COUNT(CASE WHEN {t} THEN 1 END) {over} AS {t}" for t in totals),
-            values=lines(self._window_count(a) for a in self.attributes),
-        )

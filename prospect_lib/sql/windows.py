@@ -111,10 +111,10 @@ class Windows:
         return [self._timeline(), *lifetimes, *values]
 
     def join(self) -> str:
-        """Return the join of the values to the anchor times, ``t``."""
+        """Return the join of the values to the anchors."""
         if not self._windowed:
             return ""
-        return "LEFT JOIN window_values AS w\n  ON w.visitor = t.visitor AND w.ts = t.ts"
+        return self.context.join("window_values", "w")
 
     def value(self, attribute: Attribute) -> str:
         """Return the expression for an attribute where :meth:`join` was joined."""

@@ -34,7 +34,6 @@ class Dialect(ABC):
         create_temporary: how a statement begins that creates a table to be dropped soon.
         counting_note: a comment on how running totals are counted, if they need one.
         ignoring_nulls: what FIRST_VALUE takes after its argument, to skip NULL.
-        has_asof_join: whether running totals are looked up by joins, see :meth:`nearest`.
     """
 
     name: ClassVar[str]
@@ -45,7 +44,6 @@ class Dialect(ABC):
     create_temporary: ClassVar[str]
     counting_note: ClassVar[str] = ""
     ignoring_nulls: ClassVar[str] = " IGNORE NULLS"
-    has_asof_join: ClassVar[bool] = True
 
     # --- quoting -----------------------------------------------------------------------------
 
@@ -220,20 +218,15 @@ class Dialect(ABC):
         """Return what identifies a visitor within the statement: by default the key itself."""
         return key
 
-    def in_order(self, relation: str) -> str:
-        """Return the relation, sorted if :meth:`running_count` and :attr:`next_ts` need it."""
-        return relation
+    def in_order(self, stream: str) -> str:
+        """Return a stream by ``ts`` and ``place``, sorted if :meth:`running_count` needs it."""
+        return stream
 
     def running_count(self, flag: str) -> str:
-        """Return how many rows of the visitor have had the flag, up to this row's instant."""
-        frame = "RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
-        over = f"OVER (PARTITION BY visitor ORDER BY ts {frame})"
+        """Return how many rows of the visitor have had the flag, up to this row of the stream."""
+        frame = "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
+        over = f"OVER (PARTITION BY visitor ORDER BY ts, place {frame})"
         return f"COUNT(CASE WHEN {flag} THEN 1 END) {over}"
-
-    @property
-    def next_ts(self) -> str:
-        """The timestamp of the visitor's next row, for a row that has one."""
-        return "LEAD(ts) OVER (PARTITION BY visitor ORDER BY ts)"
 
     def event_number(self, value: str) -> str:
         """Return a row's number as :meth:`running_count` counts; ties by the smaller value."""

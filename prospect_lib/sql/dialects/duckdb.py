@@ -79,15 +79,11 @@ class DuckDB(Dialect):
     # times faster than one window per visitor. INTEGER halves the width of the totals: one
     # statement can count 2 billion events, and DuckDB raises an error beyond.
 
-    def in_order(self, relation: str) -> str:
-        return f"(SELECT * FROM {relation} ORDER BY visitor, ts)"
+    def in_order(self, stream: str) -> str:
+        return f"(SELECT * FROM {stream} ORDER BY visitor, ts, place)"
 
     def running_count(self, flag: str) -> str:
         return f"CAST(COUNT(*) FILTER (WHERE {flag}) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER)"
-
-    @property
-    def next_ts(self) -> str:
-        return "LEAD(ts) OVER ()"
 
     def event_number(self, value: str) -> str:
         return f"ROW_NUMBER() OVER (ORDER BY visitor, ts, {value})"

@@ -52,7 +52,6 @@ class SparkDialect(Dialect):
     first_instant = "0001-01-01 00:00:00"
     create_temporary = "CACHE TABLE"
     ignoring_nulls = ", TRUE"
-    has_asof_join = False
 
     # --- quoting -----------------------------------------------------------------------------
 

@@ -29,49 +29,52 @@ matched AS MATERIALIZED (
   FROM events AS e
   JOIN visitors AS v ON v.visitor_key = CAST(e."domain_userid" AS VARCHAR)
 ),
--- which values each event has; the values themselves where distinct ones are counted
-flags AS (
-  SELECT
-    visitor,
-    ts,
-    x1 IS NOT NULL AS has_x1
-  FROM matched
-),
--- which totals each event adds one to: it has a value, or its value enters or leaves a window
-increments AS (
-  SELECT
-    visitor,
-    ts,
-    has_x1 AS x1_count
-  FROM flags
+-- each anchor, and the last instant before each of its windows
+lookups AS (
+  SELECT visitor, ts, ts AS anchor_ts, 1 AS place FROM anchor_times
   UNION ALL
-  SELECT visitor, CAST('-infinity' AS TIMESTAMP), FALSE
-  FROM visitors
+  SELECT visitor, ts - INTERVAL '604800000001 microseconds', ts, 2 FROM anchor_times
 ),
--- the running totals after each instant of a visitor
+-- in one stream: what is counted when, and the instants at which totals are looked up
+merged_stream AS (
+  SELECT
+    visitor,
+    ts,
+    CAST(NULL AS TIMESTAMP) AS anchor_ts,
+    0 AS place,
+    x1 IS NOT NULL AS x1_count
+  FROM matched
+  UNION ALL
+  SELECT visitor, ts, anchor_ts, place, FALSE
+  FROM lookups
+),
+-- the running totals at each anchor, and before its windows
 -- (they run on from one visitor to the next, because DuckDB counts fastest in one sorted pass;
 -- only differences between two totals of one visitor are used)
 running_totals AS MATERIALIZED (
-  SELECT visitor, ts, x1_count
+  SELECT *
   FROM (
     SELECT
       visitor,
-      ts,
-      CAST(COUNT(*) FILTER (WHERE x1_count) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x1_count,
-      LEAD(ts) OVER () AS next_ts
-    FROM (SELECT * FROM increments ORDER BY visitor, ts)
-  ) AS totals_per_event
-  WHERE next_ts IS NULL OR next_ts <> ts
+      anchor_ts,
+      place,
+      CAST(COUNT(*) FILTER (WHERE x1_count) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x1_count
+    FROM (SELECT * FROM merged_stream ORDER BY visitor, ts, place)
+  ) AS totals_per_row
+  WHERE place > 0
 ),
 -- the totals at each anchor, less the totals before each window
 window_counts AS (
   SELECT
-    a.visitor,
-    a.ts,
+    now.visitor,
+    now.anchor_ts AS ts,
     NULLIF(CAST(now.x1_count - before_7d.x1_count AS BIGINT), 0) AS "a value"
-  FROM (SELECT visitor, ts, ts - INTERVAL '604800000001 microseconds' AS start_7d FROM anchor_times) AS a
-  ASOF LEFT JOIN (SELECT visitor, ts, x1_count FROM running_totals) AS now ON now.visitor = a.visitor AND a.ts >= now.ts
-  ASOF LEFT JOIN (SELECT visitor, ts, x1_count FROM running_totals) AS before_7d ON before_7d.visitor = a.visitor AND a.start_7d >= before_7d.ts
+  FROM running_totals AS now
+  LEFT JOIN running_totals AS before_7d
+    ON before_7d.visitor = now.visitor
+    AND before_7d.anchor_ts = now.anchor_ts
+    AND before_7d.place = 2
+  WHERE now.place = 1
 )
 -- each anchor with its values
 SELECT
@@ -79,7 +82,6 @@ SELECT
   c."a value" AS "a"
 FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a."domain_userid"
-LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = a."anchor_ts"
 LEFT JOIN window_counts AS c
-  ON c.visitor = t.visitor AND c.ts = t.ts
+  ON c.visitor = v.visitor AND c.ts = a."anchor_ts"
 ORDER BY a."domain_userid", a."anchor_ts"

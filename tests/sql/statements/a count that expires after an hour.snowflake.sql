@@ -84,7 +84,6 @@ SELECT
   w."A VALUE" AS "A"
 FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a."DOMAIN_USERID"
-LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = a."ANCHOR_TS"
 LEFT JOIN window_values AS w
-  ON w.visitor = t.visitor AND w.ts = t.ts
+  ON w.visitor = v.visitor AND w.ts = a."ANCHOR_TS"
 ORDER BY a."DOMAIN_USERID", a."ANCHOR_TS"

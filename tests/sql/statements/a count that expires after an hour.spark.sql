@@ -84,7 +84,6 @@ SELECT
   w.`a value` AS `a`
 FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a.`domain_userid`
-LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = a.`anchor_ts`
 LEFT JOIN window_values AS w
-  ON w.visitor = t.visitor AND w.ts = t.ts
+  ON w.visitor = v.visitor AND w.ts = a.`anchor_ts`
 ORDER BY a.`domain_userid`, a.`anchor_ts`

@@ -29,13 +29,37 @@ matched AS (
   FROM events AS e
   JOIN visitors AS v ON v.visitor_key = CAST(e.`domain_userid` AS STRING)
 ),
--- which values each event has; the values themselves where distinct ones are counted
-flags AS (
+-- each anchor, and the last instant before each of its windows
+lookups AS (
+  SELECT visitor, ts, ts AS anchor_ts, 1 AS place FROM anchor_times
+  UNION ALL
+  SELECT visitor, CAST('0001-01-01 00:00:00' AS TIMESTAMP_NTZ), ts, 2 FROM anchor_times
+),
+-- in one stream: what is counted when, and the instants at which totals are looked up
+merged_stream AS (
   SELECT
     visitor,
     ts,
-    x1 IS NOT NULL AS has_x1
+    CAST(NULL AS TIMESTAMP_NTZ) AS anchor_ts,
+    0 AS place,
+    x1 IS NOT NULL AS x1_count
   FROM matched
+  UNION ALL
+  SELECT visitor, ts, anchor_ts, place, FALSE
+  FROM lookups
+),
+-- the running totals at each anchor, and before its windows
+running_totals AS (
+  SELECT *
+  FROM (
+    SELECT
+      visitor,
+      anchor_ts,
+      place,
+      COUNT(CASE WHEN x1_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_count
+    FROM merged_stream
+  ) AS totals_per_row
+  WHERE place > 0
 ),
 -- the events that have x1, numbered as the running total x1_count counts them
 x1_numbered AS (
@@ -43,31 +67,13 @@ x1_numbered AS (
   FROM matched
   WHERE x1 IS NOT NULL
 ),
--- each visitor's anchors, and the instants before their windows, in one stream with the events
-merged_stream AS (
-  SELECT visitor, ts, 0 AS place, CAST(NULL AS TIMESTAMP_NTZ) AS anchor_ts,
-    has_x1 AS x1_count
-  FROM flags
-  UNION ALL
-  SELECT visitor, ts, 1, ts, FALSE FROM anchor_times
-),
--- the running totals at each of these instants
-running_totals AS (
-  SELECT
-    visitor,
-    anchor_ts,
-    place,
-    COUNT(CASE WHEN x1_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_count
-  FROM merged_stream
-),
 -- the totals at each anchor, less the totals before each window
 window_counts AS (
   SELECT
     visitor,
     anchor_ts AS ts,
-    CASE WHEN MAX(CASE WHEN place = 1 THEN x1_count END) > 0 THEN MAX(CASE WHEN place = 1 THEN x1_count END) END AS `a event number`
+    CASE WHEN MAX(CASE WHEN place = 1 THEN x1_count END) > MAX(CASE WHEN place = 2 THEN x1_count END) THEN MAX(CASE WHEN place = 1 THEN x1_count END) END AS `a event number`
   FROM running_totals
-  WHERE anchor_ts IS NOT NULL
   GROUP BY visitor, anchor_ts
 )
 -- each anchor with its values
@@ -76,9 +82,8 @@ SELECT
   CAST(CAST(CAST(CAST(a.`anchor_ts` - `a event`.ts AS INTERVAL SECOND) AS DECIMAL(20, 6)) * 1000000 AS BIGINT) AS DOUBLE) / 1e6 / 86400.0 AS `a`
 FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a.`domain_userid`
-LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = a.`anchor_ts`
 LEFT JOIN window_counts AS c
-  ON c.visitor = t.visitor AND c.ts = t.ts
+  ON c.visitor = v.visitor AND c.ts = a.`anchor_ts`
 LEFT JOIN x1_numbered AS `a event`
   ON `a event`.visitor = c.visitor AND `a event`.number = c.`a event number`
 ORDER BY a.`domain_userid`, a.`anchor_ts`

@@ -92,7 +92,6 @@ SELECT
   "A VALUES"."A VALUE" AS "A"
 FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a."DOMAIN_USERID"
-LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = a."ANCHOR_TS"
 LEFT JOIN "A VALUE" AS "A VALUES"
-  ON "A VALUES".visitor = t.visitor AND "A VALUES".ts = t.ts
+  ON "A VALUES".visitor = v.visitor AND "A VALUES".ts = a."ANCHOR_TS"
 ORDER BY a."DOMAIN_USERID", a."ANCHOR_TS"

@@ -81,7 +81,6 @@ SELECT
   `a values`.`a value` AS `a`
 FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a.`domain_userid`
-LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = a.`anchor_ts`
 LEFT JOIN `a value` AS `a values`
-  ON `a values`.visitor = t.visitor AND `a values`.ts = t.ts
+  ON `a values`.visitor = v.visitor AND `a values`.ts = a.`anchor_ts`
 ORDER BY a.`domain_userid`, a.`anchor_ts`

@@ -55,91 +55,135 @@ matched AS MATERIALIZED (
   FROM events AS e
   JOIN visitors AS v ON v.visitor_key = CAST(e."domain_userid" AS VARCHAR)
 ),
--- which values each event has; the values themselves where distinct ones are counted
-flags AS (
-  SELECT
-    visitor,
-    ts, x3, x1, x12,
-    x1 IS NOT NULL AS has_x1,
-    x2 IS NOT NULL AS has_x2,
-    x3 IS NOT NULL AS has_x3,
-    x4 IS NOT NULL AS has_x4,
-    x5 IS NOT NULL AS has_x5,
-    x6 IS NOT NULL AS has_x6,
-    x7 IS NOT NULL AS has_x7,
-    x8 IS NOT NULL AS has_x8,
-    x9 IS NOT NULL AS has_x9,
-    x10 IS NOT NULL AS has_x10,
-    x11 IS NOT NULL AS has_x11,
-    x12 IS NOT NULL AS has_x12,
-    x13 IS NOT NULL AS has_x13,
-    x14 IS NOT NULL AS has_x14
-  FROM matched
-),
--- when the visitor had the same value before, and when next
-neighbours AS (
-  SELECT
-    *,
-    LAG(ts) OVER (PARTITION BY visitor, x3 ORDER BY ts) AS x3_previous_ts,
-    LEAD(ts) OVER (PARTITION BY visitor, x3 ORDER BY ts) AS x3_next_ts,
-    LAG(ts) OVER (PARTITION BY visitor, x1 ORDER BY ts) AS x1_previous_ts,
-    LEAD(ts) OVER (PARTITION BY visitor, x1 ORDER BY ts) AS x1_next_ts,
-    LAG(ts) OVER (PARTITION BY visitor, x12 ORDER BY ts) AS x12_previous_ts,
-    LEAD(ts) OVER (PARTITION BY visitor, x12 ORDER BY ts) AS x12_next_ts
-  FROM flags
-  WHERE has_x3 OR has_x1 OR has_x12
-  UNION ALL
-  SELECT *, CAST(NULL AS TIMESTAMP), CAST(NULL AS TIMESTAMP), CAST(NULL AS TIMESTAMP), CAST(NULL AS TIMESTAMP), CAST(NULL AS TIMESTAMP), CAST(NULL AS TIMESTAMP)
-  FROM flags
-  WHERE NOT (has_x3 OR has_x1 OR has_x12)
-),
--- which totals each event adds one to: it has a value, or its value enters or leaves a window
-increments AS (
+-- when the visitor had the same x3 before, and when next
+x3_neighbours AS (
   SELECT
     visitor,
     ts,
-    has_x1 AS x1_count,
-    has_x2 AS x2_count,
-    has_x3 AND (x3_previous_ts IS NULL OR ts > x3_previous_ts + INTERVAL '604800 seconds') AS x3_entered_7d,
-    has_x3 AND (x3_previous_ts IS NULL OR ts > x3_previous_ts + INTERVAL '2592000 seconds') AS x3_entered_30d,
-    has_x1 AND (x1_previous_ts IS NULL OR ts > x1_previous_ts + INTERVAL '604800 seconds') AS x1_entered_7d,
-    has_x1 AND (x1_previous_ts IS NULL OR ts > x1_previous_ts + INTERVAL '2592000 seconds') AS x1_entered_30d,
-    has_x4 AS x4_count,
-    has_x5 AS x5_count,
-    has_x6 AS x6_count,
-    has_x7 AS x7_count,
-    has_x8 AS x8_count,
-    has_x9 AS x9_count,
-    has_x10 AS x10_count,
-    has_x11 AS x11_count,
-    has_x12 AND (x12_previous_ts IS NULL OR ts > x12_previous_ts + INTERVAL '2592000 seconds') AS x12_entered_30d,
-    has_x13 AS x13_count,
-    has_x14 AS x14_count,
-    has_x3 AND (x3_next_ts IS NULL OR x3_next_ts > ts + INTERVAL '604800 seconds') AS x3_left_7d,
-    has_x3 AND (x3_next_ts IS NULL OR x3_next_ts > ts + INTERVAL '2592000 seconds') AS x3_left_30d,
-    has_x1 AND (x1_next_ts IS NULL OR x1_next_ts > ts + INTERVAL '604800 seconds') AS x1_left_7d,
-    has_x1 AND (x1_next_ts IS NULL OR x1_next_ts > ts + INTERVAL '2592000 seconds') AS x1_left_30d,
-    has_x12 AND (x12_next_ts IS NULL OR x12_next_ts > ts + INTERVAL '2592000 seconds') AS x12_left_30d
-  FROM neighbours
-  UNION ALL
-  SELECT visitor, CAST('-infinity' AS TIMESTAMP), FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE
-  FROM visitors
+    LAG(ts) OVER (PARTITION BY visitor, x3 ORDER BY ts) AS previous_ts,
+    LEAD(ts) OVER (PARTITION BY visitor, x3 ORDER BY ts) AS next_ts
+  FROM matched
+  WHERE x3 IS NOT NULL
 ),
--- the running totals after each instant of a visitor
+-- whether the value enters or leaves a window
+x3_changes AS (
+  SELECT
+    visitor,
+    ts,
+    previous_ts IS NULL OR ts > previous_ts + INTERVAL '604800 seconds' AS x3_entered_7d,
+    next_ts IS NULL OR next_ts > ts + INTERVAL '604800 seconds' AS x3_left_7d,
+    previous_ts IS NULL OR ts > previous_ts + INTERVAL '2592000 seconds' AS x3_entered_30d,
+    next_ts IS NULL OR next_ts > ts + INTERVAL '2592000 seconds' AS x3_left_30d
+  FROM x3_neighbours
+),
+-- when the visitor had the same x1 before, and when next
+x1_neighbours AS (
+  SELECT
+    visitor,
+    ts,
+    LAG(ts) OVER (PARTITION BY visitor, x1 ORDER BY ts) AS previous_ts,
+    LEAD(ts) OVER (PARTITION BY visitor, x1 ORDER BY ts) AS next_ts
+  FROM matched
+  WHERE x1 IS NOT NULL
+),
+-- whether the value enters or leaves a window
+x1_changes AS (
+  SELECT
+    visitor,
+    ts,
+    previous_ts IS NULL OR ts > previous_ts + INTERVAL '604800 seconds' AS x1_entered_7d,
+    next_ts IS NULL OR next_ts > ts + INTERVAL '604800 seconds' AS x1_left_7d,
+    previous_ts IS NULL OR ts > previous_ts + INTERVAL '2592000 seconds' AS x1_entered_30d,
+    next_ts IS NULL OR next_ts > ts + INTERVAL '2592000 seconds' AS x1_left_30d
+  FROM x1_neighbours
+),
+-- when the visitor had the same x12 before, and when next
+x12_neighbours AS (
+  SELECT
+    visitor,
+    ts,
+    LAG(ts) OVER (PARTITION BY visitor, x12 ORDER BY ts) AS previous_ts,
+    LEAD(ts) OVER (PARTITION BY visitor, x12 ORDER BY ts) AS next_ts
+  FROM matched
+  WHERE x12 IS NOT NULL
+),
+-- whether the value enters or leaves a window
+x12_changes AS (
+  SELECT
+    visitor,
+    ts,
+    previous_ts IS NULL OR ts > previous_ts + INTERVAL '2592000 seconds' AS x12_entered_30d,
+    next_ts IS NULL OR next_ts > ts + INTERVAL '2592000 seconds' AS x12_left_30d
+  FROM x12_neighbours
+),
+-- each anchor, and the last instant before each of its windows
+lookups AS (
+  SELECT visitor, ts, ts AS anchor_ts, 1 AS place FROM anchor_times
+  UNION ALL
+  SELECT visitor, ts - INTERVAL '2592000000001 microseconds', ts, 2 FROM anchor_times
+  UNION ALL
+  SELECT visitor, ts - INTERVAL '604800000001 microseconds', ts, 3 FROM anchor_times
+  UNION ALL
+  SELECT visitor, ts - INTERVAL '3600000001 microseconds', ts, 4 FROM anchor_times
+),
+-- in one stream: what is counted when, and the instants at which totals are looked up
+merged_stream AS (
+  SELECT
+    visitor,
+    ts,
+    CAST(NULL AS TIMESTAMP) AS anchor_ts,
+    0 AS place,
+    x1 IS NOT NULL AS x1_count,
+    x2 IS NOT NULL AS x2_count,
+    x4 IS NOT NULL AS x4_count,
+    x5 IS NOT NULL AS x5_count,
+    x6 IS NOT NULL AS x6_count,
+    x7 IS NOT NULL AS x7_count,
+    x8 IS NOT NULL AS x8_count,
+    x9 IS NOT NULL AS x9_count,
+    x10 IS NOT NULL AS x10_count,
+    x11 IS NOT NULL AS x11_count,
+    x13 IS NOT NULL AS x13_count,
+    x14 IS NOT NULL AS x14_count,
+    FALSE AS x3_entered_7d,
+    FALSE AS x3_left_7d,
+    FALSE AS x3_entered_30d,
+    FALSE AS x3_left_30d,
+    FALSE AS x1_entered_7d,
+    FALSE AS x1_left_7d,
+    FALSE AS x1_entered_30d,
+    FALSE AS x1_left_30d,
+    FALSE AS x12_entered_30d,
+    FALSE AS x12_left_30d
+  FROM matched
+  UNION ALL
+  SELECT visitor, ts, NULL, 0, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, x3_entered_7d, x3_left_7d, x3_entered_30d, x3_left_30d, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE
+  FROM x3_changes
+  WHERE x3_entered_7d OR x3_left_7d OR x3_entered_30d OR x3_left_30d
+  UNION ALL
+  SELECT visitor, ts, NULL, 0, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, x1_entered_7d, x1_left_7d, x1_entered_30d, x1_left_30d, FALSE, FALSE
+  FROM x1_changes
+  WHERE x1_entered_7d OR x1_left_7d OR x1_entered_30d OR x1_left_30d
+  UNION ALL
+  SELECT visitor, ts, NULL, 0, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, x12_entered_30d, x12_left_30d
+  FROM x12_changes
+  WHERE x12_entered_30d OR x12_left_30d
+  UNION ALL
+  SELECT visitor, ts, anchor_ts, place, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE
+  FROM lookups
+),
+-- the running totals at each anchor, and before its windows
 -- (they run on from one visitor to the next, because DuckDB counts fastest in one sorted pass;
 -- only differences between two totals of one visitor are used)
 running_totals AS MATERIALIZED (
-  SELECT visitor, ts, x1_count, x2_count, x3_entered_7d, x3_entered_30d, x1_entered_7d, x1_entered_30d, x4_count, x5_count, x6_count, x7_count, x8_count, x9_count, x10_count, x11_count, x12_entered_30d, x13_count, x14_count, x3_left_7d, x3_left_30d, x1_left_7d, x1_left_30d, x12_left_30d
+  SELECT *
   FROM (
     SELECT
       visitor,
-      ts,
+      anchor_ts,
+      place,
       CAST(COUNT(*) FILTER (WHERE x1_count) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x1_count,
       CAST(COUNT(*) FILTER (WHERE x2_count) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x2_count,
-      CAST(COUNT(*) FILTER (WHERE x3_entered_7d) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x3_entered_7d,
-      CAST(COUNT(*) FILTER (WHERE x3_entered_30d) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x3_entered_30d,
-      CAST(COUNT(*) FILTER (WHERE x1_entered_7d) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x1_entered_7d,
-      CAST(COUNT(*) FILTER (WHERE x1_entered_30d) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x1_entered_30d,
       CAST(COUNT(*) FILTER (WHERE x4_count) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x4_count,
       CAST(COUNT(*) FILTER (WHERE x5_count) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x5_count,
       CAST(COUNT(*) FILTER (WHERE x6_count) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x6_count,
@@ -148,18 +192,21 @@ running_totals AS MATERIALIZED (
       CAST(COUNT(*) FILTER (WHERE x9_count) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x9_count,
       CAST(COUNT(*) FILTER (WHERE x10_count) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x10_count,
       CAST(COUNT(*) FILTER (WHERE x11_count) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x11_count,
-      CAST(COUNT(*) FILTER (WHERE x12_entered_30d) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x12_entered_30d,
       CAST(COUNT(*) FILTER (WHERE x13_count) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x13_count,
       CAST(COUNT(*) FILTER (WHERE x14_count) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x14_count,
+      CAST(COUNT(*) FILTER (WHERE x3_entered_7d) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x3_entered_7d,
       CAST(COUNT(*) FILTER (WHERE x3_left_7d) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x3_left_7d,
+      CAST(COUNT(*) FILTER (WHERE x3_entered_30d) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x3_entered_30d,
       CAST(COUNT(*) FILTER (WHERE x3_left_30d) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x3_left_30d,
+      CAST(COUNT(*) FILTER (WHERE x1_entered_7d) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x1_entered_7d,
       CAST(COUNT(*) FILTER (WHERE x1_left_7d) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x1_left_7d,
+      CAST(COUNT(*) FILTER (WHERE x1_entered_30d) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x1_entered_30d,
       CAST(COUNT(*) FILTER (WHERE x1_left_30d) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x1_left_30d,
-      CAST(COUNT(*) FILTER (WHERE x12_left_30d) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x12_left_30d,
-      LEAD(ts) OVER () AS next_ts
-    FROM (SELECT * FROM increments ORDER BY visitor, ts)
-  ) AS totals_per_event
-  WHERE next_ts IS NULL OR next_ts <> ts
+      CAST(COUNT(*) FILTER (WHERE x12_entered_30d) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x12_entered_30d,
+      CAST(COUNT(*) FILTER (WHERE x12_left_30d) OVER (ROWS UNBOUNDED PRECEDING) AS INTEGER) AS x12_left_30d
+    FROM (SELECT * FROM merged_stream ORDER BY visitor, ts, place)
+  ) AS totals_per_row
+  WHERE place > 0
 ),
 -- the events that have x1, numbered as the running total x1_count counts them
 x1_numbered AS (
@@ -194,8 +241,8 @@ x13_numbered AS (
 -- the totals at each anchor, less the totals before each window
 window_counts AS (
   SELECT
-    a.visitor,
-    a.ts,
+    now.visitor,
+    now.anchor_ts AS ts,
     CASE WHEN now.x1_count > before_30d.x1_count THEN now.x1_count END AS "latest_app_id event number",
     CASE WHEN now.x2_count > before_30d.x2_count THEN now.x2_count END AS "latest_device_class event number",
     NULLIF(CAST(now.x3_entered_7d - before_7d.x3_left_7d AS BIGINT), 0) AS "num_sessions_l7d value",
@@ -219,11 +266,20 @@ window_counts AS (
     CASE WHEN now.x13_count > before_1h.x13_count THEN before_1h.x13_count + 1 END AS "first_page_path_l1h event number",
     NULLIF(CAST(now.x4_count - before_1h.x4_count AS BIGINT), 0) AS "num_page_views_l1h value",
     NULLIF(CAST(now.x14_count - before_1h.x14_count AS BIGINT), 0) AS "num_key_page_views_l1h value"
-  FROM (SELECT visitor, ts, ts - INTERVAL '2592000000001 microseconds' AS start_30d, ts - INTERVAL '604800000001 microseconds' AS start_7d, ts - INTERVAL '3600000001 microseconds' AS start_1h FROM anchor_times) AS a
-  ASOF LEFT JOIN (SELECT visitor, ts, x1_count, x2_count, x3_entered_7d, x3_entered_30d, x1_entered_7d, x1_entered_30d, x4_count, x5_count, x6_count, x7_count, x8_count, x9_count, x10_count, x11_count, x12_entered_30d, x13_count, x14_count FROM running_totals) AS now ON now.visitor = a.visitor AND a.ts >= now.ts
-  ASOF LEFT JOIN (SELECT visitor, ts, x1_count, x2_count, x3_left_30d, x1_left_30d, x4_count, x5_count, x6_count, x7_count, x9_count, x10_count, x11_count, x12_left_30d, x13_count FROM running_totals) AS before_30d ON before_30d.visitor = a.visitor AND a.start_30d >= before_30d.ts
-  ASOF LEFT JOIN (SELECT visitor, ts, x3_left_7d, x1_left_7d, x4_count, x5_count, x6_count, x7_count, x8_count FROM running_totals) AS before_7d ON before_7d.visitor = a.visitor AND a.start_7d >= before_7d.ts
-  ASOF LEFT JOIN (SELECT visitor, ts, x13_count, x4_count, x14_count FROM running_totals) AS before_1h ON before_1h.visitor = a.visitor AND a.start_1h >= before_1h.ts
+  FROM running_totals AS now
+  LEFT JOIN running_totals AS before_30d
+    ON before_30d.visitor = now.visitor
+    AND before_30d.anchor_ts = now.anchor_ts
+    AND before_30d.place = 2
+  LEFT JOIN running_totals AS before_7d
+    ON before_7d.visitor = now.visitor
+    AND before_7d.anchor_ts = now.anchor_ts
+    AND before_7d.place = 3
+  LEFT JOIN running_totals AS before_1h
+    ON before_1h.visitor = now.visitor
+    AND before_1h.anchor_ts = now.anchor_ts
+    AND before_1h.place = 4
+  WHERE now.place = 1
 )
 -- each anchor with its values
 SELECT
@@ -254,9 +310,8 @@ SELECT
   CAST(CAST(DATE_PART('isodow', a."anchor_ts") AS VARCHAR) AS INTEGER) AS "day_of_week"
 FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a."domain_userid"
-LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = a."anchor_ts"
 LEFT JOIN window_counts AS c
-  ON c.visitor = t.visitor AND c.ts = t.ts
+  ON c.visitor = v.visitor AND c.ts = a."anchor_ts"
 LEFT JOIN x1_numbered AS "latest_app_id event"
   ON "latest_app_id event".visitor = c.visitor AND "latest_app_id event".number = c."latest_app_id event number"
 LEFT JOIN x2_numbered AS "latest_device_class event"

@@ -55,109 +55,156 @@ matched AS (
   FROM events AS e
   JOIN visitors AS v ON v.visitor_key = CAST(e."DOMAIN_USERID" AS VARCHAR)
 ),
--- which values each event has; the values themselves where distinct ones are counted
-flags AS (
-  SELECT
-    visitor,
-    ts, x3, x1, x12,
-    x1 IS NOT NULL AS has_x1,
-    x2 IS NOT NULL AS has_x2,
-    x3 IS NOT NULL AS has_x3,
-    x4 IS NOT NULL AS has_x4,
-    x5 IS NOT NULL AS has_x5,
-    x6 IS NOT NULL AS has_x6,
-    x7 IS NOT NULL AS has_x7,
-    x8 IS NOT NULL AS has_x8,
-    x9 IS NOT NULL AS has_x9,
-    x10 IS NOT NULL AS has_x10,
-    x11 IS NOT NULL AS has_x11,
-    x12 IS NOT NULL AS has_x12,
-    x13 IS NOT NULL AS has_x13,
-    x14 IS NOT NULL AS has_x14
-  FROM matched
-),
--- when the visitor had the same value before, and when next
-neighbours AS (
-  SELECT
-    *,
-    LAG(ts) OVER (PARTITION BY visitor, x3 ORDER BY ts) AS x3_previous_ts,
-    LEAD(ts) OVER (PARTITION BY visitor, x3 ORDER BY ts) AS x3_next_ts,
-    LAG(ts) OVER (PARTITION BY visitor, x1 ORDER BY ts) AS x1_previous_ts,
-    LEAD(ts) OVER (PARTITION BY visitor, x1 ORDER BY ts) AS x1_next_ts,
-    LAG(ts) OVER (PARTITION BY visitor, x12 ORDER BY ts) AS x12_previous_ts,
-    LEAD(ts) OVER (PARTITION BY visitor, x12 ORDER BY ts) AS x12_next_ts
-  FROM flags
-  WHERE has_x3 OR has_x1 OR has_x12
-  UNION ALL
-  SELECT *, CAST(NULL AS TIMESTAMP_NTZ), CAST(NULL AS TIMESTAMP_NTZ), CAST(NULL AS TIMESTAMP_NTZ), CAST(NULL AS TIMESTAMP_NTZ), CAST(NULL AS TIMESTAMP_NTZ), CAST(NULL AS TIMESTAMP_NTZ)
-  FROM flags
-  WHERE NOT (has_x3 OR has_x1 OR has_x12)
-),
--- which totals each event adds one to: it has a value, or its value enters or leaves a window
-increments AS (
+-- when the visitor had the same x3 before, and when next
+x3_neighbours AS (
   SELECT
     visitor,
     ts,
-    has_x1 AS x1_count,
-    has_x2 AS x2_count,
-    has_x3 AND (x3_previous_ts IS NULL OR ts > x3_previous_ts + INTERVAL '604800 seconds') AS x3_entered_7d,
-    has_x3 AND (x3_previous_ts IS NULL OR ts > x3_previous_ts + INTERVAL '2592000 seconds') AS x3_entered_30d,
-    has_x1 AND (x1_previous_ts IS NULL OR ts > x1_previous_ts + INTERVAL '604800 seconds') AS x1_entered_7d,
-    has_x1 AND (x1_previous_ts IS NULL OR ts > x1_previous_ts + INTERVAL '2592000 seconds') AS x1_entered_30d,
-    has_x4 AS x4_count,
-    has_x5 AS x5_count,
-    has_x6 AS x6_count,
-    has_x7 AS x7_count,
-    has_x8 AS x8_count,
-    has_x9 AS x9_count,
-    has_x10 AS x10_count,
-    has_x11 AS x11_count,
-    has_x12 AND (x12_previous_ts IS NULL OR ts > x12_previous_ts + INTERVAL '2592000 seconds') AS x12_entered_30d,
-    has_x13 AS x13_count,
-    has_x14 AS x14_count,
-    has_x3 AND (x3_next_ts IS NULL OR x3_next_ts > ts + INTERVAL '604800 seconds') AS x3_left_7d,
-    has_x3 AND (x3_next_ts IS NULL OR x3_next_ts > ts + INTERVAL '2592000 seconds') AS x3_left_30d,
-    has_x1 AND (x1_next_ts IS NULL OR x1_next_ts > ts + INTERVAL '604800 seconds') AS x1_left_7d,
-    has_x1 AND (x1_next_ts IS NULL OR x1_next_ts > ts + INTERVAL '2592000 seconds') AS x1_left_30d,
-    has_x12 AND (x12_next_ts IS NULL OR x12_next_ts > ts + INTERVAL '2592000 seconds') AS x12_left_30d
-  FROM neighbours
-  UNION ALL
-  SELECT visitor, CAST('0001-01-01 00:00:00' AS TIMESTAMP_NTZ), FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE
-  FROM visitors
+    LAG(ts) OVER (PARTITION BY visitor, x3 ORDER BY ts) AS previous_ts,
+    LEAD(ts) OVER (PARTITION BY visitor, x3 ORDER BY ts) AS next_ts
+  FROM matched
+  WHERE x3 IS NOT NULL
 ),
--- the running totals after each instant of a visitor
+-- whether the value enters or leaves a window
+x3_changes AS (
+  SELECT
+    visitor,
+    ts,
+    previous_ts IS NULL OR ts > previous_ts + INTERVAL '604800 seconds' AS x3_entered_7d,
+    next_ts IS NULL OR next_ts > ts + INTERVAL '604800 seconds' AS x3_left_7d,
+    previous_ts IS NULL OR ts > previous_ts + INTERVAL '2592000 seconds' AS x3_entered_30d,
+    next_ts IS NULL OR next_ts > ts + INTERVAL '2592000 seconds' AS x3_left_30d
+  FROM x3_neighbours
+),
+-- when the visitor had the same x1 before, and when next
+x1_neighbours AS (
+  SELECT
+    visitor,
+    ts,
+    LAG(ts) OVER (PARTITION BY visitor, x1 ORDER BY ts) AS previous_ts,
+    LEAD(ts) OVER (PARTITION BY visitor, x1 ORDER BY ts) AS next_ts
+  FROM matched
+  WHERE x1 IS NOT NULL
+),
+-- whether the value enters or leaves a window
+x1_changes AS (
+  SELECT
+    visitor,
+    ts,
+    previous_ts IS NULL OR ts > previous_ts + INTERVAL '604800 seconds' AS x1_entered_7d,
+    next_ts IS NULL OR next_ts > ts + INTERVAL '604800 seconds' AS x1_left_7d,
+    previous_ts IS NULL OR ts > previous_ts + INTERVAL '2592000 seconds' AS x1_entered_30d,
+    next_ts IS NULL OR next_ts > ts + INTERVAL '2592000 seconds' AS x1_left_30d
+  FROM x1_neighbours
+),
+-- when the visitor had the same x12 before, and when next
+x12_neighbours AS (
+  SELECT
+    visitor,
+    ts,
+    LAG(ts) OVER (PARTITION BY visitor, x12 ORDER BY ts) AS previous_ts,
+    LEAD(ts) OVER (PARTITION BY visitor, x12 ORDER BY ts) AS next_ts
+  FROM matched
+  WHERE x12 IS NOT NULL
+),
+-- whether the value enters or leaves a window
+x12_changes AS (
+  SELECT
+    visitor,
+    ts,
+    previous_ts IS NULL OR ts > previous_ts + INTERVAL '2592000 seconds' AS x12_entered_30d,
+    next_ts IS NULL OR next_ts > ts + INTERVAL '2592000 seconds' AS x12_left_30d
+  FROM x12_neighbours
+),
+-- each anchor, and the last instant before each of its windows
+lookups AS (
+  SELECT visitor, ts, ts AS anchor_ts, 1 AS place FROM anchor_times
+  UNION ALL
+  SELECT visitor, ts - INTERVAL '2592000 seconds, 1 microseconds', ts, 2 FROM anchor_times
+  UNION ALL
+  SELECT visitor, ts - INTERVAL '604800 seconds, 1 microseconds', ts, 3 FROM anchor_times
+  UNION ALL
+  SELECT visitor, ts - INTERVAL '3600 seconds, 1 microseconds', ts, 4 FROM anchor_times
+),
+-- in one stream: what is counted when, and the instants at which totals are looked up
+merged_stream AS (
+  SELECT
+    visitor,
+    ts,
+    CAST(NULL AS TIMESTAMP_NTZ) AS anchor_ts,
+    0 AS place,
+    x1 IS NOT NULL AS x1_count,
+    x2 IS NOT NULL AS x2_count,
+    x4 IS NOT NULL AS x4_count,
+    x5 IS NOT NULL AS x5_count,
+    x6 IS NOT NULL AS x6_count,
+    x7 IS NOT NULL AS x7_count,
+    x8 IS NOT NULL AS x8_count,
+    x9 IS NOT NULL AS x9_count,
+    x10 IS NOT NULL AS x10_count,
+    x11 IS NOT NULL AS x11_count,
+    x13 IS NOT NULL AS x13_count,
+    x14 IS NOT NULL AS x14_count,
+    FALSE AS x3_entered_7d,
+    FALSE AS x3_left_7d,
+    FALSE AS x3_entered_30d,
+    FALSE AS x3_left_30d,
+    FALSE AS x1_entered_7d,
+    FALSE AS x1_left_7d,
+    FALSE AS x1_entered_30d,
+    FALSE AS x1_left_30d,
+    FALSE AS x12_entered_30d,
+    FALSE AS x12_left_30d
+  FROM matched
+  UNION ALL
+  SELECT visitor, ts, NULL, 0, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, x3_entered_7d, x3_left_7d, x3_entered_30d, x3_left_30d, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE
+  FROM x3_changes
+  WHERE x3_entered_7d OR x3_left_7d OR x3_entered_30d OR x3_left_30d
+  UNION ALL
+  SELECT visitor, ts, NULL, 0, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, x1_entered_7d, x1_left_7d, x1_entered_30d, x1_left_30d, FALSE, FALSE
+  FROM x1_changes
+  WHERE x1_entered_7d OR x1_left_7d OR x1_entered_30d OR x1_left_30d
+  UNION ALL
+  SELECT visitor, ts, NULL, 0, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, x12_entered_30d, x12_left_30d
+  FROM x12_changes
+  WHERE x12_entered_30d OR x12_left_30d
+  UNION ALL
+  SELECT visitor, ts, anchor_ts, place, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE
+  FROM lookups
+),
+-- the running totals at each anchor, and before its windows
 running_totals AS (
-  SELECT visitor, ts, x1_count, x2_count, x3_entered_7d, x3_entered_30d, x1_entered_7d, x1_entered_30d, x4_count, x5_count, x6_count, x7_count, x8_count, x9_count, x10_count, x11_count, x12_entered_30d, x13_count, x14_count, x3_left_7d, x3_left_30d, x1_left_7d, x1_left_30d, x12_left_30d
+  SELECT *
   FROM (
     SELECT
       visitor,
-      ts,
-      COUNT(CASE WHEN x1_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_count,
-      COUNT(CASE WHEN x2_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x2_count,
-      COUNT(CASE WHEN x3_entered_7d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x3_entered_7d,
-      COUNT(CASE WHEN x3_entered_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x3_entered_30d,
-      COUNT(CASE WHEN x1_entered_7d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_entered_7d,
-      COUNT(CASE WHEN x1_entered_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_entered_30d,
-      COUNT(CASE WHEN x4_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x4_count,
-      COUNT(CASE WHEN x5_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x5_count,
-      COUNT(CASE WHEN x6_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x6_count,
-      COUNT(CASE WHEN x7_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x7_count,
-      COUNT(CASE WHEN x8_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x8_count,
-      COUNT(CASE WHEN x9_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x9_count,
-      COUNT(CASE WHEN x10_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x10_count,
-      COUNT(CASE WHEN x11_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x11_count,
-      COUNT(CASE WHEN x12_entered_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x12_entered_30d,
-      COUNT(CASE WHEN x13_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x13_count,
-      COUNT(CASE WHEN x14_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x14_count,
-      COUNT(CASE WHEN x3_left_7d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x3_left_7d,
-      COUNT(CASE WHEN x3_left_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x3_left_30d,
-      COUNT(CASE WHEN x1_left_7d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_left_7d,
-      COUNT(CASE WHEN x1_left_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_left_30d,
-      COUNT(CASE WHEN x12_left_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x12_left_30d,
-      LEAD(ts) OVER (PARTITION BY visitor ORDER BY ts) AS next_ts
-    FROM increments
-  ) AS totals_per_event
-  WHERE next_ts IS NULL OR next_ts <> ts
+      anchor_ts,
+      place,
+      COUNT(CASE WHEN x1_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_count,
+      COUNT(CASE WHEN x2_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x2_count,
+      COUNT(CASE WHEN x4_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x4_count,
+      COUNT(CASE WHEN x5_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x5_count,
+      COUNT(CASE WHEN x6_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x6_count,
+      COUNT(CASE WHEN x7_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x7_count,
+      COUNT(CASE WHEN x8_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x8_count,
+      COUNT(CASE WHEN x9_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x9_count,
+      COUNT(CASE WHEN x10_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x10_count,
+      COUNT(CASE WHEN x11_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x11_count,
+      COUNT(CASE WHEN x13_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x13_count,
+      COUNT(CASE WHEN x14_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x14_count,
+      COUNT(CASE WHEN x3_entered_7d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x3_entered_7d,
+      COUNT(CASE WHEN x3_left_7d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x3_left_7d,
+      COUNT(CASE WHEN x3_entered_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x3_entered_30d,
+      COUNT(CASE WHEN x3_left_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x3_left_30d,
+      COUNT(CASE WHEN x1_entered_7d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_entered_7d,
+      COUNT(CASE WHEN x1_left_7d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_left_7d,
+      COUNT(CASE WHEN x1_entered_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_entered_30d,
+      COUNT(CASE WHEN x1_left_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_left_30d,
+      COUNT(CASE WHEN x12_entered_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x12_entered_30d,
+      COUNT(CASE WHEN x12_left_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x12_left_30d
+    FROM merged_stream
+  ) AS totals_per_row
+  WHERE place > 0
 ),
 -- the events that have x1, numbered as the running total x1_count counts them
 x1_numbered AS (
@@ -192,36 +239,33 @@ x13_numbered AS (
 -- the totals at each anchor, less the totals before each window
 window_counts AS (
   SELECT
-    a.visitor,
-    a.ts,
-    CASE WHEN now.x1_count > before_30d.x1_count THEN now.x1_count END AS "LATEST_APP_ID EVENT NUMBER",
-    CASE WHEN now.x2_count > before_30d.x2_count THEN now.x2_count END AS "LATEST_DEVICE_CLASS EVENT NUMBER",
-    NULLIF(CAST(now.x3_entered_7d - before_7d.x3_left_7d AS BIGINT), 0) AS "NUM_SESSIONS_L7D VALUE",
-    NULLIF(CAST(now.x3_entered_30d - before_30d.x3_left_30d AS BIGINT), 0) AS "NUM_SESSIONS_L30D VALUE",
-    NULLIF(CAST(now.x1_entered_7d - before_7d.x1_left_7d AS BIGINT), 0) AS "NUM_APPS_L7D VALUE",
-    NULLIF(CAST(now.x1_entered_30d - before_30d.x1_left_30d AS BIGINT), 0) AS "NUM_APPS_L30D VALUE",
-    NULLIF(CAST(now.x4_count - before_7d.x4_count AS BIGINT), 0) AS "NUM_PAGE_VIEWS_L7D VALUE",
-    NULLIF(CAST(now.x4_count - before_30d.x4_count AS BIGINT), 0) AS "NUM_PAGE_VIEWS_L30D VALUE",
-    NULLIF(CAST(now.x5_count - before_7d.x5_count AS BIGINT), 0) AS "NUM_PAGE_PINGS_L7D VALUE",
-    NULLIF(CAST(now.x5_count - before_30d.x5_count AS BIGINT), 0) AS "NUM_PAGE_PINGS_L30D VALUE",
-    NULLIF(CAST(now.x6_count - before_7d.x6_count AS BIGINT), 0) AS "NUM_PRICING_VIEWS_L7D VALUE",
-    NULLIF(CAST(now.x6_count - before_30d.x6_count AS BIGINT), 0) AS "NUM_PRICING_VIEWS_L30D VALUE",
-    NULLIF(CAST(now.x7_count - before_7d.x7_count AS BIGINT), 0) AS "NUM_CONVERSIONS_L7D VALUE",
-    NULLIF(CAST(now.x7_count - before_30d.x7_count AS BIGINT), 0) AS "NUM_CONVERSIONS_L30D VALUE",
-    NULLIF(CAST(now.x8_count - before_7d.x8_count AS BIGINT), 0) AS "NUM_FORM_ENGAGEMENTS_L7D VALUE",
-    NULLIF(CAST(now.x9_count - before_30d.x9_count AS BIGINT), 0) AS "NUM_MEDIA_EVENTS_L30D VALUE",
-    CASE WHEN now.x10_count > before_30d.x10_count THEN before_30d.x10_count + 1 END AS "FIRST_REFR_MEDIUM_L30D EVENT NUMBER",
-    CASE WHEN now.x11_count > before_30d.x11_count THEN before_30d.x11_count + 1 END AS "FIRST_MKT_MEDIUM_L30D EVENT NUMBER",
-    NULLIF(CAST(now.x12_entered_30d - before_30d.x12_left_30d AS BIGINT), 0) AS "NUM_ENGAGED_CAMPAIGNS_L30D VALUE",
-    CASE WHEN now.x13_count > before_30d.x13_count THEN now.x13_count END AS "LAST_PAGE_PATH EVENT NUMBER",
-    CASE WHEN now.x13_count > before_1h.x13_count THEN before_1h.x13_count + 1 END AS "FIRST_PAGE_PATH_L1H EVENT NUMBER",
-    NULLIF(CAST(now.x4_count - before_1h.x4_count AS BIGINT), 0) AS "NUM_PAGE_VIEWS_L1H VALUE",
-    NULLIF(CAST(now.x14_count - before_1h.x14_count AS BIGINT), 0) AS "NUM_KEY_PAGE_VIEWS_L1H VALUE"
-  FROM (SELECT visitor, ts, ts - INTERVAL '2592000 seconds, 1 microseconds' AS start_30d, ts - INTERVAL '604800 seconds, 1 microseconds' AS start_7d, ts - INTERVAL '3600 seconds, 1 microseconds' AS start_1h FROM anchor_times) AS a
-  ASOF JOIN (SELECT visitor, ts, x1_count, x2_count, x3_entered_7d, x3_entered_30d, x1_entered_7d, x1_entered_30d, x4_count, x5_count, x6_count, x7_count, x8_count, x9_count, x10_count, x11_count, x12_entered_30d, x13_count, x14_count FROM running_totals) AS now MATCH_CONDITION (a.ts >= now.ts) ON now.visitor = a.visitor
-  ASOF JOIN (SELECT visitor, ts, x1_count, x2_count, x3_left_30d, x1_left_30d, x4_count, x5_count, x6_count, x7_count, x9_count, x10_count, x11_count, x12_left_30d, x13_count FROM running_totals) AS before_30d MATCH_CONDITION (a.start_30d >= before_30d.ts) ON before_30d.visitor = a.visitor
-  ASOF JOIN (SELECT visitor, ts, x3_left_7d, x1_left_7d, x4_count, x5_count, x6_count, x7_count, x8_count FROM running_totals) AS before_7d MATCH_CONDITION (a.start_7d >= before_7d.ts) ON before_7d.visitor = a.visitor
-  ASOF JOIN (SELECT visitor, ts, x13_count, x4_count, x14_count FROM running_totals) AS before_1h MATCH_CONDITION (a.start_1h >= before_1h.ts) ON before_1h.visitor = a.visitor
+    visitor,
+    anchor_ts AS ts,
+    CASE WHEN MAX(CASE WHEN place = 1 THEN x1_count END) > MAX(CASE WHEN place = 2 THEN x1_count END) THEN MAX(CASE WHEN place = 1 THEN x1_count END) END AS "LATEST_APP_ID EVENT NUMBER",
+    CASE WHEN MAX(CASE WHEN place = 1 THEN x2_count END) > MAX(CASE WHEN place = 2 THEN x2_count END) THEN MAX(CASE WHEN place = 1 THEN x2_count END) END AS "LATEST_DEVICE_CLASS EVENT NUMBER",
+    NULLIF(CAST(MAX(CASE WHEN place = 1 THEN x3_entered_7d END) - MAX(CASE WHEN place = 3 THEN x3_left_7d END) AS BIGINT), 0) AS "NUM_SESSIONS_L7D VALUE",
+    NULLIF(CAST(MAX(CASE WHEN place = 1 THEN x3_entered_30d END) - MAX(CASE WHEN place = 2 THEN x3_left_30d END) AS BIGINT), 0) AS "NUM_SESSIONS_L30D VALUE",
+    NULLIF(CAST(MAX(CASE WHEN place = 1 THEN x1_entered_7d END) - MAX(CASE WHEN place = 3 THEN x1_left_7d END) AS BIGINT), 0) AS "NUM_APPS_L7D VALUE",
+    NULLIF(CAST(MAX(CASE WHEN place = 1 THEN x1_entered_30d END) - MAX(CASE WHEN place = 2 THEN x1_left_30d END) AS BIGINT), 0) AS "NUM_APPS_L30D VALUE",
+    NULLIF(CAST(MAX(CASE WHEN place = 1 THEN x4_count END) - MAX(CASE WHEN place = 3 THEN x4_count END) AS BIGINT), 0) AS "NUM_PAGE_VIEWS_L7D VALUE",
+    NULLIF(CAST(MAX(CASE WHEN place = 1 THEN x4_count END) - MAX(CASE WHEN place = 2 THEN x4_count END) AS BIGINT), 0) AS "NUM_PAGE_VIEWS_L30D VALUE",
+    NULLIF(CAST(MAX(CASE WHEN place = 1 THEN x5_count END) - MAX(CASE WHEN place = 3 THEN x5_count END) AS BIGINT), 0) AS "NUM_PAGE_PINGS_L7D VALUE",
+    NULLIF(CAST(MAX(CASE WHEN place = 1 THEN x5_count END) - MAX(CASE WHEN place = 2 THEN x5_count END) AS BIGINT), 0) AS "NUM_PAGE_PINGS_L30D VALUE",
+    NULLIF(CAST(MAX(CASE WHEN place = 1 THEN x6_count END) - MAX(CASE WHEN place = 3 THEN x6_count END) AS BIGINT), 0) AS "NUM_PRICING_VIEWS_L7D VALUE",
+    NULLIF(CAST(MAX(CASE WHEN place = 1 THEN x6_count END) - MAX(CASE WHEN place = 2 THEN x6_count END) AS BIGINT), 0) AS "NUM_PRICING_VIEWS_L30D VALUE",
+    NULLIF(CAST(MAX(CASE WHEN place = 1 THEN x7_count END) - MAX(CASE WHEN place = 3 THEN x7_count END) AS BIGINT), 0) AS "NUM_CONVERSIONS_L7D VALUE",
+    NULLIF(CAST(MAX(CASE WHEN place = 1 THEN x7_count END) - MAX(CASE WHEN place = 2 THEN x7_count END) AS BIGINT), 0) AS "NUM_CONVERSIONS_L30D VALUE",
+    NULLIF(CAST(MAX(CASE WHEN place = 1 THEN x8_count END) - MAX(CASE WHEN place = 3 THEN x8_count END) AS BIGINT), 0) AS "NUM_FORM_ENGAGEMENTS_L7D VALUE",
+    NULLIF(CAST(MAX(CASE WHEN place = 1 THEN x9_count END) - MAX(CASE WHEN place = 2 THEN x9_count END) AS BIGINT), 0) AS "NUM_MEDIA_EVENTS_L30D VALUE",
+    CASE WHEN MAX(CASE WHEN place = 1 THEN x10_count END) > MAX(CASE WHEN place = 2 THEN x10_count END) THEN MAX(CASE WHEN place = 2 THEN x10_count END) + 1 END AS "FIRST_REFR_MEDIUM_L30D EVENT NUMBER",
+    CASE WHEN MAX(CASE WHEN place = 1 THEN x11_count END) > MAX(CASE WHEN place = 2 THEN x11_count END) THEN MAX(CASE WHEN place = 2 THEN x11_count END) + 1 END AS "FIRST_MKT_MEDIUM_L30D EVENT NUMBER",
+    NULLIF(CAST(MAX(CASE WHEN place = 1 THEN x12_entered_30d END) - MAX(CASE WHEN place = 2 THEN x12_left_30d END) AS BIGINT), 0) AS "NUM_ENGAGED_CAMPAIGNS_L30D VALUE",
+    CASE WHEN MAX(CASE WHEN place = 1 THEN x13_count END) > MAX(CASE WHEN place = 2 THEN x13_count END) THEN MAX(CASE WHEN place = 1 THEN x13_count END) END AS "LAST_PAGE_PATH EVENT NUMBER",
+    CASE WHEN MAX(CASE WHEN place = 1 THEN x13_count END) > MAX(CASE WHEN place = 4 THEN x13_count END) THEN MAX(CASE WHEN place = 4 THEN x13_count END) + 1 END AS "FIRST_PAGE_PATH_L1H EVENT NUMBER",
+    NULLIF(CAST(MAX(CASE WHEN place = 1 THEN x4_count END) - MAX(CASE WHEN place = 4 THEN x4_count END) AS BIGINT), 0) AS "NUM_PAGE_VIEWS_L1H VALUE",
+    NULLIF(CAST(MAX(CASE WHEN place = 1 THEN x14_count END) - MAX(CASE WHEN place = 4 THEN x14_count END) AS BIGINT), 0) AS "NUM_KEY_PAGE_VIEWS_L1H VALUE"
+  FROM running_totals
+  GROUP BY visitor, anchor_ts
 )
 -- each anchor with its values
 SELECT
@@ -252,9 +296,8 @@ SELECT
   CAST(CAST(DATE_PART('dayofweekiso', a."ANCHOR_TS") AS VARCHAR) AS INTEGER) AS "DAY_OF_WEEK"
 FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a."DOMAIN_USERID"
-LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = a."ANCHOR_TS"
 LEFT JOIN window_counts AS c
-  ON c.visitor = t.visitor AND c.ts = t.ts
+  ON c.visitor = v.visitor AND c.ts = a."ANCHOR_TS"
 LEFT JOIN x1_numbered AS "LATEST_APP_ID EVENT"
   ON "LATEST_APP_ID EVENT".visitor = c.visitor AND "LATEST_APP_ID EVENT".number = c."LATEST_APP_ID EVENT NUMBER"
 LEFT JOIN x2_numbered AS "LATEST_DEVICE_CLASS EVENT"

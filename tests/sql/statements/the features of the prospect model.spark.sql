@@ -61,43 +61,156 @@ matched AS (
   FROM events AS e
   JOIN visitors AS v ON v.visitor_key = CAST(e.`domain_userid` AS STRING)
 ),
--- which values each event has; the values themselves where distinct ones are counted
-flags AS (
+-- when the visitor had the same x3 before, and when next
+x3_neighbours AS (
   SELECT
     visitor,
-    ts, x3, x1, x12,
-    x1 IS NOT NULL AS has_x1,
-    x2 IS NOT NULL AS has_x2,
-    x3 IS NOT NULL AS has_x3,
-    x4 IS NOT NULL AS has_x4,
-    x5 IS NOT NULL AS has_x5,
-    x6 IS NOT NULL AS has_x6,
-    x7 IS NOT NULL AS has_x7,
-    x8 IS NOT NULL AS has_x8,
-    x9 IS NOT NULL AS has_x9,
-    x10 IS NOT NULL AS has_x10,
-    x11 IS NOT NULL AS has_x11,
-    x12 IS NOT NULL AS has_x12,
-    x13 IS NOT NULL AS has_x13,
-    x14 IS NOT NULL AS has_x14
+    ts,
+    LAG(ts) OVER (PARTITION BY visitor, x3 ORDER BY ts) AS previous_ts,
+    LEAD(ts) OVER (PARTITION BY visitor, x3 ORDER BY ts) AS next_ts
   FROM matched
+  WHERE x3 IS NOT NULL
 ),
--- when the visitor had the same value before, and when next
-neighbours AS (
+-- whether the value enters or leaves a window
+x3_changes AS (
   SELECT
-    *,
-    LAG(ts) OVER (PARTITION BY visitor, x3 ORDER BY ts) AS x3_previous_ts,
-    LEAD(ts) OVER (PARTITION BY visitor, x3 ORDER BY ts) AS x3_next_ts,
-    LAG(ts) OVER (PARTITION BY visitor, x1 ORDER BY ts) AS x1_previous_ts,
-    LEAD(ts) OVER (PARTITION BY visitor, x1 ORDER BY ts) AS x1_next_ts,
-    LAG(ts) OVER (PARTITION BY visitor, x12 ORDER BY ts) AS x12_previous_ts,
-    LEAD(ts) OVER (PARTITION BY visitor, x12 ORDER BY ts) AS x12_next_ts
-  FROM flags
-  WHERE has_x3 OR has_x1 OR has_x12
+    visitor,
+    ts,
+    previous_ts IS NULL OR ts > previous_ts + INTERVAL '604800' SECOND AS x3_entered_7d,
+    next_ts IS NULL OR next_ts > ts + INTERVAL '604800' SECOND AS x3_left_7d,
+    previous_ts IS NULL OR ts > previous_ts + INTERVAL '2592000' SECOND AS x3_entered_30d,
+    next_ts IS NULL OR next_ts > ts + INTERVAL '2592000' SECOND AS x3_left_30d
+  FROM x3_neighbours
+),
+-- when the visitor had the same x1 before, and when next
+x1_neighbours AS (
+  SELECT
+    visitor,
+    ts,
+    LAG(ts) OVER (PARTITION BY visitor, x1 ORDER BY ts) AS previous_ts,
+    LEAD(ts) OVER (PARTITION BY visitor, x1 ORDER BY ts) AS next_ts
+  FROM matched
+  WHERE x1 IS NOT NULL
+),
+-- whether the value enters or leaves a window
+x1_changes AS (
+  SELECT
+    visitor,
+    ts,
+    previous_ts IS NULL OR ts > previous_ts + INTERVAL '604800' SECOND AS x1_entered_7d,
+    next_ts IS NULL OR next_ts > ts + INTERVAL '604800' SECOND AS x1_left_7d,
+    previous_ts IS NULL OR ts > previous_ts + INTERVAL '2592000' SECOND AS x1_entered_30d,
+    next_ts IS NULL OR next_ts > ts + INTERVAL '2592000' SECOND AS x1_left_30d
+  FROM x1_neighbours
+),
+-- when the visitor had the same x12 before, and when next
+x12_neighbours AS (
+  SELECT
+    visitor,
+    ts,
+    LAG(ts) OVER (PARTITION BY visitor, x12 ORDER BY ts) AS previous_ts,
+    LEAD(ts) OVER (PARTITION BY visitor, x12 ORDER BY ts) AS next_ts
+  FROM matched
+  WHERE x12 IS NOT NULL
+),
+-- whether the value enters or leaves a window
+x12_changes AS (
+  SELECT
+    visitor,
+    ts,
+    previous_ts IS NULL OR ts > previous_ts + INTERVAL '2592000' SECOND AS x12_entered_30d,
+    next_ts IS NULL OR next_ts > ts + INTERVAL '2592000' SECOND AS x12_left_30d
+  FROM x12_neighbours
+),
+-- each anchor, and the last instant before each of its windows
+lookups AS (
+  SELECT visitor, ts, ts AS anchor_ts, 1 AS place FROM anchor_times
   UNION ALL
-  SELECT *, CAST(NULL AS TIMESTAMP_NTZ), CAST(NULL AS TIMESTAMP_NTZ), CAST(NULL AS TIMESTAMP_NTZ), CAST(NULL AS TIMESTAMP_NTZ), CAST(NULL AS TIMESTAMP_NTZ), CAST(NULL AS TIMESTAMP_NTZ)
-  FROM flags
-  WHERE NOT (has_x3 OR has_x1 OR has_x12)
+  SELECT visitor, ts - INTERVAL '2592000.000001' SECOND, ts, 2 FROM anchor_times
+  UNION ALL
+  SELECT visitor, ts - INTERVAL '604800.000001' SECOND, ts, 3 FROM anchor_times
+  UNION ALL
+  SELECT visitor, ts - INTERVAL '3600.000001' SECOND, ts, 4 FROM anchor_times
+),
+-- in one stream: what is counted when, and the instants at which totals are looked up
+merged_stream AS (
+  SELECT
+    visitor,
+    ts,
+    CAST(NULL AS TIMESTAMP_NTZ) AS anchor_ts,
+    0 AS place,
+    x1 IS NOT NULL AS x1_count,
+    x2 IS NOT NULL AS x2_count,
+    x4 IS NOT NULL AS x4_count,
+    x5 IS NOT NULL AS x5_count,
+    x6 IS NOT NULL AS x6_count,
+    x7 IS NOT NULL AS x7_count,
+    x8 IS NOT NULL AS x8_count,
+    x9 IS NOT NULL AS x9_count,
+    x10 IS NOT NULL AS x10_count,
+    x11 IS NOT NULL AS x11_count,
+    x13 IS NOT NULL AS x13_count,
+    x14 IS NOT NULL AS x14_count,
+    FALSE AS x3_entered_7d,
+    FALSE AS x3_left_7d,
+    FALSE AS x3_entered_30d,
+    FALSE AS x3_left_30d,
+    FALSE AS x1_entered_7d,
+    FALSE AS x1_left_7d,
+    FALSE AS x1_entered_30d,
+    FALSE AS x1_left_30d,
+    FALSE AS x12_entered_30d,
+    FALSE AS x12_left_30d
+  FROM matched
+  UNION ALL
+  SELECT visitor, ts, NULL, 0, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, x3_entered_7d, x3_left_7d, x3_entered_30d, x3_left_30d, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE
+  FROM x3_changes
+  WHERE x3_entered_7d OR x3_left_7d OR x3_entered_30d OR x3_left_30d
+  UNION ALL
+  SELECT visitor, ts, NULL, 0, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, x1_entered_7d, x1_left_7d, x1_entered_30d, x1_left_30d, FALSE, FALSE
+  FROM x1_changes
+  WHERE x1_entered_7d OR x1_left_7d OR x1_entered_30d OR x1_left_30d
+  UNION ALL
+  SELECT visitor, ts, NULL, 0, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, x12_entered_30d, x12_left_30d
+  FROM x12_changes
+  WHERE x12_entered_30d OR x12_left_30d
+  UNION ALL
+  SELECT visitor, ts, anchor_ts, place, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE
+  FROM lookups
+),
+-- the running totals at each anchor, and before its windows
+running_totals AS (
+  SELECT *
+  FROM (
+    SELECT
+      visitor,
+      anchor_ts,
+      place,
+      COUNT(CASE WHEN x1_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_count,
+      COUNT(CASE WHEN x2_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x2_count,
+      COUNT(CASE WHEN x4_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x4_count,
+      COUNT(CASE WHEN x5_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x5_count,
+      COUNT(CASE WHEN x6_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x6_count,
+      COUNT(CASE WHEN x7_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x7_count,
+      COUNT(CASE WHEN x8_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x8_count,
+      COUNT(CASE WHEN x9_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x9_count,
+      COUNT(CASE WHEN x10_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x10_count,
+      COUNT(CASE WHEN x11_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x11_count,
+      COUNT(CASE WHEN x13_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x13_count,
+      COUNT(CASE WHEN x14_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x14_count,
+      COUNT(CASE WHEN x3_entered_7d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x3_entered_7d,
+      COUNT(CASE WHEN x3_left_7d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x3_left_7d,
+      COUNT(CASE WHEN x3_entered_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x3_entered_30d,
+      COUNT(CASE WHEN x3_left_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x3_left_30d,
+      COUNT(CASE WHEN x1_entered_7d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_entered_7d,
+      COUNT(CASE WHEN x1_left_7d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_left_7d,
+      COUNT(CASE WHEN x1_entered_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_entered_30d,
+      COUNT(CASE WHEN x1_left_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_left_30d,
+      COUNT(CASE WHEN x12_entered_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x12_entered_30d,
+      COUNT(CASE WHEN x12_left_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x12_left_30d
+    FROM merged_stream
+  ) AS totals_per_row
+  WHERE place > 0
 ),
 -- the events that have x1, numbered as the running total x1_count counts them
 x1_numbered AS (
@@ -129,71 +242,6 @@ x13_numbered AS (
   FROM matched
   WHERE x13 IS NOT NULL
 ),
--- each visitor's anchors, and the instants before their windows, in one stream with the events
-merged_stream AS (
-  SELECT visitor, ts, 0 AS place, CAST(NULL AS TIMESTAMP_NTZ) AS anchor_ts,
-    has_x1 AS x1_count,
-    has_x2 AS x2_count,
-    has_x3 AND (x3_previous_ts IS NULL OR ts > x3_previous_ts + INTERVAL '604800' SECOND) AS x3_entered_7d,
-    has_x3 AND (x3_previous_ts IS NULL OR ts > x3_previous_ts + INTERVAL '2592000' SECOND) AS x3_entered_30d,
-    has_x1 AND (x1_previous_ts IS NULL OR ts > x1_previous_ts + INTERVAL '604800' SECOND) AS x1_entered_7d,
-    has_x1 AND (x1_previous_ts IS NULL OR ts > x1_previous_ts + INTERVAL '2592000' SECOND) AS x1_entered_30d,
-    has_x4 AS x4_count,
-    has_x5 AS x5_count,
-    has_x6 AS x6_count,
-    has_x7 AS x7_count,
-    has_x8 AS x8_count,
-    has_x9 AS x9_count,
-    has_x10 AS x10_count,
-    has_x11 AS x11_count,
-    has_x12 AND (x12_previous_ts IS NULL OR ts > x12_previous_ts + INTERVAL '2592000' SECOND) AS x12_entered_30d,
-    has_x13 AS x13_count,
-    has_x14 AS x14_count,
-    has_x3 AND (x3_next_ts IS NULL OR x3_next_ts > ts + INTERVAL '604800' SECOND) AS x3_left_7d,
-    has_x3 AND (x3_next_ts IS NULL OR x3_next_ts > ts + INTERVAL '2592000' SECOND) AS x3_left_30d,
-    has_x1 AND (x1_next_ts IS NULL OR x1_next_ts > ts + INTERVAL '604800' SECOND) AS x1_left_7d,
-    has_x1 AND (x1_next_ts IS NULL OR x1_next_ts > ts + INTERVAL '2592000' SECOND) AS x1_left_30d,
-    has_x12 AND (x12_next_ts IS NULL OR x12_next_ts > ts + INTERVAL '2592000' SECOND) AS x12_left_30d
-  FROM neighbours
-  UNION ALL
-  SELECT visitor, ts, 1, ts, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE FROM anchor_times
-  UNION ALL
-  SELECT visitor, ts - INTERVAL '2592000.000001' SECOND, 2, ts, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE FROM anchor_times
-  UNION ALL
-  SELECT visitor, ts - INTERVAL '604800.000001' SECOND, 3, ts, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE FROM anchor_times
-  UNION ALL
-  SELECT visitor, ts - INTERVAL '3600.000001' SECOND, 4, ts, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, FALSE FROM anchor_times
-),
--- the running totals at each of these instants
-running_totals AS (
-  SELECT
-    visitor,
-    anchor_ts,
-    place,
-    COUNT(CASE WHEN x1_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_count,
-    COUNT(CASE WHEN x2_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x2_count,
-    COUNT(CASE WHEN x3_entered_7d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x3_entered_7d,
-    COUNT(CASE WHEN x3_entered_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x3_entered_30d,
-    COUNT(CASE WHEN x1_entered_7d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_entered_7d,
-    COUNT(CASE WHEN x1_entered_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_entered_30d,
-    COUNT(CASE WHEN x4_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x4_count,
-    COUNT(CASE WHEN x5_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x5_count,
-    COUNT(CASE WHEN x6_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x6_count,
-    COUNT(CASE WHEN x7_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x7_count,
-    COUNT(CASE WHEN x8_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x8_count,
-    COUNT(CASE WHEN x9_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x9_count,
-    COUNT(CASE WHEN x10_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x10_count,
-    COUNT(CASE WHEN x11_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x11_count,
-    COUNT(CASE WHEN x12_entered_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x12_entered_30d,
-    COUNT(CASE WHEN x13_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x13_count,
-    COUNT(CASE WHEN x14_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x14_count,
-    COUNT(CASE WHEN x3_left_7d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x3_left_7d,
-    COUNT(CASE WHEN x3_left_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x3_left_30d,
-    COUNT(CASE WHEN x1_left_7d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_left_7d,
-    COUNT(CASE WHEN x1_left_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_left_30d,
-    COUNT(CASE WHEN x12_left_30d THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x12_left_30d
-  FROM merged_stream
-),
 -- the totals at each anchor, less the totals before each window
 window_counts AS (
   SELECT
@@ -223,7 +271,6 @@ window_counts AS (
     NULLIF(CAST(MAX(CASE WHEN place = 1 THEN x4_count END) - MAX(CASE WHEN place = 4 THEN x4_count END) AS BIGINT), 0) AS `num_page_views_l1h value`,
     NULLIF(CAST(MAX(CASE WHEN place = 1 THEN x14_count END) - MAX(CASE WHEN place = 4 THEN x14_count END) AS BIGINT), 0) AS `num_key_page_views_l1h value`
   FROM running_totals
-  WHERE anchor_ts IS NOT NULL
   GROUP BY visitor, anchor_ts
 )
 -- each anchor with its values
@@ -255,9 +302,8 @@ SELECT
   CAST(CAST(DATE_PART('dayofweek_iso', a.`anchor_ts`) AS STRING) AS INTEGER) AS `day_of_week`
 FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a.`domain_userid`
-LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = a.`anchor_ts`
 LEFT JOIN window_counts AS c
-  ON c.visitor = t.visitor AND c.ts = t.ts
+  ON c.visitor = v.visitor AND c.ts = a.`anchor_ts`
 LEFT JOIN x1_numbered AS `latest_app_id event`
   ON `latest_app_id event`.visitor = c.visitor AND `latest_app_id event`.number = c.`latest_app_id event number`
 LEFT JOIN x2_numbered AS `latest_device_class event`

@@ -29,37 +29,37 @@ matched AS (
   FROM events AS e
   JOIN visitors AS v ON v.visitor_key = CAST(e."DOMAIN_USERID" AS VARCHAR)
 ),
--- which values each event has; the values themselves where distinct ones are counted
-flags AS (
-  SELECT
-    visitor,
-    ts,
-    x1 IS NOT NULL AS has_x1
-  FROM matched
-),
--- which totals each event adds one to: it has a value, or its value enters or leaves a window
-increments AS (
-  SELECT
-    visitor,
-    ts,
-    has_x1 AS x1_count
-  FROM flags
+-- each anchor, and the last instant before each of its windows
+lookups AS (
+  SELECT visitor, ts, ts AS anchor_ts, 1 AS place FROM anchor_times
   UNION ALL
-  SELECT visitor, CAST('0001-01-01 00:00:00' AS TIMESTAMP_NTZ), FALSE
-  FROM visitors
+  SELECT visitor, ts - INTERVAL '604800 seconds, 1 microseconds', ts, 2 FROM anchor_times
 ),
--- the running totals after each instant of a visitor
+-- in one stream: what is counted when, and the instants at which totals are looked up
+merged_stream AS (
+  SELECT
+    visitor,
+    ts,
+    CAST(NULL AS TIMESTAMP_NTZ) AS anchor_ts,
+    0 AS place,
+    x1 IS NOT NULL AS x1_count
+  FROM matched
+  UNION ALL
+  SELECT visitor, ts, anchor_ts, place, FALSE
+  FROM lookups
+),
+-- the running totals at each anchor, and before its windows
 running_totals AS (
-  SELECT visitor, ts, x1_count
+  SELECT *
   FROM (
     SELECT
       visitor,
-      ts,
-      COUNT(CASE WHEN x1_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_count,
-      LEAD(ts) OVER (PARTITION BY visitor ORDER BY ts) AS next_ts
-    FROM increments
-  ) AS totals_per_event
-  WHERE next_ts IS NULL OR next_ts <> ts
+      anchor_ts,
+      place,
+      COUNT(CASE WHEN x1_count THEN 1 END) OVER (PARTITION BY visitor ORDER BY ts, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS x1_count
+    FROM merged_stream
+  ) AS totals_per_row
+  WHERE place > 0
 ),
 -- the events that have x1, numbered as the running total x1_count counts them
 x1_numbered AS (
@@ -70,12 +70,11 @@ x1_numbered AS (
 -- the totals at each anchor, less the totals before each window
 window_counts AS (
   SELECT
-    a.visitor,
-    a.ts,
-    CASE WHEN now.x1_count > before_7d.x1_count THEN before_7d.x1_count + 1 END AS "A EVENT NUMBER"
-  FROM (SELECT visitor, ts, ts - INTERVAL '604800 seconds, 1 microseconds' AS start_7d FROM anchor_times) AS a
-  ASOF JOIN (SELECT visitor, ts, x1_count FROM running_totals) AS now MATCH_CONDITION (a.ts >= now.ts) ON now.visitor = a.visitor
-  ASOF JOIN (SELECT visitor, ts, x1_count FROM running_totals) AS before_7d MATCH_CONDITION (a.start_7d >= before_7d.ts) ON before_7d.visitor = a.visitor
+    visitor,
+    anchor_ts AS ts,
+    CASE WHEN MAX(CASE WHEN place = 1 THEN x1_count END) > MAX(CASE WHEN place = 2 THEN x1_count END) THEN MAX(CASE WHEN place = 2 THEN x1_count END) + 1 END AS "A EVENT NUMBER"
+  FROM running_totals
+  GROUP BY visitor, anchor_ts
 )
 -- each anchor with its values
 SELECT
@@ -83,9 +82,8 @@ SELECT
   "A EVENT".value AS "A"
 FROM anchor_rows AS a
 LEFT JOIN visitors AS v ON v.visitor_key = a."DOMAIN_USERID"
-LEFT JOIN anchor_times AS t ON t.visitor = v.visitor AND t.ts = a."ANCHOR_TS"
 LEFT JOIN window_counts AS c
-  ON c.visitor = t.visitor AND c.ts = t.ts
+  ON c.visitor = v.visitor AND c.ts = a."ANCHOR_TS"
 LEFT JOIN x1_numbered AS "A EVENT"
   ON "A EVENT".visitor = c.visitor AND "A EVENT".number = c."A EVENT NUMBER"
 ORDER BY a."DOMAIN_USERID", a."ANCHOR_TS"
