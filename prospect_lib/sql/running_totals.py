@@ -74,11 +74,11 @@ running_totals AS {materialized}(
   WHERE place > 0
 )"""
 
-START = """
+WINDOW_START = """
   UNION ALL
   SELECT visitor, {start}, ts, {place} FROM anchor_times"""
 
-CHANGES = """
+CHANGED = """
   UNION ALL
   SELECT visitor, ts, NULL, 0, {flags}
   FROM {x}_changes
@@ -224,7 +224,7 @@ class RunningTotals:
         sql, totals = self.context.sql, self._totals
         counted = {f"{x}_count": f"{x} IS NOT NULL" for x in self.context.columns(self.attributes)}
         starts = (
-            START.format(start=self._start(length), place=place)
+            WINDOW_START.format(start=self._start(length), place=place)
             for length, place in self._places.items()
         )
         return TOTALS.format(
@@ -242,7 +242,7 @@ class RunningTotals:
     def _changed(self, x: str) -> str:
         changes = self._changes(x)
         flags = ", ".join(total if total in changes else "FALSE" for total in self._totals)
-        return CHANGES.format(x=x, flags=flags, some=" OR ".join(changes))
+        return CHANGED.format(x=x, flags=flags, some=" OR ".join(changes))
 
     def _start(self, length: timedelta | None) -> str:
         """The last instant before a window."""

@@ -108,26 +108,24 @@ def _keys_of_union(
     union: exp.Union, known: Mapping[str, exp.Query], values: Mapping[str, str]
 ) -> Keys:
     """The keys of the only SELECT that may have these values; none if there are several."""
-    selects: list[exp.Expr] = [union]
+    selects: list[exp.Query] = [union]
     while isinstance(selects[0], exp.Union):
         selects[:1] = [selects[0].left, selects[0].right]
     names = [column.alias_or_name for column in selects[0].selects]
-
     possible = []
     for select in selects:
         columns = dict(zip(names, (column.unalias() for column in select.selects), strict=True))
-        asked = {columns[name]: value for name, value in values.items() if name in columns}
-        if all(not isinstance(c, exp.Literal) or c.sql() == v for c, v in asked.items()):
-            possible.append(
-                (select, {c.name: v for c, v in asked.items() if isinstance(c, exp.Column)})
-            )
+        asked = [(columns[name], value) for name, value in values.items() if name in columns]
+        if all(not isinstance(c, exp.Literal) or c.sql() == value for c, value in asked):
+            passed = {c.name: value for c, value in asked if isinstance(c, exp.Column)}
+            possible.append((select, passed))
     if len(possible) != 1 or possible[0][0].args.get("joins"):
         return set()
-    ((select, asked),) = possible
-    return _named(select, names, _keys_of(select.args["from_"].this, known, asked))
+    ((select, passed),) = possible
+    return _named(select, names, _keys_of(select.args["from_"].this, known, passed))
 
 
-def _named(select: exp.Expr, names: Sequence[str], keys: Keys) -> Keys:
+def _named(select: exp.Query, names: Sequence[str], keys: Keys) -> Keys:
     """Keys of a SELECT's source under the names of its columns, if it has them all."""
     if any(column.is_star for column in select.selects):
         return keys
