@@ -78,7 +78,7 @@ WINDOW_START = """
   UNION ALL
   SELECT visitor, {start}, ts, {place} FROM anchor_times"""
 
-CHANGED = """
+VALUE_CHANGES = """
   UNION ALL
   SELECT visitor, ts, NULL, 0, {flags}
   FROM {x}_changes
@@ -242,7 +242,7 @@ class RunningTotals:
     def _changed(self, x: str) -> str:
         changes = self._changes(x)
         flags = ", ".join(total if total in changes else "FALSE" for total in self._totals)
-        return CHANGED.format(x=x, flags=flags, some=" OR ".join(changes))
+        return VALUE_CHANGES.format(x=x, flags=flags, some=" OR ".join(changes))
 
     def _start(self, length: timedelta | None) -> str:
         """The last instant before a window."""
