@@ -126,7 +126,14 @@ def _window(options: argparse.Namespace) -> tuple[datetime | None, datetime | No
     return since, until
 
 
-def _problem_in(options: argparse.Namespace, settings: Settings) -> "ScoringProblem | None":
+def _problem_in(options: argparse.Namespace, settings: Settings) -> "ScoringProblem":
+    """Return the problem that the user chose, by default the demo website's."""
+    from prospect_lib.problem import prospect_problem
+
+    return _chosen_problem(options, settings) or prospect_problem
+
+
+def _chosen_problem(options: argparse.Namespace, settings: Settings) -> "ScoringProblem | None":
     """Return the problem that the user chose, ``None`` for the command's own default."""
     from prospect_lib.problem import load_problem
 
@@ -186,7 +193,7 @@ def _demo(settings: Settings, options: argparse.Namespace) -> None:
 
     run = demo.Demo(
         settings,
-        _problem_in(options, settings),
+        _chosen_problem(options, settings),
         data=options.data,
         visitors=options.visitors,
         origins=tuple(options.origin),
@@ -386,7 +393,7 @@ def _train(settings: Settings, options: argparse.Namespace) -> int:
         raise SettingsError("--capacity excludes --value and --cost: give one or the others.")
     since, until = _window(options)
     job = Job(
-        problem=_problem_in(options, settings),
+        problem=_chosen_problem(options, settings),
         backend=options.backend,
         file=options.data,
         since=since,
@@ -423,9 +430,8 @@ def _add_publish(publish: argparse.ArgumentParser) -> None:
 def _publish(settings: Settings, options: argparse.Namespace) -> None:
     from prospect_lib.jobs.publishing import publish
     from prospect_lib.jobs.retrain import parse_utc
-    from prospect_lib.problem import prospect_problem
 
-    problem = _problem_in(options, settings) or prospect_problem
+    problem = _problem_in(options, settings)
     since = parse_utc("--since", options.since)
     publish(settings, problem, since=since, replace=options.replace)
 
@@ -442,9 +448,8 @@ def _add_status(status: argparse.ArgumentParser) -> None:
 
 def _status(settings: Settings, options: argparse.Namespace) -> int:
     from prospect_lib.jobs.publishing import status
-    from prospect_lib.problem import prospect_problem
 
-    publication = status(settings, _problem_in(options, settings) or prospect_problem)
+    publication = status(settings, _problem_in(options, settings))
     return 0 if publication.is_current else 1
 
 
@@ -459,9 +464,8 @@ def _add_unpublish(unpublish: argparse.ArgumentParser) -> None:
 
 def _unpublish(settings: Settings, options: argparse.Namespace) -> None:
     from prospect_lib.jobs.publishing import unpublish
-    from prospect_lib.problem import prospect_problem
 
-    unpublish(settings, _problem_in(options, settings) or prospect_problem)
+    unpublish(settings, _problem_in(options, settings))
 
 
 def _add_serve(serve: argparse.ArgumentParser) -> None:
@@ -519,7 +523,6 @@ def _add_serve(serve: argparse.ArgumentParser) -> None:
 
 def _serve(settings: Settings, options: argparse.Namespace) -> None:
     from prospect_lib.jobs.serve import Address, serve_scores
-    from prospect_lib.problem import prospect_problem
     from prospect_lib.server import Options
 
     behind_proxy = options.behind_proxy is not None
@@ -530,7 +533,7 @@ def _serve(settings: Settings, options: argparse.Namespace) -> None:
         )
     serve_scores(
         settings,
-        _problem_in(options, settings) or prospect_problem,
+        _problem_in(options, settings),
         models=options.models,
         options=Options(
             origins=tuple(options.origin),
@@ -596,11 +599,10 @@ def _add_audit(audit: argparse.ArgumentParser) -> None:
 def _audit(settings: Settings, options: argparse.Namespace) -> int:
     from prospect_lib.jobs.audit import AuditOptions, run_audit
     from prospect_lib.jobs.retrain import parse_utc
-    from prospect_lib.problem import prospect_problem
 
     since, until = _window(options)
     audit_options = AuditOptions(
-        problem=_problem_in(options, settings) or prospect_problem,
+        problem=_problem_in(options, settings),
         models=options.models,
         data=options.data,
         since=since,

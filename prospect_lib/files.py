@@ -10,6 +10,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 from uuid import uuid4
 
 from prospect_lib.errors import SettingsError
@@ -158,6 +159,41 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def hold(path: Path) -> TextIO:
+    """Return a file with the number of this process, locked until it is closed.
+
+    The lock ends with the process, however it ends. A number that a crash left behind, which
+    another program may have by now, is therefore never mistaken for a holder.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        OSError: it cannot be written.
+    """
+    file = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        file.close()
+        raise
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def holder_of(path: Path) -> int | None:
+    """Return the number of the process that holds a file; ``None`` without one."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read() or 0) or None
+    except (OSError, ValueError):
+        pass
+    return None
 
 
 def sync(path: Path) -> None:

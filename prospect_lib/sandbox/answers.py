@@ -2,9 +2,7 @@
 
 import json
 import logging
-import traceback
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, TypeVar
 
 from flask import Flask, Response, request
@@ -13,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from prospect_lib.errors import ProspectError
 from prospect_lib.sandbox.collector.payloads import BadPayloadError, readable
-from prospect_lib.server.errors import problem
+from prospect_lib.server.errors import log_place, problem
 
 _log = logging.getLogger(__name__)
 M = TypeVar("M", bound=BaseModel)
@@ -49,9 +47,7 @@ def answer_all_errors(app: Flask) -> None:
     def failure(error: Exception) -> Response:
         if isinstance(error, ProspectError):  # the disk fails, or a file is damaged
             return refused(Refusal(503, str(error)))
-        # only the kind and the place: the message may contain a visitor's data
-        at = traceback.extract_tb(error.__traceback__)[-1]
-        _log.error("%s in %s, line %s", type(error).__name__, Path(at.filename).name, at.lineno)
+        log_place(_log, error)
         return refused(
             Refusal(503, "The sandbox failed; its log has the kind of error. Try again.")
         )

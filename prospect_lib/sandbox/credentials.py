@@ -6,15 +6,12 @@ as the API key, and it signs the tokens that it issues, so it need not store the
 the console is built into the SDK; a test has to redirect it to the sandbox.
 """
 
-import hmac
-import ipaddress
-from urllib.parse import urlsplit
-
 import jwt
 from flask import Blueprint, Response, current_app, jsonify, request
 
 from prospect_lib.sandbox.answers import Refusal
 from prospect_lib.sandbox.state import current
+from prospect_lib.server.local_callers import is_equal, is_on_this_machine
 
 credentials = Blueprint("credentials", __name__)
 ALGORITHM = "HS256"
@@ -25,7 +22,7 @@ VALID = 24 * 3600  # seconds
 def exchange(org: str) -> Response:
     """Return a token for the API key in ``X-API-Key``; 401 for any other key."""
     key, key_id = (request.headers.get(name, "") for name in ("X-API-Key", "X-API-Key-Id"))
-    if not key_id or not _equal(key, _secret()):
+    if not key_id or not is_equal(key, _secret()):
         raise Refusal(401, "The API key or its id is wrong: the key is in PROSPECT_HOME/token.")
     now = int(current().clock().timestamp())
     claims = {"sub": key_id, "org": org, "iat": now, "exp": now + VALID}
@@ -35,7 +32,7 @@ def exchange(org: str) -> Response:
 def authorised() -> bool:
     """Return whether the request has the sandbox's token, or an issued one that is valid."""
     bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    if _equal(bearer, _secret()):
+    if is_equal(bearer, _secret()):
         return True
     # the time is the sandbox's; a token that was issued before its clock was set back is valid
     try:
@@ -54,19 +51,8 @@ def from_this_machine() -> bool:
     """Return whether the caller is on this machine, and is not a page of another website."""
     other_site = request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
     other_site |= request.headers.get("Origin", request.host_url[:-1]) != request.host_url[:-1]
-    try:
-        address = ipaddress.ip_address(request.remote_addr or "")
-        host = urlsplit(f"//{request.host}").hostname
-    except ValueError:
-        return False
-    # DNS rebinding: a website whose name resolves to 127.0.0.1 still sends that name
-    local_host = host in ("127.0.0.1", "::1", "localhost")
-    return address.is_loopback and local_host and not other_site
+    return is_on_this_machine(request.environ) and not other_site
 
 
 def _secret() -> str:
     return str(current_app.config["TOKEN"])
-
-
-def _equal(text: str, secret: str) -> bool:
-    return hmac.compare_digest(text.encode("utf-8", "replace"), secret.encode())

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import signal
@@ -12,11 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import requests
 
+from prospect_lib import files
 from prospect_lib.errors import ServiceError, SettingsError, one_line
-from prospect_lib.files import not_writable, writable_folder
 from prospect_lib.sandbox.collector.payloads import MAX_PAYLOAD
 from prospect_lib.sandbox.home import MARKER, token
 from prospect_lib.server.announcement import SITE_FILE
@@ -25,6 +25,7 @@ from prospect_lib.warehouse.stored_events import EVENTS_FILE, refuse_old_format
 
 THREADS = 48  # each open stream of interventions occupies one
 START_STOP_SECONDS = 30.0  # seconds that starting and stopping may take
+LOCK_FILE = "sandbox.pid"  # has the number of the process that runs
 LOOPBACK = "127.0.0.1"  # reachable from this machine only
 #: What `reset` removes from a home; "live" is of earlier releases.
 STATE = (
@@ -44,12 +45,12 @@ def ensure_running(settings: Settings) -> str:
     if _answers(settings):
         return settings.sandbox_url
     refuse_old_format(settings.home)
-    token(writable_folder(settings.home))
+    token(files.writable_folder(settings.home))
     log = settings.home / "sandbox.log"
     try:
         output = log.open("ab")
     except OSError as error:
-        raise not_writable(settings.home, error) from error
+        raise files.not_writable(settings.home, error) from error
     with output:
         process = subprocess.Popen(
             [sys.executable, "-m", "prospect_lib.sandbox"],
@@ -179,15 +180,7 @@ def serve(
 
 def holder(home: Path) -> int | None:
     """Return the id of the process that runs the sandbox of this home; ``None`` without one."""
-    try:
-        with (home / "sandbox.pid").open(encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return int(file.read() or 0) or None
-    except (OSError, ValueError):
-        pass
-    return None
+    return files.holder_of(home / LOCK_FILE)
 
 
 def _not_listening(settings: Settings, host: str, error: OSError | ValueError) -> SettingsError:
@@ -200,35 +193,19 @@ def _not_listening(settings: Settings, host: str, error: OSError | ValueError) -
     )
 
 
-@contextlib.contextmanager
-def _lock(home: Path) -> Iterator[None]:
-    """Hold a lock on ``sandbox.pid``, which has the number of this process.
-
-    The lock ends with the process, however it ends. A number that a crash left behind, which
-    another program may have by now, is therefore never mistaken for a sandbox.
-    """
+def _lock(home: Path) -> TextIO:
     deadline = time.monotonic() + 0.5  # `holder` locks the file for a moment
-    try:
-        file = (home / "sandbox.pid").open("a+", encoding="utf-8")
-    except OSError as error:
-        raise not_writable(home, error) from error
-    with file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise SettingsError(
-                        f"another sandbox uses {home}. Stop it, or set PROSPECT_HOME to another "
-                        "folder."
-                    ) from None
-                time.sleep(0.01)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-        file.truncate(0)
+    while True:
+        try:
+            return files.hold(home / LOCK_FILE)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise SettingsError(
+                    f"another sandbox uses {home}. Stop it, or set PROSPECT_HOME to another folder."
+                ) from None
+            time.sleep(0.01)
+        except OSError as error:
+            raise files.not_writable(home, error) from error
 
 
 def _answers(settings: Settings) -> bool:

@@ -9,8 +9,6 @@ There are two tokens. The one of pages is part of the snippet, so that everybody
 is for scores only. The operator's is for everything. ``docs/serving.md`` has a table.
 """
 
-import hmac
-import ipaddress
 import logging
 import math
 import re
@@ -18,10 +16,8 @@ import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, request
 from flask_cors import CORS
@@ -32,17 +28,10 @@ from werkzeug.exceptions import Forbidden, TooManyRequests, Unauthorized
 
 from prospect_lib.errors import SettingsError
 from prospect_lib.files import ensure_secret
+from prospect_lib.server.local_callers import is_equal, is_loopback, is_on_this_machine
 from prospect_lib.web_addresses import parse_origin
 
 _log = logging.getLogger(__name__)
-#: Names in a WSGI environment begin with one of these if a proxy or a tunnel forwarded the request.
-_FORWARDING_HEADERS = tuple(
-    f"HTTP_{name}"
-    for name in (
-        *("X_FORWARDED", "FORWARDED", "VIA", "X_REAL_IP", "X_CLIENT_IP", "X_CLUSTER_CLIENT_IP"),
-        *("TRUE_CLIENT_IP", "X_ORIGINAL_", "X_ENVOY_", "X_AMZN_", "CF_", "CDN_LOOP", "FLY_"),
-    )
-)
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -238,9 +227,9 @@ class Guard:
     def _caller(self, environ: dict[str, Any]) -> Caller:
         scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
         token = token if scheme.lower() == "bearer" else ""
-        local = not self._behind_proxy and _is_local(environ)
-        operator = _equal(token, self._operator) or (local and self._pages is None)
-        trusted = operator or (self._pages is not None and _equal(token, self._pages))
+        local = not self._behind_proxy and is_on_this_machine(environ)
+        operator = is_equal(token, self._operator) or (local and self._pages is None)
+        trusted = operator or (self._pages is not None and is_equal(token, self._pages))
         return Caller(local, trusted, operator, self._key(environ))
 
     def _key(self, environ: dict[str, Any]) -> str:
@@ -289,42 +278,6 @@ class Limit:
                 f"More than {self._limit}. Try again after the seconds in Retry-After.",
                 retry_after=max(1, math.ceil(reset_time - now)),
             )
-
-
-@lru_cache(256)
-def is_loopback(host: str | None) -> bool:
-    """Return whether a host name or address means this machine: ``localhost``, ``127.0.0.1``."""
-    if host in (None, "localhost"):
-        return host is not None
-    try:
-        return ipaddress.ip_address(str(host)).is_loopback
-    except ValueError:
-        return False
-
-
-def _equal(token: str, expected: str) -> bool:
-    return hmac.compare_digest(token.encode("utf-8", "surrogateescape"), expected.encode())
-
-
-def _is_local(environ: dict[str, Any]) -> bool:
-    """Return whether a request comes from this machine, as far as can be seen."""
-    return (
-        is_loopback(environ.get("REMOTE_ADDR"))
-        # by default nginx adds no header, names a loopback host, and speaks HTTP/1.0
-        and environ.get("SERVER_PROTOCOL") != "HTTP/1.0"
-        and not any(name.startswith(_FORWARDING_HEADERS) for name in environ)
-        # a page can make a browser send requests here under any name that resolves to loopback
-        and _is_loopback_host_header(environ.get("HTTP_HOST", ""))
-    )
-
-
-@lru_cache(256)
-def _is_loopback_host_header(host: str) -> bool:
-    """Return ``is_loopback`` of the name in a Host header, which may end with a port."""
-    try:
-        return is_loopback(urlsplit(f"//{host}").hostname)
-    except ValueError:
-        return False
 
 
 def _add_security_headers(response: Response) -> Response:

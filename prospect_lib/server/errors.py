@@ -39,10 +39,14 @@ def answer_errors(app: Flask) -> None:
         if isinstance(error, ProspectError):
             _log.error("The model fails: %s", type(error.__cause__ or error).__name__)
             return problem(503, "The model fails", str(error) if operator else RETRY_LATER)
-        # only the kind and the place: the message may contain a visitor's data
-        at = traceback.extract_tb(error.__traceback__)[-1]
-        _log.error("%s in %s, line %s", type(error).__name__, Path(at.filename).name, at.lineno)
+        log_place(_log, error)
         return problem(503, "The server failed", RETRY_LATER)
+
+
+def log_place(log: logging.Logger, error: Exception) -> None:
+    """Log the kind of an error and its place only: its message may contain a visitor's data."""
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    log.error("%s in %s, line %s", type(error).__name__, Path(at.filename).name, at.lineno)
 
 
 def problem(status: int, title: str, detail: object) -> Response:

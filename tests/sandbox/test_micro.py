@@ -137,6 +137,8 @@ def test_the_network_sees_no_events_without_the_token(client: FlaskClient, addre
 def test_a_page_of_another_website_cannot_reset(client: FlaskClient) -> None:
     elsewhere = {"Sec-Fetch-Site": "cross-site"}
     assert client.get("/micro/reset", headers=elsewhere).status_code == 401
+    forwarded = {"Host": "127.0.0.1:9090", "X-Forwarded-For": "203.0.113.9"}
+    assert client.get("/micro/good", headers=forwarded).status_code == 401
     for origin in ("https://evil.example", "null", "http://127.0.0.1:1"):
         named = {"Origin": origin, "Host": "127.0.0.1:9090"}
         assert client.post("/micro/reset", headers=named).status_code == 401

@@ -5,10 +5,8 @@ ends. An agent with this home's configuration and without such a process was lef
 ``kill -9``: the next start ends it, and removes the configuration, which contains the token.
 """
 
-import fcntl
 import json
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,10 +14,10 @@ from typing import TextIO
 
 import psutil
 
+from prospect_lib import files
 from prospect_lib.errors import ServiceError
-from prospect_lib.files import not_writable, write_whole
 
-CONFIG_FILE, LOCK_FILE = "ngrok.yml", "ngrok.lock"
+CONFIG_FILE, TUNNEL_LOCK = "ngrok.yml", "ngrok.lock"
 END_SECONDS = 5.0  # in which an agent should end
 _log = logging.getLogger(__name__)
 
@@ -39,7 +37,7 @@ def configuration(home: Path, token: str) -> Iterator[Path]:
         _remove_left_behind(file)
         # the token is no argument of the agent, which every process could read; JSON is YAML
         content = json.dumps({"version": "3", "agent": {"authtoken": token}})
-        write_whole(file, content, mode=0o600)
+        files.write_whole(file, content, mode=0o600)
         try:
             yield file
         finally:
@@ -68,23 +66,15 @@ def _locked(home: Path) -> TextIO:
     """Return the open lock of a home, which contains the number of this process."""
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (home / LOCK_FILE).open("a+", encoding="utf-8")
-    except OSError as error:
-        raise not_writable(home, error) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return files.hold(home / TUNNEL_LOCK)
     except BlockingIOError:
-        with lock:
-            lock.seek(0)
-            pid = lock.read()
+        pid = files.holder_of(home / TUNNEL_LOCK)
         raise ServiceError(
             f"process {pid} has a tunnel of {home} open. End it (kill {pid}), or set PROSPECT_HOME "
             "to another folder for a second tunnel."
         ) from None
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
-    return lock
+    except OSError as error:
+        raise files.not_writable(home, error) from error
 
 
 def _file(home: Path) -> Path:
