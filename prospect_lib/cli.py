@@ -15,6 +15,8 @@ from prospect_lib.settings import Settings
 if TYPE_CHECKING:
     from prospect_lib.problem import ScoringProblem
 
+Adder = Callable[[argparse.ArgumentParser], None]
+Runner = Callable[[Settings, argparse.Namespace], int | None]
 BACKENDS = ("sandbox", "snowflake", "databricks", "sample")
 DESCRIPTION = """\
 Real-time prospect scoring: from website events to a trained model and live scores.
@@ -64,20 +66,32 @@ def _parser() -> _Parser:
     )
     commands = parser.add_subparsers(required=True, metavar="command", title="commands")
 
-    def command(name: str, add: Callable[[argparse.ArgumentParser], None], summary: str) -> None:
-        add(commands.add_parser(name, help=summary))
+    def command(name: str, add: Adder, run: Runner, summary: str) -> None:
+        parser = commands.add_parser(name, help=summary)
+        add(parser)
+        parser.set_defaults(run=run)
 
-    command("demo", _add_demo, "run the whole path, from events to a live score")
-    command("new", _add_new, "write a commented file to score visitors of a website of your own")
-    command("sandbox", _add_sandbox, "start, stop or reset the sandbox, the local Snowplow")
-    command("simulate", _add_simulate, "send simulated visitors' events to the sandbox")
-    command("train", _add_train, "train a model, and promote it if it beats the promoted one")
-    command("publish", _add_publish, "publish attributes and their service to Signals")
-    command("status", _add_status, "show what is published, and what differs from here")
-    command("unpublish", _add_unpublish, "take the service and the attributes back")
-    command("serve", _add_serve, "serve scores of the promoted model over HTTP")
-    command("audit", _add_audit, "check served scores against the warehouse and the outcomes")
-    command("doctor", _add_doctor, "check this machine, and say how to correct each problem")
+    command("demo", _add_demo, _demo, "run the whole path, from events to a live score")
+    command(
+        "new", _add_new, _new, "write a commented file to score visitors of a website of your own"
+    )
+    command(
+        "sandbox", _add_sandbox, _sandbox, "start, stop or reset the sandbox, the local Snowplow"
+    )
+    command("simulate", _add_simulate, _simulate, "send simulated visitors' events to the sandbox")
+    command(
+        "train", _add_train, _train, "train a model, and promote it if it beats the promoted one"
+    )
+    command("publish", _add_publish, _publish, "publish attributes and their service to Signals")
+    command("status", _add_status, _status, "show what is published, and what differs from here")
+    command("unpublish", _add_unpublish, _unpublish, "take the service and the attributes back")
+    command("serve", _add_serve, _serve, "serve scores of the promoted model over HTTP")
+    command(
+        "audit", _add_audit, _audit, "check served scores against the warehouse and the outcomes"
+    )
+    command(
+        "doctor", _add_doctor, _doctor, "check this machine, and say how to correct each problem"
+    )
     return parser
 
 
@@ -185,7 +199,6 @@ def _add_demo(demo: argparse.ArgumentParser) -> None:
     _add_origins(demo)
     _add_yes(demo)
     _add_problem(demo)
-    demo.set_defaults(run=_demo)
 
 
 def _demo(settings: Settings, options: argparse.Namespace) -> None:
@@ -219,7 +232,6 @@ def _add_new(new: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="Parquet or CSV file of your events: lists their kinds in the new file",
     )
-    new.set_defaults(run=_new)
 
 
 def _new(settings: Settings, options: argparse.Namespace) -> None:
@@ -255,7 +267,6 @@ def _add_sandbox(sandbox: argparse.ArgumentParser) -> None:
         help="with start: refuse to backfill and to test attributes, as Signals does without a "
         "warehouse connection",
     )
-    sandbox.set_defaults(run=_sandbox)
 
 
 def _sandbox(settings: Settings, options: argparse.Namespace) -> int:
@@ -290,7 +301,6 @@ def _add_simulate(simulate: argparse.ArgumentParser) -> None:
         metavar="N",
         help="duration in seconds (default: %(default)s)",
     )
-    simulate.set_defaults(run=_simulate)
 
 
 def _simulate(settings: Settings, options: argparse.Namespace) -> None:
@@ -383,7 +393,6 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     )
     _add_yes(train)
     _add_problem(train)
-    train.set_defaults(run=_train)
 
 
 def _train(settings: Settings, options: argparse.Namespace) -> int:
@@ -424,7 +433,6 @@ def _add_publish(publish: argparse.ArgumentParser) -> None:
         help="local sandbox only: delete another definition of the same version, and its values",
     )
     _add_problem(publish)
-    publish.set_defaults(run=_publish)
 
 
 def _publish(settings: Settings, options: argparse.Namespace) -> None:
@@ -443,7 +451,6 @@ def _add_status(status: argparse.ArgumentParser) -> None:
         "here; 1 not published, or another definition; 2 to 6 errors."
     )
     _add_problem(status)
-    status.set_defaults(run=_status)
 
 
 def _status(settings: Settings, options: argparse.Namespace) -> int:
@@ -459,7 +466,6 @@ def _add_unpublish(unpublish: argparse.ArgumentParser) -> None:
         "definition and values stay in Signals."
     )
     _add_problem(unpublish)
-    unpublish.set_defaults(run=_unpublish)
 
 
 def _unpublish(settings: Settings, options: argparse.Namespace) -> None:
@@ -518,11 +524,10 @@ def _add_serve(serve: argparse.ArgumentParser) -> None:
         "them with the invited ones (default: none)",
     )
     _add_problem(serve)
-    serve.set_defaults(run=_serve)
 
 
 def _serve(settings: Settings, options: argparse.Namespace) -> None:
-    from prospect_lib.jobs.serve import Address, serve_scores
+    from prospect_lib.jobs.serve import Address, serve_until_stopped, serving
     from prospect_lib.server import Options
 
     behind_proxy = options.behind_proxy is not None
@@ -531,20 +536,17 @@ def _serve(settings: Settings, options: argparse.Namespace) -> None:
             "--behind-proxy needs --token-file FILE, which is created if it is missing: behind a "
             "proxy every caller needs a token."
         )
-    serve_scores(
-        settings,
-        _problem_in(options, settings),
-        models=options.models,
-        options=Options(
-            origins=tuple(options.origin),
-            token_file=options.token_file,
-            behind_proxy=behind_proxy,
-            holdout=options.holdout,
-        ),
-        address=Address(
-            options.public, options.domain, options.behind_proxy or None, options.tracker or None
-        ),
+    choices = Options(
+        origins=tuple(options.origin),
+        token_file=options.token_file,
+        behind_proxy=behind_proxy,
+        holdout=options.holdout,
     )
+    address = Address(
+        options.public, options.domain, options.behind_proxy or None, options.tracker or None
+    )
+    problem, models = _problem_in(options, settings), options.models
+    serve_until_stopped(serving(settings, problem, models=models, options=choices, address=address))
 
 
 def _add_audit(audit: argparse.ArgumentParser) -> None:
@@ -593,7 +595,6 @@ def _add_audit(audit: argparse.ArgumentParser) -> None:
     )
     _add_yes(audit)
     _add_problem(audit)
-    audit.set_defaults(run=_audit)
 
 
 def _audit(settings: Settings, options: argparse.Namespace) -> int:
@@ -623,7 +624,6 @@ def _add_doctor(doctor: argparse.ArgumentParser) -> None:
     )
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
     _add_problem(doctor)
-    doctor.set_defaults(run=_doctor)
 
 
 def _doctor(settings: Settings, options: argparse.Namespace) -> int:

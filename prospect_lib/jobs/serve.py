@@ -3,7 +3,7 @@
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,21 +37,15 @@ class Address:
     tracker: str | None = None
 
 
-def serve_scores(
-    settings: Settings,
-    problem: ScoringProblem = prospect_problem,
-    *,
-    models: Path | None = None,
-    options: Options | None = None,
-    address: Address | None = None,
-) -> None:
-    """Serve the promoted model until Ctrl-C or SIGTERM; log JSON lines to standard error.
+def serve_until_stopped(serving: AbstractContextManager[Server]) -> None:
+    """Serve until Ctrl-C or SIGTERM; log JSON lines to standard error.
 
-    The arguments and errors are those of :func:`serving`.
+    Args:
+        serving: what :func:`serving` returns; its errors are raised.
     """
     log_lines(sys.stderr)
     end_with_signals()
-    with serving(settings, problem, models=models, options=options, address=address) as server:
+    with serving as server:
         print(f"Scores at {server.url}/predict. Ctrl-C stops.", flush=True)
         threading.Event().wait()
 

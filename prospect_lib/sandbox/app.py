@@ -15,7 +15,8 @@ from prospect_lib.sandbox.signals_api.routes import api
 from prospect_lib.sandbox.signals_api.rules import Rules
 from prospect_lib.sandbox.signals_api.subscribers import Subscribers
 from prospect_lib.sandbox.state import Sandbox
-from prospect_lib.sandbox.website.board_routes import board_pages, restored_board
+from prospect_lib.sandbox.website.board import Board
+from prospect_lib.sandbox.website.board_routes import board_pages
 from prospect_lib.sandbox.website.routes import site
 from prospect_lib.sandbox.website.scores import remote_scores
 from prospect_lib.settings import Settings
@@ -42,7 +43,7 @@ def create_sandbox(settings: Settings, *, warehouse: bool = True, clock: Clock =
     attributes = OnlineAttributes(home, events)
     app.extensions["sandbox"] = Sandbox(
         events=events,
-        board=restored_board(events, home, clock()),
+        board=Board(),
         registry=registry,
         attributes=attributes,
         subscribers=subscribers,

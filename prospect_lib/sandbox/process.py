@@ -53,7 +53,7 @@ def ensure_running(settings: Settings) -> str:
         raise files.not_writable(settings.home, error) from error
     with output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "prospect_lib.sandbox"],
+            [sys.executable, "-m", "prospect_lib", "sandbox"],
             env={**os.environ, **settings.environment},
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -91,14 +91,6 @@ class AttributeCache:
         self._failed_in_a_row = set[str]()  # visitors
         self._reported = False
 
-    def read(self, identifier: str) -> Reading:
-        """Return the visitor's attributes, of now or of a short while ago.
-
-        Raises:
-            ServiceError: the source fails and no answer is young enough.
-        """
-        return self.use(identifier, lambda reading: reading)
-
     def use(self, identifier: str, function: Callable[[Reading], _T]) -> _T:
         """Return a function of the visitor's attributes, of now or of a short while ago.
 

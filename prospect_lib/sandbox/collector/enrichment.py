@@ -17,8 +17,13 @@ from uuid import UUID
 from prospect_lib.aggregation.properties import schema_column
 from prospect_lib.attributes import SNOWPLOW
 from prospect_lib.sandbox.collector.addresses import page_columns
-from prospect_lib.sandbox.collector.fields import NUMBERS, SIZES, TEXTS
-from prospect_lib.sandbox.collector.limits import MAX_NESTED, check_lengths
+from prospect_lib.sandbox.collector.fields import (
+    MAX_NESTED,
+    NUMBERS,
+    SIZES,
+    TEXTS,
+    check_lengths,
+)
 from prospect_lib.sandbox.collector.masking import masked_data, masked_url
 from prospect_lib.sandbox.collector.payloads import (
     BadPayloadError,

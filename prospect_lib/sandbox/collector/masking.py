@@ -11,8 +11,7 @@ import re
 from typing import Any
 
 from prospect_lib.attributes import SNOWPLOW
-from prospect_lib.sandbox.collector.fields import ENCODED, JSON_FIELDS, PLAIN
-from prospect_lib.sandbox.collector.limits import MAX_NESTED
+from prospect_lib.sandbox.collector.fields import ENCODED, JSON_FIELDS, MAX_NESTED, PLAIN
 from prospect_lib.sandbox.collector.payloads import readable
 
 MASK = "***"

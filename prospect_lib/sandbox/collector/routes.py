@@ -9,7 +9,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from prospect_lib.errors import ServiceError
 from prospect_lib.sandbox.answers import Refusal, refused
 from prospect_lib.sandbox.collector.enrichment import enrich
-from prospect_lib.sandbox.collector.limits import MAX_BATCH
+from prospect_lib.sandbox.collector.fields import MAX_BATCH
 from prospect_lib.sandbox.collector.masking import excerpt, masked_body
 from prospect_lib.sandbox.collector.payloads import MAX_PAYLOAD, BadPayloadError, payloads_of
 from prospect_lib.sandbox.events import MAX_NESTED_COLUMNS

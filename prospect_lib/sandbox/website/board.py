@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from prospect_lib.aggregation.keys import NOBODY
-from prospect_lib.aggregation.properties import to_utc
 from prospect_lib.sandbox.events import Row
 from prospect_lib.sandbox.website.disguise import Disguise, disguised, plain_path
 
@@ -22,7 +21,6 @@ MAX_EVENTS, MAX_SCORES = 40, 90  # per visitor
 MAX_CARDS = 12  # visitors that are shown at a time; the others are counted
 PRESENT = timedelta(seconds=120)  # a visitor without an event for longer has left; as one
 # whose last event is from before the clock was set back
-RECENT = timedelta(minutes=30)  # older events are not restored after a start
 ACTIONS = {
     "page_view": "looks at",
     "page_ping": "reads on",
@@ -126,17 +124,6 @@ class Board:
             visitor.held_out = decision.get("held_out") is True
             if isinstance(threshold, float) and 0 <= threshold <= 1:
                 self._threshold = threshold
-
-    def restore(self, rows: Iterable[Row], records: Iterable[Any], now: datetime) -> None:
-        """Show stored events and served scores of the last ``RECENT`` minutes, oldest first."""
-        for row in rows:
-            at = to_utc(row.get("collector_tstamp"))
-            if at is not None and now - RECENT <= at <= now:
-                self.add_events([row], at)
-        for record in records:
-            at = to_utc(record.get("scored_at")) if isinstance(record, dict) else None
-            if at is not None and now - RECENT <= at <= now:
-                self.add_score(record, at)
 
     def state(self, now: datetime) -> dict[str, Any]:
         """Return what the page shows at a time (aware)."""

@@ -221,33 +221,6 @@ def test_events_and_scores_are_sent_to_the_sandbox(client: FlaskClient) -> None:
     assert client.get("/board/state").get_json()["visitors"] == []
 
 
-def test_a_restarted_sandbox_restores_the_board(tmp_path: Path) -> None:
-    settings, now = Settings(home=tmp_path), datetime.now(UTC)
-    app = create_sandbox(settings)
-    event = {"e": "pv", "eid": str(uuid4()), "duid": "u1", "url": "https://s.example/demo"}
-    app.test_client().get("/i", query_string=event)
-    app.extensions["sandbox"].events.close()
-    served = tmp_path / "served" / f"{now.date()}.ndjson"
-    served.parent.mkdir()
-    recent = {**record(0.25), "scored_at": now.isoformat()}
-    old = {**record(0.99), "scored_at": (now - timedelta(days=1)).isoformat()}
-    lines = [
-        'cut short"}',
-        '{"score": ' + "[" * 9000,
-        json.dumps(old),
-        "[]",
-        "{}",
-        "5",
-        json.dumps(recent),
-        '{"cut',
-    ]
-    served.write_text("\n".join(lines))
-    again = create_sandbox(settings)
-    (one,) = again.extensions["sandbox"].board.state(now + 2 * SECOND)["visitors"]
-    assert (one["page"], [score for _, score in one["scores"]]) == ("/demo", [0.25])
-    again.extensions["sandbox"].events.close()
-
-
 def test_the_page_loads_only_files_of_this_site(client: FlaskClient) -> None:
     answer = client.get("/board")
     assert "default-src 'self'" in answer.headers["Content-Security-Policy"]

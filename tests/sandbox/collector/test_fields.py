@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from prospect_lib.attributes import prospect_group
-from prospect_lib.sandbox.collector.limits import LONGEST, MAX_BATCH, MAX_NESTED, USUAL
+from prospect_lib.sandbox.collector.fields import LONGEST, MAX_BATCH, MAX_NESTED, USUAL
 from prospect_lib.sandbox.events import MAX_NESTED_COLUMNS
 from prospect_lib.warehouse import DuckDBWarehouse
 from prospect_lib.warehouse.events import ATOMIC_COLUMNS
