@@ -12,7 +12,7 @@ import pytest
 from prospect_lib import cli as command_line
 from prospect_lib import sandbox
 from prospect_lib.attributes import prospect_group
-from prospect_lib.errors import DataError
+from prospect_lib.errors import DataError, ModelError
 from prospect_lib.jobs import audit as auditing
 from prospect_lib.jobs import retrain
 from prospect_lib.jobs.audit import AuditOptions, run_audit
@@ -117,6 +117,14 @@ def test_scores_that_the_events_do_not_reach_are_not_checked(settings: Settings,
     pq.write_table(simulate(60, 10, end=END).events, events)
     with pytest.raises(DataError, match="more than an hour before every score: nothing can be"):
         run_audit(settings, AuditOptions(data=events, out=tmp_path), say=lambda _: None)
+
+
+def test_a_folder_of_models_that_is_named_has_to_have_a_promoted_one(
+    settings: Settings, tmp_path: Path
+):
+    with pytest.raises(ModelError, match="no model is promoted in"):
+        run_audit(settings, AuditOptions(models=tmp_path, out=tmp_path), say=lambda _: None)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_the_published_group_is_read_from_signals(settings: Settings):

@@ -117,7 +117,7 @@ def test_the_threshold_in_the_models_manifest_decides(model):
     ("holdout", "views", "act", "held_out"),
     [(0.0, 2, True, False), (1.0, 2, False, True), (1.0, 1, False, False)],
 )
-def test_a_held_out_session_is_chosen_and_not_acted_on(holdout, views, act, held_out):
+def test_a_held_out_session_is_chosen_and_not_acted_on(holdout, views, act, held_out, caplog):
     attributes = MemoryAttributes({VISITOR: WARM | {"num_pricing_views_l7d": views}})
     pushed = []
     app = app_of(
@@ -131,6 +131,7 @@ def test_a_held_out_session_is_chosen_and_not_acted_on(holdout, views, act, held
     assert (decision["act"], decision["held_out"]) == (act, held_out)
     assert decision["holdout_share"] == holdout
     assert pushed == [VISITOR] * act
+    assert ("nobody is invited" in caplog.text) == (holdout == 1)
 
 
 @pytest.mark.parametrize("holdout", [-0.1, 1.5, float("nan")])
