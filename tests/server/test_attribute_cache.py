@@ -10,8 +10,8 @@ from prospect_lib.errors import ServiceError, SettingsError
 from prospect_lib.server.attribute_cache import MAX_FAILURES, AttributeCache, Reading
 
 
-def read(cache: AttributeCache, identifier: str) -> Reading:
-    return cache.use(identifier, lambda reading: reading)
+def reading(cache: AttributeCache, identifier: str) -> Reading:
+    return cache.use(identifier, lambda each: each)
 
 
 class Source:
@@ -67,7 +67,7 @@ def in_threads(number: int, call) -> list[Any]:
 def together(source: Source, cache: AttributeCache) -> list[Any]:
     """Send eight requests for one visitor while the source still answers the first."""
     source.gate.clear()
-    threads, results = in_threads(8, lambda: read(cache, "a"))
+    threads, results = in_threads(8, lambda: reading(cache, "a"))
     source.entered.wait(5)
     time.sleep(0.05)  # let the others arrive
     source.gate.set()
@@ -92,24 +92,24 @@ def test_requests_in_flight_share_a_failure(source):
 def test_a_request_waits_for_another_ones_call_only_so_long(source):
     cache = AttributeCache(source, wait=0.05)
     source.gate.clear()
-    threads, _ = in_threads(1, lambda: read(cache, "a"))
+    threads, _ = in_threads(1, lambda: reading(cache, "a"))
     source.entered.wait(5)
     with pytest.raises(ServiceError, match=r"within 0\.05 s"):
-        read(cache, "a")
+        reading(cache, "a")
     source.gate.set()
     threads[0].join()
 
 
 def test_each_visitor_gets_their_own_attributes(source):
     cache = AttributeCache(source, fresh_seconds=10)
-    assert [read(cache, v).attributes["domain_userid"] for v in "abab"] == [*"abab"]
+    assert [reading(cache, v).attributes["domain_userid"] for v in "abab"] == [*"abab"]
 
 
 @pytest.mark.parametrize(("fresh", "calls"), [(0, 3), (1, 3), (1.5, 2), (5, 1)])
 def test_a_young_answer_is_reused(source, clock, fresh, calls):
     cache = AttributeCache(source, fresh_seconds=fresh, clock=clock)
     for _ in range(3):
-        read(cache, "a")
+        reading(cache, "a")
         clock.now += 1
     assert source.calls == calls
 
@@ -117,26 +117,26 @@ def test_a_young_answer_is_reused(source, clock, fresh, calls):
 @pytest.mark.parametrize(("age", "served"), [(0, True), (59, True), (61, False)])
 def test_the_last_answer_serves_up_to_an_age(source, clock, age, served):
     cache = AttributeCache(source, stale_seconds=60, clock=clock)
-    first = read(cache, "a")
+    first = reading(cache, "a")
     source.error = ServiceError("down")
     clock.now += age
     if served:
-        assert read(cache, "a") == Reading(first.attributes, stale=True)
+        assert reading(cache, "a") == Reading(first.attributes, stale=True)
     else:
         with pytest.raises(ServiceError, match="down"):
-            read(cache, "a")
+            reading(cache, "a")
     with pytest.raises(ServiceError, match="down"):
-        read(cache, "another")
+        reading(cache, "another")
 
 
 def test_failure_and_recovery_are_logged_once(source, clock, caplog):
     cache = AttributeCache(source, clock=clock)
-    read(cache, "a")
+    reading(cache, "a")
     source.error = ServiceError("down")
-    assert read(cache, "a").stale
-    assert read(cache, "a").stale
+    assert reading(cache, "a").stale
+    assert reading(cache, "a").stale
     source.error = None
-    assert not read(cache, "a").stale
+    assert not reading(cache, "a").stale
     assert caplog.messages == [
         "attributes cannot be read; /health reports the reason",
         "attributes can be read again",
@@ -145,15 +145,15 @@ def test_failure_and_recovery_are_logged_once(source, clock, caplog):
 
 def test_stale_answers_can_be_turned_off(source, clock):
     cache = AttributeCache(source, stale_seconds=0, clock=clock)
-    read(cache, "a")
+    reading(cache, "a")
     source.error = ServiceError("down")
     with pytest.raises(ServiceError):
-        read(cache, "a")
+        reading(cache, "a")
 
 
 def fails(cache: AttributeCache, visitor: str, reason: str | None = None) -> None:
     with pytest.raises(ServiceError, match=reason):
-        read(cache, visitor)
+        reading(cache, visitor)
 
 
 def test_a_dead_source_is_called_once_per_second(source, clock):
@@ -168,8 +168,8 @@ def test_a_dead_source_is_called_once_per_second(source, clock):
     assert source.calls == MAX_FAILURES + 2
     source.error = None
     clock.now += 1
-    assert not read(cache, "c").stale
-    assert not read(cache, "d").stale
+    assert not reading(cache, "c").stale
+    assert not reading(cache, "d").stale
 
 
 def test_a_visitor_whose_calls_fail_is_bounded_and_others_are_served(source, clock, caplog):
@@ -179,7 +179,7 @@ def test_a_visitor_whose_calls_fail_is_bounded_and_others_are_served(source, clo
         fails(cache, "heavy")
     fails(cache, "heavy", "several times in a row for this visitor")
     for number in range(40):
-        assert not read(cache, f"visitor {number}").stale
+        assert not reading(cache, f"visitor {number}").stale
         fails(cache, "heavy")
     assert [message.split(";")[0] for message in caplog.messages] == [
         "attributes cannot be read",
@@ -196,7 +196,7 @@ def test_a_visitor_whose_calls_failed_is_read_once_per_second_until_one_succeeds
     source.error = None
     clock.now += 1
     for _ in range(3):
-        assert not read(cache, "heavy").stale
+        assert not reading(cache, "heavy").stale
 
 
 def test_attributes_that_cannot_be_used_do_not_replace_those_that_could(source, clock):
@@ -224,21 +224,21 @@ def test_attributes_that_cannot_be_used_do_not_replace_those_that_could(source, 
 def test_any_failure_of_a_source_is_a_service_error(source, error, reason):
     source.error = error
     with pytest.raises(ServiceError, match=reason):
-        read(AttributeCache(source), "a")
+        reading(AttributeCache(source), "a")
 
 
 def test_an_answer_that_is_no_dict_is_refused(source):
     source.read = lambda _identifier: [1]
     with pytest.raises(ServiceError, match="dict of attributes, got list"):
-        read(AttributeCache(source), "a")
+        reading(AttributeCache(source), "a")
 
 
 def test_each_call_is_reported_to_the_observer(source, clock):
     observed = []
     cache = AttributeCache(source, clock=clock, observe=lambda *call: observed.append(call))
-    read(cache, "a")
+    reading(cache, "a")
     source.error = ServiceError("down")
-    read(cache, "a")
+    reading(cache, "a")
     assert observed == [(0.0, "ok"), (0.0, "error")]
 
 
@@ -246,5 +246,5 @@ def test_the_number_of_visitors_kept_is_bounded(source, monkeypatch):
     monkeypatch.setattr("prospect_lib.server.attribute_cache.MAX_VISITORS", 3)
     cache = AttributeCache(source)
     for visitor in "abcde":
-        read(cache, visitor)
+        reading(cache, visitor)
     assert [*cache._last] == [*"cde"]
