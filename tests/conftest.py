@@ -35,11 +35,20 @@ for ignored, handler in (
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "any machine")
 
-#: The files that take more than ten seconds, the longest first.
+#: The files that take more than twenty seconds, the longest first.
 LONGEST = (
     "notebooks/test_notebooks.py",
     "monitoring/test_causes.py",
+    "monitoring/test_audit.py",
+    "jobs/test_demo.py",
+    "notebooks/test_accounts.py",
+    "jobs/test_combinations.py",
+    "jobs/test_train_command.py",
+    "jobs/test_transcript.py",
+    "sandbox/simulation/test_best_observable.py",
+    "training_set/test_events_part.py",
     "colab/test_colab_versions.py",
+    "test_browser.py",
 )
 
 

@@ -63,8 +63,10 @@ def snowflake(tmp_path: Path, events: pa.Table) -> Iterator[SnowflakeWarehouse]:
         warehouse.close()
 
 
-def rows_from(warehouse: Any, anchors: Anchors) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = extract(warehouse, prospect_group, anchors).table.to_pylist()
+def rows_from(
+    warehouse: Any, anchors: Anchors, group: Any = prospect_group
+) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = extract(warehouse, group, anchors).table.to_pylist()
     return rows
 
 
@@ -245,12 +247,12 @@ def test_a_connection_that_is_dropped_anywhere_loses_no_row(
     snowflake: SnowflakeWarehouse, local: DuckDBWarehouse
 ) -> None:
     """Temporary tables are made again on the new connection."""
-    expected = rows_from(local, WINDOW)
-    rows_from(snowflake, WINDOW)
+    expected = rows_from(local, WINDOW, sample_group)
+    rows_from(snowflake, WINDOW, sample_group)
     sent = len(snow.statements())
     for number in range(1, sent + 1):
         snow.drop_connection(at=number)
-        assert rows_from(snowflake, WINDOW) == expected, number
+        assert rows_from(snowflake, WINDOW, sample_group) == expected, number
 
 
 def test_events_that_are_read_once_serve_all_that_follows(
