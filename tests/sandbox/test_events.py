@@ -1,6 +1,7 @@
 """The event store: stored once, read back as they were, by others meanwhile; full disks."""
 
 import json
+import os
 import resource
 import sqlite3
 import threading
@@ -402,6 +403,21 @@ def test_readers_cannot_write(store: EventStore) -> None:
         connection.execute("DELETE FROM events")
 
 
+def test_a_home_that_is_only_readable_is_read_unless_a_log_of_writes_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = EventStore(tmp_path)
+    store.add([event()])
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with closing(read_only(store.path)) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM events").fetchone() == (1,)
+    store.close()  # moves the log of writes into the file
+    assert not store.path.with_name(f"{store.path.name}-wal").exists()
+    before = sorted(tmp_path.iterdir())
+    assert len(in_warehouse(tmp_path)) == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
 # --- what goes wrong -------------------------------------------------------------------------
 
 
@@ -513,7 +529,7 @@ def test_events_of_another_release_are_named(store: EventStore, tmp_path: Path) 
 
 def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SettingsError, match="Set PROSPECT_HOME"):
+    with pytest.raises(SettingsError, match="set PROSPECT_HOME"):
         EventStore(tmp_path / "file")
 
 

@@ -184,7 +184,7 @@ def test_history_is_written_once_and_sorted(tmp_path: Path) -> None:
 
 def test_history_into_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file")
-    with pytest.raises(SettingsError, match="Set PROSPECT_HOME"):
+    with pytest.raises(SettingsError, match="set PROSPECT_HOME"):
         history.write(tmp_path / "home", visitors=5, days=2, end=END)
 
 
