@@ -25,7 +25,7 @@ test: programs $(VENV)/installed-test $(TRACKER) .venv-colab/installed
 # The SQL against the fold on PARITY random worlds per dialect: over 100,000 cases in some minutes.
 PARITY ?= 650
 parity: $(VENV)/installed-test
-	PROSPECT_PARITY=$(PARITY) $(BIN)/pytest -q tests/training_set tests/warehouse/test_snowflake.py -k random_worlds
+	PROSPECT_PARITY=$(PARITY) $(BIN)/pytest -q tests/training_set tests/warehouse -k random_worlds
 
 # The random tests of the prediction server and the sandbox with FUZZ examples each.
 FUZZ ?= 10000
@@ -94,6 +94,7 @@ $(TRACKER): $(SITE)/package-lock.json
 programs:
 	@missing=""; \
 	for name in chromium npm; do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
+	command -v java >/dev/null || missing="$$missing default-jre-headless"; \
 	PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || missing="$$missing nginx-light"; \
 	$(PYTHON) -c "import ensurepip" 2>/dev/null || missing="$$missing python3-venv"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \

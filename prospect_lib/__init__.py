@@ -23,7 +23,13 @@ _FACE = {
     ],
     "features": ["FEATURES", "from_attributes"],
     "aggregation": ["attribute_values"],
-    "warehouse": ["DatabricksWarehouse", "DuckDBWarehouse", "SnowflakeWarehouse", "open_warehouse"],
+    "warehouse": [
+        "DatabricksWarehouse",
+        "DuckDBWarehouse",
+        "SnowflakeWarehouse",
+        "SparkWarehouse",
+        "open_warehouse",
+    ],
     "training_set": [
         "SITE_ANCHORS",
         "Anchors",
@@ -76,6 +82,7 @@ if TYPE_CHECKING:
     from prospect_lib.warehouse import DatabricksWarehouse as DatabricksWarehouse
     from prospect_lib.warehouse import DuckDBWarehouse as DuckDBWarehouse
     from prospect_lib.warehouse import SnowflakeWarehouse as SnowflakeWarehouse
+    from prospect_lib.warehouse import SparkWarehouse as SparkWarehouse
     from prospect_lib.warehouse import open_warehouse as open_warehouse
 
 

@@ -18,7 +18,7 @@ PINS = dict(re.findall(r"^([\w-]+)==([\w.]+)", REQUIREMENTS, re.MULTILINE))
 #: the notebooks. Of the two builds of xgboost one is installed.
 NOT_IMPORTED = {"gunicorn", "ua-parser-builtins", "jupyter", "xgboost", "xgboost-cpu"}
 #: Imported only by who chose them; in pyproject.toml.
-EXTRAS = {"databricks-sql-connector": "databricks"}
+EXTRAS = {"databricks-sql-connector": "databricks", "pyspark": "spark"}
 
 
 def imported() -> Iterator[str]:

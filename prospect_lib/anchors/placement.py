@@ -241,7 +241,7 @@ class Anchors:
         Args:
             events: the name of a relation with the columns of the atomic events table.
             key: what identifies a visitor: a column, an attribute key, or a group that has one.
-            dialect: ``duckdb`` or ``snowflake``.
+            dialect: ``duckdb``, ``snowflake`` or ``spark``.
             columns: the relation's columns, in lower case, for whether it has collector times;
                 by default it has none.
         Raises:

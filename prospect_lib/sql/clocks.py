@@ -41,7 +41,7 @@ def data_end_sql(
 
     Args:
         columns: those of the events table, in lower case.
-        dialect: ``duckdb`` or ``snowflake``.
+        dialect: ``duckdb``, ``snowflake`` or ``spark``.
         events: the relation to read.
         collector, derived: how ``events`` calls the two times, if not as the events table does.
     Raises:

@@ -27,7 +27,7 @@ FIRST_STEPS = """\
 -- the anchors, with the visitor as text and the instant in UTC
 anchor_rows AS (
   SELECT {anchor_columns}
-  FROM {anchors} AS a
+  FROM {anchors} AS a{anchors_once}
 ),
 -- the visitors of the anchors
 visitors AS {materialized}(
@@ -51,7 +51,7 @@ matched AS {materialized}(
     {ts} AS ts,
 {values}
   FROM {events} AS e
-  JOIN visitors AS v ON v.visitor_key = {event_key}
+  JOIN visitors AS v ON v.visitor_key = {event_key}{events_once}
 )"""
 
 STATEMENT = """\
@@ -83,7 +83,7 @@ def attributes_sql(
             SELECT in parentheses.
         anchors: a relation with a column named as the group's key, and ``anchor_ts``: a time
             with or without zone, or ISO 8601 text. Its other columns are passed through.
-        dialect: ``duckdb`` or ``snowflake``.
+        dialect: ``duckdb``, ``snowflake`` or ``spark``.
         include_anchor: whether events exactly at ``anchor_ts`` count. Snowplow's tutorials leave
             them out.
 
@@ -209,6 +209,8 @@ class Compiler:
         context, sql = self.context, self.context.sql
         return FIRST_STEPS.format(
             materialized=sql.materialized,
+            anchors_once=sql.once(context.key),
+            events_once=sql.once("visitor"),
             visitor_number=sql.visitor_number("visitor_key"),
             key=context.key,
             event_key=context.event_key,

@@ -37,7 +37,7 @@ from prospect_lib.training_set.event_notes import NO_MATCH, event_notes
 from prospect_lib.training_set.events_part import EventsPart
 from prospect_lib.training_set.own_anchors import OwnAnchors
 from prospect_lib.training_set.partitions import ROWS_AT_ONCE, rows_in_parts
-from prospect_lib.warehouse import DuckDBWarehouse, Warehouse
+from prospect_lib.warehouse import DuckDBWarehouse, SparkWarehouse, Warehouse
 from prospect_lib.warehouse.clocks import end_of_data
 from prospect_lib.warehouse.tables import name_of_new_table
 
@@ -188,7 +188,10 @@ def create_table(
     """
     create = f"CREATE OR REPLACE TABLE {name_of_new_table(warehouse, name)} AS\n"
     with _extraction(warehouse, problem, anchors, include_anchor) as extraction:
-        extraction.events.run(create + extraction.statement)
+        if isinstance(warehouse, SparkWarehouse):
+            warehouse.create_table(name, extraction.statement)
+        else:
+            extraction.events.run(create + extraction.statement)
     return create + extraction.sql
 
 

@@ -17,11 +17,13 @@ from prospect_lib.settings import Settings, WarehouseBackend
 from prospect_lib.warehouse.databricks import DatabricksWarehouse
 from prospect_lib.warehouse.duckdb import DuckDBWarehouse
 from prospect_lib.warehouse.snowflake import SnowflakeWarehouse
+from prospect_lib.warehouse.spark import SparkWarehouse
 
 __all__ = [
     "DatabricksWarehouse",
     "DuckDBWarehouse",
     "SnowflakeWarehouse",
+    "SparkWarehouse",
     "Warehouse",
     "open_warehouse",
 ]

@@ -142,6 +142,14 @@ class DuckDBWarehouse:
         for sql in statements:
             self.run(sql)
 
+    def write_temporary(self, name: str, table: pa.Table) -> None:
+        """Make a temporary table of rows."""
+        self.connection.register("rows_to_write", table)
+        try:
+            self.run(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM rows_to_write")
+        finally:
+            self.connection.unregister("rows_to_write")
+
     def drop_temporary(self, name: str) -> None:
         """Drop a temporary table, if it exists."""
         self.run(f"DROP TABLE IF EXISTS {name}")

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from prospect_lib.errors import DataError, ServiceError, one_line
 from prospect_lib.secret_values import name_parts
 from prospect_lib.sql.dialects import Dialect, dialect_of
-from prospect_lib.warehouse import DuckDBWarehouse, SnowflakeWarehouse, Warehouse
+from prospect_lib.warehouse import DuckDBWarehouse, SnowflakeWarehouse, SparkWarehouse, Warehouse
 
 _ROWS_PER_INSERT, _BYTES_PER_INSERT = 10_000, 500_000  # Snowflake takes 16,384 rows, and 1 MB
 
@@ -44,13 +44,8 @@ def write_temporary(warehouse: Warehouse, purpose: str, table: pa.Table) -> str:
     """
     table = pa.table({name: _plain(name, table[name]) for name in table.column_names})
     name, sql = _name(warehouse, purpose, _content(table)), dialect_of(warehouse.dialect)
-    if isinstance(warehouse, DuckDBWarehouse):
-        warehouse.connection.register("rows_to_write", table)
-        try:
-            select = "SELECT * FROM rows_to_write"
-            warehouse.create_temporary(name, f"{sql.create_temporary} {name} AS {select}")
-        finally:
-            warehouse.connection.unregister("rows_to_write")
+    if isinstance(warehouse, DuckDBWarehouse | SparkWarehouse):
+        warehouse.write_temporary(name, table)
         return name
     columns = ", ".join(
         f"{sql.identifier(field.name)} {_type(field.type, sql)}" for field in table.schema
@@ -117,7 +112,7 @@ def qualified_name(warehouse: Warehouse, name: str) -> str:
     >>> qualified_name(warehouse, "(SELECT * FROM moments)")
     '(SELECT * FROM moments)'
     """
-    if isinstance(warehouse, DuckDBWarehouse) or name.startswith("("):
+    if isinstance(warehouse, DuckDBWarehouse | SparkWarehouse) or name.startswith("("):
         return name
     parts, outer = name_parts(name), name_parts(warehouse.events)[:-1]
     return ".".join([*outer[: max(len(outer) + 1 - len(parts), 0)], *parts])

@@ -207,6 +207,14 @@ class Dialect(ABC):
 
     # --- rows ---------------------------------------------------------------------------------
 
+    def once(self, key: str) -> str:  # noqa: ARG002
+        """Return the end of a step that is computed once for several readers.
+
+        Args:
+            key: the column by which they need its rows together.
+        """
+        return ""
+
     def replaced(self, alias: str, columns: Mapping[str, str]) -> str:
         """Return all columns of a relation, some of them with other values, by quoted name."""
         values = ", ".join(f"{value} AS {name}" for name, value in columns.items())

@@ -8,15 +8,14 @@ from prospect_lib.aggregation.properties import Path, paths_of
 from prospect_lib.sql.dialects.base import HAS_OFFSET, Dialect, in_seconds
 
 _EPOCH, _MICROSECOND = "TIMESTAMP_NTZ '1970-01-01'", "INTERVAL '0.000001' SECOND"
-#: A number as text, from ``s``, what Spark writes (``1.0E10``), and ``n``, the number.
+#: A number as text, from what Spark writes, ``n``: 1.0E10 is 10000000000, and 1.5E-7 is 1.5e-07.
 _NUMBER_TEXT = r"""CASE
-    WHEN x.s IN ('Infinity', '-Infinity', 'NaN') THEN LOWER(REPLACE(x.s, 'Infinity', 'inf'))
-    WHEN ABS(x.n) >= 1e16 OR ABS(x.n) < 1e-4 AND x.n <> 0 THEN REGEXP_REPLACE(
-      REGEXP_REPLACE(REPLACE(REPLACE(x.s, '.0E', 'E'), 'E-', 'e-'), 'E', 'e+'),
-      '([+-])([0-9])$', '$10$2')
-    WHEN x.n = FLOOR(x.n) THEN CAST(CAST(x.n AS BIGINT) AS STRING)
-    ELSE TRIM(TRAILING '0' FROM CAST(CAST(x.s AS DECIMAL(38, 21)) AS STRING)) END"""
-
+    WHEN NOT n RLIKE 'E' THEN REGEXP_REPLACE(n, '[.]0$', '')
+    WHEN n RLIKE 'E([1-9]|1[0-5]|-4)$' THEN TRIM(TRAILING '.' FROM
+      TRIM(TRAILING '0' FROM CAST(CAST(n AS DECIMAL(38, 21)) AS STRING)))
+    ELSE REGEXP_REPLACE(REGEXP_REPLACE(REGEXP_REPLACE(n, '([.]0)?E', 'e'),
+      'e([0-9])', 'e+$1'), 'e-([0-9])$', 'e-0$1') END"""
+#: The nearest row of a relation: a stream of both, in which each row sees the last one before it.
 NEAREST = """\
 LEFT JOIN (
     SELECT *
@@ -89,9 +88,9 @@ class SparkDialect(Dialect):
         return f"TYPEOF({self._at(column, path)}) RLIKE {kinds}"
 
     def number_text(self, number: str) -> str:
-        """A lambda binds the number to a name. Spark writes 1.0E7 for ten million."""
-        pair = f"ARRAY(NAMED_STRUCT('n', {number} + 0.0, 's', CAST({number} + 0.0 AS STRING)))"
-        return f"GET(TRANSFORM({pair}, x -> {_NUMBER_TEXT}), 0)"
+        """A lambda binds the text to a name."""
+        text = f"ARRAY(CAST({number} + 0.0 AS STRING))"
+        return f"GET(TRANSFORM({text}, n -> {_NUMBER_TEXT}), 0)"
 
     def like(self, text: str, pattern: str) -> str:
         """A back-slash would escape the character that follows it."""
@@ -140,6 +139,10 @@ class SparkDialect(Dialect):
         return f"(SELECT {self.later(_EPOCH, share_of)} FROM {relation})"
 
     # --- rows --------------------------------------------------------------------------------
+
+    def once(self, key: str) -> str:
+        """Spark computes a step again for each reader, unless it is not deterministic."""
+        return f"\n  WHERE RAND() >= 0 DISTRIBUTE BY {key}"
 
     def replaced(self, alias: str, columns: Mapping[str, str]) -> str:
         """The columns with other values come first."""

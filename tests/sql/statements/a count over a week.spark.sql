@@ -3,6 +3,7 @@ WITH
 anchor_rows AS (
   SELECT CAST(a.`domain_userid` AS STRING) AS `domain_userid`, CASE TYPEOF(a.`anchor_ts`) WHEN 'timestamp_ntz' THEN CAST(a.`anchor_ts` AS TIMESTAMP_NTZ) WHEN 'timestamp' THEN TIMESTAMP_NTZ '1970-01-01' + UNIX_MICROS(CAST(a.`anchor_ts` AS TIMESTAMP)) * INTERVAL '0.000001' SECOND ELSE CASE WHEN CAST(a.`anchor_ts` AS STRING) RLIKE '[0-9]:[0-9]{2}.*(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$' THEN TIMESTAMP_NTZ '1970-01-01' + UNIX_MICROS(CAST(CAST(a.`anchor_ts` AS STRING) AS TIMESTAMP)) * INTERVAL '0.000001' SECOND ELSE CAST(CAST(a.`anchor_ts` AS STRING) AS TIMESTAMP_NTZ) END END AS `anchor_ts`, a.* EXCEPT (`domain_userid`, `anchor_ts`)
   FROM anchors AS a
+  WHERE RAND() >= 0 DISTRIBUTE BY `domain_userid`
 ),
 -- the visitors of the anchors
 visitors AS (
@@ -28,6 +29,7 @@ matched AS (
     CASE WHEN `event_name` = 'page_view' AND `event_vendor` = 'com.snowplowanalytics.snowplow' AND `event_version` = '1-0-0' THEN TRUE END AS x1
   FROM events AS e
   JOIN visitors AS v ON v.visitor_key = CAST(e.`domain_userid` AS STRING)
+  WHERE RAND() >= 0 DISTRIBUTE BY visitor
 ),
 -- each anchor, and the last instant before each of its windows
 lookups AS (

@@ -3,6 +3,7 @@ WITH
 anchor_rows AS (
   SELECT CAST(a.`domain_userid` AS STRING) AS `domain_userid`, CASE TYPEOF(a.`anchor_ts`) WHEN 'timestamp_ntz' THEN CAST(a.`anchor_ts` AS TIMESTAMP_NTZ) WHEN 'timestamp' THEN TIMESTAMP_NTZ '1970-01-01' + UNIX_MICROS(CAST(a.`anchor_ts` AS TIMESTAMP)) * INTERVAL '0.000001' SECOND ELSE CASE WHEN CAST(a.`anchor_ts` AS STRING) RLIKE '[0-9]:[0-9]{2}.*(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$' THEN TIMESTAMP_NTZ '1970-01-01' + UNIX_MICROS(CAST(CAST(a.`anchor_ts` AS STRING) AS TIMESTAMP)) * INTERVAL '0.000001' SECOND ELSE CAST(CAST(a.`anchor_ts` AS STRING) AS TIMESTAMP_NTZ) END END AS `anchor_ts`, a.* EXCEPT (`domain_userid`, `anchor_ts`)
   FROM anchors AS a
+  WHERE RAND() >= 0 DISTRIBUTE BY `domain_userid`
 ),
 -- the visitors of the anchors
 visitors AS (
@@ -27,13 +28,12 @@ matched AS (
     -- latest_app_id, num_apps_l7d, num_apps_l30d
     CASE WHEN `event_name` = 'page_view' AND `event_vendor` = 'com.snowplowanalytics.snowplow' AND `event_version` = '1-0-0' THEN CAST(`app_id` AS STRING) END AS x1,
     -- latest_device_class
-    CASE WHEN `event_name` = 'page_view' AND `event_vendor` = 'com.snowplowanalytics.snowplow' AND `event_version` = '1-0-0' THEN CASE WHEN TYPEOF(GET(`contexts_nl_basjes_yauaa_context_1`, 0).`device_class`) RLIKE '^(float|double|decimal.*[1-9][)]$|struct|array|map)' THEN GET(TRANSFORM(ARRAY(NAMED_STRUCT('n', TRY_CAST(CAST(GET(`contexts_nl_basjes_yauaa_context_1`, 0).`device_class` AS STRING) AS DOUBLE) + 0.0, 's', CAST(TRY_CAST(CAST(GET(`contexts_nl_basjes_yauaa_context_1`, 0).`device_class` AS STRING) AS DOUBLE) + 0.0 AS STRING))), x -> CASE
-    WHEN x.s IN ('Infinity', '-Infinity', 'NaN') THEN LOWER(REPLACE(x.s, 'Infinity', 'inf'))
-    WHEN ABS(x.n) >= 1e16 OR ABS(x.n) < 1e-4 AND x.n <> 0 THEN REGEXP_REPLACE(
-      REGEXP_REPLACE(REPLACE(REPLACE(x.s, '.0E', 'E'), 'E-', 'e-'), 'E', 'e+'),
-      '([+-])([0-9])$', '$10$2')
-    WHEN x.n = FLOOR(x.n) THEN CAST(CAST(x.n AS BIGINT) AS STRING)
-    ELSE TRIM(TRAILING '0' FROM CAST(CAST(x.s AS DECIMAL(38, 21)) AS STRING)) END), 0) ELSE CAST(GET(`contexts_nl_basjes_yauaa_context_1`, 0).`device_class` AS STRING) END END AS x2,
+    CASE WHEN `event_name` = 'page_view' AND `event_vendor` = 'com.snowplowanalytics.snowplow' AND `event_version` = '1-0-0' THEN CASE WHEN TYPEOF(GET(`contexts_nl_basjes_yauaa_context_1`, 0).`device_class`) RLIKE '^(float|double|decimal.*[1-9][)]$|struct|array|map)' THEN GET(TRANSFORM(ARRAY(CAST(TRY_CAST(CAST(GET(`contexts_nl_basjes_yauaa_context_1`, 0).`device_class` AS STRING) AS DOUBLE) + 0.0 AS STRING)), n -> CASE
+    WHEN NOT n RLIKE 'E' THEN REGEXP_REPLACE(n, '[.]0$', '')
+    WHEN n RLIKE 'E([1-9]|1[0-5]|-4)$' THEN TRIM(TRAILING '.' FROM
+      TRIM(TRAILING '0' FROM CAST(CAST(n AS DECIMAL(38, 21)) AS STRING)))
+    ELSE REGEXP_REPLACE(REGEXP_REPLACE(REGEXP_REPLACE(n, '([.]0)?E', 'e'),
+      'e([0-9])', 'e+$1'), 'e-([0-9])$', 'e-0$1') END), 0) ELSE CAST(GET(`contexts_nl_basjes_yauaa_context_1`, 0).`device_class` AS STRING) END END AS x2,
     -- num_sessions_l7d, num_sessions_l30d
     CASE WHEN `event_name` = 'page_view' AND `event_vendor` = 'com.snowplowanalytics.snowplow' AND `event_version` = '1-0-0' THEN CAST(`domain_sessionid` AS STRING) END AS x3,
     -- num_page_views_l7d, num_page_views_l30d, num_page_views_l1h
@@ -60,6 +60,7 @@ matched AS (
     CASE WHEN `event_name` = 'page_view' AND `event_vendor` = 'com.snowplowanalytics.snowplow' AND `event_version` = '1-0-0' AND (CAST(`page_urlpath` AS STRING) = '/pricing' OR CAST(`page_urlpath` AS STRING) = '/customers' OR CAST(`page_urlpath` AS STRING) = '/videos' OR CAST(`page_urlpath` AS STRING) = '/demo') THEN TRUE END AS x14
   FROM events AS e
   JOIN visitors AS v ON v.visitor_key = CAST(e.`domain_userid` AS STRING)
+  WHERE RAND() >= 0 DISTRIBUTE BY visitor
 ),
 -- when the visitor had the same x3 before, and when next
 x3_neighbours AS (

@@ -3,6 +3,7 @@ WITH
 anchor_rows AS (
   SELECT CAST(a.`domain_userid` AS STRING) AS `domain_userid`, CASE TYPEOF(a.`anchor_ts`) WHEN 'timestamp_ntz' THEN CAST(a.`anchor_ts` AS TIMESTAMP_NTZ) WHEN 'timestamp' THEN TIMESTAMP_NTZ '1970-01-01' + UNIX_MICROS(CAST(a.`anchor_ts` AS TIMESTAMP)) * INTERVAL '0.000001' SECOND ELSE CASE WHEN CAST(a.`anchor_ts` AS STRING) RLIKE '[0-9]:[0-9]{2}.*(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$' THEN TIMESTAMP_NTZ '1970-01-01' + UNIX_MICROS(CAST(CAST(a.`anchor_ts` AS STRING) AS TIMESTAMP)) * INTERVAL '0.000001' SECOND ELSE CAST(CAST(a.`anchor_ts` AS STRING) AS TIMESTAMP_NTZ) END END AS `anchor_ts`, a.* EXCEPT (`domain_userid`, `anchor_ts`)
   FROM anchors AS a
+  WHERE RAND() >= 0 DISTRIBUTE BY `domain_userid`
 ),
 -- the visitors of the anchors
 visitors AS (
@@ -25,15 +26,15 @@ matched AS (
     v.visitor,
     CASE TYPEOF(e.`derived_tstamp`) WHEN 'timestamp_ntz' THEN CAST(e.`derived_tstamp` AS TIMESTAMP_NTZ) WHEN 'timestamp' THEN TIMESTAMP_NTZ '1970-01-01' + UNIX_MICROS(CAST(e.`derived_tstamp` AS TIMESTAMP)) * INTERVAL '0.000001' SECOND ELSE CASE WHEN CAST(e.`derived_tstamp` AS STRING) RLIKE '[0-9]:[0-9]{2}.*(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$' THEN TIMESTAMP_NTZ '1970-01-01' + UNIX_MICROS(CAST(CAST(e.`derived_tstamp` AS STRING) AS TIMESTAMP)) * INTERVAL '0.000001' SECOND ELSE CAST(CAST(e.`derived_tstamp` AS STRING) AS TIMESTAMP_NTZ) END END AS ts,
     -- a
-    CASE WHEN `event_name` = 'page_view' AND `event_vendor` = 'com.snowplowanalytics.snowplow' AND `event_version` = '1-0-0' THEN CASE WHEN TYPEOF(GET(`contexts_nl_basjes_yauaa_context_1`, 0).`class`) RLIKE '^(float|double|decimal.*[1-9][)]$|struct|array|map)' THEN GET(TRANSFORM(ARRAY(NAMED_STRUCT('n', TRY_CAST(CAST(GET(`contexts_nl_basjes_yauaa_context_1`, 0).`class` AS STRING) AS DOUBLE) + 0.0, 's', CAST(TRY_CAST(CAST(GET(`contexts_nl_basjes_yauaa_context_1`, 0).`class` AS STRING) AS DOUBLE) + 0.0 AS STRING))), x -> CASE
-    WHEN x.s IN ('Infinity', '-Infinity', 'NaN') THEN LOWER(REPLACE(x.s, 'Infinity', 'inf'))
-    WHEN ABS(x.n) >= 1e16 OR ABS(x.n) < 1e-4 AND x.n <> 0 THEN REGEXP_REPLACE(
-      REGEXP_REPLACE(REPLACE(REPLACE(x.s, '.0E', 'E'), 'E-', 'e-'), 'E', 'e+'),
-      '([+-])([0-9])$', '$10$2')
-    WHEN x.n = FLOOR(x.n) THEN CAST(CAST(x.n AS BIGINT) AS STRING)
-    ELSE TRIM(TRAILING '0' FROM CAST(CAST(x.s AS DECIMAL(38, 21)) AS STRING)) END), 0) ELSE CAST(GET(`contexts_nl_basjes_yauaa_context_1`, 0).`class` AS STRING) END END AS x1
+    CASE WHEN `event_name` = 'page_view' AND `event_vendor` = 'com.snowplowanalytics.snowplow' AND `event_version` = '1-0-0' THEN CASE WHEN TYPEOF(GET(`contexts_nl_basjes_yauaa_context_1`, 0).`class`) RLIKE '^(float|double|decimal.*[1-9][)]$|struct|array|map)' THEN GET(TRANSFORM(ARRAY(CAST(TRY_CAST(CAST(GET(`contexts_nl_basjes_yauaa_context_1`, 0).`class` AS STRING) AS DOUBLE) + 0.0 AS STRING)), n -> CASE
+    WHEN NOT n RLIKE 'E' THEN REGEXP_REPLACE(n, '[.]0$', '')
+    WHEN n RLIKE 'E([1-9]|1[0-5]|-4)$' THEN TRIM(TRAILING '.' FROM
+      TRIM(TRAILING '0' FROM CAST(CAST(n AS DECIMAL(38, 21)) AS STRING)))
+    ELSE REGEXP_REPLACE(REGEXP_REPLACE(REGEXP_REPLACE(n, '([.]0)?E', 'e'),
+      'e([0-9])', 'e+$1'), 'e-([0-9])$', 'e-0$1') END), 0) ELSE CAST(GET(`contexts_nl_basjes_yauaa_context_1`, 0).`class` AS STRING) END END AS x1
   FROM events AS e
   JOIN visitors AS v ON v.visitor_key = CAST(e.`domain_userid` AS STRING)
+  WHERE RAND() >= 0 DISTRIBUTE BY visitor
 ),
 -- each anchor, and the last instant before each of its windows
 lookups AS (

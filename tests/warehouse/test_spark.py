@@ -1,0 +1,288 @@
+"""The Spark dialect on a real Spark: the fold's values, and DuckDB's rows."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies
+from snowplow_signals import Attribute
+
+from prospect_lib.aggregation.criteria import like, meets
+from prospect_lib.aggregation.fold import attribute_values
+from prospect_lib.aggregation.properties import leaves, to_text
+from prospect_lib.anchors import SITE_ANCHORS, Anchors
+from prospect_lib.attributes import sample_group
+from prospect_lib.errors import DataError, ServiceError
+from prospect_lib.problem import prospect_problem
+from prospect_lib.sandbox.simulation.visitors import simulate
+from prospect_lib.sql.conditions import event_condition, matched_value
+from prospect_lib.sql.dialects import dialect_of
+from prospect_lib.training_set import attributes_sql, create_table, extract
+from prospect_lib.warehouse import DuckDBWarehouse, SparkWarehouse
+from prospect_lib.warehouse.tables import temporary_table
+from tests.sql.test_names import NAMES, named
+from tests.sql.test_statements import FOLDER, STATEMENTS
+from tests.sql.test_values import EVENTS, attribute
+from tests.support import spark
+from tests.support.worlds import (
+    COMPARED,
+    CRITERIONS,
+    DEVICE,
+    EXAMPLES,
+    HOUR,
+    NUMBERS,
+    START,
+    TEXTS,
+    anchors_table,
+    event,
+    events_table,
+    group_of,
+    served,
+    worlds,
+)
+from tests.training_set.test_anchors import COLLECTOR, SAMPLED, key_of, run, table_of, visits
+from tests.training_set.test_parity import comparable
+
+SQL = dialect_of("spark")
+KINDS = ["string", "double", "int64", "bool"]
+
+
+@pytest.fixture(params=spark.KINDS)
+def typed_events(request: pytest.FixtureRequest) -> tuple[list[dict[str, Any]], pa.Table, bool]:
+    """Events of all spellings, where the nested values have one type; whether it is text."""
+    kinds = dict.fromkeys(("price", "size", "device_class"), request.param)
+    return *spark.typed(EVENTS, {**kinds, "at": "string"}), request.param == "string"
+
+
+def is_nested(prop: Any) -> bool:
+    """Whether a property depends on the type of a nested value."""
+    return any(leaf.type != "atomic" for leaf in leaves(prop))
+
+
+def test_values_are_those_of_the_fold(typed_events: Any) -> None:
+    events, table, is_all = typed_events
+    properties = [prop for prop in [*TEXTS, *NUMBERS] if is_all or is_nested(prop)]
+    attributes = [attribute(kind, prop) for kind in KINDS for prop in properties]
+    columns = [f"{matched_value(each, SQL)} AS c{n}" for n, each in enumerate(attributes)]
+    rows = spark.query(
+        f"SELECT {', '.join(columns)} FROM events ORDER BY CAST(event_id AS INT)", events=table
+    )
+    for row, each in zip(rows, events, strict=True):
+        for computed, definition in zip(row.values(), attributes, strict=True):
+            expected = attribute_values(group_of(definition), [each], START)["x"]
+            assert computed == expected and type(computed) is type(expected), (each, definition)
+
+
+def test_criteria_select_the_events_that_the_fold_selects(typed_events: Any) -> None:
+    events, table, is_all = typed_events
+    criterions = [c for c in CRITERIONS if is_all or is_nested(c.property)]
+    counters = [
+        Attribute(name="x", type="int64", events=[], aggregation="counter", criteria={"all": [c]})
+        for c in criterions
+    ]
+    columns = [f"{event_condition(c, SQL)} AS c{n}" for n, c in enumerate(counters)]
+    rows = spark.query(
+        f"SELECT {', '.join(columns)} FROM events ORDER BY CAST(event_id AS INT)", events=table
+    )
+    for row, each in zip(rows, events, strict=True):
+        for selected, criterion in zip(row.values(), criterions, strict=True):
+            assert bool(selected) is meets(criterion, each), (each, criterion)
+
+
+TYPES = strategies.fixed_dictionaries(
+    {
+        **dict.fromkeys(
+            ("price", "size", "device_class"),
+            strategies.sampled_from([*spark.KINDS, "string", "double"]),
+        ),
+        "at": strategies.just("string"),
+    }
+)
+
+
+@settings(max_examples=EXAMPLES or 12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(world=worlds(size=8), types=TYPES, ansi=strategies.booleans())
+def test_spark_equals_fold_on_random_worlds(world: Any, types: dict[str, str], ansi: bool) -> None:
+    group, events, anchors, inclusive = world
+    events, table = spark.typed(events, types)
+    key = group.attribute_key.name
+    sql = attributes_sql(
+        group, events="events", anchors="anchors", dialect="spark", include_anchor=inclusive
+    )
+    spark.session().conf.set("spark.sql.ansi.enabled", str(ansi).lower())
+    rows = spark.query(sql, events=table, anchors=anchors_table(anchors, key))
+    spark.session().conf.set("spark.sql.ansi.enabled", "true")
+    assert len(rows) == len(anchors)
+    for row in rows:
+        user, at = row.pop(key), row.pop("anchor_ts").replace(tzinfo=UTC)
+        for name, value in served(group, events, user, at, inclusive).items():
+            COMPARED["Spark"] += 1
+            equal = row[name] == comparable(value) or comparable(row[name]) == value
+            assert equal, (name, user, at, sql)
+
+
+# --- statements, on the same events as on DuckDB -------------------------------------------------
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(anchors=SAMPLED, collector=strategies.booleans(), data=strategies.data())
+def test_spark_places_and_samples_the_same_anchors(
+    anchors: Anchors, collector: bool, data: strategies.DataObject
+) -> None:
+    events = data.draw(visits(collector))
+    how = {"key": key_of(anchors), "columns": COLLECTOR if collector and events else ()}
+    rows = spark.query(
+        anchors.sql(events="events", dialect="spark", **how), events=table_of(events)
+    )
+    assert rows == run(anchors, events, **how)
+
+
+@pytest.fixture(scope="module")
+def warehouses() -> Iterator[tuple[DuckDBWarehouse, SparkWarehouse]]:
+    """The events of the demo website in DuckDB, and in Spark as a lake has them."""
+    events = simulate(300, 70, end=datetime(2026, 3, 1, tzinfo=UTC)).events
+    devices = [text.replace("}", ', "class": "x"}') for text in events[DEVICE].to_pylist()]
+    place = events.column_names.index(DEVICE)
+    events = events.set_column(place, DEVICE, pa.array(devices))
+    embedded = DuckDBWarehouse.over("SELECT * FROM stored", stored=events.to_reader())
+    spark.load("events", spark.as_loaded(events))
+    embedded.run(f"CREATE TABLE anchors AS {Anchors().sql(events='events')}")
+    spark.load("anchors", embedded.query("SELECT domain_userid, anchor_ts FROM anchors"))
+    embedded.run("ALTER TABLE anchors DROP label")
+    warehouse = SparkWarehouse(spark.session(), "events")
+    yield embedded, warehouse
+    warehouse.close()
+    embedded.close()
+
+
+@pytest.mark.parametrize("title", STATEMENTS)
+def test_a_statement_gives_the_rows_of_its_twin(title: str, warehouses: Any) -> None:
+    statements = [
+        (FOLDER / f"{title}.{dialect}.sql").read_text() for dialect in ("duckdb", "spark")
+    ]
+    embedded, other = (w.query(sql) for w, sql in zip(warehouses, statements, strict=True))
+    assert embedded.num_rows > 100
+    assert other.to_pylist() == embedded.to_pylist()
+
+
+def test_a_training_set_is_duckdb_s_bit_for_bit(warehouses: Any) -> None:
+    """With all that Spark does by default: it compiles expressions, and adapts its plan."""
+    since = datetime(2026, 2, 15, tzinfo=UTC)
+    anchors = replace(SITE_ANCHORS, since=since, every=HOUR, negatives=0.3, min_events=2)
+    with spark.as_by_default():
+        embedded, other = (extract(each, prospect_problem, anchors) for each in warehouses)
+    assert embedded.table.num_rows > 1000
+    assert other.table.equals(embedded.table)
+    assert other.manifest["rows_sha256"] == embedded.manifest["rows_sha256"]
+    assert len(other.manifest["notes"]) > len(embedded.manifest["notes"])
+    assert warehouses[1].session.catalog.listTables("prospect_*") == []
+
+
+def test_a_training_set_becomes_a_table(warehouses: Any) -> None:
+    _, warehouse = warehouses
+    anchors = Anchors(since=datetime(2026, 2, 25, tzinfo=UTC))
+    for _ in range(2):
+        statement = create_table(warehouse, "training_set", sample_group, anchors)
+    rows = warehouse.query("SELECT * FROM training_set ORDER BY 1, 2")
+    assert statement.startswith("CREATE OR REPLACE TABLE training_set AS\nWITH")
+    assert rows.num_rows == extract(warehouse, sample_group, anchors).table.num_rows
+    assert warehouse.query(statement.partition("AS\n")[2]).equals(rows)
+
+
+def test_own_anchors_are_a_view_of_the_session(warehouses: Any) -> None:
+    columns = "domain_userid, CAST(anchor_ts AS {}) AS anchor_ts, 'yes' AS label, '2.0' AS weight"
+    embedded, warehouse = warehouses
+    for each, text in ((embedded, "VARCHAR"), (warehouse, "STRING")):
+        select = f"SELECT {columns.format(text)} FROM anchors"
+        each.run(f"CREATE OR REPLACE TEMP VIEW own AS {select}")
+    sets = [extract(each, sample_group, "own").table for each in warehouses]
+    assert sets[0].num_rows > 1000 and sets[1].equals(sets[0])
+
+
+def test_a_window_is_needed_unless_the_moments_are_given(warehouses: Any) -> None:
+    with pytest.raises(DataError, match="a window is needed"):
+        extract(warehouses[1])
+
+
+def test_rows_are_written_and_read_again(warehouses: Any) -> None:
+    _, warehouse = warehouses
+    at = datetime(2026, 3, 1, 0, 0, 0, 1)
+    table = pa.table({"n": [2**60, None], "text": ["${env:HOME}'\\", None], "at": [at, None]})
+    with temporary_table(warehouse, "test", table) as name:
+        assert warehouse.query(f"SELECT * FROM {name}").to_pylist() == table.to_pylist()
+    with pytest.raises(ServiceError, match=r"Spark refused the statement: \[TABLE_OR_VIEW_NOT"):
+        warehouse.query(f"SELECT * FROM {name}")
+
+
+# --- spellings -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["O'Hara", "a\\b", "\\'", "${env:HOME}", "$\u007benv:HOME}", "a\nb", "%_;--", "ü\U0001f600"],
+)
+def test_a_text_is_data(text: str) -> None:
+    assert spark.query(f"SELECT {SQL.text(text)} AS a") == [{"a": text}]
+
+
+@pytest.mark.parametrize("pattern", ["a%", "a\\%", "_\\_", "%\\", "it's%"])
+def test_a_pattern_has_no_escapes(pattern: str) -> None:
+    texts = ["a", "ab", "a\\", "a\\b", "x\\y", "it's", "a%"]
+    rows = spark.query(f"SELECT {SQL.like('x', pattern)} AS a FROM t", t=pa.table({"x": texts}))
+    assert [row["a"] for row in rows] == [like(pattern, text) for text in texts]
+
+
+def test_names_of_our_own_steps_and_columns_are_free() -> None:
+    events = [event(START, app_id="b"), event(START + HOUR, app_id="a"), event(START + HOUR)]
+    group = named(NAMES)
+    sql = attributes_sql(group, events="own_events", anchors="own_anchors", dialect="spark")
+    anchors = anchors_table([("u1", START + HOUR)])
+    (row,) = spark.query(sql, own_events=events_table(events), own_anchors=anchors)
+    values = {name: value for name, value in row.items() if name in NAMES}
+    assert values == served(group, events, "u1", START + HOUR, True)
+
+
+#: One moment, as Spark types it.
+TIMES = [
+    "TIMESTAMP_NTZ '2026-01-04 23:30:00.25'",
+    "TIMESTAMP '2026-01-05 01:30:00.25+02:00'",
+    "'2026-01-05T01:30:00.25+02:00'",
+    "'2026-01-04 23:30:00.25 UTC'",
+    "'2026-01-04 23:30:00.25'",
+]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+def test_types_of_times_and_the_session_s_zone_do_not_matter(zone: str) -> None:
+    moment, later = datetime(2026, 1, 4, 23, 30, 0, 250_000), timedelta(days=90)
+    columns = [f"{SQL.utc('x')} AS a FROM (SELECT {time} AS x)" for time in TIMES]
+    spark.session().conf.set("spark.sql.session.timeZone", zone)
+    rows = [spark.query(f"SELECT {column}")[0]["a"] for column in columns]
+    (row,) = spark.query(
+        f"SELECT {SQL.later('x', '7776000000000')} AS later, {SQL.date_part('hour_of_day', 'x')} "
+        f"AS hour, {SQL.microseconds_between('x', 'y')} AS between FROM "
+        f"(SELECT {SQL.literal(moment)} AS x, {SQL.literal(moment + later)} AS y)"
+    )
+    spark.session().conf.set("spark.sql.session.timeZone", "UTC")
+    assert rows == [moment] * len(TIMES)
+    assert row == {"later": moment + later, "hour": "23", "between": 7_776_000_000_000}
+
+
+def test_a_number_has_the_text_that_python_gives_it() -> None:
+    """Java before 19 writes 2e23 as 1.9999999999999998E23."""
+    generator = np.random.default_rng(0)
+    numbers = [
+        *(generator.integers(1, 10**7, 500) / 100),
+        *generator.random(500),
+        *(10.0 ** generator.uniform(-12, 30, 500)),
+        *(float(f"{digit}e{power}") for digit in (1, 2, 9) for power in range(-30, 40)),
+        0.0, -0.0, 1e15, 1e16, 123456789012345680.0, 2e-3, 5e-324, 1.7976931348623157e308,
+    ]  # fmt: skip
+    rows = spark.query(
+        f"SELECT {SQL.number_text('x')} AS a FROM numbers", numbers=pa.table({"x": numbers})
+    )
+    assert [row["a"] for row in rows] == [to_text(float(number)) for number in numbers]
