@@ -142,11 +142,16 @@ class DuckDBWarehouse:
         for sql in statements:
             self.run(sql)
 
-    def write_temporary(self, name: str, table: pa.Table) -> None:
-        """Make a temporary table of rows."""
+    def write_temporary(self, name: str, table: pa.Table, columns: str) -> None:
+        """Make a temporary table of rows.
+
+        Args:
+            columns: their names and types, as SQL.
+        """
         self.connection.register("rows_to_write", table)
         try:
-            self.run(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM rows_to_write")
+            self.run(f"CREATE OR REPLACE TEMP TABLE {name} ({columns})")
+            self.run(f"INSERT INTO {name} SELECT * FROM rows_to_write")
         finally:
             self.connection.unregister("rows_to_write")
 

@@ -90,9 +90,13 @@ class SparkWarehouse:
             self.run(sql)
         self._temporary.add(name)
 
-    def write_temporary(self, name: str, table: pa.Table) -> None:
-        """Make a temporary table of rows."""
-        self.session.createDataFrame(table).createOrReplaceTempView(name)
+    def write_temporary(self, name: str, table: pa.Table, columns: str) -> None:
+        """Make a temporary table of rows.
+
+        Args:
+            columns: their names and types, as SQL.
+        """
+        self.session.createDataFrame(table, columns).createOrReplaceTempView(name)
         self._temporary.add(name)
 
     def drop_temporary(self, name: str) -> None:

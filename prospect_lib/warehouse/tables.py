@@ -44,12 +44,12 @@ def write_temporary(warehouse: Warehouse, purpose: str, table: pa.Table) -> str:
     """
     table = pa.table({name: _plain(name, table[name]) for name in table.column_names})
     name, sql = _name(warehouse, purpose, _content(table)), dialect_of(warehouse.dialect)
-    if isinstance(warehouse, DuckDBWarehouse | SparkWarehouse):
-        warehouse.write_temporary(name, table)
-        return name
     columns = ", ".join(
         f"{sql.identifier(field.name)} {_type(field.type, sql)}" for field in table.schema
     )
+    if isinstance(warehouse, DuckDBWarehouse | SparkWarehouse):
+        warehouse.write_temporary(name, table, columns)
+        return name
     statements = [f"{sql.create_temporary} {name} ({columns})"]
     rows = (f"({', '.join(map(sql.literal, row.values()))})" for row in table.to_pylist())
     statements += [f"INSERT INTO {name} VALUES {', '.join(values)}" for values in _inserts(rows)]
@@ -124,7 +124,7 @@ def name_of_new_table(warehouse: Warehouse, name: str) -> str:
     Raises:
         DataError: the table would be in the schema of a remote warehouse's events.
     """
-    if isinstance(warehouse, DuckDBWarehouse):
+    if isinstance(warehouse, DuckDBWarehouse | SparkWarehouse):
         return name
     setting = ""
     if isinstance(warehouse, SnowflakeWarehouse):

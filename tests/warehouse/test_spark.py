@@ -171,11 +171,11 @@ def test_a_statement_gives_the_rows_of_its_twin(title: str, warehouses: Any) -> 
 
 def test_a_training_set_is_duckdb_s_bit_for_bit(warehouses: Any) -> None:
     """With all that Spark does by default: it compiles expressions, and adapts its plan."""
-    since = datetime(2026, 2, 15, tzinfo=UTC)
-    anchors = replace(SITE_ANCHORS, since=since, every=HOUR, negatives=0.3, min_events=2)
+    since = datetime(2026, 1, 15, tzinfo=UTC)
+    anchors = replace(SITE_ANCHORS, since=since, negatives=0.9, min_events=2)
     with spark.as_by_default():
         embedded, other = (extract(each, prospect_problem, anchors) for each in warehouses)
-    assert embedded.table.num_rows > 1000
+    assert embedded.table.num_rows > 500
     assert other.table.equals(embedded.table)
     assert other.manifest["rows_sha256"] == embedded.manifest["rows_sha256"]
     assert len(other.manifest["notes"]) > len(embedded.manifest["notes"])
@@ -190,7 +190,7 @@ def test_a_training_set_becomes_a_table(warehouses: Any) -> None:
     rows = warehouse.query("SELECT * FROM training_set ORDER BY 1, 2")
     assert statement.startswith("CREATE OR REPLACE TABLE training_set AS\nWITH")
     assert rows.num_rows == extract(warehouse, sample_group, anchors).table.num_rows
-    assert warehouse.query(statement.partition("AS\n")[2]).equals(rows)
+    assert warehouse.query(statement.partition("AS\n")[2]).to_pylist() == rows.to_pylist()
 
 
 def test_own_anchors_are_a_view_of_the_session(warehouses: Any) -> None:
@@ -200,7 +200,7 @@ def test_own_anchors_are_a_view_of_the_session(warehouses: Any) -> None:
         select = f"SELECT {columns.format(text)} FROM anchors"
         each.run(f"CREATE OR REPLACE TEMP VIEW own AS {select}")
     sets = [extract(each, sample_group, "own").table for each in warehouses]
-    assert sets[0].num_rows > 1000 and sets[1].equals(sets[0])
+    assert sets[0].num_rows > 500 and sets[1].equals(sets[0])
 
 
 def test_a_window_is_needed_unless_the_moments_are_given(warehouses: Any) -> None:
