@@ -9,12 +9,15 @@ from prospect_lib.sql.dialects.base import HAS_OFFSET, Dialect, in_seconds
 
 _EPOCH, _MICROSECOND = "TIMESTAMP_NTZ '1970-01-01'", "INTERVAL '0.000001' SECOND"
 #: A number as text, from what Spark writes, ``n``: 1.0E10 is 10000000000, and 1.5E-7 is 1.5e-07.
+#: Java before 19 writes 2e23 as 1.9999999999999998E23, so 16 digits are taken where they suffice.
 _NUMBER_TEXT = r"""CASE
     WHEN NOT n RLIKE 'E' THEN REGEXP_REPLACE(n, '[.]0$', '')
     WHEN n RLIKE 'E([1-9]|1[0-5]|-4)$' THEN TRIM(TRAILING '.' FROM
       TRIM(TRAILING '0' FROM CAST(CAST(n AS DECIMAL(38, 21)) AS STRING)))
-    ELSE REGEXP_REPLACE(REGEXP_REPLACE(REGEXP_REPLACE(n, '([.]0)?E', 'e'),
-      'e([0-9])', 'e+$1'), 'e-([0-9])$', 'e-0$1') END"""
+    ELSE REGEXP_REPLACE(REGEXP_REPLACE(REGEXP_REPLACE(
+      IF(n RLIKE '[0-9]{16}E' AND CAST(FORMAT_STRING('%.15e', CAST(n AS DOUBLE)) AS DOUBLE) = n,
+        FORMAT_STRING('%.15e', CAST(n AS DOUBLE)), n),
+      '[.]?0*[Ee][+]?', 'e'), 'e([0-9])', 'e+$1'), 'e-([0-9])$', 'e-0$1') END"""
 #: The nearest row of a relation: a stream of both, in which each row sees the last one before it.
 NEAREST = """\
 LEFT JOIN (
