@@ -273,7 +273,7 @@ def test_types_of_times_and_the_session_s_zone_do_not_matter(zone: str) -> None:
 
 
 def test_a_number_has_the_text_that_python_gives_it() -> None:
-    """Java before 19 writes 2e23 as 1.9999999999999998E23; of some larger ones it is a digit off."""
+    """Java before 19 writes 2e23 as 1.9999999999999998E23; larger ones may differ."""
     generator = np.random.default_rng(0)
     numbers = [
         *(generator.integers(1, 10**7, 500) / 100),
