@@ -178,8 +178,10 @@ def sign_in(arguments: Mapping[str, Any]) -> Any:
         raise SettingsError(
             f"the Databricks connector is not installed. pip install {DATABRICKS_CONNECTOR}"
         ) from None
-    # its lines on errors, which are told here, would be printed where nobody set up logging
+    # its lines on errors, which are told here, would be printed where nobody set up logging, and
+    # those with every request and answer where pyspark was imported before
     logging.getLogger("databricks.sql").addHandler(logging.NullHandler())
+    logging.getLogger("databricks.sql.unsafe").setLevel(logging.CRITICAL)
     try:
         if not getproxies().get("https"):  # the connector would try for START_SECONDS
             socket.getaddrinfo(arguments["server_hostname"], 443)

@@ -1,8 +1,10 @@
 """The Spark dialect on a real Spark: the fold's values, and DuckDB's rows."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,18 +18,21 @@ from prospect_lib.aggregation.fold import attribute_values
 from prospect_lib.aggregation.properties import leaves, to_text
 from prospect_lib.anchors import SITE_ANCHORS, Anchors
 from prospect_lib.attributes import sample_group
+from prospect_lib.doctor.accounts import open_limited, warehouse_checks
 from prospect_lib.errors import DataError, ServiceError
 from prospect_lib.problem import prospect_problem
 from prospect_lib.sandbox.simulation.visitors import simulate
+from prospect_lib.settings import Settings
 from prospect_lib.sql.conditions import event_condition, matched_value
 from prospect_lib.sql.dialects import dialect_of
 from prospect_lib.training_set import attributes_sql, create_table, extract
-from prospect_lib.warehouse import DuckDBWarehouse, SparkWarehouse
+from prospect_lib.warehouse import DatabricksWarehouse, DuckDBWarehouse, SparkWarehouse
 from prospect_lib.warehouse.tables import temporary_table
 from tests.sql.test_names import NAMES, named
 from tests.sql.test_statements import FOLDER, STATEMENTS
 from tests.sql.test_values import EVENTS, attribute
 from tests.support import spark
+from tests.support.databricks_cloud import CLOUD_SECRETS, Account, cloud
 from tests.support.worlds import (
     COMPARED,
     CRITERIONS,
@@ -216,6 +221,81 @@ def test_rows_are_written_and_read_again(warehouses: Any) -> None:
         assert warehouse.query(f"SELECT * FROM {name}").to_pylist() == table.to_pylist()
     with pytest.raises(ServiceError, match=r"Spark refused the statement: \[TABLE_OR_VIEW_NOT"):
         warehouse.query(f"SELECT * FROM {name}")
+
+
+# --- through Databricks' connector, see tests/warehouse/test_databricks.py -----------------------
+
+
+@pytest.fixture
+def workspace(warehouses: Any) -> Iterator[Account]:
+    """A Databricks workspace that runs the statements on the same Spark."""
+    _, warehouse = warehouses
+
+    def engine(sql: str) -> pa.Table:
+        sql = re.sub(r"^CREATE TABLE (\S+) AS", r"CACHE TABLE \1 AS", sql)
+        return warehouse.session.sql(sql.replace("spark_catalog.default.", "")).toArrow()
+
+    with cloud(engine) as account:
+        yield account
+
+
+def test_databricks_reads_once_and_has_duckdb_s_rows(workspace: Account, warehouses: Any) -> None:
+    sentences: list[str] = []
+    settings = Settings(Path(), values=CLOUD_SECRETS)
+    warehouse = DatabricksWarehouse.connect(settings, before_read=sentences.append)
+    anchors = Anchors(since=datetime(2026, 2, 25, tzinfo=UTC))
+    table = extract(warehouse, sample_group, anchors).table
+    warehouse.close()
+    assert table.num_rows > 50
+    assert table.equals(extract(warehouses[0], sample_group, anchors).table)
+    assert len(sentences) == 1 and not workspace.temporary
+    name = CLOUD_SECRETS["ATOMIC_TABLE"]
+    (read,) = [sql for sql in workspace.statements if f"FROM {name}\nWHERE" in sql]
+    assert re.match(r"CREATE OR REPLACE TEMPORARY TABLE prospect_events_\w+ AS\nSELECT\n", read)
+    assert all(read.count(f"`collector_tstamp` {sign} CAST('20") == 1 for sign in (">=", "<"))
+    others = [sql for sql in workspace.statements if name in sql and sql != read]
+    assert all(re.search(r"LIMIT 0|MAX\(`collector_tstamp`\)|^DESCRIBE DETAIL", s) for s in others)
+
+
+@pytest.mark.usefixtures("workspace")
+def test_what_databricks_refuses_is_one_line() -> None:
+    values = {**CLOUD_SECRETS, "ATOMIC_TABLE": "spark_catalog.default.no_events"}
+    warehouse = DatabricksWarehouse.connect(Settings(Path(), values=values))
+    with pytest.raises(ServiceError) as missing:
+        warehouse.columns()
+    assert str(missing.value) == (
+        "Databricks refused the statement: [TABLE_OR_VIEW_NOT_FOUND] The table or view `no_events` "
+        "cannot be found. Verify the spelling and correctness of the schema and catalog. "
+        "ATOMIC_TABLE names the events."
+    )
+    with pytest.raises(ServiceError, match=r"\[DIVIDE_BY_ZERO\]") as failed:
+        warehouse.query("SELECT 1 / 0 AS one")
+    assert "\n" not in str(failed.value)
+
+
+@pytest.mark.usefixtures("workspace")
+def test_rows_are_inserted_through_databricks_and_read_again() -> None:
+    at = datetime(2026, 3, 1, 0, 0, 0, 1)
+    table = pa.table({"n": [2**60, None], "text": ["it's\\", None], "at": [at, None]})
+    warehouse = DatabricksWarehouse.connect(Settings(Path(), values=CLOUD_SECRETS))
+    with temporary_table(warehouse, "test", table) as name:
+        rows = warehouse.query(f"SELECT * FROM {name} ORDER BY n DESC")
+    assert rows.to_pylist() == table.to_pylist()
+
+
+@pytest.mark.usefixtures("workspace")
+def test_the_doctor_checks_rights_and_the_table_in_databricks() -> None:
+    signed_in, events = warehouse_checks(Settings(Path(), values=CLOUD_SECRETS), open_limited)
+    user = signed_in.observed.removeprefix("signed in with the user ")
+    name = CLOUD_SECRETS["ATOMIC_TABLE"]
+    assert events.state == "ok" and events.observed.startswith(f"{name} is readable: collector_tst")
+    values = {**CLOUD_SECRETS, "ATOMIC_TABLE": "no_catalog.default.no_events"}
+    missing = warehouse_checks(Settings(Path(), values=values), open_limited)[1:]
+    assert [check.do for check in missing] == [
+        f"GRANT USE CATALOG ON CATALOG no_catalog TO `{user}`;",
+        f"GRANT USE SCHEMA ON SCHEMA no_catalog.default TO `{user}`;",
+        f"GRANT SELECT ON TABLE no_catalog.default.no_events TO `{user}`;",
+    ]
 
 
 # --- spellings -----------------------------------------------------------------------------------
