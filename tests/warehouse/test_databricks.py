@@ -1,4 +1,7 @@
-"""The real connector against a server that answers as Databricks' does: sign-in, session, rows."""
+"""The real connector against a server that answers as Databricks' does: sign-in, session, rows.
+
+Its statements run on a real Spark in ``test_spark.py``.
+"""
 
 import _thread
 import logging
