@@ -46,9 +46,9 @@ _CANNOT_BE_REACHED = (
 class DatabricksWarehouse(RemoteWarehouse):
     """Run statements in Databricks, on the table that ``ATOMIC_TABLE`` names.
 
-    Temporary tables are Databricks' own, which only this session sees and which need no grant
-    (SQL warehouses, and clusters of Databricks Runtime 18.1 or later:
-    https://docs.databricks.com/aws/en/tables/temporary-tables).
+    Temporary tables are Databricks' own, which only this session sees: on SQL warehouses, and on
+    clusters of Databricks Runtime 18.1 or later
+    (https://docs.databricks.com/aws/en/tables/temporary-tables).
 
     Args:
         open_connection: signs in and returns a connection.
@@ -109,6 +109,14 @@ class DatabricksWarehouse(RemoteWarehouse):
             partition=partition,
             before_read=before_read,
         )
+
+    def create_temporary(self, name: str, *statements: str) -> None:
+        """Make and fill a temporary table; Databricks has not always been able to replace one.
+
+        Raises:
+            ServiceError: Databricks refused a statement.
+        """
+        super().create_temporary(name, f"DROP TABLE IF EXISTS {name}", *statements)
 
     def size_to_scan(self, select: str) -> str:  # noqa: ARG002 - pruning is known when it runs
         """Return the size of the table of which a part is read; empty if it is no Delta table."""

@@ -36,7 +36,7 @@ CLOUD_SECRETS = {
 }
 ROWS_A_BATCH = 1000
 _DETAIL = pa.table({"format": ["delta"], "numFiles": [12], "sizeInBytes": [3_450_000_000]})
-_TEMPORARY = re.compile(r"CREATE (?:OR REPLACE )?TEMPORARY TABLE (\S+)")
+_TEMPORARY = re.compile(r"CREATE TEMPORARY TABLE (\S+)")
 _DONE = ttypes.TStatus(statusCode=ttypes.TStatusCode.SUCCESS_STATUS)
 _STATES = ttypes.TOperationState
 
@@ -135,7 +135,6 @@ class _Service(TCLIService.Iface):  # type: ignore[misc]
             return _DETAIL
         if created := _TEMPORARY.match(sql):
             self.account.temporary[session].add(created[1])
-            self.account.engine(f"DROP TABLE IF EXISTS {created[1]}")
             sql = f"CREATE TABLE {created[1]}{sql[created.end() :]}"
         return self.account.engine(sql)
 

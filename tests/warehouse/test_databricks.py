@@ -131,11 +131,16 @@ def test_rows_arrive_in_batches_with_lower_case_names(account: Account) -> None:
 
 def test_a_session_that_ended_is_opened_again_with_its_temporary_tables(account: Account) -> None:
     warehouse = connected()
-    create = "CREATE OR REPLACE TEMPORARY TABLE kept AS SELECT 5 AS five"
+    create = "CREATE TEMPORARY TABLE kept AS SELECT 5 AS five"
     warehouse.create_temporary("kept", create)
     account.drop_in = 1
     assert warehouse.query("SELECT five FROM kept")["five"].to_pylist() == [5]
-    assert account.statements[-3:] == ["SET TIME ZONE 'UTC'", create, "SELECT five FROM kept"]
+    assert account.statements[-4:] == [
+        "SET TIME ZONE 'UTC'",
+        "DROP TABLE IF EXISTS kept",
+        create,
+        "SELECT five FROM kept",
+    ]
     warehouse.close()
     assert not account.temporary
 

@@ -12,4 +12,4 @@ class DatabricksDialect(SparkDialect):
     """Databricks SQL on a SQL warehouse, or on a cluster of Databricks Runtime 18.1 or later."""
 
     name = "databricks"
-    create_temporary = "CREATE OR REPLACE TEMPORARY TABLE"
+    create_temporary = "CREATE TEMPORARY TABLE"
