@@ -115,8 +115,7 @@ def _rows_on_duckdb(
         if count <= rows_at_once:
             yield warehouse.query(statement(warehouse.events, anchors))
             return
-        size = -(-rows_at_once // 2)  # half, because the rows so far may be in memory too
-        warehouse.run(PARTS.format(key=key, anchors=anchors, size=size))
+        warehouse.run(PARTS.format(key=key, anchors=anchors, size=rows_at_once))
         parts = warehouse.query(BOUNDS).to_pylist()
         try:
             events_of = _events_of_parts(warehouse, group, len(parts), folder / "events")
