@@ -23,7 +23,7 @@ from prospect_lib.training_set.available import key_columns
 from prospect_lib.warehouse import DuckDBWarehouse, Warehouse
 from prospect_lib.warehouse.events import columns_of
 
-ROWS_AT_ONCE = 300_000  # anchors per statement on DuckDB: about 1.2 GB
+ROWS_AT_ONCE = 300_000  # anchors per statement on DuckDB: about a gigabyte
 #: The visitors in order; a new part starts whenever it has ``size`` anchors.
 PARTS = """
 CREATE OR REPLACE TEMP TABLE prospect_parts AS
