@@ -188,6 +188,7 @@ def open_site(settings: Settings, server: "Server") -> str:
     key, guard = extensions["prospect_key"], extensions["prospect_guard"]
     token = guard.token or (guard.issue_token() if inside() else None)
     announce(settings.home, server.url, token, key)
+    extensions["prospect_closers"].append(lambda: announce(settings.home, None))
     return address(settings.sandbox_port)
 
 

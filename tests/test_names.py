@@ -8,6 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
+from IPython.core.inputtransformer2 import TransformerManager
+
 import prospect_lib
 
 PACKAGE = Path(prospect_lib.__file__).parent
@@ -42,6 +45,11 @@ MODULES = {
     path.relative_to(PACKAGE.parent).as_posix(): path.read_text(encoding="utf-8")
     for path in sorted(PACKAGE.rglob("*.py"))
     if "node_modules" not in path.parts and path.name != "site_template.py"  # copied, not imported
+}
+NOTEBOOKS = {
+    f"{path.stem} {cell.id}": cell
+    for path in sorted((PACKAGE.parent / "notebooks").rglob("*.ipynb"))
+    for cell in nbformat.read(path, as_version=4).cells
 }
 
 
@@ -94,9 +102,11 @@ def test_no_public_name_is_defined_in_two_modules() -> None:
 
 
 def test_identifiers_name_what_they_hold() -> None:
+    plain = TransformerManager().transform_cell  # without magics
+    cells = {n: plain(c.source) for n, c in NOTEBOOKS.items() if c.cell_type == "code"}
     empty_names = [
         f"{name}:{line}: {identifier}"
-        for name, source in MODULES.items()
+        for name, source in (MODULES | cells).items()
         for line, identifier in identifiers(ast.parse(source))
         if identifier.strip("_") in EMPTY_NAMES
     ]
@@ -105,10 +115,11 @@ def test_identifiers_name_what_they_hold() -> None:
 
 def test_comments_and_docstrings_are_in_plain_english() -> None:
     pattern = re.compile(rf"\b({'|'.join(map(re.escape, PHRASES))})\b", re.IGNORECASE)
+    texts = [(n, line, t) for n, source in MODULES.items() for line, t in prose(source)]
+    texts += [(n, 1, c.source) for n, c in NOTEBOOKS.items() if c.cell_type == "markdown"]
     phrases = [
         f"{name}:{line}: {match.group()}"
-        for name, source in MODULES.items()
-        for line, text in prose(source)
+        for name, line, text in texts
         for match in pattern.finditer(text)
     ]
     assert not phrases, "write it in plain, modern English:\n" + "\n".join(phrases)

@@ -23,7 +23,11 @@ from prospect_lib import __version__
 from prospect_lib.errors import SettingsError
 from prospect_lib.files import write_whole
 
-BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)")
+BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)|\*In Colab:[^*]*\*")
+UPLOAD = (
+    "*In Colab: upload this notebook and, with the folder symbol at the left, the file that "
+    "`make bundle` writes.*"
+)
 IMAGE = "https://colab.research.google.com/assets/colab-badge.svg"
 PLACEHOLDER = "https://github.com/your_organisation/"
 PUBLISHED = """\
@@ -37,6 +41,7 @@ REFUSAL = """
             "prospect-scoring.zip with the folder symbol at the left, and run this again."
         )"""
 INSTALL = """\
+# @title Install in Colab; elsewhere this does nothing, and need not be read
 import importlib.util
 import sys
 from pathlib import Path
@@ -89,13 +94,22 @@ class Address:
         link = f"https://colab.research.google.com/github/{name}/blob/{self.tag}/{notebook}"
         return f"[![Open in Colab]({IMAGE})]({link})"
 
+    def opening(self, notebook: str) -> str:
+        """Return the first line of a notebook: its badge, or what to do before there is one."""
+        return UPLOAD if self.is_placeholder else self.badge(notebook)
+
+    @property
+    def is_placeholder(self) -> bool:
+        """Whether no public address is set yet."""
+        return self.repository.startswith(PLACEHOLDER)
+
     def install(self) -> str:
         """Return the code of a notebook's install cell.
 
         It installs an uploaded ``prospect-scoring.zip``, else a checkout in a mounted Drive,
         else the tag's archive at the public address; before there is one, it says what to do.
         """
-        if self.repository.startswith(PLACEHOLDER):
+        if self.is_placeholder:
             return INSTALL.format(public=NOT_PUBLISHED, refusal=REFUSAL)
         public = PUBLISHED.format(repository=self.repository, tag=self.tag)
         return INSTALL.format(public=public, refusal="")
@@ -129,7 +143,7 @@ def _notebook(text: str, name: str, address: Address) -> str:
     before = [cell.source for cell in notebook.cells]
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = BADGE.sub(lambda _: address.badge(name), cell.source)
+            cell.source = BADGE.sub(lambda _: address.opening(name), cell.source)
         elif "colab.prepare()" in cell.source:
             cell.source = address.install()
     if [cell.source for cell in notebook.cells] == before:

@@ -34,7 +34,7 @@ Texts = npt.NDArray[np.str_]
 MODEL = "model"
 #: Days in a row without a test row count as this many, because a row may have a wrong clock.
 LONGEST_GAP = 7
-_SUMMARY_METRICS = ("roc_auc", "pr_auc", "log_loss", "brier")
+_SUMMARY_METRICS = ("roc_auc", "pr_auc", "log_loss")
 
 
 @dataclass(frozen=True)
@@ -102,15 +102,14 @@ class Evaluation:
         if a["weighted"]:
             lines.insert(
                 1,
-                "All figures are weighted: a row counts for the rows of the period that it stands "
-                f"for, as only a part of them is tested. Weighted, {a['test_positive_rate']:.1%} "
-                "are positive.",
+                "Only a part of the period's rows is tested, so each is weighted to stand for all. "
+                f"Weighted, {a['test_positive_rate']:.1%} are positive.",
             )
         for name, metrics in self.metrics.items():
             columns = (f"{metrics[key]!s:>22}" for key in _SUMMARY_METRICS)
             lines.append(f"{name:20}" + "".join(columns))
         if a["rule"] is not None:
-            lines.append(f"The one rule is a curve over {a['rule']}.")
+            lines.append(f"The one rule: the share of goals in training, by {a['rule']}.")
         if self.share_of_ceiling is not None:
             lines.append(
                 f"Share of the best observable log-loss gain: {self.share_of_ceiling:.0%}."

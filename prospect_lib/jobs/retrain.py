@@ -26,7 +26,7 @@ Example: ``run(settings, Job(since=parse_utc("--since", "2026-01-01"))).exit_cod
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -51,7 +51,13 @@ from prospect_lib.model.training import Recipe
 from prospect_lib.monitoring.outcomes import served_anchors
 from prospect_lib.monitoring.own_labels import own_labels_of_training
 from prospect_lib.monitoring.served_scores import read_served
-from prospect_lib.problem import ScoringProblem, problem_of, prospect_problem, sample_problem
+from prospect_lib.problem import (
+    ScoringProblem,
+    chosen_problem,
+    problem_of,
+    prospect_problem,
+    sample_problem,
+)
 from prospect_lib.reports.model_report import comparison_html, report_html
 from prospect_lib.settings import Settings, WarehouseBackend
 from prospect_lib.training_set.extract import TrainingSet, extract
@@ -72,12 +78,14 @@ class Job:
     """The problem, the events to train on, and the folder of models.
 
     Attributes:
-        problem: the scoring problem; by default the demo website's, and the sample's for it.
+        problem: the scoring problem; by default PROSPECT_PROBLEM's, else the demo website's, or
+            the sample's for it.
         backend: ``sandbox``, ``snowflake``, ``databricks`` or ``sample`` (Snowplow's published
             events); by default the warehouse whose secrets are set, else the sandbox.
         file: a Parquet or CSV file of atomic events, instead of a backend.
         since: no training row is earlier; by default the beginning of the data.
         until: train as if the data ended here; by default their end.
+        horizon: how far ahead a label looks; by default the problem's.
         out: the folder of models; by default the problem's in PROSPECT_HOME.
         served: train on the moments at which scores were served and whose outcome is known.
         days: without ``since``, rows of the last days; only where a window is needed.
@@ -90,7 +98,8 @@ class Job:
     file: Path | str | None = None
     since: datetime | None = None
     until: datetime | None = None
-    out: Path | None = None
+    horizon: timedelta | None = None
+    out: Path | str | None = None
     served: bool = False
     days: int | None = None
     before_read: Callable[[str], None] = print
@@ -116,15 +125,18 @@ class Job:
         return source
 
     def problem_in_use(self, settings: Settings) -> ScoringProblem:
-        """Return the scoring problem, its anchors limited to the window."""
-        default = sample_problem if self.source(settings) == SAMPLE else prospect_problem
-        problem = self.problem or default
-        window = replace(problem.anchors, since=self.since, until=self.until)
-        return problem.with_anchors(window)
+        """Return the scoring problem, with the window and the horizon."""
+        of_sample = self.source(settings) == SAMPLE and not settings.problem
+        problem = self.problem or (sample_problem if of_sample else chosen_problem(settings))
+        horizon = problem.horizon if self.horizon is None else self.horizon
+        rows = replace(problem.anchors, since=self.since, until=self.until, horizon=horizon)
+        return problem.with_anchors(rows)
 
     def models(self, settings: Settings) -> Path:
         """Return the folder of models."""
-        return self.out or self.problem_in_use(settings).folder(settings.home, "models")
+        if self.out:
+            return Path(self.out)
+        return self.problem_in_use(settings).folder(settings.home, "models")
 
     def training_set(
         self, settings: Settings, say: Callable[[str], None] = lambda _: None
@@ -135,7 +147,9 @@ class Job:
             DataError: there are no events, or none in the window.
         """
         source, problem = self.source(settings), self.problem_in_use(settings)
-        truth = settings.home / "truth" if source == SANDBOX and not self.served else None
+        same_question = problem.label() == prospect_problem.label()  # that the simulator answers
+        known = source == SANDBOX and not self.served and same_question
+        truth = settings.home / "truth" if known else None
         warehouse = self._open(settings, source)
         try:
             if self.days is not None:
@@ -454,7 +468,7 @@ def _compare_with_champion(
         )
         return {}, EXIT_WORSE, reason
     if promoted is None:
-        return {}, EXIT_PROMOTED, "there is no champion yet"
+        return {}, EXIT_PROMOTED, "no model was promoted before"
     try:
         bundle = bundle_path(models, promoted)
         champion = judged = ProspectModel.load(bundle, problem=problem)

@@ -19,6 +19,7 @@ from prospect_lib.plots.evaluation import (
 from prospect_lib.plots.explanations import (
     by_attribute,
     importance,
+    length,
     running_total,
     timeline,
     waterfall,
@@ -36,6 +37,7 @@ __all__ = [
     "effect",
     "forward",
     "importance",
+    "length",
     "lift",
     "live_calibration",
     "mismatches",

@@ -82,14 +82,15 @@ def _draw_bands(axes: Any, split: Split, y: float) -> None:
         (y - 1, split.cut, last, ORANGE),
     ):
         axes.barh(height, end - start, left=start, height=0.8, color=colour)
-    near_cut: Any = {
-        "xytext": (-6, 0),
-        "textcoords": "offset points",
-        "ha": "right",
-        "va": "center",
-    }
-    axes.annotate(f"train: {split.train.num_rows:,} rows", (gap, y), color="white", **near_cut)
-    axes.annotate(f"test: {split.test.num_rows:,} rows →", (gap, y - 1), **near_cut)
+    train, test = (f"{part.num_rows:,} rows" for part in (split.train, split.test))
+    for height, start, end, text, colour in (
+        (y, first, known, f"train: {train}", "white"),
+        (y, split.cut, last, "not used", INK),
+        (y - 1, first, gap, "not used", INK),
+        (y - 1, split.cut, last, f"test: {test}", INK),
+    ):
+        middle = (start + (end - start) / 2, height)
+        axes.annotate(text, middle, ha="center", va="center", color=colour, fontsize=8.5)
     axes.plot([split.cut, split.cut], [y - 1.5, y + 0.5], color=RED, lw=2)
     hours = split.horizon.total_seconds() / 3600
     axes.annotate(
@@ -112,7 +113,7 @@ def reliability(evaluation: Evaluation) -> Picture:
         x, y = ([b[key] for b in bins] for key in ("score", "rate"))
         axes.plot(x, y, "o-", color=BLUE, label="a tenth of the rows each")
         axes.set(
-            title=f"Calibration error {error.value:.3f}",
+            title=f"{100 * error.value:.1f} points off on average",
             xlabel="mean predicted probability",
             ylabel="share that converted",
             xlim=(0, top),
@@ -134,11 +135,12 @@ def curves(evaluation: Evaluation) -> Picture:
         for name, rows in evaluation.rows.items():
             hits, misses = rows.hits_and_misses()
             metrics, look = rows.metrics(), _LOOK[name]
-            recall = hits / hits[-1]
-            shown = _enough(hits + misses)
+            recall, shown = hits / hits[-1], _enough(hits + misses)
+            precision = (hits / (hits + misses))[shown]
+            one_score = len(precision) == 1  # a point: the same precision for any number of rows
             left.plot(
-                recall[shown],
-                (hits / (hits + misses))[shown],
+                [0, 1] if one_score else recall[shown],
+                [precision[0]] * 2 if one_score else precision,
                 label=f"{name} {metrics['pr_auc']:.2f}",
                 **look,
             )
@@ -205,26 +207,30 @@ def threshold(evaluation: Evaluation, chosen: Threshold) -> Picture:
         left.axhline(0, color=GREY, lw=0.8)
         left.set(
             title="Gain per 1,000 rows",
-            ylabel=f"{chosen.value:g} per hit, −{chosen.cost:g} per miss",
+            ylabel=f"{chosen.value:g} if the goal follows, −{chosen.cost:g} if not",
         )
         shown = _enough(hits + misses)
         right.plot(
             scores[shown], (hits / (hits + misses))[shown], color=BLUE, lw=2, label="precision"
         )
         right.plot(scores, hits / hits[-1], color=ORANGE, lw=2, label="recall")
-        right.set(title=f"{chosen.per_day:.1f} visitors per day", ylabel="share", ylim=(0, 1))
+        right.set(title="Precision and recall", ylabel="share", ylim=(0, 1))
         right.legend()
         for axes in (left, right):
             axes.axvline(chosen.score, color=RED, lw=1.6)
             axes.set_xlabel("act from this score on")
-        left.annotate(
-            f"{chosen.score:.3f}",
-            (chosen.score, 0),
-            (4, 4),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            color=RED,
-        )
+        for axes, text in (
+            (left, f"{chosen.score:.3f}"),
+            (right, f"{chosen.per_day:.1f} visitors\nper day"),
+        ):
+            axes.annotate(
+                text,
+                (chosen.score, 0),
+                (4, 4),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                color=RED,
+            )
         percent(right.yaxis)
         figure.alt = (
             "The gain, and precision and recall, over the score from which to act; a red line at "
@@ -239,14 +245,15 @@ def side_by_side(evaluations: Mapping[str, Evaluation]) -> Picture:
 
     Example: ``side_by_side({"random rows": a, "later, new visitors": b})``
     """
-    metrics = ("roc_auc", "pr_auc", "brier_skill")
+    metrics = ("roc_auc", "pr_auc", "log_loss")
     rows = len(evaluations)
-    with picture(height=1.3 + 0.45 * rows, ncols=len(metrics), sharey=True) as (figure, panels):
+    with picture(height=1.5 + 0.45 * rows, ncols=len(metrics), sharey=True) as (figure, panels):
         for axes, metric in zip(panels, metrics, strict=True):
             for row, evaluation in enumerate(evaluations.values()):
                 colour = BLUE if evaluation.about["shared_visitors"] == 0 else RED
                 _draw_interval(axes, row, evaluation.metrics[MODEL][metric], colour)
-            axes.set(title=TITLES[metric], ylim=(rows - 0.5, -0.5))
+            better = "← better" if metric in LOSSES else "better →"
+            axes.set(title=TITLES[metric], xlabel=better, ylim=(rows - 0.5, -0.5))
             axes.margins(x=0.25)
         names = []
         for name, evaluation in evaluations.items():
@@ -263,11 +270,13 @@ def side_by_side(evaluations: Mapping[str, Evaluation]) -> Picture:
 
 def forward(evaluations: Sequence[Evaluation], metric: str = "roc_auc") -> Picture:
     """Show a metric of the model and its baselines on each of several forward splits."""
-    with picture(height=3.2) as (figure, axes):
-        for name in (MODEL, LOGISTIC, RULE):
-            shift = {MODEL: 0.0, LOGISTIC: 0.12, RULE: 0.24}[name]
+    names = [
+        n for n in (CEILING, MODEL, LOGISTIC, RULE) if any(n in e.metrics for e in evaluations)
+    ]
+    with picture(height=3.4) as (figure, axes):
+        for number, name in enumerate(names):
             rows = [
-                (i + shift, e.metrics[name][metric])
+                (i + 0.1 * number, e.metrics[name][metric])
                 for i, e in enumerate(evaluations)
                 if name in e.metrics
             ]
@@ -287,10 +296,14 @@ def forward(evaluations: Sequence[Evaluation], metric: str = "roc_auc") -> Pictu
             xlabel="test period",
             ylabel=TITLES[metric],
         )
-        axes.legend(ncols=3, loc="best")
+        figure.legend(ncols=4, loc="outside lower center")
         figure.alt = f"{TITLES[metric]} on later and later test periods, with intervals. " + (
             " ".join(
-                f"{cut}: {', '.join(f'{n} {e.metrics[n][metric].value:.2f}' for n in e.metrics)}."
+                f"{cut}: "
+                + ", ".join(
+                    f"{n} {e.metrics[n][metric].value:.2f}" for n in names if n in e.metrics
+                )
+                + "."
                 for cut, e in zip(cuts, evaluations, strict=True)
             )
         )

@@ -134,7 +134,7 @@ def timeline(
         events: atomic events of one visitor, with ``derived_tstamp`` and ``event_name``.
         anchor: the time of scoring, aware.
         window: how far a feature looks back.
-        horizon: how far the label looks ahead; drawn wider above if it would not be visible.
+        horizon: how far the label looks ahead.
         goal: the name of the event that the label is about.
 
     Example: ``timeline(events, anchor, window=timedelta(days=30))``
@@ -145,11 +145,11 @@ def timeline(
     goals = [r for r in rows if r["event_name"] == goal and anchor < r["derived_tstamp"] <= until]
     visit = _visit([row["derived_tstamp"] for row in rows], anchor)
     with picture(height=2.4 + 0.56 * len(names), nrows=2, sharey=True) as (figure, panels):
-        for axes, end in zip(panels, (anchor + max(horizon, window / 25), until), strict=True):
+        for axes in panels:
             axes.axvspan(anchor - window, anchor, color=SKY, alpha=0.3, lw=0)
-            axes.axvspan(anchor, end, color=ORANGE, alpha=0.35, lw=0)
-            axes.axvline(anchor, color=RED, lw=1.8)
-            for row in rows:
+            axes.axvspan(anchor, until, color=ORANGE, alpha=0.35, lw=0)
+            axes.axvline(anchor, color=RED, lw=1.2)
+            for row in reversed(rows):  # the later ones do not cover that of the anchor
                 at, hit = row["derived_tstamp"], row in goals
                 colour = RED if hit else BLUE if anchor - window <= at <= anchor else GREY
                 place = names.index(row["event_name"])
@@ -167,8 +167,8 @@ def timeline(
         )
         before = [row for row in rows if row["derived_tstamp"] <= anchor]
         figure.alt = (
-            f"A row of dots for each kind of event: {', '.join(names)}. A red line is the anchor, "
-            f"{anchor:%d %B, %H:%M}, with {len(before)} events before it, the window of "
+            f"A row of dots for each kind of event: {', '.join(names)}. A line is the anchor, "
+            f"{anchor:%d %B, %H:%M}, with {len(before)} events up to it, the window of "
             f"{length(window)} in blue, and the {length(horizon)} of the label in orange, in which "
             f"{f'a star marks a {goal}' if goals else f'there is no {goal}'}. Below, the visit "
             f"from {visit:%H:%M} on, enlarged."
@@ -261,7 +261,7 @@ def _shades(values: Any, column: Column) -> Any:
     ranks = np.searchsorted(np.unique(values[~missing]), values) / max(len(np.unique(values)), 2)
     pale, dark = (np.array([int(c[i : i + 2], 16) for i in (1, 3, 5)]) / 255 for c in (_LOW, _HIGH))
     shades = pale + np.clip(ranks, 0, 1)[:, None] * (dark - pale)
-    shades[missing] = 0.72
+    shades[missing] = [int(GREY[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     return shades
 
 

@@ -77,7 +77,8 @@ def live_calibration(outcomes: OutcomeReport, bins: int = 8) -> Picture:
     with picture(ncols=2, height=3.2) as (figure, (left, right)):
         top = max(dots["score"].max(), dots["label"].max()) * 1.1 or 1.0
         left.plot([0, top], [0, top], color=GREY, ls=":", label="perfect")
-        left.plot(dots["score"], dots["label"], "o", color=BLUE)
+        each = f"1/{len(dots)} of the scores each"
+        left.plot(dots["score"], dots["label"], "o", color=BLUE, label=each)
         left.set(
             title="Live calibration", xlabel="predicted (mean score)", ylabel="observed goal rate"
         )
@@ -85,7 +86,7 @@ def live_calibration(outcomes: OutcomeReport, bins: int = 8) -> Picture:
         right.plot(days.index, days["observed"], "o-", color=ORANGE, label="observed")
         right.set(title="By day", xlabel="day (UTC)", ylim=(0, None))
         right.set_xticks([days.index[0], days.index[-1]] if len(days) > 1 else [days.index[0]])
-        left.legend(loc="upper left")
+        left.legend(loc="lower right")
         right.legend()
         percent(left.xaxis, left.yaxis, right.yaxis)
         figure.alt = (
@@ -139,15 +140,14 @@ def _interval(axes: Any, place: int, interval: Interval, *, colour: str) -> None
 def drift(report: DriftReport, most: int = 10) -> Picture:
     """Show the features that moved most since training, and how far chance moves them."""
     table = report.table.sort_values("psi").tail(most)
-    with picture(height=0.9 + 0.3 * len(table)) as (figure, axes):
+    with picture(height=1.2 + 0.3 * len(table)) as (figure, axes):
         colours = [ORANGE if alarm else BLUE for alarm in table["alarm"]]
         axes.barh(table.index, table["psi"], color=colours, height=0.55)
         axes.plot(table["noise"], table.index, "|", color="black", ms=12, mew=2, label="chance")
         axes.axvline(WORTH_A_LOOK, color=GREY, ls=":", label="worth a look")
         axes.set(title="Distance from the training set", xlabel="population stability index (PSI)")
-        axes.legend(
-            handles=[*axes.get_legend_handles_labels()[0], *_ALARM_COLOURS], loc="lower right"
-        )
+        handles = [*axes.get_legend_handles_labels()[0], *_ALARM_COLOURS]
+        figure.legend(handles=handles, loc="outside lower center", ncols=4)
         axes.grid(visible=False, axis="y")
         rows = table[::-1].itertuples()
         figure.alt = "A bar for each feature that moved most, and how far chance moves it. " + (

@@ -251,7 +251,9 @@ class WebServer(TcpWSGIServer):  # type: ignore[misc]
         while self.task_dispatcher.queue and time.monotonic() < deadline:
             time.sleep(0.01)
         self.task_dispatcher.shutdown(timeout=max(0.0, deadline - time.monotonic()))
-        self.trigger.pull_trigger(self._close)  # in the thread of `run`
+        with self.trigger.lock:  # else `run`, woken by another thread, closes the trigger first
+            self.trigger.thunks.append(self._close)  # in the thread of `run`
+            self.trigger.pull_trigger()
 
     def _close(self) -> None:
         for channel in [*self.active_channels.values()]:

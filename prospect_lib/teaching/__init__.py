@@ -10,7 +10,12 @@ Example::
 from prospect_lib.teaching import exercises
 from prospect_lib.teaching.experiment import experiment
 from prospect_lib.teaching.replay import replay
-from prospect_lib.teaching.series import ensure_prerequisites, recent_events, series_picture
+from prospect_lib.teaching.series import (
+    ensure_prerequisites,
+    explain_missing_names,
+    recent_events,
+    series_picture,
+)
 from prospect_lib.teaching.visitor import (
     FollowedVisitor,
     followed_visitor,
@@ -32,3 +37,5 @@ __all__ = [
     "steps_picture",
     "visitor_events",
 ]
+
+explain_missing_names()

@@ -96,7 +96,7 @@ def _number(attempt: Any) -> float:
     return float(attempt)
 
 
-@exercise("Settings(home=settings.home, values={'NAME': 'anything'}) with a name from the README.")
+@exercise("values={'NAME': 'anything'}, with a name that the line Warehouse above lists.")
 def only_snowflake(attempt: Settings) -> str:
     """00: settings whose warehouse is Snowflake while Signals stays local."""
     if attempt.signals_backend != "local":
@@ -188,7 +188,7 @@ def _group_of(attribute: Attribute) -> StreamAttributeGroup:
     return StreamAttributeGroup(name="exercise", version=1, attributes=[attribute], **parts)
 
 
-@exercise("replace(chosen, horizon=timedelta(…)) changes the label, and nothing else.")
+@exercise("replace(anchor_rule, horizon=timedelta(…)) changes how far the label looks.")
 def longer_question(attempt: Anchors, chosen: Anchors, warehouse: Warehouse) -> str:
     """02: the anchors of the notebook, with a label that looks a day ahead."""
     if attempt.horizon != timedelta(hours=24):
@@ -212,7 +212,7 @@ def _count_and_share(anchors: Anchors, warehouse: Warehouse) -> tuple[int, float
     return len(labels), sum(map(bool, labels)) / max(1, len(labels))
 
 
-@exercise("extract(warehouse, group, chosen), with a group of your attribute. No SQL is needed.")
+@exercise("extract(warehouse, group_of([my_attribute]), anchor_rule). No SQL is needed.")
 def own_column(attempt: TrainingSet, attribute: Attribute, events: Any, at: datetime) -> str:
     """02: a training set with the learner's attribute, checked at one visitor's moment."""
     if len(set(attempt.table["domain_userid"].to_pylist())) < 2:
@@ -286,7 +286,7 @@ def better_rule(attempt: Sequence[float], split: Split, evaluation: Evaluation) 
     return f"ROC-AUC {auc:.3f} by hand; the one rule has {rule:.3f}, the model {model.value:.3f}."
 
 
-@exercise("Job(until=parse_utc('UNTIL', '2026-…')).training_set(settings), a week before the end.")
+@exercise("until is a time, such as datetime(2026, 1, 31, tzinfo=UTC): a week before the last row.")
 def as_of_a_past_week(attempt: TrainingSet, rows: TrainingSet) -> str:
     """03: the training set as it would have been a week earlier."""
     then, now = (max(t["anchor_ts"].to_pylist()) for t in (attempt.table, rows.table))
@@ -390,7 +390,7 @@ def broken_tracker_sends(event: Mapping[str, Any]) -> bool:
     return bool(event["event_name"] != "focus_form")
 
 
-@exercise("print(broken.findings[0]) says which events Signals did not count.")
+@exercise("replay into a folder of its own, audit that log, and read the report's findings[0].")
 def lost_event(attempt: str) -> str:
     """05: the name of the event that :func:`broken_tracker_sends` loses."""
     attempt = getattr(attempt, "name", attempt)  # of an Event
@@ -402,7 +402,7 @@ def lost_event(attempt: str) -> str:
     return f"{attempt}: half of the events of filling in a form; change_form still arrived."
 
 
-@exercise("served_anchors(...) returns the name of a relation of anchors; extract takes it.")
+@exercise("served_anchors(…, since=…) is a table of anchors since a time; extract takes it.")
 def as_it_is_served(attempt: TrainingSet, served: int) -> str:
     """05: a training set of exactly the moments that were scored."""
     if attempt.manifest["anchors"] == "" or not isinstance(attempt.manifest["anchors"], str):

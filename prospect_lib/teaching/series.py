@@ -1,7 +1,14 @@
 """Start any notebook of the series first, with its events, and show where it stands.
 
+In a notebook, a name that no cell has assigned yet is explained above the traceback.
+
 Example: ``ensure_prerequisites(settings, model=True)`` before a notebook that serves scores.
 """
+
+import sys
+import traceback
+from types import TracebackType
+from typing import Any
 
 from prospect_lib import sandbox
 from prospect_lib.jobs.demo import Demo
@@ -22,6 +29,21 @@ NOTEBOOKS = (
     ("04", "serve", "an invitation,\nin time"),
     ("05", "monitor", "a line in\na log"),
 )
+
+
+def explain_missing_names() -> None:
+    """Let the kernel say which cells to run when a cell reads what no cell has assigned yet."""
+    ipython = sys.modules.get("IPython")
+    if ipython is not None and (shell := ipython.get_ipython()) is not None:
+        shell.set_custom_exc((NameError,), _missing_name)
+
+
+def _missing_name(
+    shell: Any, kind: type, error: Any, trace: TracebackType, tb_offset: int | None = None
+) -> None:
+    line = f"{error}: run the cells above this one first, from the top."
+    error._render_traceback_ = lambda: [line, "", *traceback.format_exception(error)]
+    shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
 
 
 def ensure_prerequisites(settings: Settings, *, model: bool = False) -> None:
@@ -85,6 +107,8 @@ def series_picture(current: int) -> Picture:
                 fontweight="bold" if place == current else "normal",
             )
             axes.text(place, 0.12, result, ha="center", va="center", fontsize=8.5)
+            if place:
+                axes.text(place - 0.5, 0.72, "→", ha="center", va="center", color=GREY)
         axes.set(xlim=(-0.55, len(NOTEBOOKS) - 0.45), ylim=(-0.2, 1.05))
         axes.axis("off")
         results = (f"{n} {name}, {result}" for n, name, result in NOTEBOOKS)

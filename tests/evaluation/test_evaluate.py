@@ -136,7 +136,10 @@ def test_a_sample_without_truth_has_no_ceiling(table):
 
 def test_the_rule_is_about_the_first_number_that_never_lowers_the_score(evaluation):
     assert evaluation.about["rule"] == "num_pricing_views_l7d"
-    assert "The one rule is a curve over num_pricing_views_l7d." in evaluation.summary()
+    assert (
+        "The one rule: the share of goals in training, by num_pricing_views_l7d."
+        in evaluation.summary()
+    )
 
 
 @pytest.mark.parametrize("sign", [1, -1])

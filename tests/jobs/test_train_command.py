@@ -58,7 +58,7 @@ def test_two_windows_and_each_of_them_twice(
     window = ["--backend", "sandbox", "--since", "2026-01-02", "--until", "2026-02-15T00:00Z"]
     code, printed, first = train(capsys, *window, "--out", str(tmp_path))
     assert code == 0 and first["promoted"] and not first["repeated"]
-    assert "no champion yet" in printed and "report.html" in printed
+    assert "no model was promoted before" in printed and "report.html" in printed
     before = files(tmp_path)
     code, printed, again = train(capsys, *window, "--out", str(tmp_path))
     assert code == 0 and again == {**first, "repeated": True}

@@ -19,6 +19,7 @@ from tests.support.accounts import (
     signals_elsewhere,
     train_cheaply,
 )
+from tests.support.fake_ngrok import write_agent
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 
@@ -63,8 +64,11 @@ def test_a_hosted_sandbox_with_events_that_are_here(
     with signals_elsewhere(tmp_path / "elsewhere", warehouse=False) as hosted:
         for name, value in hosted.secrets("signals-sandbox").items():
             environment.setenv(name, value)
+        environment.setenv("NGROK_TOKEN", "2abcNgrokTokenOfTheTests")
+        environment.setenv("PYNGROK_NGROK_PATH", str(write_agent(tmp_path)))
         run("00", "01", "04", "05")
     printed = capsys.readouterr().out
+    assert "401 without a token\n200 with the token\npublic address: http" in printed
     assert "Not tested: Signals has no warehouse connection" in printed
     assert "No demo website: Signals is elsewhere" in printed and "http://127.0.0.1" in printed
     assert not (tmp_path / "home" / "token").exists(), "no local sandbox was started"

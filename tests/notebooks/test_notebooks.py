@@ -66,10 +66,7 @@ def empty_home(home_settings: Settings) -> Iterator[Settings]:
 
 
 def with_solutions(path: Path) -> Any:
-    """Return a notebook with the solution of each exercise below the cell of the exercise.
-
-    The warehouse stays open, as a solution may read from it.
-    """
+    """Return a notebook with the solution of each exercise below the cell of the exercise."""
     solutions: dict[str, list[Any]] = {}
     waiting: list[Any] = []
     for cell in nbformat.read(FOLDER / "solutions" / path.name, as_version=4).cells:
@@ -82,11 +79,7 @@ def with_solutions(path: Path) -> Any:
     notebook, cells = nbformat.read(path, as_version=4), []
     for cell in notebook.cells:
         exercise = EXERCISE.search(cell.source) if cell.cell_type == "code" else None
-        added = [cell, *solutions[exercise[1]]] if exercise else [cell]
-        if exercise:
-            for each in added:
-                each.source = each.source.replace("warehouse.close()", "")
-        cells += added
+        cells += [cell, *solutions[exercise[1]]] if exercise else [cell]
     notebook.cells = cells
     return notebook
 
@@ -130,26 +123,42 @@ def test_a_committed_notebook_is_executed_small_and_free_of_the_machines_names(p
     assert not re.search(rf"\b{re.escape(socket.gethostname())}\b", outputs)
     for cell in code:
         lines = cell.source.splitlines()
-        assert len(lines) <= 30 and max(map(len, lines)) <= 92
+        assert len(lines) <= 20 and max(map(len, lines)) <= 92
         assert not any(output.output_type == "error" for output in cell.outputs)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
-def test_prose_outweighs_code_and_links_exist(path: Path) -> None:
-    notebook = nbformat.read(path, as_version=4)
-    prose = " ".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    lines = sum(len(code.splitlines()) for code in cells if '"google.colab"' not in code)
-    assert len(prose.split()) > 2 * lines
-    for link in re.findall(r"\]\(([^)#]+)\)", prose):
+def test_the_series_explains_more_than_it_codes_and_its_links_exist() -> None:
+    prose, code = "\n".join(sources("markdown")), "\n".join(sources("code"))
+    assert len(prose.split()) > 7 * len(code.splitlines())
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", prose):
         assert link.startswith("http") or (FOLDER / link).exists(), link
+
+
+def test_the_series_shows_the_thing_itself() -> None:
+    code = "\n".join(sources("code"))
+    for shown in (
+        "= Attribute(",
+        "xgb.train(",
+        '@app.post("/predict")',
+        "open_tunnel(",
+        "snowflake",
+    ):
+        assert shown in code
+
+
+def sources(kind: str) -> Iterator[str]:
+    """Yield the sources of the notebooks' cells of a kind, without the install cells."""
+    for path in NOTEBOOKS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type == kind and '"google.colab"' not in cell.source:
+                yield cell.source
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
 def test_a_notebook_opens_with_what_it_needs_and_a_picture(path: Path) -> None:
     first, install, *opening = nbformat.read(path, as_version=4).cells[:6]
-    assert first.source.startswith("[![Open in Colab](")
-    for heading in ("**At the end**", "**You need**", "**It takes**"):
+    assert first.source.startswith(("[![Open in Colab](", "*In Colab: upload"))
+    for heading in ("**At the end**", "**You need**", "**It takes**", "README.md#glossary"):
         assert heading in first.source
     assert '"google.colab" in sys.modules' in install.source and not install.outputs
     assert any(pictures_of(cell) for cell in opening)

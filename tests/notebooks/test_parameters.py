@@ -51,9 +51,9 @@ def small_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     ("number", "parameters", "printed"),
     [
         ("02", {"SINCE": day(20), "UNTIL": day(10)}, "features, all as they would have been"),
-        ("02", {"SINCE": day(2)}, "features, all as they would have been"),
-        ("05", {"DAYS": 2}, "the replayed logs are deleted"),
-        *([("05", {"DAYS": 30}, "the replayed logs are deleted")] if LONG else []),
+        ("02", {"SINCE": day(2), "HORIZON_HOURS": 24}, "features, all as they would have been"),
+        ("05", {"DAYS": 2}, "everything is left as it was"),
+        *([("05", {"DAYS": 30}, "everything is left as it was")] if LONG else []),
     ],
 )
 def test_a_notebook_runs_with_another_window(
@@ -68,8 +68,10 @@ def test_a_notebook_runs_with_another_window(
     [
         ("02", AFTER_THE_END, DataError, "no anchors with a known label between since=2100"),
         ("03", AFTER_THE_END, DataError, "no training row from 2100-01-01"),
-        ("03", {"SINCE": day(2)}, TooFewError, "too little for"),
+        ("03", {"SINCE": day(1)}, TooFewError, "too little for"),
         ("03", {"UNTIL": "Friday"}, SettingsError, "UNTIL 'Friday': expected a date"),
+        ("03", {"HORIZON_HOURS": 0}, DataError, "horizon=.*timedelta"),
+        ("02", {"HORIZON_HOURS": -1}, DataError, "horizon=.*longer than nothing"),
         ("05", {"DAYS": 0}, DataError, "no moment to score since .* more DAYS"),
     ],
 )
@@ -95,9 +97,13 @@ def test_papermill_writes_the_error_as_one_line_above_the_traceback(tmp_path: Pa
 
 if LONG:
 
-    def test_papermill_runs_the_weekly_job_of_a_past_month(tmp_path: Path) -> None:
-        window = {"SINCE": day(35), "UNTIL": day(3), "PROMOTE": "if better", "VALUE": 5}
+    def test_papermill_runs_the_weekly_job_of_a_past_month_and_its_horizon_is_audited(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        window = {"SINCE": day(35), "UNTIL": day(3), "HORIZON_HOURS": 24, "VALUE": 5}
         ran = papermill.execute_notebook(
             notebook("03"), tmp_path / "03.ipynb", window, cwd=FOLDER, progress_bar=False
         )
         assert "the same scores after loading" in str(ran)
+        run_notebook(notebook("05"), DAYS=4)
+        assert "scores with a known outcome (0 not yet)" in capsys.readouterr().out

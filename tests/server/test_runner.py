@@ -7,12 +7,15 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
+from flask import Flask
 
 from prospect_lib.errors import SettingsError
 from prospect_lib.server.app import Server
+from prospect_lib.server.runner import WebServer
 from prospect_lib.settings import Settings
 from tests.support.serving import (
     OTHER_VISITOR,
@@ -58,6 +61,25 @@ def test_stopping_leaves_no_thread_and_no_connection_behind():
         wait_for(lambda: set(threading.enumerate()) <= threads)
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", server.port)) != 0
+
+
+def test_stopping_while_another_thread_wakes_the_server_is_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = WebServer(Flask("empty"), "127.0.0.1", 0, threads=1)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    pull = server.trigger.pull_trigger
+
+    def pulled_late(thunk: Any = None) -> None:
+        pull(thunk)
+        thread.join(0.2)  # time in which the other thread's wake-up could close the trigger
+        pull()
+
+    monkeypatch.setattr(server.trigger, "pull_trigger", pulled_late)
+    server.stop(patience=1)
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_stopping_answers_the_requests_in_flight():

@@ -173,3 +173,5 @@ def run_notebook(path: Path, until: str | None = None, **parameters: object) -> 
             print("" if value is None else value)
         if until is not None and until in cell.source:
             break
+    if "server" in names:
+        names["server"].stop()

@@ -273,7 +273,7 @@ def test_anchors_every_ten_seconds(warehouse: DuckDBWarehouse, capsys: Printed) 
 @pytest.mark.parametrize(
     ("attempt", "hint"),
     [
-        (None, "Not yet: print"),
+        (None, "Not yet: replay"),
         ("clicks", "is not an event of the website"),
         ("page_view", "arrived as usual"),
         ("focus_form", "Right"),

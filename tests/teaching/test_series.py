@@ -1,5 +1,7 @@
 """Any notebook can come first: what earlier ones leave behind is created where it is missing."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -53,6 +55,18 @@ def test_nothing_is_written_for_an_account_of_ones_own(home_settings: Settings) 
     settings = Settings(home_settings.home, values={"SP_API_KEY": "x"})
     ensure_prerequisites(settings, model=True)
     assert not home_settings.home.exists()
+
+
+def test_a_name_that_no_cell_has_assigned_is_explained_above_the_traceback() -> None:
+    cells = "import prospect_lib.teaching\nevaluation"
+    command = [sys.executable, "-m", "IPython", "--colors=NoColor", "-c", cells]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    first, _, traceback = run.stdout.partition("\n\n")
+    assert (
+        first
+        == "name 'evaluation' is not defined: run the cells above this one first, from the top."
+    )
+    assert traceback.startswith("Traceback (most recent call last)")
 
 
 def test_the_notebooks_of_the_series_are_plotted() -> None:
