@@ -2,7 +2,7 @@
 
 ``python -m tests.support.killed FOLDER`` makes a copy of FOLDER per operation and step. A step
 ends when a file, or the list of names in its folder, has reached the disk. A table in a file of
-DuckDB, which has its own steps, is replaced again and again until a kill at a random moment.
+DuckDB, which has its own steps, is replaced until a kill at a random moment: ``PROSPECT_KILLS`` times.
 """
 
 import os
@@ -106,7 +106,7 @@ if __name__ == "__main__":
             if ends_before(step, operation, home):
                 break
     draw = random.Random(0)
-    for kill in range(int(os.environ.get("PROSPECT_KILLS", "6"))):
+    for kill in range(int(os.environ.get("PROSPECT_KILLS", "4"))):
         home = Path(sys.argv[1]).with_name(f"table {kill:03}")
         shutil.copytree(sys.argv[1], home)
         replace_until_killed(home, draw.random())
