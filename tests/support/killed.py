@@ -2,7 +2,8 @@
 
 ``python -m tests.support.killed FOLDER`` makes a copy of FOLDER per operation and step. A step
 ends when a file, or the list of names in its folder, has reached the disk. A table in a file of
-DuckDB, which has its own steps, is replaced until a kill at a random moment: ``PROSPECT_KILLS`` times.
+DuckDB, which has its own steps, is replaced until a kill at a random moment, ``PROSPECT_KILLS``
+times.
 """
 
 import os
