@@ -15,8 +15,9 @@ _NUMBER_TEXT = r"""CASE
     WHEN n RLIKE 'E([1-9]|1[0-5]|-4)$' THEN TRIM(TRAILING '.' FROM
       TRIM(TRAILING '0' FROM CAST(CAST(n AS DECIMAL(38, 21)) AS STRING)))
     ELSE REGEXP_REPLACE(REGEXP_REPLACE(REGEXP_REPLACE(
-      IF(n RLIKE '[0-9]{16}E' AND CAST(FORMAT_STRING('%.15e', CAST(n AS DOUBLE)) AS DOUBLE) = n,
-        FORMAT_STRING('%.15e', CAST(n AS DOUBLE)), n),
+      IF(n RLIKE '[0-9]{16}E'
+        AND TRY_CAST(FORMAT_STRING('%.15e', TRY_CAST(n AS DOUBLE)) AS DOUBLE) = n,
+        FORMAT_STRING('%.15e', TRY_CAST(n AS DOUBLE)), n),
       '[.]?0*[Ee][+]?', 'e'), 'e([0-9])', 'e+$1'), 'e-([0-9])$', 'e-0$1') END"""
 #: The nearest row of a relation: a stream of both, in which each row sees the last one before it.
 NEAREST = """\

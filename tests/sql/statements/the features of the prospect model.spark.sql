@@ -33,8 +33,9 @@ matched AS (
     WHEN n RLIKE 'E([1-9]|1[0-5]|-4)$' THEN TRIM(TRAILING '.' FROM
       TRIM(TRAILING '0' FROM CAST(CAST(n AS DECIMAL(38, 21)) AS STRING)))
     ELSE REGEXP_REPLACE(REGEXP_REPLACE(REGEXP_REPLACE(
-      IF(n RLIKE '[0-9]{16}E' AND CAST(FORMAT_STRING('%.15e', CAST(n AS DOUBLE)) AS DOUBLE) = n,
-        FORMAT_STRING('%.15e', CAST(n AS DOUBLE)), n),
+      IF(n RLIKE '[0-9]{16}E'
+        AND TRY_CAST(FORMAT_STRING('%.15e', TRY_CAST(n AS DOUBLE)) AS DOUBLE) = n,
+        FORMAT_STRING('%.15e', TRY_CAST(n AS DOUBLE)), n),
       '[.]?0*[Ee][+]?', 'e'), 'e([0-9])', 'e+$1'), 'e-([0-9])$', 'e-0$1') END), 0) ELSE CAST(GET(`contexts_nl_basjes_yauaa_context_1`, 0).`device_class` AS STRING) END END AS x2,
     -- num_sessions_l7d, num_sessions_l30d
     CASE WHEN `event_name` = 'page_view' AND `event_vendor` = 'com.snowplowanalytics.snowplow' AND `event_version` = '1-0-0' THEN CAST(`domain_sessionid` AS STRING) END AS x3,
