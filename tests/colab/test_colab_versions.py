@@ -3,12 +3,14 @@
 import json
 import os
 import subprocess
+from datetime import UTC, datetime
 
 import nbformat
 import pytest
 from packaging.requirements import Requirement
 
 from prospect_lib import sandbox
+from prospect_lib.sandbox.simulation import history
 from prospect_lib.settings import SECRET_NAMES, Settings
 from tests.colab.run import HERE, ROOT, colab_kernel
 from tools.run_notebooks import different, executed
@@ -54,6 +56,8 @@ def test_a_live_score_on_colabs_versions(home_settings: Settings) -> None:
 def test_a_notebook_on_colabs_versions(home_settings: Settings) -> None:
     """Its cells compare the training set with the plain-Python definition of the attributes."""
     path = ROOT / "notebooks" / "02_extract_features.ipynb"
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    history.write(home_settings.home, visitors=1500, days=60, end=midnight)
     with colab_kernel(PYTHON):
         notebook = executed(path, home_settings)
     sandbox.stop(home_settings)

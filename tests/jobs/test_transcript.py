@@ -231,7 +231,8 @@ def test_a_key_pasted_into_the_wrong_setting_is_not_shown(
     if setting.startswith("SP_"):
         accounts.command("publish")
     elif setting != "NGROK_TOKEN":
-        accounts.command("train", "--since", "2099-01-31", "--yes")
+        problem = ("--problem", "tests.support.accounts:MY_SITE")
+        accounts.command("train", "--since", "2099-01-31", "--yes", *problem)
     printed = "\n".join(accounts.shown[shown:])
     assert "Traceback" not in printed and (setting in printed or setting == "SF_PRIVATE_KEY")
     everything = printed + accounts.logged.getvalue()[logged:]

@@ -8,12 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from prospect_lib.plots.style import Picture
-
 
 @pytest.fixture(scope="module")
 def blank_pictures() -> Iterator[None]:
     """Draw no picture in this module; everything else of a page is as it would be."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Picture, "png", lambda *_: b"")
+        patch.setattr("prospect_lib.plots.style.Picture.png", lambda *_: b"")
         yield
