@@ -247,7 +247,7 @@ class Counterfactuals:
             who = f"e.{KEY}"
             source = f"({changed}) AS e"
             if h.known:
-                who = f"CAST(a.{ROW} AS VARCHAR)"
+                who = self.sql.as_text(f"a.{ROW}")
                 source += (
                     f" JOIN {plain} AS a ON e.{KEY} = a.{key} AND e.{HAPPENED} <= a.anchor_ts "
                     f"WHERE {h.known}"

@@ -17,9 +17,11 @@ from prospect_lib.aggregation.criteria import like, meets
 from prospect_lib.aggregation.fold import attribute_values
 from prospect_lib.aggregation.properties import leaves, to_text
 from prospect_lib.anchors import SITE_ANCHORS, Anchors
-from prospect_lib.attributes import sample_group
+from prospect_lib.attributes import prospect_group, sample_group
 from prospect_lib.doctor.accounts import open_limited, warehouse_checks
 from prospect_lib.errors import DataError, ServiceError
+from prospect_lib.monitoring.audit import audit
+from prospect_lib.monitoring.served_scores import read_served
 from prospect_lib.problem import prospect_problem
 from prospect_lib.sandbox.simulation.visitors import simulate
 from prospect_lib.settings import Settings
@@ -33,6 +35,7 @@ from tests.sql.test_statements import FOLDER, STATEMENTS
 from tests.sql.test_values import EVENTS, attribute
 from tests.support import spark
 from tests.support.databricks_cloud import CLOUD_SECRETS, Account, cloud
+from tests.support.served_world import record, write
 from tests.support.worlds import (
     COMPARED,
     CRITERIONS,
@@ -255,6 +258,25 @@ def test_databricks_reads_once_and_has_duckdb_s_rows(workspace: Account, warehou
     assert all(read.count(f"`collector_tstamp` {sign} CAST('20") == 1 for sign in (">=", "<"))
     others = [sql for sql in workspace.statements if name in sql and sql != read]
     assert all(re.search(r"LIMIT 0|MAX\(`collector_tstamp`\)|^DESCRIBE DETAIL", s) for s in others)
+
+
+@pytest.mark.usefixtures("workspace")
+def test_an_audit_in_databricks_finds_what_it_finds_on_duckdb(tmp_path: Path) -> None:
+    group = group_of(*(a for a in prospect_group.attributes if a.name == "num_page_views_l7d"))
+    moments = [START + timedelta(seconds=20 * number) for number in range(2)]
+    twice = [{"num_page_views_l7d": count} for count in (2, 4)]
+    write(tmp_path, [record("u1", *each, group) for each in zip(twice, moments, strict=True)])
+    served, times = read_served(tmp_path, group), [at.replace(tzinfo=None) for at in moments]
+    table = pa.Table.from_pylist([{**event(at), "collector_tstamp": at} for at in times])
+    embedded = DuckDBWarehouse.over("SELECT * FROM stored", stored=table.to_reader())
+    spark.load("served", table)
+    secrets = {**CLOUD_SECRETS, "ATOMIC_TABLE": "spark_catalog.default.served"}
+    databricks = DatabricksWarehouse.connect(Settings(Path(), values=secrets))
+    causes = [
+        audit(each, served, group, known_since=START).causes for each in (embedded, databricks)
+    ]
+    assert causes[0] == causes[1] and causes[0][COUNTED_TWICE] == 2
+    embedded.close()
 
 
 @pytest.mark.usefixtures("workspace")
