@@ -38,6 +38,7 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "any machine"
 #: The files that take more than twenty seconds, the longest first.
 LONGEST = (
     "notebooks/test_notebooks.py",
+    "warehouse/test_spark.py",
     "monitoring/test_causes.py",
     "monitoring/test_audit.py",
     "jobs/test_demo.py",
