@@ -29,6 +29,7 @@ from snowplow_signals import (
     domain_userid,
 )
 
+from prospect_lib import signals
 from prospect_lib.jobs import demo, retrain
 from prospect_lib.model.training import Recipe
 from prospect_lib.problem import ScoringProblem
@@ -84,7 +85,9 @@ def signals_elsewhere(home: Path, *, warehouse: bool = True) -> Iterator[Elsewhe
         return answer(environ, started)
 
     app.wsgi_app = recorded  # type: ignore[method-assign]
-    with server:
+    with server, pytest.MonkeyPatch.context() as patch:
+        # on a busy machine, an answer may take longer than production waits for it
+        patch.setitem(signals.reader.__kwdefaults__, "timeout", 30.0)
         elsewhere.url = server.url
         try:
             yield elsewhere
