@@ -70,9 +70,9 @@ def session() -> SparkSession:
 
 
 @contextmanager
-def as_by_default() -> Iterator[None]:
-    """Let Spark compile expressions and adapt its plans, as it does where nothing is set."""
-    names = [name for name in SETTINGS if "codegen" in name or "adaptive" in name]
+def compiling() -> Iterator[None]:
+    """Let Spark compile expressions and stages, as it does where nothing is set."""
+    names = [name for name in SETTINGS if "codegen" in name]
     for name in names:
         session().conf.unset(name)
     yield
