@@ -237,5 +237,9 @@ _RULES: dict[str, tuple[str, Callable[[str], bool]]] = {
     ),
     "DATABRICKS_TOKEN": ("a token, without spaces", _is_token),
     "DATABRICKS_PARTITION": ("the name of a column, such as load_tstamp", _names(1, 1)),
-    "ATOMIC_TABLE": ("database.schema.table", _names(1, 3)),
+    "ATOMIC_TABLE": (
+        "database.schema.table, with quotes around a part such as my-db: double ones in Snowflake, "
+        "backticks in Databricks",
+        _names(1, 3),
+    ),
 }

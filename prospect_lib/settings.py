@@ -87,7 +87,7 @@ DATABRICKS_KEYS = (
 )
 #: Which setting names the time column by which the events table is partitioned, by dialect.
 PARTITION_SETTINGS = {"snowflake": "SF_PARTITION", "databricks": "DATABRICKS_PARTITION"}
-#: The only one that selects Databricks: other programs read host and token as well.
+#: Selects Databricks alone; host and token, which other programs read too, only with ATOMIC_TABLE.
 _DATABRICKS_CHOICE = "DATABRICKS_HTTP_PATH"
 #: Installed only by who uses Databricks: the extra ``databricks`` of pyproject.toml.
 DATABRICKS_CONNECTOR = "databricks-sql-connector==4.9.0"
@@ -171,12 +171,15 @@ class Settings:
     def warehouse_backend(self) -> WarehouseBackend:
         """Return the warehouse to use.
 
-        Databricks if its HTTP path is set and no secret of Snowflake, Snowflake if any of its
-        secrets or the events table is, else DuckDB.
+        Databricks if its HTTP path is set, or its host or token with the events table, and no
+        secret of Snowflake; Snowflake if any of its secrets or the events table is; else DuckDB.
         """
         snowflake = (*SNOWFLAKE_KEYS, *SNOWFLAKE_SIGN_IN)
         only_snowflakes = [name for name in snowflake if name != "ATOMIC_TABLE"]
-        if _DATABRICKS_CHOICE in self.values and not self._any(only_snowflakes):
+        is_meant = _DATABRICKS_CHOICE in self.values or (
+            "ATOMIC_TABLE" in self.values and self._any(set(DATABRICKS_KEYS) - {"ATOMIC_TABLE"})
+        )
+        if is_meant and not self._any(only_snowflakes):
             return "databricks"
         return "snowflake" if self._any(snowflake) else "duckdb"
 

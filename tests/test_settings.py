@@ -119,6 +119,8 @@ def test_colabs_secrets_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (["DATABRICKS_HTTP_PATH"], "databricks"),
         (["DATABRICKS_HTTP_PATH", "ATOMIC_TABLE"], "databricks"),
+        (["DATABRICKS_TOKEN", "ATOMIC_TABLE"], "databricks"),
+        (["DATABRICKS_TOKEN"], "duckdb"),
         (["DATABRICKS_HTTP_PATH", "SF_USR"], "snowflake"),
         (["DATABRICKS_HOST", "DATABRICKS_TOKEN"], "duckdb"),  # as other programs need them
         (["ATOMIC_TABLE"], "snowflake"),

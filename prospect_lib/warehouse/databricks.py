@@ -38,9 +38,6 @@ _ADVICE = {
     "Databricks > SQL Warehouses, or correct DATABRICKS_HTTP_PATH",
 }
 _ENDED = "Invalid SessionHandle"  # of the answer to a statement of a session that has ended
-_CANNOT_BE_REACHED = (
-    "It cannot be reached. Check DATABRICKS_SERVER_HOSTNAME and this machine's network"
-)
 
 
 class DatabricksWarehouse(RemoteWarehouse):
@@ -197,13 +194,16 @@ def sign_in(arguments: Mapping[str, Any]) -> Any:
         connection.cursor().execute(IN_UTC)
         return connection
     except (OSError, urllib3.exceptions.HTTPError):
-        advice = _CANNOT_BE_REACHED
+        host = arguments["server_hostname"]
+        reason = f"Databricks cannot be reached at {host}. Check DATABRICKS_SERVER_HOSTNAME and "
+        reason += "this machine's network"
     except Exception as error:  # noqa: BLE001 - its text can contain what the connector was given
         status, kind = _status(error), type(error).__name__
         failed = f"The connector failed ({kind}{f', HTTP {status}' * bool(status)}). Check the "
         advice = _ADVICE.get(status, f"{failed}settings that begin with DATABRICKS_")
+        reason = f"Databricks did not sign you in. {advice}"
     # outside the handler: the connector's error is not even the context of this one
-    raise ServiceError(f"Databricks did not sign you in. {advice}.")
+    raise ServiceError(f"{reason}.")
 
 
 def _status(error: Exception) -> int:

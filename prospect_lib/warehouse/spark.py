@@ -3,6 +3,7 @@
 Example: ``SparkWarehouse(session, "atomic.events").query("SELECT 1 AS one")`` -> an Arrow table.
 """
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,10 +14,25 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pyarrow as pa
 
-from prospect_lib.errors import ServiceError, one_line
+from prospect_lib.errors import ServiceError, SettingsError, one_line, wrong_type
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+_NAME = re.compile(r"(`[^`]+`|\w+)(\.(`[^`]+`|\w+))*")
+#: What to do about a refusal, by Spark's name of the kind of error.
+_ADVICE = (
+    (
+        "DATATYPE_MISMATCH",
+        " Nested columns must be structs and arrays of structs, as Snowplow's lake loader writes "
+        "them. Where they are JSON as text, export the events and read the file with "
+        "open_warehouse(Settings.load(), file).",
+    ),
+    (
+        "TABLE_OR_VIEW_NOT_FOUND|SCHEMA_NOT_FOUND|SINGLE_PART_NAMESPACE|NO_SUCH_CATALOG",
+        " Check the name of the events table and that this session has its catalog: SHOW TABLES.",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +57,18 @@ class SparkWarehouse:
     _temporary: set[str] = field(default_factory=set, repr=False)
 
     def __post_init__(self) -> None:
-        """Let Spark read a time within a struct as UTC."""
+        """Let Spark read a time within a struct as UTC.
+
+        Raises:
+            SettingsError: ``session`` is no session, or ``events`` no name.
+        """
+        if not hasattr(self.session, "sql"):
+            raise wrong_type("session", self.session, "a SparkSession")
+        if not self.events.startswith("(") and not _NAME.fullmatch(self.events):
+            raise SettingsError(
+                f"events={self.events!r}: expected the name of a table or view, such as "
+                "lake.atomic.events."
+            )
         self.session.conf.set("spark.sql.session.timeZone", "UTC")
 
     def query(self, sql: str) -> pa.Table:
@@ -138,8 +165,11 @@ def _refusals() -> Iterator[None]:
     """Say in one line what Spark says, without its plans and stack traces."""
     from pyspark.errors import PySparkException
 
+    # this logger of PySpark's writes the whole plan of a refused statement to stderr
+    logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
     try:
         yield
     except PySparkException as error:
         reason = re.split(r"\n|; line \d+ pos| SQLSTATE", str(error).strip())[0]
-        raise ServiceError(f"Spark refused the statement: {one_line(reason)}") from error
+        advice = next((advice for kind, advice in _ADVICE if re.search(kind, reason)), "")
+        raise ServiceError(f"Spark refused the statement: {one_line(reason)}{advice}") from error

@@ -19,7 +19,7 @@ from prospect_lib.aggregation.properties import leaves, to_text
 from prospect_lib.anchors import SITE_ANCHORS, Anchors
 from prospect_lib.attributes import prospect_group, sample_group
 from prospect_lib.doctor.accounts import open_limited, warehouse_checks
-from prospect_lib.errors import DataError, ServiceError
+from prospect_lib.errors import DataError, ProspectError, ServiceError
 from prospect_lib.monitoring.audit import audit
 from prospect_lib.monitoring.served_scores import read_served
 from prospect_lib.problem import prospect_problem
@@ -188,6 +188,26 @@ def test_a_training_set_is_duckdb_s_bit_for_bit(warehouses: Any) -> None:
     assert other.manifest["rows_sha256"] == embedded.manifest["rows_sha256"]
     assert len(other.manifest["notes"]) > len(embedded.manifest["notes"])
     assert warehouses[1].query("SHOW VIEWS LIKE 'prospect_*'").num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("session", "events", "reason"),
+    [
+        (None, "events", "session is a NoneType, expected a SparkSession"),
+        ("spark", "a; DROP TABLE b", "expected the name of a table or view"),
+        ("spark", "no.such.events", "Check the name of the events table"),
+        ("spark", "texts", "Nested columns must be structs.* read the file with open_warehouse"),
+    ],
+)
+def test_a_wrong_table_is_one_line_with_its_remedy(
+    warehouses: Any, session: Any, events: str, reason: str
+) -> None:
+    as_text = f"SELECT * EXCEPT ({DEVICE}), '[]' AS {DEVICE} FROM events"
+    warehouses[1].session.sql(as_text).createOrReplaceTempView("texts")
+    with pytest.raises(ProspectError, match=reason) as refused:
+        warehouse = SparkWarehouse(session and spark.session(), events)
+        extract(warehouse, prospect_problem, Anchors(since="2026-02-20"))
+    assert "\n" not in str(refused.value)
 
 
 def test_a_training_set_becomes_a_table(warehouses: Any) -> None:
