@@ -2,6 +2,8 @@
 
 import argparse
 import math
+import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -28,7 +30,9 @@ PREDICT_PORT (scores, 9091). Secrets come from the environment or a file .env.""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; a user's error is printed as one line."""
-    options = _parser().parse_args(arguments)
+    options, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         return int(options.run(Settings.load(), options) or 0)
     except ProspectError as error:
@@ -45,8 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _of_the_system(error: OSError) -> str:
     """Return one line about a file, a disk or a connection that the system refuses."""
     reason = error.strerror or one_line(error) or type(error).__name__
-    name = f"{error.filename}: " if error.filename else ""
-    return f"{name}{reason}. Check the disk and who may write there; PROSPECT_HOME names the home."
+    file = re.sub(r"\.(?=[^/]*$)(.+)\.[0-9a-f]{32}\.draft$", r"\1", str(error.filename or ""))
+    name, home = f"{file}: " * bool(file), os.environ.get("PROSPECT_HOME", "~/.prospect")
+    is_home = not file or Path(file).is_relative_to(Path(home).expanduser())
+    remedy = "; PROSPECT_HOME names the home" if is_home else ", or name another file"
+    return f"{name}{reason}. Check the disk and who may write there{remedy}."
 
 
 class _Parser(argparse.ArgumentParser):
@@ -69,7 +76,7 @@ def _parser() -> _Parser:
     def command(name: str, add: Adder, run: Runner, summary: str) -> None:
         parser = commands.add_parser(name, help=summary)
         add(parser)
-        parser.set_defaults(run=run)
+        parser.set_defaults(run=run, parser=parser)
 
     command("demo", _add_demo, _demo, "run the whole path, from events to a live score")
     command(

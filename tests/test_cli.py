@@ -119,6 +119,14 @@ def test_a_folder_without_permission_is_one_line_and_nothing_is_lost(own_home: S
     assert contents(home) == before
 
 
+def test_a_file_elsewhere_that_cannot_be_written_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["new", "/proc/site.py"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: /proc/site.py: ") and line.endswith("or name another file.")
+
+
 def contents(home: Path) -> dict[str, bytes]:
     files = (path for path in home.rglob("*") if path.is_file())
     return {str(path): path.read_bytes() for path in files}
@@ -141,6 +149,7 @@ def test_a_full_disk_is_one_line(
     ("arguments", "message"),
     [
         ([], "the following arguments are required: command"),
+        (["audit", "--backend", "databricks"], "unrecognized arguments: --backend databricks. For"),
         (["demos"], "invalid choice: 'demos' (choose from"),
         (["demo", "--visitors", "none"], "--visitors: 'none', expected a whole number of at least"),
         (["simulate", "--live", "--per-minute", "0"], "'0', expected a number of at least 0.01"),
@@ -158,7 +167,8 @@ def test_a_wrong_argument_is_one_line(
         cli.main(arguments)
     (line,) = capsys.readouterr().err.splitlines()
     assert exit_.value.code == 2
-    assert message in line and line.endswith("--help")
+    command = arguments[0] if message.startswith("unrecognized") else ""
+    assert message in line and line.endswith(f"{command} --help")
 
 
 COMMANDS = (
