@@ -110,12 +110,14 @@ class Running:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = int(free.getsockname()[1])
         sandbox.token(home)
-        program = ["-c", code] if code else ["-m", "prospect_lib.sandbox"]
+        program = ["-c", code] if code else ["-m", "prospect_lib", "sandbox"]
         variables = {"PROSPECT_HOME": str(home), "PROSPECT_PORT": str(self.port)}
         start = time.perf_counter()
         self.process = subprocess.Popen([sys.executable, *program], env=os.environ | variables)
         self.settings = Settings(home=home, sandbox_port=self.port)
         while not self._answers():
+            if self.process.poll() is not None:
+                raise SystemExit(f"the sandbox ended with exit code {self.process.returncode}")
             time.sleep(0.01)
         self.seconds = time.perf_counter() - start
 
