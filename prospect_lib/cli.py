@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -34,26 +33,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
-        return int(options.run(Settings.load(), options) or 0)
+        settings = Settings.load()
+        try:
+            return int(options.run(settings, options) or 0)
+        except OSError as error:
+            raise _of_the_system(error, settings.home) from error
     except ProspectError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except OSError as error:
-        print(f"error: {_of_the_system(error)}", file=sys.stderr)
-        return SettingsError.exit_code
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         return 130
 
 
-def _of_the_system(error: OSError) -> str:
-    """Return one line about a file, a disk or a connection that the system refuses."""
+def _of_the_system(error: OSError, home: Path) -> SettingsError:
+    """Return the error of a file, a disk or a connection that the system refuses."""
     reason = error.strerror or one_line(error) or type(error).__name__
     file = re.sub(r"\.(?=[^/]*$)(.+)\.[0-9a-f]{32}\.draft$", r"\1", str(error.filename or ""))
-    name, home = f"{file}: " * bool(file), os.environ.get("PROSPECT_HOME", "~/.prospect")
-    is_home = not file or Path(file).is_relative_to(Path(home).expanduser())
+    is_home = not file or Path(file).is_relative_to(home)
     remedy = "; PROSPECT_HOME names the home" if is_home else ", or name another file"
-    return f"{name}{reason}. Check the disk and who may write there{remedy}."
+    name = f"{file}: " if file else ""
+    return SettingsError(f"{name}{reason}. Check the disk and who may write there{remedy}.")
 
 
 class _Parser(argparse.ArgumentParser):

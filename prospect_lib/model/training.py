@@ -189,9 +189,9 @@ def best_rounds(
 ) -> int:
     """Choose the number of trees by early stopping on later rows of other visitors.
 
-    Those rows are among the last quarter. If fewer than ``FEW_STOPPING_ROWS`` of them have the
-    rarer label, chance would decide; then the log loss of five folds of visitors, summed, stops
-    (tables only). If fewer than ``MIN_STOPPING_ROWS`` have it, the number is ``FALLBACK_ROUNDS``.
+    Those rows are among the last quarter. Where fewer than ``FEW_STOPPING_ROWS`` of them have the
+    rarer label, the mean log loss over five folds of visitors decides instead, for a table. Where
+    fewer than ``MIN_STOPPING_ROWS`` rows have it, the number is ``FALLBACK_ROUNDS``.
 
     Args:
         source: the rows.

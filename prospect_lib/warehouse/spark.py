@@ -60,7 +60,8 @@ class SparkWarehouse:
         """Let Spark read a time within a struct as UTC.
 
         Raises:
-            SettingsError: ``session`` is no session, or ``events`` no name.
+            DataError: ``session`` is no session.
+            SettingsError: ``events`` is no name.
         """
         if not hasattr(self.session, "sql"):
             raise wrong_type("session", self.session, "a SparkSession")
