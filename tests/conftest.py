@@ -1,5 +1,6 @@
 """Fixtures of all tests: settings with an own home and free ports, and a running sandbox."""
 
+import logging
 import os
 import signal
 import socket
@@ -58,6 +59,17 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """A test that sets up the library's logging, as `serve` does, changes no other test."""
+    root, own = logging.getLogger(), logging.getLogger("prospect_lib")
+    levels, propagate, handlers = (root.level, own.level), own.propagate, [*own.handlers]
+    yield
+    root.setLevel(levels[0])
+    own.setLevel(levels[1])
+    own.propagate, own.handlers[:] = propagate, handlers
 
 
 @pytest.fixture

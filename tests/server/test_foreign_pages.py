@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Browser, Page, Request, Route
 
 from prospect_lib.server import Options, Server, Snippet, create_app
 from tests.conftest import free_port
@@ -61,11 +61,15 @@ class Visit:
     page: Page
     scored: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    open_requests: set[Request] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.page.clock.install()
         self.page.on("console", lambda message: self._printed(message.text))
         self.page.on("pageerror", lambda error: self.lines.append(str(error)))
+        self.page.on("request", lambda request: self.open_requests.add(request))
+        for ended in ("requestfinished", "requestfailed"):
+            self.page.on(ended, lambda request: self.open_requests.discard(request))
 
     def _printed(self, text: str) -> None:
         if text.startswith("Prediction"):
@@ -81,9 +85,16 @@ class Visit:
         """Move the page's clock on."""
         self.page.clock.run_for(round(seconds * 1000))
 
+    def later_when_answered(self, seconds: float) -> None:
+        """Move the clock on, unless the page waits for an answer: its time limit would end."""
+        self.run("")  # what the page's requests do arrives during a call
+        if not self.open_requests:
+            self.later(seconds)
+
     def line(self) -> str:
         """Return the one line that is printed."""
-        wait_for(lambda: self.later(1) or self.lines)
+        wait_for(lambda: self.later_when_answered(1) or self.lines)
+        wait_for(lambda: self.run("") or not self.open_requests)
         self.later(20)
         (line,) = self.lines
         assert self.scored == []
@@ -92,7 +103,7 @@ class Visit:
     def next_score(self) -> str:
         """Return the visitor of the next score, which does not wait for the interval."""
         before = len(self.scored)
-        wait_for(lambda: self.later(0.1) or len(self.scored) > before)
+        wait_for(lambda: self.later_when_answered(0.1) or len(self.scored) > before)
         return self.scored[-1]
 
 
